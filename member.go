@@ -1,0 +1,158 @@
+package libcluster
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"strconv"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// MaxWorkers is the largest number of workers that one instance, and one
+	// cluster in total, may have: 2^31-1, so that an index fits 32 bits
+	// whatever reads it.
+	MaxWorkers = math.MaxInt32
+
+	// maxName is the longest key, environment, partition or ID, in bytes.
+	// Each becomes one segment of a registry's path.
+	maxName = 255
+
+	// maxRecord bounds a member's record. A member watches everybody's
+	// records, so one huge value would be paid for by the whole cluster.
+	maxRecord = 64 << 10
+)
+
+// Member is what an instance publishes of itself.
+type Member struct {
+	// ID is unique in the cluster. Members are ordered by it, bytewise.
+	ID string
+	// Workers is the number of worker indexes that the member holds,
+	// 1 to [MaxWorkers].
+	Workers int
+	// Address is where others reach the application, in whatever form the
+	// application likes. Optional.
+	Address string
+	// Version is the application's version. Optional.
+	Version string
+	// Metadata is anything else that others should know. Optional.
+	Metadata map[string]string
+}
+
+// Place is a member and the range that it holds: the worker indexes
+// [Index, Index+Workers).
+type Place struct {
+	Member
+	Index int
+}
+
+// memberJSON is the long form of a record; the short form is the decimal
+// worker count alone.
+type memberJSON struct {
+	Workers  int               `json:"workers"`
+	Address  string            `json:"address,omitempty"`
+	Version  string            `json:"version,omitempty"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+}
+
+// Record returns the member's wire form, without its ID: the plain decimal
+// worker count while there is nothing else to say, so that a person can read
+// and write it, and a JSON object otherwise.
+func (m Member) Record() []byte {
+	if m.Address == "" && m.Version == "" && len(m.Metadata) == 0 {
+		return strconv.AppendInt(nil, int64(m.Workers), 10)
+	}
+	record, err := json.Marshal(memberJSON{m.Workers, m.Address, m.Version, m.Metadata})
+	if err != nil { // strings, an int and a map of strings always marshal
+		panic(err)
+	}
+	return record
+}
+
+// ParseMember reads a record, as [Member.Record] writes it, of the member id.
+// Space around it is ignored and so are unknown JSON fields, which leaves room
+// for later releases. What is not a member's record is an error, never a panic:
+// anybody may write below a cluster's key.
+func ParseMember(id string, record []byte) (Member, error) {
+	if err := checkName("ID", id); err != nil {
+		return Member{}, err
+	}
+	if len(record) > maxRecord {
+		return Member{}, fmt.Errorf("record has %d bytes, more than %d", len(record), maxRecord)
+	}
+	record = bytes.TrimSpace(record)
+	if len(record) > 0 && record[0] == '{' {
+		var m memberJSON
+		if err := json.Unmarshal(record, &m); err != nil {
+			return Member{}, fmt.Errorf("record is not a member's JSON: %w", err)
+		}
+		if err := checkWorkers(m.Workers); err != nil {
+			return Member{}, err
+		}
+		return Member{id, m.Workers, m.Address, m.Version, m.Metadata}, nil
+	}
+	workers, err := parseCount(record)
+	if err != nil {
+		return Member{}, err
+	}
+	return Member{ID: id, Workers: workers}, nil
+}
+
+// parseCount reads digits only: no sign, no underscore, no fraction.
+func parseCount(record []byte) (int, error) {
+	const shown = 20
+	if len(record) == 0 {
+		return 0, errors.New("record is empty, not a worker count")
+	}
+	for _, c := range record {
+		if c < '0' || c > '9' {
+			return 0, fmt.Errorf("record %.*q is neither a worker count nor a JSON object", shown, record)
+		}
+	}
+	n, err := strconv.ParseInt(string(record), 10, 64)
+	if err != nil || n < 1 || n > MaxWorkers {
+		return 0, fmt.Errorf("worker count %.*s is outside 1 to %d", shown, record, MaxWorkers)
+	}
+	return int(n), nil
+}
+
+func (m Member) clone() Member {
+	m.Metadata = maps.Clone(m.Metadata)
+	return m
+}
+
+func checkWorkers(n int) error {
+	if n < 1 || n > MaxWorkers {
+		return fmt.Errorf("Workers %d: must be 1 to %d", n, MaxWorkers)
+	}
+	return nil
+}
+
+// checkName tells whether s can be one segment of a registry's path.
+func checkName(field, s string) error {
+	broken := ""
+	switch {
+	case s == "":
+		broken = "must not be empty"
+	case len(s) > maxName:
+		return fmt.Errorf("%s %.20q… has %d bytes: must be at most %d", field, s, len(s), maxName)
+	case !utf8.ValidString(s):
+		broken = "must be valid UTF-8"
+	default:
+		for _, r := range s {
+			if r == '/' {
+				broken = "must not contain '/'"
+			} else if !unicode.IsPrint(r) {
+				broken = fmt.Sprintf("must be printable, and %q is not", r)
+			}
+		}
+	}
+	if broken == "" {
+		return nil
+	}
+	return fmt.Errorf("%s %q: %s", field, s, broken)
+}
