@@ -1,0 +1,179 @@
+package libcluster
+
+import (
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// slowCallback is when a callback that has not returned is logged.
+const slowCallback = 10 * time.Second
+
+// balance is the goroutine that owns an incarnation's index: it waits for
+// changes and publishes the state that results. It ends with the incarnation.
+func (s *stay) balance(inc *incarnation) {
+	var again retry
+	for {
+		change, err := inc.session.Next(inc.ctx)
+		switch {
+		case inc.ctx.Err() != nil:
+			return
+		case err == nil:
+			again = retry{}
+			s.apply(inc, change)
+			continue
+		case isFinal(err):
+			inc.end(err)
+			return
+		}
+		s.note(err)
+		if again.worthLogging() {
+			s.log.Warn("cannot watch the cluster, will keep trying", zap.Error(err))
+		}
+		if !again.wait(inc.ctx) {
+			return
+		}
+	}
+}
+
+// apply computes the state after a change and publishes it.
+func (s *stay) apply(inc *incarnation, change Change) {
+	inc.mu.Lock()
+	x := inc.index
+	if change.Reset {
+		x.reset()
+	}
+	for _, e := range change.Events {
+		if e.Gone {
+			x.remove(e.Member.ID)
+		} else {
+			x.put(e.Member)
+		}
+	}
+	if change.Assigned != nil {
+		inc.assigned = change.Assigned
+	}
+	state := s.compute(inc)
+	inc.mu.Unlock()
+	state.Generation = change.Generation
+
+	before := s.c.view.Load()
+	first := before.inc == nil || before.inc.stay != s
+	if first && state.Active() && state.Total > MaxWorkers {
+		s.fail(errTotal(state.Total))
+		return
+	}
+	was := before.now()
+	s.c.view.Store(&view{state: state, inc: inc})
+	s.report(inc, was, state)
+	if first || before.inc != inc || !state.sameTo(before.state) {
+		s.wake()
+	}
+}
+
+// compute returns the state without its generation. The caller holds inc.mu.
+func (s *stay) compute(inc *incarnation) State {
+	state := State{Index: -1, Workers: s.c.cfg.Workers, Total: inc.index.total}
+	if a := inc.assigned; a != nil {
+		state.Index, state.Total = a.Index, a.Total
+		state.Workers = s.c.desired().Workers
+	} else if base, workers := inc.index.place(); base >= 0 && !s.c.cfg.Passive {
+		state.Index, state.Workers = base, workers
+	}
+	return state
+}
+
+// report logs a change: everybody's place for whoever wants to see it, and one
+// line when this instance's has moved.
+func (s *stay) report(inc *incarnation, was, is State) {
+	if s.log.Core().Enabled(zapcore.DebugLevel) {
+		s.log.Debug(fmt.Sprintf("re-balancing cluster %s:", s.registration().Cluster()),
+			zap.Int64("generation", is.Generation))
+		view := view{state: is, inc: inc}
+		for _, p := range view.places() {
+			mark := ' '
+			if p.ID == s.c.cfg.ID {
+				mark = '*'
+			}
+			s.log.Debug(fmt.Sprintf("%c %s [%d]", mark, p.ID, p.Index))
+		}
+	}
+	if !is.sameTo(was) {
+		s.log.Info(fmt.Sprintf("cluster %s has re-balanced: new base is %d (was %d), new total is %d (was %d)",
+			s.registration().Cluster(), is.Index, was.Index, is.Total, was.Total),
+			zap.Int64("generation", is.Generation), zap.Int("workers", is.Workers))
+	}
+}
+
+// notify is the goroutine that calls the application back. It ends when it has
+// reported the leaving.
+func (s *stay) notify() {
+	defer close(s.notified)
+	// The horizon is watched here and not by ping, which may be waiting for
+	// an answer.
+	horizon := time.NewTimer(time.Hour)
+	defer horizon.Stop()
+
+	var told State         // what the application knows
+	var of *incarnation    // the incarnation that it was told of
+	var silent = true      // it was told nothing yet
+	for leaving := false; !leaving; {
+		select {
+		case <-s.changed:
+		case <-horizon.C:
+		case <-s.leaving:
+			leaving = true
+		}
+		v := s.c.view.Load()
+		if v.inc == nil || v.inc.stay != s {
+			continue // nothing has come of this stay yet
+		}
+		state := v.now()
+		switch {
+		case silent && (leaving || !state.Active() && !s.c.cfg.Passive):
+			// Left or fenced before the first state was told: there is
+			// nothing to take back.
+		case silent:
+			s.call(state)
+			silent = false
+			close(s.ready)
+		case told.Active() && state.Active() && of != v.inc:
+			// Fenced and back while a callback ran. The place that was lost
+			// is taken back before another one is given.
+			s.call(told.inactive())
+			s.call(state)
+		case !state.sameTo(told):
+			s.call(state)
+		}
+		if !silent {
+			told, of = state, v.inc
+		}
+		if left, ends := v.inc.remaining(); ends && state.Active() {
+			horizon.Reset(max(left, 0))
+		}
+	}
+}
+
+// call calls the application back, unless leave has given up waiting for it.
+func (s *stay) call(state State) {
+	if s.c.cfg.OnRebalance == nil {
+		return
+	}
+	select {
+	case s.c.calling <- struct{}{}:
+		defer func() { <-s.c.calling }()
+	case <-s.ctx.Done():
+		return
+	}
+	if s.ctx.Err() != nil {
+		return
+	}
+	slow := time.AfterFunc(slowCallback, func() {
+		s.log.Warn("a callback has not returned yet; newer states wait for it",
+			zap.Duration("since", slowCallback), zap.Int("index", state.Index), zap.Int64("generation", state.Generation))
+	})
+	defer slow.Stop()
+	s.c.cfg.OnRebalance(state)
+}

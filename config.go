@@ -1,0 +1,154 @@
+package libcluster
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+)
+
+const (
+	// DefaultEnv is the environment of a [Config] that names none.
+	DefaultEnv = "production"
+
+	// DefaultTTL leaves room for the loss of an etcd leader (election timeout
+	// 1 s, 1 to 3.5 s until the next one serves) before anybody is fenced, and
+	// gives the place of a crashed instance to the others within some 10 s.
+	DefaultTTL = 10 * time.Second
+
+	// Lease times are whole seconds in etcd, and it grants no less than 2 s
+	// with its default election timeout.
+	minTTL = time.Second
+	maxTTL = 24 * time.Hour
+)
+
+// Config says which cluster to join and as what. The zero value of every field
+// but Key is useful. [New] copies it.
+type Config struct {
+	// Key names the cluster, typically after the application. Required.
+	//
+	// Key, Partition, Env and ID become segments of a registry's path: each is
+	// at most 255 bytes of printable UTF-8 without '/'.
+	Key string
+	// Env tells environments of one application apart. Default: [DefaultEnv].
+	Env string
+	// Partition tells clusters of one key and environment apart. Optional.
+	Partition string
+
+	// ID is unique to this instance. Members are ordered by it, so an instance
+	// that keeps its ID over restarts also keeps its position. An instance
+	// that joins with an ID in use takes it over: see [ErrInstanceTaken].
+	// Default: a random UUID as 32 hex digits.
+	ID string
+	// Workers is how many worker indexes this instance wants, 1 to
+	// [MaxWorkers]; so is the total of a cluster. Default: 1.
+	Workers int
+	// Address, Version and Metadata are published with the member for the
+	// others to read; see [Member]. Optional; 64 KiB together at most.
+	Address  string
+	Version  string
+	Metadata map[string]string
+	// Passive asks to watch the cluster without being a member: the state has
+	// the total and index -1, and nothing is written to the registry.
+	Passive bool
+
+	// Registry is where the members find one another: [Etcd], [EtcdConfig],
+	// [Static], [StaticFromEnv], or any other implementation.
+	// Default: Static(0, 1), a cluster of this instance alone.
+	Registry Registry
+	// TTL is how long a member that has vanished without leaving keeps its
+	// place, 1 s to 24 h. The registry may grant more; etcd rounds up to whole
+	// seconds and has a minimum of its own. Default: [DefaultTTL].
+	TTL time.Duration
+
+	// OnRebalance is told each new state. It is called first before Join
+	// returns, then whenever Index, Workers or Total has changed, and a last
+	// time with index -1 on leaving.
+	//
+	// Calls come from one goroutine, one after another. One that takes long
+	// delays only itself and Leave: when it returns it is called with the
+	// newest state, and those between are skipped, except that an index of -1
+	// is always reported before a place in a new incarnation. State may be
+	// read inside; calling Join or Leave inside deadlocks until their context
+	// ends: start a goroutine for that. A panic is not recovered.
+	OnRebalance func(State)
+
+	// Logger receives what happens: re-balances at Info, the members at
+	// Debug, trouble at Warn and Error. Default: silent.
+	Logger *zap.Logger
+}
+
+// withDefaults returns the configuration with its defaults filled in, or a
+// [*ConfigError].
+func (c Config) withDefaults() (Config, error) {
+	if c.Env == "" {
+		c.Env = DefaultEnv
+	}
+	if c.ID == "" {
+		id, err := uuid.NewRandom()
+		if err != nil {
+			return c, &ConfigError{"ID", fmt.Errorf("ID: no random UUID to be had: %w", err)}
+		}
+		c.ID = hex.EncodeToString(id[:])
+	}
+	if c.Workers == 0 {
+		c.Workers = 1
+	}
+	if c.TTL == 0 {
+		c.TTL = DefaultTTL
+	}
+	if c.Registry == nil {
+		c.Registry = Static(0, 1)
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	return c, c.validate()
+}
+
+func (c Config) validate() error {
+	for _, name := range []struct{ field, value string }{
+		{"Key", c.Key}, {"Env", c.Env}, {"Partition", c.Partition}, {"ID", c.ID},
+	} {
+		if name.field == "Partition" && name.value == "" {
+			continue
+		}
+		if err := checkName(name.field, name.value); err != nil {
+			return &ConfigError{name.field, err}
+		}
+	}
+	if err := checkWorkers(c.Workers); err != nil {
+		return &ConfigError{"Workers", err}
+	}
+	if c.TTL < minTTL || c.TTL > maxTTL {
+		return &ConfigError{"TTL", fmt.Errorf("TTL %v: must be %v to %v", c.TTL, minTTL, maxTTL)}
+	}
+	member := c.registration().Member
+	if record := member.Record(); len(record) > maxRecord {
+		return &ConfigError{"Metadata", fmt.Errorf(
+			"Metadata, Address and Version: together %d bytes, must be at most %d", len(record), maxRecord)}
+	}
+	if checker, ok := c.Registry.(Checker); ok {
+		if err := checker.Check(c.registration()); err != nil {
+			return &ConfigError{"Registry", fmt.Errorf("Registry: %w", err)}
+		}
+	}
+	return nil
+}
+
+func (c Config) registration() Registration {
+	return Registration{
+		Key:       c.Key,
+		Partition: c.Partition,
+		Env:       c.Env,
+		Member:    Member{c.ID, c.Workers, c.Address, c.Version, c.Metadata}.clone(),
+		Passive:   c.Passive,
+		TTL:       c.TTL,
+		Logger:    c.Logger,
+	}
+}
+
+var errPassive = errors.New("libcluster: a passive instance has no workers to set")

@@ -1,0 +1,41 @@
+package libcluster
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrJoined is returned by [Cluster.Join] while already joined.
+	ErrJoined = errors.New("libcluster: already joined; call Leave first")
+
+	// ErrLeft is why an instance has no place that has left, was told to leave
+	// while it was joining, or has never joined.
+	ErrLeft = errors.New("libcluster: left, or never joined")
+
+	// ErrHorizonPassed is why an instance is fenced whose record could not be
+	// renewed in time. It rejoins by itself when the registry answers.
+	ErrHorizonPassed = errors.New("libcluster: the record could not be renewed in time")
+
+	// ErrRecordGone is why an instance is fenced whose record has vanished
+	// from the registry: expired, or deleted by hand. It rejoins by itself.
+	ErrRecordGone = errors.New("libcluster: the record has gone from the registry")
+
+	// ErrInstanceTaken is why an instance is fenced whose ID another one has
+	// taken over. It does not fight for it and does not rejoin: two instances
+	// with one ID are a mistake of configuration, or the older one is a
+	// leftover.
+	ErrInstanceTaken = errors.New("libcluster: another instance has taken over this ID")
+)
+
+// ConfigError says which field of a [Config] breaks which rule. The value is
+// in the message, except where it could be secret.
+type ConfigError struct {
+	// Field is the field's name, such as "Env" or "Registry".
+	Field string
+	// Err says what is wrong and what is right.
+	Err error
+}
+
+func (e *ConfigError) Error() string { return fmt.Sprintf("libcluster: Config.%v", e.Err) }
+func (e *ConfigError) Unwrap() error { return e.Err }

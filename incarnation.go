@@ -1,0 +1,150 @@
+package libcluster
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// incarnation is one stay of an instance in its registry: its ID together with
+// its session. Once over it is over for good; rejoining makes another one.
+type incarnation struct {
+	stay    *stay
+	session Session
+	// ctx ends the two goroutines that work for the incarnation, ping and
+	// balancer.
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	horizon atomic.Pointer[horizon]
+
+	// published is the record that the registry has. Guarded by
+	// stay.publishing, as is every Update.
+	published Member
+
+	mu       sync.Mutex // guards what follows; taken by the balancer and by Members
+	index    *index
+	assigned *Assignment
+}
+
+// horizon is the moment up to which an incarnation may act: window after sent,
+// the moment before the last renewal that succeeded was sent. It is replaced,
+// never changed.
+type horizon struct {
+	sent   moment
+	window time.Duration // 0: for ever
+	fenced error         // not nil: over, and this is why
+}
+
+// A record that lives for ttl after its renewal was sent is trusted for less,
+// windowPercent of it. The rest covers clocks that differ, and in exclusive
+// mode it is no part of the proof. It must leave room for the loss of an etcd
+// leader, during which nothing is answered for up to 3.5 s.
+const windowPercent = 60
+
+func window(ttl time.Duration) time.Duration { return ttl * windowPercent / 100 }
+
+func newIncarnation(s *stay, session Session, sent moment, ttl time.Duration, published Member) *incarnation {
+	inc := &incarnation{stay: s, session: session, published: published, index: newIndex(s.c.cfg.ID)}
+	inc.ctx, inc.cancel = context.WithCancel(s.ctx)
+	inc.horizon.Store(&horizon{sent: sent, window: window(ttl)})
+	return inc
+}
+
+// over returns why the incarnation may not act, or nil if it may.
+func (inc *incarnation) over() error {
+	if inc.stay.left.Load() {
+		return ErrLeft
+	}
+	return inc.fenced()
+}
+
+// fenced returns why the incarnation has lost its place, or nil if it has not.
+// Whoever finds the horizon passed also closes it: from then on nobody can
+// extend it, so what one reader was told no later answer takes back.
+func (inc *incarnation) fenced() error {
+	for {
+		h := inc.horizon.Load()
+		if h.fenced != nil {
+			return h.fenced
+		}
+		if h.window == 0 || now().since(h.sent) < h.window {
+			return nil
+		}
+		inc.horizon.CompareAndSwap(h, &horizon{fenced: ErrHorizonPassed})
+	}
+}
+
+// extend moves the horizon after a renewal that was sent at sent has succeeded.
+// It does nothing to an incarnation that is over.
+func (inc *incarnation) extend(sent moment, ttl time.Duration) {
+	h := inc.horizon.Load()
+	if h.fenced != nil || now().since(h.sent) >= h.window {
+		return
+	}
+	// Fails if a reader has found the horizon passed since it was loaded.
+	inc.horizon.CompareAndSwap(h, &horizon{sent: sent, window: window(ttl)})
+}
+
+// end fences the incarnation for good, the first reason counts, and ends its
+// goroutines.
+func (inc *incarnation) end(why error) {
+	for {
+		h := inc.horizon.Load()
+		if h.fenced != nil || inc.horizon.CompareAndSwap(h, &horizon{fenced: why}) {
+			break
+		}
+	}
+	inc.cancel()
+	inc.stay.wake()
+}
+
+// remaining returns how long the incarnation may act unless it is renewed, and
+// false if there is no end to that.
+func (inc *incarnation) remaining() (time.Duration, bool) {
+	h := inc.horizon.Load()
+	if h.fenced != nil {
+		return 0, true
+	}
+	return h.window - now().since(h.sent), h.window > 0
+}
+
+// view is what readers see: a state and the incarnation whose horizon it
+// depends on.
+type view struct {
+	state State
+	inc   *incarnation // nil before the first state
+	why   error        // without inc: why there is no place
+}
+
+func (v *view) now() State {
+	if v.reason() != nil {
+		return v.state.inactive()
+	}
+	return v.state
+}
+
+func (v *view) reason() error {
+	if v.inc == nil {
+		return v.why
+	}
+	return v.inc.over()
+}
+
+func (v *view) places() []Place {
+	if v.inc == nil {
+		return nil
+	}
+	v.inc.mu.Lock()
+	defer v.inc.mu.Unlock()
+	if v.inc.assigned == nil {
+		return v.inc.index.places()
+	}
+	if !v.state.Active() {
+		return nil
+	}
+	m := v.inc.stay.c.desired()
+	m.Workers = v.state.Workers
+	return []Place{{m.clone(), v.state.Index}}
+}

@@ -1,0 +1,174 @@
+package libcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Cluster is this instance's connection to its cluster. All methods may be
+// called by any goroutine at any time; after Leave, Join may be called again.
+type Cluster struct {
+	cfg Config
+	log *zap.Logger
+
+	view atomic.Pointer[view]
+	// calling is held around each callback: a stay whose last callback hangs
+	// must not have its successor call at the same time.
+	calling chan struct{}
+
+	mu     sync.Mutex // guards what follows
+	member Member     // what to publish, as SetWorkers left it
+	stay   *stay      // nil unless joined or joining
+}
+
+// New checks the configuration and returns a cluster that has not been joined.
+// It does no I/O but for reading the certificates that an [EtcdConfig] names.
+// The error is a [*ConfigError].
+func New(cfg Config) (*Cluster, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{
+		cfg:     cfg,
+		log:     cfg.Logger.With(zap.String("instance", cfg.ID)),
+		calling: make(chan struct{}, 1),
+		member:  cfg.registration().Member,
+	}
+	c.view.Store(&view{state: State{Index: -1, Workers: cfg.Workers}, why: ErrLeft})
+	return c, nil
+}
+
+// ID returns this instance's ID, given or generated.
+func (c *Cluster) ID() string { return c.cfg.ID }
+
+// State returns this instance's place as of now. It takes no lock, and it looks
+// at the clock: an instance that may no longer act reads as index -1, even if
+// the process was stopped until this moment.
+func (c *Cluster) State() State { return c.view.Load().now() }
+
+// Err returns why this instance holds no place, as an error that [errors.Is]
+// compares to the Err values of this package; nil while it is active, or
+// passive and joined.
+func (c *Cluster) Err() error { return c.view.Load().reason() }
+
+// Members returns every member with its place, ordered by ID: the list that
+// the newest state was computed from. It is made for the call and belongs to
+// the caller. Of a cluster that was never joined it is empty; of one that was
+// left it is the last one known. A static cluster knows only this instance.
+func (c *Cluster) Members() []Place { return c.view.Load().places() }
+
+// Join joins the cluster. It returns after the first callback has returned, or
+// with an error, and then nothing is left running and nothing recorded.
+//
+// While the registry does not answer it goes on trying until ctx ends. What no
+// retry can mend, such as a wrong password, ends it at once. From then on the
+// cluster looks after itself until [Cluster.Leave]: ctx ends only the joining.
+func (c *Cluster) Join(ctx context.Context) error {
+	s := newStay(c)
+	c.mu.Lock()
+	if c.stay != nil {
+		c.mu.Unlock()
+		return ErrJoined
+	}
+	c.stay = s
+	c.mu.Unlock()
+	s.start()
+
+	var err error
+	select {
+	case <-s.ready:
+		return nil
+	case <-s.failed:
+		err = s.trouble()
+	case <-s.leaving:
+		err = ErrLeft
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+		if trouble := s.trouble(); trouble != nil {
+			err = fmt.Errorf("%w; last: %w", err, trouble)
+		}
+	}
+	// What may have been recorded by now is removed, for which ctx may have
+	// no time left.
+	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	if leaveErr := s.leave(cleanup); leaveErr != nil && !errors.Is(err, ErrLeft) {
+		c.log.Warn("could not undo a failed join", zap.Error(leaveErr))
+	}
+	return fmt.Errorf("libcluster: join %s: %w", s.registration().Cluster(), err)
+}
+
+// Leave leaves the cluster: the callback is told index -1, and when it has
+// returned the record is removed and the others notice at once. Until then the
+// record is kept alive. Leaving without having joined does nothing, and leaving
+// twice waits for the first.
+//
+// Leave returns when ctx ends, whatever else hangs. The error then says what
+// was not finished: a callback that has not returned, or a record that will
+// stay until its TTL has passed. In either case the instance has left.
+func (c *Cluster) Leave(ctx context.Context) error {
+	c.mu.Lock()
+	s := c.stay
+	c.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	return s.leave(ctx)
+}
+
+// SetWorkers changes how many workers this instance has, 1 to [MaxWorkers].
+// While joined it is published at once and SetWorkers returns when the registry
+// has it; the state and the callback follow. If that fails, or while the
+// instance is fenced, the new count is kept and published as soon as the
+// registry answers.
+func (c *Cluster) SetWorkers(ctx context.Context, workers int) error {
+	if err := checkWorkers(workers); err != nil {
+		return &ConfigError{"Workers", err}
+	}
+	if c.cfg.Passive {
+		return errPassive
+	}
+	if s := c.State(); s.Active() && s.Total-s.Workers+workers > MaxWorkers {
+		return &ConfigError{"Workers", errTotal(s.Total - s.Workers + workers)}
+	}
+	c.mu.Lock()
+	before := c.member
+	c.member.Workers = workers
+	s := c.stay
+	c.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	err := s.publish(ctx)
+	if isPermanent(err) { // refused for good: not to be tried again
+		c.mu.Lock()
+		if c.member.Workers == workers {
+			c.member = before
+		}
+		c.mu.Unlock()
+	}
+	if err != nil {
+		return fmt.Errorf("libcluster: publish %d workers: %w", workers, err)
+	}
+	return nil
+}
+
+func (c *Cluster) desired() Member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.member
+}
+
+func errTotal(total int) error {
+	return fmt.Errorf("Workers: the cluster's total would be %d, must be at most %d", total, MaxWorkers)
+}
+
+// cleanupTimeout is how long undoing a failed Join may take.
+const cleanupTimeout = 2 * time.Second

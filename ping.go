@@ -1,0 +1,185 @@
+package libcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// ping is the goroutine that holds this instance's record: it joins, renews,
+// and when the record is lost joins again as a new incarnation, until the stay
+// ends.
+func (s *stay) ping() {
+	defer close(s.pinged)
+	rejoining := false
+	for {
+		inc := s.join(rejoining)
+		if inc == nil {
+			return
+		}
+		rejoining = true
+
+		balanced := make(chan struct{})
+		go func() {
+			defer close(balanced)
+			s.balance(inc)
+		}()
+		s.heartbeat(inc)
+		<-balanced
+		if s.stopping() {
+			return // the session is leave's to end
+		}
+
+		why := inc.fenced()
+		s.note(why)
+		s.current.Store(nil)
+		// Not removed: rejoining replaces it, and nobody else need notice.
+		if err := inc.session.Close(); err != nil {
+			s.log.Debug("closing a lost session failed", zap.Error(err))
+		}
+		if errors.Is(why, ErrInstanceTaken) {
+			s.log.Error("fenced for good; leave and join again to take it back", zap.Error(why))
+			return
+		}
+		s.log.Warn("fenced; will rejoin", zap.Error(why))
+	}
+}
+
+// join tries until it has joined. It returns nil when the stay ends or, for the
+// first incarnation of a stay, when joining is refused for good.
+func (s *stay) join(rejoining bool) *incarnation {
+	var again retry
+	for !s.stopping() {
+		r := s.registration()
+		ctx, cancel := context.WithTimeout(s.ctx, joinTimeout)
+		sent := now()
+		session, ttl, err := s.c.cfg.Registry.Join(ctx, r)
+		cancel()
+		if err == nil {
+			inc := newIncarnation(s, session, sent, ttl, r.Member)
+			s.current.Store(inc)
+			return inc
+		}
+		if s.ctx.Err() != nil {
+			return nil
+		}
+		s.note(err)
+		if isPermanent(err) && !rejoining {
+			s.fail(err)
+			return nil
+		}
+		if again.worthLogging() {
+			s.log.Warn("cannot join yet, will keep trying", zap.Error(err))
+		}
+		if !again.wait(s.ctx) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// heartbeat renews the record until the incarnation is over.
+func (s *stay) heartbeat(inc *incarnation) {
+	// A count that was set while joining is published first. The error is
+	// logged there and the next beat tries again.
+	_ = s.publish(inc.ctx)
+	if _, ends := inc.remaining(); !ends {
+		<-inc.ctx.Done()
+		return
+	}
+	var again retry
+	for sleep(inc.ctx, inc.untilBeat(again.failures > 0)) {
+		err := s.renew(inc)
+		switch {
+		case inc.ctx.Err() != nil:
+			return
+		case err == nil:
+			again = retry{}
+			_ = s.publish(inc.ctx)
+		case isFinal(err):
+			inc.end(err)
+			return
+		default:
+			s.note(err)
+			if again.worthLogging() {
+				left, _ := inc.remaining()
+				s.log.Warn("cannot renew the record, will keep trying",
+					zap.Error(err), zap.Duration("fenced in", left))
+			}
+			again.failures++
+		}
+		if why := inc.fenced(); why != nil {
+			inc.end(why)
+			return
+		}
+	}
+}
+
+// renew sends one heartbeat and moves the horizon.
+func (s *stay) renew(inc *incarnation) error {
+	ctx, cancel := context.WithTimeout(inc.ctx, inc.patience())
+	defer cancel()
+	sent := now()
+	ttl, err := inc.session.Renew(ctx)
+	if err != nil {
+		return err
+	}
+	inc.extend(sent, ttl)
+	return nil
+}
+
+// untilBeat returns how long to wait before the next heartbeat: an eighth to a
+// sixth of the record's life, so that there are several within a window, and
+// after a failure a fraction of that.
+func (inc *incarnation) untilBeat(failed bool) time.Duration {
+	d := inc.horizon.Load().window * 100 / windowPercent / 8
+	if failed {
+		d /= 5
+	}
+	d += rand.N(d/3 + 1)
+	left, _ := inc.remaining()
+	return min(d, max(left, 0))
+}
+
+// patience returns how long a heartbeat may take: a quarter of the window, so
+// that several servers can be tried within it, and not past the horizon.
+func (inc *incarnation) patience() time.Duration {
+	left, _ := inc.remaining()
+	return max(0, min(inc.horizon.Load().window/4, left))
+}
+
+// publish brings the registry's record up to date with what SetWorkers wants.
+func (s *stay) publish(ctx context.Context) error {
+	select {
+	case s.publishing <- struct{}{}:
+		defer func() { <-s.publishing }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	inc := s.current.Load()
+	if inc == nil {
+		return nil // not joined: ping comes here when it has
+	}
+	m := s.c.desired().clone()
+	if inc.published.Workers == m.Workers || s.c.cfg.Passive {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	err := inc.session.Update(ctx, m)
+	switch {
+	case err == nil:
+		inc.published = m
+	case isFinal(err):
+		inc.end(err)
+	default:
+		s.log.Warn("cannot publish the worker count yet",
+			zap.Int("workers", m.Workers), zap.Error(err))
+		err = fmt.Errorf("will be tried again: %w", err)
+	}
+	return err
+}

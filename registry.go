@@ -1,0 +1,131 @@
+package libcluster
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Registry is where members record themselves and learn of one another.
+//
+// It is the seam between what libcluster decides and where it finds out: a
+// registry does I/O and nothing else. All its calls block, all take a context
+// and return soon after that ends; every timer, retry, deadline and goroutine
+// is above the seam. A registry that can do more says so with an optional
+// interface; see [Checker].
+//
+// One value may serve any number of clusters at once.
+type Registry interface {
+	// Join records the member and opens a session for it, or for a passive
+	// instance only opens one. A record that is there already under the same
+	// ID is taken over.
+	//
+	// It also returns how long the record lives from the moment of *calling*
+	// Join unless it is renewed; 0 means for ever. An error that no retry can
+	// mend is wrapped with [Permanent]. After an error nothing is left open.
+	Join(ctx context.Context, r Registration) (Session, time.Duration, error)
+}
+
+// Registration is what an instance asks of a registry when it joins.
+type Registration struct {
+	// Key, Partition and Env name the cluster. Partition may be empty.
+	Key, Partition, Env string
+	// Member is the record to publish.
+	Member Member
+	// Passive asks to watch the cluster without being a member of it.
+	Passive bool
+	// TTL is how long the record should outlive its last renewal. The
+	// registry may grant another one.
+	TTL time.Duration
+	// Logger is never nil.
+	Logger *zap.Logger
+}
+
+// Cluster returns KEY/ENV or KEY/PARTITION/ENV, the cluster's name for people.
+func (r Registration) Cluster() string {
+	if r.Partition == "" {
+		return r.Key + "/" + r.Env
+	}
+	return r.Key + "/" + r.Partition + "/" + r.Env
+}
+
+// Session is one stay of one instance in a registry. Next is called by one
+// goroutine, Renew by another, and the rest by any.
+//
+// Next, Renew and Update return [ErrRecordGone] when the record is known to
+// have gone, and [ErrInstanceTaken] when somebody else has it. Any other error
+// says that they do not know, and they are called again.
+type Session interface {
+	// Next blocks until something has changed. The first call returns the
+	// members as they were at the instant of joining. No change is missed:
+	// where one could have been, the session returns everything anew.
+	Next(ctx context.Context) (Change, error)
+	// Renew keeps the record alive and confirms that it is still there. It
+	// returns for how long, counted from the moment of *calling* Renew, as
+	// Join does.
+	Renew(ctx context.Context) (time.Duration, error)
+	// Update publishes another worker count or other metadata at once.
+	Update(ctx context.Context, m Member) error
+	// Leave removes the record, so that the others notice at once, and closes
+	// the session. Whatever it returns, nothing of the session is left here.
+	Leave(ctx context.Context) error
+	// Close lets go of the session and leaves its record to expire.
+	Close() error
+}
+
+// Checker is implemented by a registry that can tell before joining that a
+// registration will not do. [New] asks it.
+type Checker interface {
+	Check(r Registration) error
+}
+
+// Change is what [Session.Next] reports.
+type Change struct {
+	// Generation is the number of the set of members that results. It says
+	// which set it is: two sessions that report the same generation have been
+	// told of the same members.
+	Generation int64
+	// Reset says that Events hold every member there is: forget the rest.
+	Reset bool
+	// Events are in the order in which they happened.
+	Events []Event
+	// Assigned is set by a registry that knows this instance's place without
+	// knowing the members, as static configuration does.
+	Assigned *Assignment
+}
+
+// Event is a member that appeared, changed or went.
+type Event struct {
+	// Member is the new record. Of one that is gone only the ID counts.
+	Member Member
+	Gone   bool
+}
+
+// Assignment is a place that is given, not computed.
+type Assignment struct {
+	// Index is this instance's base index, or -1 for a passive one.
+	Index int
+	// Total is the number of workers in the cluster.
+	Total int
+}
+
+// Permanent marks an error of a [Registry] that no retry can mend, such as a
+// wrong password. The first Join ends with it.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &permanentError{err}
+}
+
+type permanentError struct{ err error }
+
+func (e *permanentError) Error() string { return e.err.Error() }
+func (e *permanentError) Unwrap() error { return e.err }
+
+func isPermanent(err error) bool {
+	var p *permanentError
+	return errors.As(err, &p)
+}

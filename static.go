@@ -1,0 +1,266 @@
+package libcluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Static returns a registry that coordinates nothing: this instance's base
+// index, counted in workers, and the cluster's total are given, and the same
+// configuration is up to whoever starts the other instances. The range
+// [index, index+Workers) must lie inside [0, total); [New] refuses any other.
+//
+// A place in a static cluster never changes and is never fenced. SetWorkers
+// works as far as the range still fits.
+func Static(index, total int) Registry {
+	return static{source: "Static", place: func(int) (int, int) { return index, total }}
+}
+
+// StaticFromEnv returns a registry like [Static] whose place comes from the
+// environment that a batch scheduler sets. The first of these that is there
+// counts:
+//
+//	LIBCLUSTER_INDEX, LIBCLUSTER_TOTAL                    plain
+//	JOB_COMPLETION_INDEX                                  Kubernetes indexed Job
+//	AWS_BATCH_JOB_ARRAY_INDEX, AWS_BATCH_JOB_ARRAY_SIZE   AWS Batch array job
+//	CLOUD_RUN_TASK_INDEX, CLOUD_RUN_TASK_COUNT            Cloud Run job
+//	SLURM_ARRAY_TASK_ID, _MIN, _COUNT (and _STEP, _MAX)   Slurm job array
+//	SLURM_PROCID, SLURM_NTASKS                            Slurm tasks (srun)
+//
+// LIBCLUSTER_INDEX and LIBCLUSTER_TOTAL count workers, as Static does. The
+// schedulers number their tasks; each task is taken to run the same number of
+// workers, so that task 2 of 5 with 4 workers each has index 8 of 20.
+//
+// Kubernetes does not tell a Job's completions to its pods: tasks gives them,
+// or LIBCLUSTER_TOTAL does, in tasks. For all others tasks is ignored and may
+// be 0. The documentation of each: [Kubernetes], [AWS Batch], [Cloud Run],
+// [Slurm], and for arrays [Slurm arrays].
+//
+// It is an error if nothing is recognised, or half of a pair, or what is no
+// number; New then refuses a place that is out of range.
+//
+// [Kubernetes]: https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode
+// [AWS Batch]: https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html
+// [Cloud Run]: https://cloud.google.com/run/docs/container-contract#jobs-env-vars
+// [Slurm]: https://slurm.schedmd.com/srun.html#SECTION_OUTPUT-ENVIRONMENT-VARIABLES
+// [Slurm arrays]: https://slurm.schedmd.com/job_array.html#env_vars
+func StaticFromEnv(tasks int) (Registry, error) {
+	for _, read := range []func(int) (*static, error){
+		plainEnv, kubernetesEnv,
+		pairEnv("AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"),
+		pairEnv("CLOUD_RUN_TASK_INDEX", "CLOUD_RUN_TASK_COUNT"),
+		slurmArrayEnv,
+		pairEnv("SLURM_PROCID", "SLURM_NTASKS"),
+	} {
+		s, err := read(tasks)
+		if err != nil {
+			return nil, fmt.Errorf("libcluster: static place from the environment: %w", err)
+		}
+		if s != nil {
+			return *s, nil
+		}
+	}
+	return nil, fmt.Errorf("libcluster: static place from the environment: none of LIBCLUSTER_INDEX, " +
+		"JOB_COMPLETION_INDEX, AWS_BATCH_JOB_ARRAY_INDEX, CLOUD_RUN_TASK_INDEX, SLURM_ARRAY_TASK_ID and " +
+		"SLURM_PROCID is set; set LIBCLUSTER_INDEX and LIBCLUSTER_TOTAL")
+}
+
+const (
+	envIndex      = "LIBCLUSTER_INDEX"
+	envTotal      = "LIBCLUSTER_TOTAL"
+	envCompletion = "JOB_COMPLETION_INDEX"
+	envArrayID    = "SLURM_ARRAY_TASK_ID"
+	envArrayMin   = "SLURM_ARRAY_TASK_MIN"
+	envArrayMax   = "SLURM_ARRAY_TASK_MAX"
+	envArrayStep  = "SLURM_ARRAY_TASK_STEP"
+	envArrayCount = "SLURM_ARRAY_TASK_COUNT"
+	envTasks      = "SLURM_NTASKS"
+)
+
+// ofTasks is the place of one task among equals.
+func ofTasks(source string, task, tasks int) *static {
+	return &static{source: source, place: func(workers int) (int, int) { return task * workers, tasks * workers }}
+}
+
+func plainEnv(int) (*static, error) {
+	if !isSet(envIndex) && (!isSet(envTotal) || isSet(envCompletion)) {
+		return nil, nil
+	}
+	index, total, err := envPair(envIndex, envTotal)
+	if err != nil {
+		return nil, err
+	}
+	return &static{source: envIndex, place: func(int) (int, int) { return index, total }}, nil
+}
+
+func kubernetesEnv(tasks int) (*static, error) {
+	if !isSet(envCompletion) {
+		return nil, nil
+	}
+	index, err := envInt(envCompletion)
+	if err != nil {
+		return nil, err
+	}
+	if isSet(envTotal) {
+		if tasks, err = envInt(envTotal); err != nil {
+			return nil, err
+		}
+	} else if tasks < 1 {
+		return nil, fmt.Errorf("%s=%d without a total: give the Job's completions, or set %s to them",
+			envCompletion, index, envTotal)
+	}
+	return ofTasks(envCompletion, index, tasks), nil
+}
+
+// pairEnv reads an index and a count that come together.
+func pairEnv(indexVar, countVar string) func(int) (*static, error) {
+	return func(int) (*static, error) {
+		if !isSet(indexVar) && !isSet(countVar) {
+			return nil, nil
+		}
+		index, count, err := envPair(indexVar, countVar)
+		if err != nil {
+			return nil, err
+		}
+		return ofTasks(indexVar, index, count), nil
+	}
+}
+
+// slurmArrayEnv turns a job array's task ID into an index. IDs start anywhere
+// and may be apart, but a list such as 1,3,7 has no even step and so no index.
+func slurmArrayEnv(int) (*static, error) {
+	if !isSet(envArrayID) && !isSet(envArrayCount) {
+		return nil, nil
+	}
+	id, count, err := envPair(envArrayID, envArrayCount)
+	if err != nil {
+		return nil, err
+	}
+	first, err := envInt(envArrayMin)
+	if err != nil {
+		return nil, err
+	}
+	step := 1
+	if isSet(envArrayStep) {
+		if step, err = envInt(envArrayStep); err != nil {
+			return nil, err
+		}
+	}
+	last := first + (count-1)*step
+	if isSet(envArrayMax) {
+		if last, err = envInt(envArrayMax); err != nil {
+			return nil, err
+		}
+	}
+	if step < 1 || last != first+(count-1)*step || (id-first)%step != 0 {
+		return nil, fmt.Errorf("%s=%d: %d array tasks from %d to %d are not evenly spaced by %d; set %s and %s instead",
+			envArrayID, id, count, first, last, step, envIndex, envTotal)
+	}
+	if isSet(envTasks) {
+		if n, err := envInt(envTasks); err != nil || n > 1 {
+			return nil, fmt.Errorf("%s=%d with %s=%s: which of an array task's tasks this is cannot be told; set %s and %s instead",
+				envArrayID, id, envTasks, os.Getenv(envTasks), envIndex, envTotal)
+		}
+	}
+	return ofTasks(envArrayID, (id-first)/step, count), nil
+}
+
+func isSet(name string) bool { return os.Getenv(name) != "" }
+
+func envPair(indexVar, countVar string) (index, count int, err error) {
+	if index, err = envInt(indexVar); err != nil {
+		return 0, 0, err
+	}
+	count, err = envInt(countVar)
+	return index, count, err
+}
+
+func envInt(name string) (int, error) {
+	value := os.Getenv(name)
+	if value == "" {
+		return 0, fmt.Errorf("%s is not set", name)
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 32)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%s=%.40q is not a number from 0 to %d", name, value, MaxWorkers)
+	}
+	return int(n), nil
+}
+
+// static is the registry of configuration.
+type static struct {
+	source string
+	place  func(workers int) (index, total int)
+}
+
+func (s static) String() string { return "static" }
+
+func (s static) Check(r Registration) error {
+	index, total := s.place(r.Member.Workers)
+	return s.fits(index, r.Member.Workers, total)
+}
+
+func (s static) fits(index, workers, total int) error {
+	switch {
+	case total < 1 || total > MaxWorkers:
+		return fmt.Errorf("%s: total %d: must be 1 to %d", s.source, total, MaxWorkers)
+	case index < 0 || index >= total:
+		return fmt.Errorf("%s: index %d: must be 0 to %d, below the total", s.source, index, total-1)
+	case index+workers > total:
+		return fmt.Errorf("%s: range [%d,%d) of %d workers runs past the total %d", s.source,
+			index, index+workers, workers, total)
+	}
+	return nil
+}
+
+func (s static) Join(_ context.Context, r Registration) (Session, time.Duration, error) {
+	index, total := s.place(r.Member.Workers)
+	if err := s.fits(index, r.Member.Workers, total); err != nil {
+		return nil, 0, Permanent(err)
+	}
+	session := &staticSession{static: s, index: index, total: total, changes: make(chan Change, 1)}
+	if r.Passive {
+		index = -1
+	}
+	session.changes <- Change{Generation: 1, Reset: true, Assigned: &Assignment{index, total}}
+	return session, 0, nil
+}
+
+// staticSession reports its one place, and again when the worker count changes.
+type staticSession struct {
+	static
+	index, total int
+	changes      chan Change
+	generation   int64 // of the latest change but the first; used by Update only
+}
+
+func (s *staticSession) Next(ctx context.Context) (Change, error) {
+	select {
+	case c := <-s.changes:
+		return c, nil
+	case <-ctx.Done():
+		return Change{}, context.Cause(ctx)
+	}
+}
+
+func (s *staticSession) Renew(context.Context) (time.Duration, error) { return 0, nil }
+
+func (s *staticSession) Update(_ context.Context, m Member) error {
+	if err := s.fits(s.index, m.Workers, s.total); err != nil {
+		return Permanent(err)
+	}
+	select {
+	case <-s.changes: // not fetched yet, and out of date
+	default:
+	}
+	s.generation++
+	s.changes <- Change{Generation: 1 + s.generation, Assigned: &Assignment{s.index, s.total}}
+	return nil
+}
+
+func (s *staticSession) Leave(context.Context) error { return nil }
+func (s *staticSession) Close() error                { return nil }

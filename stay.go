@@ -1,0 +1,217 @@
+package libcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// joinTimeout bounds one attempt to join. Some seconds, so that a
+	// registry that a hundred instances join at once is not asked again
+	// before it can have answered.
+	joinTimeout = 5 * time.Second
+
+	// leaveTimeout bounds the removal of the record when Leave's context has
+	// no end of its own.
+	leaveTimeout = 5 * time.Second
+
+	// releaseGrace is what a registry's call may take to return after its
+	// context has ended.
+	releaseGrace = 250 * time.Millisecond
+
+	// Waits after a failure double from backoffBase to backoffCap, with
+	// jitter. The cap decides how soon after an outage everybody is back.
+	backoffBase = 100 * time.Millisecond
+	backoffCap  = time.Second
+
+	// repeatEvery is how often a lasting failure is logged again.
+	repeatEvery = 10 * time.Second
+)
+
+// stay is the time from one Join to the Leave that ends it. Three goroutines
+// work for it: ping holds the record, the balancer (one for each incarnation,
+// started and awaited by ping) computes the state, the notifier calls back.
+// All of them end when ctx does; leave ends it and waits for them.
+type stay struct {
+	c      *Cluster
+	log    *zap.Logger
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	ready   chan struct{} // closed by the notifier after the first callback
+	failed  chan struct{} // closed when joining has been refused for good
+	leaving chan struct{} // closed by the first leave
+	left    atomic.Bool   // set just before leaving is closed
+	changed chan struct{} // holds one: the notifier has something to look at
+
+	notified chan struct{} // closed by the notifier when it ends
+	pinged   chan struct{} // closed by ping when it ends
+
+	// current is the incarnation whose session is open. Only ping changes it;
+	// after ping has ended it belongs to leave.
+	current atomic.Pointer[incarnation]
+	// publishing is held around each Update.
+	publishing chan struct{}
+
+	failOnce, leaveOnce sync.Once
+	done                chan struct{} // closed when leave is through
+	leaveErr            error         // read after done
+
+	mu      sync.Mutex // guards lastErr
+	lastErr error      // the latest trouble with the registry
+}
+
+func newStay(c *Cluster) *stay {
+	s := &stay{
+		c:          c,
+		ready:      make(chan struct{}),
+		failed:     make(chan struct{}),
+		leaving:    make(chan struct{}),
+		changed:    make(chan struct{}, 1),
+		notified:   make(chan struct{}),
+		pinged:     make(chan struct{}),
+		publishing: make(chan struct{}, 1),
+		done:       make(chan struct{}),
+	}
+	s.log = c.log.With(zap.String("cluster", s.registration().Cluster()))
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+func (s *stay) start() {
+	go s.notify()
+	go s.ping()
+}
+
+// leave tells the application, then removes the record, then ends everything.
+func (s *stay) leave(ctx context.Context) error {
+	first := false
+	s.leaveOnce.Do(func() {
+		first = true
+		s.left.Store(true)
+		close(s.leaving)
+	})
+	if !first {
+		select {
+		case <-s.done:
+			return s.leaveErr
+		case <-ctx.Done():
+			return fmt.Errorf("libcluster: still leaving: %w", context.Cause(ctx))
+		}
+	}
+	defer func() {
+		s.c.mu.Lock()
+		s.c.stay = nil
+		s.c.mu.Unlock()
+		close(s.done)
+	}()
+
+	// The record stays and is renewed while the application winds down.
+	select {
+	case <-s.notified:
+	case <-ctx.Done():
+		s.leaveErr = fmt.Errorf("libcluster: left, but a callback has not returned: %w", context.Cause(ctx))
+	}
+	s.cancel()
+	select {
+	case <-s.pinged:
+	case <-time.After(releaseGrace):
+		s.log.Error("the registry does not heed its context")
+	}
+	if inc := s.current.Load(); inc != nil {
+		ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+		defer cancel()
+		if err := inc.session.Leave(ctx); err != nil {
+			s.leaveErr = errors.Join(s.leaveErr, fmt.Errorf(
+				"libcluster: left, but the record stays until it expires: %w", err))
+		}
+	}
+	s.log.Debug("left the cluster", zap.Error(s.leaveErr))
+	return s.leaveErr
+}
+
+// fail refuses the stay for good; Join returns err.
+func (s *stay) fail(err error) {
+	s.failOnce.Do(func() {
+		s.note(err)
+		close(s.failed)
+	})
+}
+
+// stopping reports whether nothing new should be started.
+func (s *stay) stopping() bool { return s.left.Load() || s.ctx.Err() != nil }
+
+// wake has the notifier look at the state. It never blocks: one wake-up that
+// has not been heeded stands for all.
+func (s *stay) wake() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (s *stay) registration() Registration {
+	r := s.c.cfg.registration()
+	r.Member = s.c.desired().clone()
+	r.Logger = s.c.log
+	return r
+}
+
+func (s *stay) note(err error) {
+	s.mu.Lock()
+	s.lastErr = err
+	s.mu.Unlock()
+}
+
+// trouble returns the latest error of the registry.
+func (s *stay) trouble() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lastErr
+}
+
+// isFinal reports whether err says that the record is lost, rather than that
+// nothing is known.
+func isFinal(err error) bool {
+	return errors.Is(err, ErrRecordGone) || errors.Is(err, ErrInstanceTaken)
+}
+
+// retry waits after failures of one thing, and says when one is worth logging.
+type retry struct {
+	failures int
+	logged   time.Time
+}
+
+// worthLogging is true for the first failure and then now and again.
+func (r *retry) worthLogging() bool {
+	if r.failures > 0 && time.Since(r.logged) < repeatEvery {
+		return false
+	}
+	r.logged = time.Now()
+	return true
+}
+
+// wait waits longer after each failure, and reports false if ctx ended first.
+func (r *retry) wait(ctx context.Context) bool {
+	d := min(backoffBase<<min(r.failures, 10), backoffCap)
+	r.failures++
+	return sleep(ctx, d/2+rand.N(d/2))
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
