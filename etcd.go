@@ -1,0 +1,278 @@
+package libcluster
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+)
+
+const (
+	// etcdTimeout is the default for one request, and for one connection
+	// attempt. A request to a healthy etcd takes milliseconds; without a
+	// deadline, one to a dead etcd would wait for ever.
+	etcdTimeout = 2 * time.Second
+
+	// gRPC's own backoff between connection attempts grows to two minutes;
+	// capped at this, clients are back soon after an outage of any length.
+	etcdReconnectCap = time.Second
+)
+
+// Etcd returns a registry on the etcd v3 servers at endpoints: URLs, several
+// of them also in one string with commas between. For TLS, a password, other
+// timeouts or a client that you already have, use [EtcdConfig].
+//
+// Any etcd from 3.4 on will do.
+func Etcd(endpoints ...string) EtcdConfig { return EtcdConfig{Endpoints: endpoints} }
+
+// EtcdConfig is a registry on etcd v3. A member's key is /KEY/ENV/ID, or
+// /KEY/PARTITION/ENV/ID, bound to a lease; its value is [Member.Record].
+// Each joined instance has one connection of its own, unless Client is given.
+//
+// What others write below /KEY/ENV/ counts if it is the record of a member, and
+// otherwise is logged and ignored.
+type EtcdConfig struct {
+	// Endpoints are URLs such as http://127.0.0.1:2379, also several in one
+	// string with commas between. All are http, or all are https. Required
+	// unless Client is given.
+	Endpoints []string
+
+	// CACert is the file with the certificates that the servers' are checked
+	// against. Default: the system's. Cert and CertKey are this client's
+	// certificate and its key, both or neither. PEM files, for https only.
+	CACert, Cert, CertKey string
+
+	// Username and Password are sent to an etcd that wants them. Both or
+	// neither. They never reach a log.
+	Username, Password string
+
+	// DialTimeout bounds one attempt to connect. Default: 2 s.
+	DialTimeout time.Duration
+	// RequestTimeout bounds one request. Default: 2 s. Heartbeats have
+	// deadlines of their own, taken from the TTL.
+	RequestTimeout time.Duration
+
+	// Client is used instead of a connection of our own, and is not closed:
+	// it stays the caller's. All other fields but RequestTimeout must be zero
+	// then. After an outage it reconnects as it was configured to, and the
+	// default is up to two minutes; see grpc.WithConnectParams.
+	Client *clientv3.Client
+}
+
+// String returns the endpoints, and nothing secret.
+func (e EtcdConfig) String() string {
+	if e.Client != nil {
+		return "etcd at " + strings.Join(e.Client.Endpoints(), ",")
+	}
+	endpoints, _, err := parseEndpoints(e.Endpoints)
+	if err != nil {
+		return "etcd" // what is no endpoint may hold a password
+	}
+	return "etcd at " + strings.Join(endpoints, ",")
+}
+
+// GoString is String: a password must not reach a log by way of %#v.
+func (e EtcdConfig) GoString() string { return e.String() }
+
+// Check tells whether the configuration will do, before anything is dialled.
+func (e EtcdConfig) Check(Registration) error {
+	_, err := e.resolve()
+	return err
+}
+
+// Join records the member under a new lease.
+func (e EtcdConfig) Join(ctx context.Context, r Registration) (Session, time.Duration, error) {
+	s, ttl, err := e.join(ctx, r)
+	switch {
+	case err == nil:
+		return s, ttl, nil
+	case errors.Is(err, rpctypes.ErrPermissionDenied), errors.Is(err, rpctypes.ErrUserEmpty),
+		errors.Is(err, rpctypes.ErrAuthFailed), errors.Is(err, rpctypes.ErrPermissionNotGranted):
+		err = Permanent(err)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(rpctypes.Error(err), rpctypes.ErrTimeout):
+		err = fmt.Errorf("no answer in time: %w", err)
+	}
+	return nil, 0, fmt.Errorf("%v: %w", e, err)
+}
+
+func (e EtcdConfig) join(ctx context.Context, r Registration) (*etcdSession, time.Duration, error) {
+	client, err := e.client(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	s := newEtcdSession(client, e.Client == nil, e.requestTimeout(), r)
+	ttl, err := s.open(ctx)
+	if err != nil {
+		s.release()
+		return nil, 0, err
+	}
+	return s, ttl, nil
+}
+
+func (e EtcdConfig) requestTimeout() time.Duration {
+	if e.RequestTimeout == 0 {
+		return etcdTimeout
+	}
+	return e.RequestTimeout
+}
+
+// client returns the client to use, which is not connected yet unless it is
+// the caller's or a password had to be sent.
+func (e EtcdConfig) client(ctx context.Context) (*clientv3.Client, error) {
+	if e.Client != nil {
+		// An attempt to connect that is due in two minutes is due now.
+		e.Client.ActiveConnection().ResetConnectBackoff()
+		return e.Client, nil
+	}
+	config, err := e.resolve()
+	if err != nil {
+		return nil, Permanent(err)
+	}
+	// With a password New waits for an answer, and only its Context, which
+	// also ends the client, can end that.
+	life, end := context.WithCancel(context.Background())
+	config.Context = life
+	stop := context.AfterFunc(ctx, end)
+	client, err := clientv3.New(config)
+	if !stop() && err == nil {
+		client.Close()
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		end()
+		return nil, err
+	}
+	return client, nil
+}
+
+// resolve checks every field and makes the client's configuration of them.
+func (e EtcdConfig) resolve() (clientv3.Config, error) {
+	none := clientv3.Config{}
+	if e.DialTimeout < 0 || e.RequestTimeout < 0 {
+		return none, errors.New("DialTimeout and RequestTimeout must not be negative")
+	}
+	if e.Client != nil {
+		if len(e.Endpoints) > 0 || e.CACert+e.Cert+e.CertKey+e.Username+e.Password != "" || e.DialTimeout != 0 {
+			return none, errors.New("Client is given: Endpoints, certificates, user, password and DialTimeout must not be")
+		}
+		return none, nil
+	}
+	endpoints, secure, err := parseEndpoints(e.Endpoints)
+	if err != nil {
+		return none, err
+	}
+	tlsConfig, err := e.tls(secure)
+	if err != nil {
+		return none, err
+	}
+	if (e.Username == "") != (e.Password == "") {
+		return none, errors.New("Username and Password: give both or neither")
+	}
+	dialTimeout := e.DialTimeout
+	if dialTimeout == 0 {
+		dialTimeout = etcdTimeout
+	}
+	return clientv3.Config{
+		Endpoints:   endpoints,
+		TLS:         tlsConfig,
+		Username:    e.Username,
+		Password:    e.Password,
+		DialTimeout: dialTimeout,
+		Logger:      zap.NewNop(), // every error comes back and is logged once, with its context
+		// 10 s is the least that gRPC allows.
+		DialKeepAliveTime:    10 * time.Second,
+		DialKeepAliveTimeout: 3 * time.Second,
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{
+				BaseDelay: backoffBase, Multiplier: 1.6, Jitter: 0.2, MaxDelay: etcdReconnectCap,
+			},
+			MinConnectTimeout: dialTimeout,
+		})},
+	}, nil
+}
+
+// parseEndpoints returns the endpoints one by one, and whether they are https.
+func parseEndpoints(given []string) (endpoints []string, secure bool, err error) {
+	schemes := map[string]bool{}
+	for _, list := range given {
+		for one := range strings.SplitSeq(list, ",") {
+			u, err := parseEndpoint(strings.TrimSpace(one))
+			if err != nil {
+				return nil, false, err
+			}
+			schemes[u.Scheme] = true
+			endpoints = append(endpoints, u.Scheme+"://"+u.Host)
+		}
+	}
+	if len(endpoints) == 0 {
+		return nil, false, errors.New("no endpoints: give at least one URL such as http://127.0.0.1:2379")
+	}
+	if len(schemes) > 1 {
+		return nil, false, errors.New("endpoints: all must be http, or all https")
+	}
+	return endpoints, schemes["https"], nil
+}
+
+func parseEndpoint(s string) (*url.URL, error) {
+	const example = "such as http://127.0.0.1:2379"
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		// The error of url.Parse repeats the URL, which may hold a password.
+		return nil, fmt.Errorf("an endpoint is not a URL %s", example)
+	case u.User != nil:
+		return nil, fmt.Errorf("endpoint %s: give user and password apart from the URL", u.Redacted())
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("endpoint %q: must be an http or https URL %s", s, example)
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("endpoint %q: has no host; must be a URL %s", s, example)
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("endpoint %q: must be scheme, host and port only, %s", s, example)
+	case u.Port() == "":
+		u.Host = net.JoinHostPort(u.Hostname(), "2379")
+	}
+	return u, nil
+}
+
+func (e EtcdConfig) tls(secure bool) (*tls.Config, error) {
+	if !secure {
+		if e.CACert+e.Cert+e.CertKey != "" {
+			return nil, errors.New("CACert, Cert and CertKey are for https endpoints, and these are http")
+		}
+		return nil, nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if e.CACert != "" {
+		pem, err := os.ReadFile(e.CACert)
+		if err != nil {
+			return nil, fmt.Errorf("CACert: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("CACert %s: has no PEM certificate", e.CACert)
+		}
+	}
+	if (e.Cert == "") != (e.CertKey == "") {
+		return nil, errors.New("Cert and CertKey: give both or neither")
+	}
+	if e.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(e.Cert, e.CertKey)
+		if err != nil {
+			return nil, fmt.Errorf("Cert %s, CertKey %s: %w", e.Cert, e.CertKey, err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
+}
