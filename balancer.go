@@ -89,7 +89,7 @@ func (s *stay) compute(inc *incarnation) State {
 // line when this instance's has moved.
 func (s *stay) report(inc *incarnation, was, is State) {
 	if s.log.Core().Enabled(zapcore.DebugLevel) {
-		s.log.Debug(fmt.Sprintf("re-balancing cluster %s:", s.registration().Cluster()),
+		s.log.Debug(fmt.Sprintf("re-balancing cluster %s:", s.name),
 			zap.Int64("generation", is.Generation))
 		view := view{state: is, inc: inc}
 		for _, p := range view.places() {
@@ -100,9 +100,9 @@ func (s *stay) report(inc *incarnation, was, is State) {
 			s.log.Debug(fmt.Sprintf("%c %s [%d]", mark, p.ID, p.Index))
 		}
 	}
-	if !is.sameTo(was) {
+	if !is.sameTo(was) && s.log.Core().Enabled(zapcore.InfoLevel) {
 		s.log.Info(fmt.Sprintf("cluster %s has re-balanced: new base is %d (was %d), new total is %d (was %d)",
-			s.registration().Cluster(), is.Index, was.Index, is.Total, was.Total),
+			s.name, is.Index, was.Index, is.Total, was.Total),
 			zap.Int64("generation", is.Generation), zap.Int("workers", is.Workers))
 	}
 }
@@ -116,9 +116,9 @@ func (s *stay) notify() {
 	horizon := time.NewTimer(time.Hour)
 	defer horizon.Stop()
 
-	var told State         // what the application knows
-	var of *incarnation    // the incarnation that it was told of
-	var silent = true      // it was told nothing yet
+	var told State      // what the application knows
+	var of *incarnation // the incarnation that it was told of
+	silent := true      // it was told nothing yet
 	for leaving := false; !leaving; {
 		select {
 		case <-s.changed:

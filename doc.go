@@ -1,3 +1,57 @@
-// Package libcluster tells each instance of an application which range of
-// cluster-wide worker indexes is its own, and how many there are in all.
+// Package libcluster tells every instance of an application, all the time,
+// which range of cluster-wide worker indexes is its own and how many workers
+// there are in all, so that it can divide its work without a queue, a scheduler
+// or a master.
+//
+//	node1  2 workers   index 0      0 1
+//	node2  1 worker    index 2          2
+//	node3  4 workers   index 3            3 4 5 6      total 7
+//
+// # The model
+//
+// An application runs as several instances; each has some workers. What shares
+// a key, an environment and a partition is a cluster. Every instance publishes
+// itself as a member in a [Registry]: its ID and its number of workers. Members
+// are ordered by ID, and each one's index is the sum of the workers before it.
+// The result is a [State]: index, workers, total, and the generation, which
+// numbers the set of members that it was computed from.
+//
+// [Static] takes index and total from configuration and coordinates nothing,
+// [StaticFromEnv] from what a batch scheduler sets. [Etcd] is for instances that
+// come and go.
+//
+// # What is guaranteed
+//
+//   - [Cluster.Join] returns after the first callback has returned, or with an
+//     error, and then nothing is left running.
+//   - Callbacks never run at the same time. A slow one holds up nobody else;
+//     when it returns it is told the newest state, and those between are skipped.
+//   - A callback comes only when the index, the workers or the total has changed.
+//   - The generation of successive states only grows.
+//   - Instances that report the same generation computed their places from the
+//     same members: their ranges tile [0, total) with no gap and no overlap.
+//   - Leaving reports index -1, then removes the record, and the others are told
+//     at once. It ends within its context's deadline, whatever the registry does.
+//   - A new worker count is published at once.
+//   - After [Cluster.Leave] no goroutine, lease, key or connection is left.
+//   - An instance that cannot renew its record is fenced, which means that its
+//     state reads as index -1, before the registry can give its place away. The
+//     time is counted from when the last successful renewal was sent, never from
+//     when it was answered, and [Cluster.State] looks at the clock. It rejoins by
+//     itself.
+//   - What strangers write below the cluster's key is logged and ignored.
+//
+// # What you may not assume
+//
+// Instances learn of a change one after another, within milliseconds as a rule
+// but with no bound. For that long two of them, in different generations, can
+// hold the same index, or different totals. So treat an index as should-be
+// unique: let whatever must not happen twice be refused by the resource itself,
+// by a transaction or a unique key.
+//
+// The generation is not a fencing token, and a process can be stopped between
+// reading its state and acting on it.
+//
+// A registry that goes back in time, such as an etcd that was restored from a
+// backup, starts numbering its generations anew from there.
 package libcluster

@@ -31,6 +31,8 @@ type etcdSession struct {
 	// lease holds the key; of a passive session it is NoLease.
 	lease   clientv3.LeaseID
 	passive bool
+	// previous is the lease of the incarnation before, if there was one.
+	previous clientv3.LeaseID
 
 	// ctx is the session's life: its streams end with it.
 	ctx    context.Context
@@ -66,35 +68,51 @@ func newEtcdSession(client *clientv3.Client, owned bool, timeout time.Duration, 
 		record:    string(r.Member.Record()),
 		strangers: make(map[string]struct{}),
 	}
+	if previous, ok := r.Previous.(*etcdSession); ok {
+		s.previous = previous.lease
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
 
-// open grants the lease and, in one transaction, writes the key and lists the
-// members: the list is that of the revision which the write made, neither older
-// nor newer, so the watch can go on from there.
+// open grants the lease, opens the watch, and then writes the key and lists the
+// members in one transaction: the list is that of the revision that the write
+// made, neither older nor newer, and the session goes on with the one after it.
+//
+// The watch is opened just before, and what it reports from before the list is
+// dropped. Opened after it, with a revision that by then is past, etcd would
+// serve it from history, and begin only at its next round, 100 ms apart: when
+// many join at once all of them would wait for that.
 func (s *etcdSession) open(ctx context.Context) (time.Duration, error) {
-	if s.passive {
-		return 0, s.list(ctx)
-	}
-	grant, err := s.grant(ctx)
+	var opening sync.WaitGroup
+	opening.Go(func() { s.startWatch(ctx) })
+	ttl, err := s.grant(ctx)
+	opening.Wait()
 	if err != nil {
 		return 0, err
 	}
-	s.lease = grant.ID
 	if err := s.list(ctx); err != nil {
 		// Whether the key was written is unknown. Without the lease it goes.
 		s.revoke(context.WithoutCancel(ctx))
 		return 0, err
 	}
-	return time.Duration(grant.TTL) * time.Second, nil
+	return ttl, nil
 }
 
-func (s *etcdSession) grant(ctx context.Context) (*clientv3.LeaseGrantResponse, error) {
+// grant gets a lease, unless the session is passive.
+func (s *etcdSession) grant(ctx context.Context) (time.Duration, error) {
+	if s.passive {
+		return 0, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	seconds := int64((s.ttl + time.Second - 1) / time.Second)
-	return s.client.Grant(ctx, seconds)
+	granted, err := s.client.Grant(ctx, seconds)
+	if err != nil {
+		return 0, err
+	}
+	s.lease = granted.ID
+	return time.Duration(granted.TTL) * time.Second, nil
 }
 
 // list reads every member into s.listed. A member also writes its own record,
@@ -116,18 +134,29 @@ func (s *etcdSession) list(ctx context.Context) error {
 	s.mu.Lock()
 	put := clientv3.OpPut(s.key, s.record, clientv3.WithLease(s.lease))
 	s.mu.Unlock()
+	write, look := []clientv3.Op{put, get}, clientv3.OpGet(s.key)
 	txn := s.client.Txn(ctx)
-	if s.next > 0 { // joined before: only while the key is still ours
-		txn = txn.If(s.holdsKey()).Else(clientv3.OpGet(s.key, clientv3.WithKeysOnly()))
+	switch {
+	case s.next > 0: // joined before: only while the key is ours
+		txn = txn.If(s.heldBy(s.lease)).Then(write...).Else(look)
+	case s.previous != 0: // rejoining: only if the key is our previous one, or nobody's
+		txn = txn.If(s.heldBy(s.previous)).Then(write...).Else(
+			clientv3.OpTxn([]clientv3.Cmp{s.heldBy(clientv3.NoLease)}, write, []clientv3.Op{look}))
+	default: // joining: whoever has it
+		txn = txn.Then(write...)
 	}
-	answer, err := txn.Then(put, get).Commit()
+	answer, err := txn.Commit()
 	if err != nil {
 		return recordError(err)
 	}
-	if !answer.Succeeded {
-		return s.holder(answer.Responses[0].GetResponseRange().Kvs)
+	responses := answer.Responses
+	if inner := responses[0].GetResponseTxn(); inner != nil {
+		responses = inner.Responses
 	}
-	s.take(answer.Header.Revision, answer.Responses[1].GetResponseRange().Kvs)
+	if len(responses) < len(write) {
+		return s.holder(responses[0].GetResponseRange().Kvs)
+	}
+	s.take(answer.Header.Revision, responses[1].GetResponseRange().Kvs)
 	return nil
 }
 
@@ -141,8 +170,9 @@ func (s *etcdSession) take(revision int64, kvs []*mvccpb.KeyValue) {
 	s.listed, s.next, s.compacted = change, revision+1, false
 }
 
-func (s *etcdSession) holdsKey() clientv3.Cmp {
-	return clientv3.Compare(clientv3.LeaseValue(s.key), "=", s.lease)
+// heldBy compares the key's lease. A key that is not there has none.
+func (s *etcdSession) heldBy(lease clientv3.LeaseID) clientv3.Cmp {
+	return clientv3.Compare(clientv3.LeaseValue(s.key), "=", lease)
 }
 
 // holder tells from a read of the session's key whether it is still its own.
@@ -181,8 +211,8 @@ func (s *etcdSession) Next(ctx context.Context) (Change, error) {
 			if err := s.checkWatch(answer, ok); err != nil {
 				return Change{}, err
 			}
-			if len(answer.Events) > 0 {
-				return s.change(answer.Events)
+			if events := s.unseen(answer.Events); len(events) > 0 {
+				return s.change(events)
 			}
 		case <-ctx.Done():
 			return Change{}, context.Cause(ctx)
@@ -219,6 +249,16 @@ func (s *etcdSession) checkWatch(answer clientv3.WatchResponse, ok bool) error {
 	s.stopWatch()
 	s.watch, s.stopWatch = nil, nil
 	return err
+}
+
+// unseen drops the events from before the session's list.
+func (s *etcdSession) unseen(events []*clientv3.Event) []*clientv3.Event {
+	for i, e := range events {
+		if e.Kv.ModRevision >= s.next {
+			return events[i:]
+		}
+	}
+	return nil
 }
 
 // change translates the events of one answer, which hold whole revisions.
@@ -276,7 +316,7 @@ func (s *etcdSession) Renew(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	got, err := s.client.Get(ctx, s.key, clientv3.WithKeysOnly())
+	got, err := s.client.Get(ctx, s.key)
 	if err != nil {
 		return 0, recordError(err)
 	}
@@ -324,9 +364,9 @@ func (s *etcdSession) Update(ctx context.Context, m Member) error {
 	s.mu.Lock()
 	s.record = record
 	s.mu.Unlock()
-	answer, err := s.client.Txn(ctx).If(s.holdsKey()).
+	answer, err := s.client.Txn(ctx).If(s.heldBy(s.lease)).
 		Then(clientv3.OpPut(s.key, record, clientv3.WithLease(s.lease))).
-		Else(clientv3.OpGet(s.key, clientv3.WithKeysOnly())).
+		Else(clientv3.OpGet(s.key)).
 		Commit()
 	if err != nil {
 		return recordError(err)
@@ -339,14 +379,13 @@ func (s *etcdSession) Update(ctx context.Context, m Member) error {
 
 // Leave revokes the lease, and the key goes with it unless it is another's.
 func (s *etcdSession) Leave(ctx context.Context) error {
-	var err error
-	if !s.passive {
-		err = s.revoke(ctx)
-	}
-	return errors.Join(err, s.release())
+	return errors.Join(s.revoke(ctx), s.release())
 }
 
 func (s *etcdSession) revoke(ctx context.Context) error {
+	if s.passive {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	_, err := s.client.Revoke(ctx, s.lease)

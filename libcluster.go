@@ -102,7 +102,7 @@ func (c *Cluster) Join(ctx context.Context) error {
 	if leaveErr := s.leave(cleanup); leaveErr != nil && !errors.Is(err, ErrLeft) {
 		c.log.Warn("could not undo a failed join", zap.Error(leaveErr))
 	}
-	return fmt.Errorf("libcluster: join %s: %w", s.registration().Cluster(), err)
+	return fmt.Errorf("libcluster: join %s: %w", s.name, err)
 }
 
 // Leave leaves the cluster: the callback is told index -1, and when it has

@@ -15,14 +15,12 @@ import (
 // ends.
 func (s *stay) ping() {
 	defer close(s.pinged)
-	rejoining := false
+	var inc *incarnation
 	for {
-		inc := s.join(rejoining)
+		inc = s.join(inc)
 		if inc == nil {
 			return
 		}
-		rejoining = true
-
 		balanced := make(chan struct{})
 		go func() {
 			defer close(balanced)
@@ -42,25 +40,25 @@ func (s *stay) ping() {
 			s.log.Debug("closing a lost session failed", zap.Error(err))
 		}
 		if errors.Is(why, ErrInstanceTaken) {
-			s.log.Error("fenced for good; leave and join again to take it back", zap.Error(why))
+			s.lost(why)
 			return
 		}
 		s.log.Warn("fenced; will rejoin", zap.Error(why))
 	}
 }
 
-// join tries until it has joined. It returns nil when the stay ends or, for the
-// first incarnation of a stay, when joining is refused for good.
-func (s *stay) join(rejoining bool) *incarnation {
+// join tries until it has joined, as the incarnation after previous, which is nil
+// for the first. It returns nil when the stay ends, when the first is refused for
+// good, or when somebody else has taken the ID since the previous.
+func (s *stay) join(previous *incarnation) *incarnation {
 	var again retry
 	for !s.stopping() {
 		r := s.registration()
-		ctx, cancel := context.WithTimeout(s.ctx, joinTimeout)
-		sent := now()
-		session, ttl, err := s.c.cfg.Registry.Join(ctx, r)
-		cancel()
+		if previous != nil {
+			r.Previous = previous.session
+		}
+		inc, err := s.attempt(r)
 		if err == nil {
-			inc := newIncarnation(s, session, sent, ttl, r.Member)
 			s.current.Store(inc)
 			return inc
 		}
@@ -68,8 +66,13 @@ func (s *stay) join(rejoining bool) *incarnation {
 			return nil
 		}
 		s.note(err)
-		if isPermanent(err) && !rejoining {
+		if previous == nil && isPermanent(err) {
 			s.fail(err)
+			return nil
+		}
+		if previous != nil && errors.Is(err, ErrInstanceTaken) {
+			previous.horizon.Store(&horizon{fenced: err}) // a better reason than the first
+			s.lost(err)
 			return nil
 		}
 		if again.worthLogging() {
@@ -80,6 +83,37 @@ func (s *stay) join(rejoining bool) *incarnation {
 		}
 	}
 	return nil
+}
+
+// attempt tries once to join.
+func (s *stay) attempt(r Registration) (*incarnation, error) {
+	ctx, cancel := context.WithTimeout(s.ctx, joinTimeout)
+	defer cancel()
+	sent := now()
+	session, ttl, err := s.c.cfg.Registry.Join(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if w := window(ttl); w > 0 && now().since(sent) > w/slowJoin {
+		// Little or nothing is left of the horizon that counts from sending.
+		// Rather than to begin like that, or not at all, earn a fresh one.
+		sent = now()
+		if ttl, err = session.Renew(ctx); err != nil {
+			if closeErr := session.Close(); closeErr != nil {
+				s.log.Debug("closing a session failed", zap.Error(closeErr))
+			}
+			return nil, fmt.Errorf("joined slowly and then not renewed: %w", err)
+		}
+	}
+	return newIncarnation(s, session, sent, ttl, r.Member), nil
+}
+
+// slowJoin: a join that took more than a quarter of the window was slow.
+const slowJoin = 4
+
+// lost says that the ID is another instance's now.
+func (s *stay) lost(why error) {
+	s.log.Error("fenced for good; leave and join again to take the ID back", zap.Error(why))
 }
 
 // heartbeat renews the record until the incarnation is over.
@@ -176,6 +210,7 @@ func (s *stay) publish(ctx context.Context) error {
 		inc.published = m
 	case isFinal(err):
 		inc.end(err)
+	case isPermanent(err):
 	default:
 		s.log.Warn("cannot publish the worker count yet",
 			zap.Int("workers", m.Workers), zap.Error(err))

@@ -20,7 +20,7 @@ import (
 type Registry interface {
 	// Join records the member and opens a session for it, or for a passive
 	// instance only opens one. A record that is there already under the same
-	// ID is taken over.
+	// ID is taken over, unless Previous says otherwise.
 	//
 	// It also returns how long the record lives from the moment of *calling*
 	// Join unless it is renewed; 0 means for ever. An error that no retry can
@@ -39,6 +39,11 @@ type Registration struct {
 	// TTL is how long the record should outlive its last renewal. The
 	// registry may grant another one.
 	TTL time.Duration
+	// Previous is set when an instance that was fenced rejoins: the session
+	// that it has lost, closed. If by now somebody else has the record, Join
+	// returns [ErrInstanceTaken]: an instance that was cut off for a while
+	// must not take its ID back from the one that was started in its stead.
+	Previous Session
 	// Logger is never nil.
 	Logger *zap.Logger
 }

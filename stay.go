@@ -41,6 +41,7 @@ const (
 // All of them end when ctx does; leave ends it and waits for them.
 type stay struct {
 	c      *Cluster
+	name   string // the cluster's, for people
 	log    *zap.Logger
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -71,6 +72,7 @@ type stay struct {
 func newStay(c *Cluster) *stay {
 	s := &stay{
 		c:          c,
+		name:       c.cfg.registration().Cluster(),
 		ready:      make(chan struct{}),
 		failed:     make(chan struct{}),
 		leaving:    make(chan struct{}),
@@ -80,7 +82,7 @@ func newStay(c *Cluster) *stay {
 		publishing: make(chan struct{}, 1),
 		done:       make(chan struct{}),
 	}
-	s.log = c.log.With(zap.String("cluster", s.registration().Cluster()))
+	s.log = c.log.With(zap.String("cluster", s.name))
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
