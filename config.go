@@ -25,6 +25,19 @@ const (
 	maxTTL = 24 * time.Hour
 )
 
+// Outage is what an instance does that can't renew its record.
+type Outage int
+
+const (
+	// FenceOnOutage gives the place up before anybody else can have it.
+	FenceOnOutage Outage = iota
+	// KeepOnOutage goes on with the last state, for applications that prefer
+	// work done twice to work not done: after the TTL the others may do it too.
+	// When the registry answers again and the record is still there, nothing
+	// has happened; otherwise the instance is fenced then, and rejoins.
+	KeepOnOutage
+)
+
 // Config says which cluster to join and as what. The zero value of every field
 // but Key is useful. [New] copies it.
 type Config struct {
@@ -63,6 +76,10 @@ type Config struct {
 	// place, 1 s to 24 h. The registry may grant more; etcd rounds up to whole
 	// seconds and has a minimum of its own. Default: [DefaultTTL].
 	TTL time.Duration
+
+	// Outage says what to do when the registry does not answer for so long that
+	// the record may have expired. Default: [FenceOnOutage].
+	Outage Outage
 
 	// OnRebalance is told each new state. It is called first before Join
 	// returns, then whenever Index, Workers or Total has changed, and a last
@@ -125,6 +142,9 @@ func (c Config) validate() error {
 	}
 	if c.TTL < minTTL || c.TTL > maxTTL {
 		return &ConfigError{"TTL", fmt.Errorf("TTL %v: must be %v to %v", c.TTL, minTTL, maxTTL)}
+	}
+	if c.Outage != FenceOnOutage && c.Outage != KeepOnOutage {
+		return &ConfigError{"Outage", fmt.Errorf("Outage %d: must be FenceOnOutage or KeepOnOutage", c.Outage)}
 	}
 	member := c.registration().Member
 	if record := member.Record(); len(record) > maxRecord {

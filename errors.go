@@ -21,12 +21,22 @@ var (
 	// from the registry: expired, or deleted by hand. It rejoins by itself.
 	ErrRecordGone = errors.New("libcluster: the record has gone from the registry")
 
+	// ErrRegistryReset is why an instance is fenced that finds its registry
+	// restored from an older backup, or replaced by another one: what it knows
+	// and what the others know may no longer fit. It rejoins by itself.
+	// Generations may start anew from a lower number.
+	ErrRegistryReset = errors.New("libcluster: the registry has gone back in time or was replaced")
+
 	// ErrInstanceTaken is why an instance is fenced whose ID another one has
 	// taken over. It does not fight for it and does not rejoin: two instances
 	// with one ID are a mistake of configuration, or the older one is a
 	// leftover.
 	ErrInstanceTaken = errors.New("libcluster: another instance has taken over this ID")
 )
+
+// ErrCannotReturn is returned by [Cluster.Leave] when it was asked to keep the
+// place and the registry has no means to. The instance has left for good.
+var ErrCannotReturn = errors.New("libcluster: left, but this registry cannot keep a place")
 
 // ConfigError says which field of a [Config] breaks which rule. The value is
 // in the message, except where it could be secret.

@@ -18,6 +18,9 @@ type incarnation struct {
 	cancel context.CancelFunc
 
 	horizon atomic.Pointer[horizon]
+	// ttl is how long the record lives after a renewal, 0 for ever. Used by
+	// ping only.
+	ttl time.Duration
 
 	// published is the record that the registry has. Guarded by
 	// stay.publishing, as is every Update.
@@ -48,8 +51,18 @@ func window(ttl time.Duration) time.Duration { return ttl * windowPercent / 100 
 func newIncarnation(s *stay, session Session, sent moment, ttl time.Duration, published Member) *incarnation {
 	inc := &incarnation{stay: s, session: session, published: published, index: newIndex(s.c.cfg.ID)}
 	inc.ctx, inc.cancel = context.WithCancel(s.ctx)
-	inc.horizon.Store(&horizon{sent: sent, window: window(ttl)})
+	inc.horizon.Store(inc.renewed(sent, ttl))
 	return inc
+}
+
+// renewed notes how long the record lives, and returns the horizon that follows
+// from a renewal sent at sent: none, if an outage is to be sat out.
+func (inc *incarnation) renewed(sent moment, ttl time.Duration) *horizon {
+	inc.ttl = ttl
+	if inc.stay.c.cfg.Outage == KeepOnOutage {
+		ttl = 0
+	}
+	return &horizon{sent: sent, window: window(ttl)}
 }
 
 // over returns why the incarnation may not act, or nil if it may.
@@ -80,11 +93,10 @@ func (inc *incarnation) fenced() error {
 // It does nothing to an incarnation that is over.
 func (inc *incarnation) extend(sent moment, ttl time.Duration) {
 	h := inc.horizon.Load()
-	if h.fenced != nil || now().since(h.sent) >= h.window {
-		return
+	if inc.fenced() == nil {
+		// Fails if a reader has found the horizon passed since it was loaded.
+		inc.horizon.CompareAndSwap(h, inc.renewed(sent, ttl))
 	}
-	// Fails if a reader has found the horizon passed since it was loaded.
-	inc.horizon.CompareAndSwap(h, &horizon{sent: sent, window: window(ttl)})
 }
 
 // end fences the incarnation for good, the first reason counts, and ends its
@@ -122,7 +134,13 @@ func (v *view) now() State {
 	if v.reason() != nil {
 		return v.state.inactive()
 	}
-	return v.state
+	state := v.state
+	if v.inc != nil && state.Active() {
+		if h := v.inc.horizon.Load(); h.window > 0 {
+			state.Horizon = h.sent.mono.Add(h.window)
+		}
+	}
+	return state
 }
 
 func (v *view) reason() error {

@@ -58,6 +58,26 @@ func (c *Cluster) State() State { return c.view.Load().now() }
 // passive and joined.
 func (c *Cluster) Err() error { return c.view.Load().reason() }
 
+// Phase returns where this instance stands with its cluster.
+func (c *Cluster) Phase() Phase {
+	c.mu.Lock()
+	s := c.stay
+	c.mu.Unlock()
+	if s == nil {
+		return Left
+	}
+	v := c.view.Load()
+	switch {
+	case s.left.Load():
+		return Leaving
+	case v.inc == nil || v.inc.stay != s:
+		return Joining
+	case v.inc.fenced() != nil:
+		return Fenced
+	}
+	return Active
+}
+
 // Members returns every member with its place, ordered by ID: the list that
 // the newest state was computed from. It is made for the call and belongs to
 // the caller. Of a cluster that was never joined it is empty; of one that was
@@ -99,7 +119,7 @@ func (c *Cluster) Join(ctx context.Context) error {
 	// no time left.
 	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	if leaveErr := s.leave(cleanup); leaveErr != nil && !errors.Is(err, ErrLeft) {
+	if leaveErr := s.leave(cleanup, 0); leaveErr != nil && !errors.Is(err, ErrLeft) {
 		c.log.Warn("could not undo a failed join", zap.Error(leaveErr))
 	}
 	return fmt.Errorf("libcluster: join %s: %w", s.name, err)
@@ -113,14 +133,35 @@ func (c *Cluster) Join(ctx context.Context) error {
 // Leave returns when ctx ends, whatever else hangs. The error then says what
 // was not finished: a callback that has not returned, or a record that will
 // stay until its TTL has passed. In either case the instance has left.
-func (c *Cluster) Leave(ctx context.Context) error {
+func (c *Cluster) Leave(ctx context.Context, options ...LeaveOption) error {
+	var how leaving
+	for _, option := range options {
+		option(&how)
+	}
+	if how.returning < 0 || how.returning > maxTTL {
+		return fmt.Errorf("libcluster: Returning(%v): must be 0 to %v", how.returning, maxTTL)
+	}
 	c.mu.Lock()
 	s := c.stay
 	c.mu.Unlock()
 	if s == nil {
 		return nil
 	}
-	return s.leave(ctx)
+	return s.leave(ctx, how.returning)
+}
+
+// LeaveOption changes how [Cluster.Leave] leaves.
+type LeaveOption func(*leaving)
+
+type leaving struct{ returning time.Duration }
+
+// Returning leaves for a restart: the place is kept for d, up to 24 h, and not
+// used by anybody. If an instance of the same ID joins within d it has the place
+// again, and no other instance is called back at all. If not, it is as if the
+// instance had vanished then. A registry that can't keep a place makes Leave
+// return [ErrCannotReturn].
+func Returning(d time.Duration) LeaveOption {
+	return func(l *leaving) { l.returning = d }
 }
 
 // SetWorkers changes how many workers this instance has, 1 to [MaxWorkers].

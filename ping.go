@@ -121,7 +121,7 @@ func (s *stay) heartbeat(inc *incarnation) {
 	// A count that was set while joining is published first. The error is
 	// logged there and the next beat tries again.
 	_ = s.publish(inc.ctx)
-	if _, ends := inc.remaining(); !ends {
+	if inc.ttl == 0 {
 		<-inc.ctx.Done()
 		return
 	}
@@ -140,9 +140,8 @@ func (s *stay) heartbeat(inc *incarnation) {
 		default:
 			s.note(err)
 			if again.worthLogging() {
-				left, _ := inc.remaining()
 				s.log.Warn("cannot renew the record, will keep trying",
-					zap.Error(err), zap.Duration("fenced in", left))
+					zap.Error(err), zap.Time("horizon", s.c.State().Horizon))
 			}
 			again.failures++
 		}
@@ -168,22 +167,27 @@ func (s *stay) renew(inc *incarnation) error {
 
 // untilBeat returns how long to wait before the next heartbeat: an eighth to a
 // sixth of the record's life, so that there are several within a window, and
-// after a failure a fraction of that.
+// after a failure a fraction of that. Not past the horizon.
 func (inc *incarnation) untilBeat(failed bool) time.Duration {
-	d := inc.horizon.Load().window * 100 / windowPercent / 8
+	d := inc.ttl / 8
 	if failed {
 		d /= 5
 	}
-	d += rand.N(d/3 + 1)
-	left, _ := inc.remaining()
-	return min(d, max(left, 0))
+	return inc.beforeHorizon(d + rand.N(d/3+1))
 }
 
-// patience returns how long a heartbeat may take: a quarter of the window, so
-// that several servers can be tried within it, and not past the horizon.
+// patience returns how long a heartbeat may take: a sixth of the window, so that
+// of three servers two may hang, and the third is still asked in time. Not past
+// the horizon.
 func (inc *incarnation) patience() time.Duration {
-	left, _ := inc.remaining()
-	return max(0, min(inc.horizon.Load().window/4, left))
+	return inc.beforeHorizon(window(inc.ttl) / 6)
+}
+
+func (inc *incarnation) beforeHorizon(d time.Duration) time.Duration {
+	if left, ends := inc.remaining(); ends {
+		return max(0, min(d, left))
+	}
+	return d
 }
 
 // publish brings the registry's record up to date with what SetWorkers wants.

@@ -13,8 +13,8 @@ import (
 // It is the seam between what libcluster decides and where it finds out: a
 // registry does I/O and nothing else. All its calls block, all take a context
 // and return soon after that ends; every timer, retry, deadline and goroutine
-// is above the seam. A registry that can do more says so with an optional
-// interface; see [Checker].
+// is above the seam. What not all of them can do is an optional interface:
+// [Checker] of a registry, [Returner] of a session.
 //
 // One value may serve any number of clusters at once.
 type Registry interface {
@@ -60,8 +60,9 @@ func (r Registration) Cluster() string {
 // goroutine, Renew by another, and the rest by any.
 //
 // Next, Renew and Update return [ErrRecordGone] when the record is known to
-// have gone, and [ErrInstanceTaken] when somebody else has it. Any other error
-// says that they do not know, and they are called again.
+// have gone, [ErrInstanceTaken] when somebody else has it, and [ErrRegistryReset]
+// when the registry is not the one that it was. Any other error says that they
+// do not know, and they are called again.
 type Session interface {
 	// Next blocks until something has changed. The first call returns the
 	// members as they were at the instant of joining. No change is missed:
@@ -84,6 +85,14 @@ type Session interface {
 // registration will not do. [New] asks it.
 type Checker interface {
 	Check(r Registration) error
+}
+
+// Returner is implemented by a session whose registry can keep a place; see
+// [Returning].
+type Returner interface {
+	// LeaveFor leaves as Leave does, but for the record: it stays as it is for
+	// d, and then goes unless the same ID has joined again.
+	LeaveFor(ctx context.Context, d time.Duration) error
 }
 
 // Change is what [Session.Next] reports.

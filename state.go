@@ -1,5 +1,7 @@
 package libcluster
 
+import "time"
+
 // State is one consistent snapshot of this instance's place in the cluster.
 // It is a value: it does not change after it was handed out.
 type State struct {
@@ -17,6 +19,10 @@ type State struct {
 	// Instances that report the same generation computed their places from
 	// the same members, so their ranges tile [0, Total). It only grows.
 	Generation int64
+	// Horizon is the moment up to which this instance may act, unless its
+	// record is renewed before, which is what happens as a rule. Zero: there is
+	// no such moment. To have it renewed, read the state again.
+	Horizon time.Time
 }
 
 // Active reports whether this instance holds a range.
@@ -35,8 +41,22 @@ func (s State) inactive() State {
 
 // sameTo reports whether a callback that was told s has nothing to learn
 // from t. A generation by itself is no news: it also counts changes that
-// leave this instance's place as it was.
+// leave this instance's place as it was. Nor is a horizon, which moves with
+// every heartbeat.
 func (s State) sameTo(t State) bool {
-	t.Generation = s.Generation
+	t.Generation, t.Horizon = s.Generation, s.Horizon
 	return s == t
 }
+
+// Phase is where an instance stands with its cluster.
+type Phase string
+
+// The phases. An instance goes from joining to active, from there to fenced and
+// back as often as it takes, and by way of leaving to left.
+const (
+	Joining Phase = "joining" // trying to reach the registry for the first time
+	Active  Phase = "active"  // joined; a passive instance too
+	Fenced  Phase = "fenced"  // has lost its place; rejoining, unless [Cluster.Err] is [ErrInstanceTaken]
+	Leaving Phase = "leaving" // the last callback has not returned, or the record is being removed
+	Left    Phase = "left"    // left, or never joined
+)

@@ -92,11 +92,13 @@ func (s *stay) start() {
 	go s.ping()
 }
 
-// leave tells the application, then removes the record, then ends everything.
-func (s *stay) leave(ctx context.Context) error {
+// leave tells the application, then removes the record, or leaves it to live for
+// returning, then ends everything.
+func (s *stay) leave(ctx context.Context, returning time.Duration) error {
 	first := false
 	s.leaveOnce.Do(func() {
 		first = true
+		s.log.Debug("leaving", zap.Duration("returning within", returning))
 		s.left.Store(true)
 		close(s.leaving)
 	})
@@ -128,15 +130,34 @@ func (s *stay) leave(ctx context.Context) error {
 		s.log.Error("the registry does not heed its context")
 	}
 	if inc := s.current.Load(); inc != nil {
-		ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
-		defer cancel()
-		if err := inc.session.Leave(ctx); err != nil {
-			s.leaveErr = errors.Join(s.leaveErr, fmt.Errorf(
-				"libcluster: left, but the record stays until it expires: %w", err))
+		if err := remove(ctx, inc.session, returning); err != nil {
+			s.leaveErr = errors.Join(s.leaveErr, err)
 		}
 	}
 	s.log.Debug("left the cluster", zap.Error(s.leaveErr))
 	return s.leaveErr
+}
+
+// remove ends a session and its record, or only the session if the place is to
+// be kept.
+func remove(ctx context.Context, session Session, returning time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	if returning > 0 {
+		if returner, ok := session.(Returner); ok {
+			if err := returner.LeaveFor(ctx, returning); err != nil {
+				return fmt.Errorf("libcluster: left, but the place may not be kept: %w", err)
+			}
+			return nil
+		}
+	}
+	if err := session.Leave(ctx); err != nil {
+		return fmt.Errorf("libcluster: left, but the record stays until it expires: %w", err)
+	}
+	if returning > 0 {
+		return ErrCannotReturn
+	}
+	return nil
 }
 
 // fail refuses the stay for good; Join returns err.
@@ -179,10 +200,10 @@ func (s *stay) trouble() error {
 	return s.lastErr
 }
 
-// isFinal reports whether err says that the record is lost, rather than that
-// nothing is known.
+// isFinal reports whether err says that the incarnation is over, rather than
+// that nothing is known.
 func isFinal(err error) bool {
-	return errors.Is(err, ErrRecordGone) || errors.Is(err, ErrInstanceTaken)
+	return errors.Is(err, ErrRecordGone) || errors.Is(err, ErrInstanceTaken) || errors.Is(err, ErrRegistryReset)
 }
 
 // retry waits after failures of one thing, and says when one is worth logging.
