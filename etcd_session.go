@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -13,10 +12,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc/metadata"
 )
-
-// maxStrangers bounds how many foreign keys are remembered as reported.
-const maxStrangers = 1000
 
 // etcdSession is one lease, one key, one list and one watch.
 type etcdSession struct {
@@ -31,23 +28,28 @@ type etcdSession struct {
 	// lease holds the key; of a passive session it is NoLease.
 	lease   clientv3.LeaseID
 	passive bool
-	// previous is the lease of the incarnation before, if there was one.
-	previous clientv3.LeaseID
+	// previous is the session of the incarnation before, if there was one.
+	previous *etcdSession
 
 	// ctx is the session's life: its streams end with it.
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu     sync.Mutex // guards record
+	mu     sync.Mutex // guards what follows
 	record string     // what the key holds, or will after the next re-read
+	store  storeMark  // the latest that a linearizable answer told
 
 	// Used by Next only.
 	listed    *Change // not returned yet
 	compacted bool    // the watch cannot go on from next: read everything
 	next      int64   // the first revision that has not been seen
 	watch     clientv3.WatchChan
+	watchCtx  context.Context
 	stopWatch context.CancelFunc
+	asked     int                 // requests for a sign of life that the watch has not answered
 	strangers map[string]struct{} // foreign keys that were reported
+
+	beat chan struct{} // holds one: Renew has succeeded, have a look at the watch
 
 	// Used by Renew only.
 	stream     pb.Lease_LeaseKeepAliveClient
@@ -67,11 +69,14 @@ func newEtcdSession(client *clientv3.Client, owned bool, timeout time.Duration, 
 		passive:   r.Passive,
 		record:    string(r.Member.Record()),
 		strangers: make(map[string]struct{}),
+		beat:      make(chan struct{}, 1),
 	}
-	if previous, ok := r.Previous.(*etcdSession); ok {
-		s.previous = previous.lease
-	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.previous, _ = r.Previous.(*etcdSession)
+	// Streams are shared by those that send the same metadata. With its own the
+	// session's watch is alone on one, also on a client that others use: opened
+	// anew it is a new stream, and so on the next server.
+	life := metadata.AppendToOutgoingContext(context.Background(), "libcluster-session", fmt.Sprintf("%p", s))
+	s.ctx, s.cancel = context.WithCancel(clientv3.WithRequireLeader(life))
 	return s
 }
 
@@ -99,15 +104,15 @@ func (s *etcdSession) open(ctx context.Context) (time.Duration, error) {
 	return ttl, nil
 }
 
-// grant gets a lease, unless the session is passive.
+// grant gets a lease. A passive session needs none; what it knows is trusted for
+// as long as it asked for.
 func (s *etcdSession) grant(ctx context.Context) (time.Duration, error) {
 	if s.passive {
-		return 0, nil
+		return s.ttl, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	seconds := int64((s.ttl + time.Second - 1) / time.Second)
-	granted, err := s.client.Grant(ctx, seconds)
+	granted, err := s.client.Grant(ctx, seconds(s.ttl))
 	if err != nil {
 		return 0, err
 	}
@@ -122,14 +127,15 @@ func (s *etcdSession) grant(ctx context.Context) (time.Duration, error) {
 func (s *etcdSession) list(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+	before := s.mark()
 	get := clientv3.OpGet(s.prefix, clientv3.WithPrefix())
 	if s.passive {
 		got, err := s.client.Do(ctx, get)
 		if err != nil {
 			return err
 		}
-		s.take(got.Get().Header.Revision, got.Get().Kvs)
-		return nil
+		s.take(got.Get().Header, got.Get().Kvs)
+		return s.sameStore(before, got.Get().Header)
 	}
 	s.mu.Lock()
 	put := clientv3.OpPut(s.key, s.record, clientv3.WithLease(s.lease))
@@ -139,8 +145,8 @@ func (s *etcdSession) list(ctx context.Context) error {
 	switch {
 	case s.next > 0: // joined before: only while the key is ours
 		txn = txn.If(s.heldBy(s.lease)).Then(write...).Else(look)
-	case s.previous != 0: // rejoining: only if the key is our previous one, or nobody's
-		txn = txn.If(s.heldBy(s.previous)).Then(write...).Else(
+	case s.previous != nil: // rejoining: only if the key is our previous one, or nobody's
+		txn = txn.If(s.heldBy(s.previous.lease)).Then(write...).Else(
 			clientv3.OpTxn([]clientv3.Cmp{s.heldBy(clientv3.NoLease)}, write, []clientv3.Op{look}))
 	default: // joining: whoever has it
 		txn = txn.Then(write...)
@@ -154,20 +160,55 @@ func (s *etcdSession) list(ctx context.Context) error {
 		responses = inner.Responses
 	}
 	if len(responses) < len(write) {
+		if s.previous != nil && s.previous.sameStore(s.previous.mark(), answer.Header) != nil {
+			s.previous = nil // its lease means nothing in another store
+			return s.list(ctx)
+		}
 		return s.holder(responses[0].GetResponseRange().Kvs)
 	}
-	s.take(answer.Header.Revision, responses[1].GetResponseRange().Kvs)
-	return nil
+	s.take(answer.Header, responses[1].GetResponseRange().Kvs)
+	return s.sameStore(before, answer.Header)
 }
 
-func (s *etcdSession) take(revision int64, kvs []*mvccpb.KeyValue) {
-	change := &Change{Generation: revision, Reset: true}
+func (s *etcdSession) take(header *pb.ResponseHeader, kvs []*mvccpb.KeyValue) {
+	change := &Change{Generation: header.Revision, Reset: true}
 	for _, kv := range kvs {
 		if e := s.event(kv, false); !e.Gone {
 			change.Events = append(change.Events, e)
 		}
 	}
-	s.listed, s.next, s.compacted = change, revision+1, false
+	s.listed, s.next, s.compacted = change, header.Revision+1, false
+}
+
+// storeMark is which store it is, and how far it has come.
+type storeMark struct {
+	cluster  uint64 // etcd's ID of itself; 0: not known yet
+	revision int64
+}
+
+// mark returns the latest mark, to be taken before a request is sent.
+func (s *etcdSession) mark() storeMark {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.store
+}
+
+// sameStore tells whether an answer comes from the store that the mark was
+// taken of. One at a lower revision was restored from a backup; one of another
+// ID was put in its place. Only linearizable answers may be asked (a server that
+// lags tells an old revision with every right), and only about a mark from
+// before their request, since answers overtake one another.
+func (s *etcdSession) sameStore(before storeMark, header *pb.ResponseHeader) error {
+	switch {
+	case before.cluster != 0 && header.ClusterId != before.cluster:
+		return fmt.Errorf("%w: etcd cluster %x was %x", ErrRegistryReset, header.ClusterId, before.cluster)
+	case header.Revision < before.revision:
+		return fmt.Errorf("%w: etcd is at revision %d and was at %d", ErrRegistryReset, header.Revision, before.revision)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.store = storeMark{header.ClusterId, max(header.Revision, s.store.revision)}
+	return nil
 }
 
 // heldBy compares the key's lease. A key that is not there has none.
@@ -188,139 +229,34 @@ func (s *etcdSession) holder(kvs []*mvccpb.KeyValue) error {
 	return fmt.Errorf("%w: %s is held under lease %x, not %x", ErrInstanceTaken, s.key, kvs[0].Lease, int64(s.lease))
 }
 
-// Next waits for the next change under the prefix. A watch that was cut is
-// resumed after the last revision seen; one that can't be, because its history
-// was compacted, is preceded by a new list.
-func (s *etcdSession) Next(ctx context.Context) (Change, error) {
-	for {
-		if s.compacted {
-			if err := s.list(ctx); err != nil {
-				return Change{}, err
-			}
-		}
-		if s.listed != nil {
-			change := *s.listed
-			s.listed = nil
-			return change, nil
-		}
-		if s.watch == nil {
-			s.startWatch(ctx)
-		}
-		select {
-		case answer, ok := <-s.watch:
-			if err := s.checkWatch(answer, ok); err != nil {
-				return Change{}, err
-			}
-			if events := s.unseen(answer.Events); len(events) > 0 {
-				return s.change(events)
-			}
-		case <-ctx.Done():
-			return Change{}, context.Cause(ctx)
-		}
-	}
-}
-
-// startWatch opens the watch and returns when the server has confirmed it, or
-// when that has taken too long, and then the channel is closed.
-func (s *etcdSession) startWatch(ctx context.Context) {
-	watchCtx, stop := context.WithCancel(clientv3.WithRequireLeader(s.ctx))
-	limit, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	release := context.AfterFunc(limit, stop)
-	s.watch = s.client.Watch(watchCtx, s.prefix,
-		clientv3.WithPrefix(), clientv3.WithRev(s.next), clientv3.WithFragment())
-	s.stopWatch = stop
-	release()
-}
-
-// checkWatch gives up a watch that has ended.
-func (s *etcdSession) checkWatch(answer clientv3.WatchResponse, ok bool) error {
-	err := answer.Err()
-	switch {
-	case ok && err == nil:
-		return nil
-	case ok && answer.CompactRevision > 0:
-		s.log.Debug("the watch fell behind a compaction: reading everything anew",
-			zap.Int64("wanted", s.next), zap.Int64("compacted", answer.CompactRevision))
-		s.compacted, err = true, nil
-	case err == nil: // closed without a reason, or before it was opened
-		err = errors.New("the watch was closed")
-	}
-	s.stopWatch()
-	s.watch, s.stopWatch = nil, nil
-	return err
-}
-
-// unseen drops the events from before the session's list.
-func (s *etcdSession) unseen(events []*clientv3.Event) []*clientv3.Event {
-	for i, e := range events {
-		if e.Kv.ModRevision >= s.next {
-			return events[i:]
-		}
-	}
-	return nil
-}
-
-// change translates the events of one answer, which hold whole revisions.
-func (s *etcdSession) change(events []*clientv3.Event) (Change, error) {
-	change := Change{Events: make([]Event, 0, len(events))}
-	for _, e := range events {
-		// Of a deletion ModRevision is the revision that deleted. (The header's
-		// revision is the store's at the time of sending, which may be later.)
-		change.Generation = e.Kv.ModRevision
-		gone := e.Type == clientv3.EventTypeDelete
-		if !s.passive && string(e.Kv.Key) == s.key {
-			kvs := []*mvccpb.KeyValue{e.Kv}
-			if gone {
-				kvs = nil
-			}
-			if err := s.holder(kvs); err != nil {
-				return Change{}, err
-			}
-		}
-		change.Events = append(change.Events, s.event(e.Kv, gone))
-	}
-	s.next = change.Generation + 1
-	return change, nil
-}
-
-// event translates one key. Who is a member depends on nothing but what the
-// store holds, so that all instances agree: what does not parse is no member, also
-// if it was one before.
-func (s *etcdSession) event(kv *mvccpb.KeyValue, gone bool) Event {
-	id := strings.TrimPrefix(string(kv.Key), s.prefix)
-	if gone {
-		delete(s.strangers, id)
-		return Event{Member: Member{ID: id}, Gone: true}
-	}
-	member, err := ParseMember(id, kv.Value)
-	if err == nil {
-		delete(s.strangers, id)
-		return Event{Member: member}
-	}
-	if _, known := s.strangers[id]; !known && len(s.strangers) < maxStrangers {
-		s.strangers[id] = struct{}{}
-		s.log.Warn("ignoring a key that is not a member's",
-			zap.String("key", fmt.Sprintf("%.300q", kv.Key)), zap.Error(err))
-	}
-	return Event{Member: Member{ID: id}, Gone: true}
-}
-
 // Renew sends one keep-alive and then reads the session's own key from the
 // quorum: together they prove that the key was there after Renew was called.
 func (s *etcdSession) Renew(ctx context.Context) (time.Duration, error) {
-	if s.passive {
-		return 0, nil
+	ttl := s.ttl
+	if !s.passive {
+		var err error
+		if ttl, err = s.keepAlive(ctx); err != nil {
+			return 0, err
+		}
 	}
-	ttl, err := s.keepAlive(ctx)
-	if err != nil {
-		return 0, err
-	}
+	before := s.mark()
 	got, err := s.client.Get(ctx, s.key)
 	if err != nil {
 		return 0, recordError(err)
 	}
-	return ttl, s.holder(got.Kvs)
+	if err := s.sameStore(before, got.Header); err != nil {
+		return 0, err
+	}
+	if !s.passive {
+		if err := s.holder(got.Kvs); err != nil {
+			return 0, err
+		}
+	}
+	select {
+	case s.beat <- struct{}{}:
+	default:
+	}
+	return ttl, nil
 }
 
 // keepAlive exchanges one request and one answer on a stream of our own, and
@@ -330,7 +266,7 @@ func (s *etcdSession) Renew(ctx context.Context) (time.Duration, error) {
 func (s *etcdSession) keepAlive(ctx context.Context) (ttl time.Duration, err error) {
 	if s.stream == nil {
 		var streamCtx context.Context
-		streamCtx, s.stopStream = context.WithCancel(clientv3.WithRequireLeader(s.ctx))
+		streamCtx, s.stopStream = context.WithCancel(s.ctx)
 		release := context.AfterFunc(ctx, s.stopStream)
 		s.stream, err = pb.NewLeaseClient(s.client.ActiveConnection()).LeaseKeepAlive(streamCtx)
 		release()
@@ -381,6 +317,37 @@ func (s *etcdSession) Update(ctx context.Context, m Member) error {
 func (s *etcdSession) Leave(ctx context.Context) error {
 	return errors.Join(s.revoke(ctx), s.release())
 }
+
+// LeaveFor puts the key under a lease that lives for d and that nobody renews.
+func (s *etcdSession) LeaveFor(ctx context.Context, d time.Duration) error {
+	return errors.Join(s.park(ctx, d), s.release())
+}
+
+func (s *etcdSession) park(ctx context.Context, d time.Duration) error {
+	if s.passive {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	lease, err := s.client.Grant(ctx, seconds(d))
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	put := clientv3.OpPut(s.key, s.record, clientv3.WithLease(lease.ID))
+	s.mu.Unlock()
+	answer, err := s.client.Txn(ctx).If(s.heldBy(s.lease)).Then(put).Else(clientv3.OpGet(s.key)).Commit()
+	if err != nil {
+		return err
+	}
+	if !answer.Succeeded {
+		return s.holder(answer.Responses[0].GetResponseRange().Kvs)
+	}
+	return s.revoke(ctx)
+}
+
+// seconds rounds up: no lease is shorter than asked for.
+func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
 func (s *etcdSession) revoke(ctx context.Context) error {
 	if s.passive {

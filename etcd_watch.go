@@ -1,0 +1,167 @@
+package libcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+)
+
+const (
+	// maxStrangers bounds how many foreign keys are remembered as reported.
+	maxStrangers = 1000
+
+	// silentBeats is how many heartbeats a watch may let pass in silence: few, since
+	// until then the instance goes by an old state, but more than one, since a
+	// busy server answers late.
+	silentBeats = 2
+)
+
+// Next waits for the next change under the prefix. A watch that was cut is
+// resumed after the last revision seen; one that can't be, because its history
+// was compacted, is preceded by a new list.
+func (s *etcdSession) Next(ctx context.Context) (Change, error) {
+	for {
+		if s.compacted {
+			if err := s.list(ctx); err != nil {
+				return Change{}, err
+			}
+		}
+		if s.listed != nil {
+			change := *s.listed
+			s.listed = nil
+			return change, nil
+		}
+		if s.watch == nil {
+			s.startWatch(ctx)
+		}
+		select {
+		case answer, ok := <-s.watch:
+			if err := s.checkWatch(answer, ok); err != nil {
+				return Change{}, err
+			}
+			s.asked = 0
+			if events := s.unseen(answer.Events); len(events) > 0 {
+				return s.change(events)
+			}
+		case <-s.beat:
+			if err := s.probeWatch(); err != nil {
+				return Change{}, err
+			}
+		case <-ctx.Done():
+			return Change{}, context.Cause(ctx)
+		}
+	}
+}
+
+// startWatch opens the watch and returns when the server has confirmed it, or
+// when that has taken too long, and then the channel is closed.
+func (s *etcdSession) startWatch(ctx context.Context) {
+	s.watchCtx, s.stopWatch = context.WithCancel(s.ctx)
+	limit, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	release := context.AfterFunc(limit, s.stopWatch)
+	s.watch = s.client.Watch(s.watchCtx, s.prefix,
+		clientv3.WithPrefix(), clientv3.WithRev(s.next), clientv3.WithFragment())
+	s.asked = 0
+	release()
+}
+
+// checkWatch gives up a watch that has ended.
+func (s *etcdSession) checkWatch(answer clientv3.WatchResponse, ok bool) error {
+	err := answer.Err()
+	switch {
+	case ok && err == nil:
+		return nil
+	case ok && answer.CompactRevision > 0:
+		s.log.Debug("the watch fell behind a compaction: reading everything anew",
+			zap.Int64("wanted", s.next), zap.Int64("compacted", answer.CompactRevision))
+		s.compacted, err = true, nil
+	case err == nil: // closed without a reason, or before it was opened
+		err = errors.New("the watch was closed")
+	}
+	s.endWatch()
+	return err
+}
+
+func (s *etcdSession) endWatch() {
+	s.stopWatch()
+	s.watch, s.watchCtx, s.stopWatch = nil, nil, nil
+}
+
+// probeWatch asks the watch for a sign of life, once a heartbeat. A server that
+// is frozen with its connections open looks like one with nothing to report;
+// without this, it would be found out only when gRPC's own probe fails, after
+// 13 s. One that has left silentBeats requests unanswered is given up, and the
+// next watch goes to another server.
+func (s *etcdSession) probeWatch() error {
+	if s.asked >= silentBeats {
+		s.endWatch()
+		return fmt.Errorf("the watch has not answered %d times", silentBeats)
+	}
+	s.asked++
+	ctx, cancel := context.WithTimeout(s.watchCtx, s.timeout)
+	defer cancel()
+	// What fails here shows as a closed watch, or as no answer.
+	_ = s.client.RequestProgress(ctx)
+	return nil
+}
+
+// unseen drops the events from before the session's list.
+func (s *etcdSession) unseen(events []*clientv3.Event) []*clientv3.Event {
+	for i, e := range events {
+		if e.Kv.ModRevision >= s.next {
+			return events[i:]
+		}
+	}
+	return nil
+}
+
+// change translates the events of one answer, which hold whole revisions.
+func (s *etcdSession) change(events []*clientv3.Event) (Change, error) {
+	change := Change{Events: make([]Event, 0, len(events))}
+	for _, e := range events {
+		// Of a deletion ModRevision is the revision that deleted. (The header's
+		// revision is the store's at the time of sending, which may be later.)
+		change.Generation = e.Kv.ModRevision
+		gone := e.Type == clientv3.EventTypeDelete
+		if !s.passive && string(e.Kv.Key) == s.key {
+			kvs := []*mvccpb.KeyValue{e.Kv}
+			if gone {
+				kvs = nil
+			}
+			if err := s.holder(kvs); err != nil {
+				return Change{}, err
+			}
+		}
+		change.Events = append(change.Events, s.event(e.Kv, gone))
+	}
+	s.next = change.Generation + 1
+	return change, nil
+}
+
+// event translates one key. Who is a member depends on nothing but what the
+// store holds, so that all instances agree: what does not parse is no member, also
+// if it was one before.
+func (s *etcdSession) event(kv *mvccpb.KeyValue, gone bool) Event {
+	id := strings.TrimPrefix(string(kv.Key), s.prefix)
+	if gone {
+		delete(s.strangers, id)
+		return Event{Member: Member{ID: id}, Gone: true}
+	}
+	member, err := ParseMember(id, kv.Value)
+	if err == nil {
+		delete(s.strangers, id)
+		return Event{Member: member}
+	}
+	if _, known := s.strangers[id]; !known && len(s.strangers) < maxStrangers {
+		s.strangers[id] = struct{}{}
+		s.log.Warn("ignoring a key that is not a member's",
+			zap.String("key", fmt.Sprintf("%.300q", kv.Key)), zap.Error(err))
+	}
+	return Event{Member: Member{ID: id}, Gone: true}
+}
