@@ -46,7 +46,7 @@ type etcdSession struct {
 	watch     clientv3.WatchChan
 	watchCtx  context.Context
 	stopWatch context.CancelFunc
-	asked     int                 // requests for a sign of life that the watch has not answered
+	asked     time.Time           // when the watch was asked for a sign of life that it still owes
 	strangers map[string]struct{} // foreign keys that were reported
 
 	beat chan struct{} // holds one: Renew has succeeded, have a look at the watch

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -15,10 +16,10 @@ const (
 	// maxStrangers bounds how many foreign keys are remembered as reported.
 	maxStrangers = 1000
 
-	// silentBeats is how many heartbeats a watch may let pass in silence: few, since
-	// until then the instance goes by an old state, but more than one, since a
-	// busy server answers late.
-	silentBeats = 2
+	// silentPart is the part of the TTL for which a watch may leave a question
+	// unanswered: two heartbeats as a rule. Not longer, since until then the
+	// instance goes by an old state; not one, since a busy server answers late.
+	silentPart = 4
 )
 
 // Next waits for the next change under the prefix. A watch that was cut is
@@ -44,7 +45,7 @@ func (s *etcdSession) Next(ctx context.Context) (Change, error) {
 			if err := s.checkWatch(answer, ok); err != nil {
 				return Change{}, err
 			}
-			s.asked = 0
+			s.asked = time.Time{}
 			if events := s.unseen(answer.Events); len(events) > 0 {
 				return s.change(events)
 			}
@@ -67,7 +68,7 @@ func (s *etcdSession) startWatch(ctx context.Context) {
 	release := context.AfterFunc(limit, s.stopWatch)
 	s.watch = s.client.Watch(s.watchCtx, s.prefix,
 		clientv3.WithPrefix(), clientv3.WithRev(s.next), clientv3.WithFragment())
-	s.asked = 0
+	s.asked = time.Time{}
 	release()
 }
 
@@ -96,16 +97,18 @@ func (s *etcdSession) endWatch() {
 // probeWatch asks the watch for a sign of life, once a heartbeat. A server that
 // is frozen with its connections open looks like one with nothing to report;
 // without this, it would be found out only when gRPC's own probe fails, after
-// 13 s. One that has left silentBeats requests unanswered is given up, and the
-// next watch goes to another server.
+// 13 s. A watch that leaves a question unanswered is given up, and the next one
+// goes to another server.
 func (s *etcdSession) probeWatch() error {
-	if s.asked >= silentBeats {
+	if silent := time.Since(s.asked); !s.asked.IsZero() && silent > s.ttl/silentPart {
 		s.endWatch()
-		return fmt.Errorf("the watch has not answered %d times", silentBeats)
+		return fmt.Errorf("the watch has not answered for %v", silent.Round(time.Millisecond))
 	}
-	s.asked++
 	ctx, cancel := context.WithTimeout(s.watchCtx, s.timeout)
 	defer cancel()
+	if s.asked.IsZero() {
+		s.asked = time.Now()
+	}
 	// What fails here shows as a closed watch, or as no answer.
 	_ = s.client.RequestProgress(ctx)
 	return nil
