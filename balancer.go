@@ -1,6 +1,7 @@
 package libcluster
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -65,9 +66,8 @@ func (s *stay) apply(inc *incarnation, change Change) {
 		s.fail(errTotal(state.Total))
 		return
 	}
-	was := before.now()
 	s.c.view.Store(&view{state: state, inc: inc})
-	s.report(inc, was, state)
+	s.logMembers(inc, state)
 	if first || before.inc != inc || !state.sameTo(before.state) {
 		s.wake()
 	}
@@ -77,33 +77,26 @@ func (s *stay) apply(inc *incarnation, change Change) {
 func (s *stay) compute(inc *incarnation) State {
 	state := State{Index: -1, Workers: s.c.cfg.Workers, Total: inc.index.total}
 	if a := inc.assigned; a != nil {
-		state.Index, state.Total = a.Index, a.Total
-		state.Workers = s.c.desired().Workers
+		state.Index, state.Workers, state.Total = a.Index, a.Workers, a.Total
 	} else if base, workers := inc.index.place(); base >= 0 && !s.c.cfg.Passive {
 		state.Index, state.Workers = base, workers
 	}
 	return state
 }
 
-// report logs a change: everybody's place for whoever wants to see it, and one
-// line when this instance's has moved.
-func (s *stay) report(inc *incarnation, was, is State) {
-	if s.log.Core().Enabled(zapcore.DebugLevel) {
-		s.log.Debug(fmt.Sprintf("re-balancing cluster %s:", s.name),
-			zap.Int64("generation", is.Generation))
-		view := view{state: is, inc: inc}
-		for _, p := range view.places() {
-			mark := ' '
-			if p.ID == s.c.cfg.ID {
-				mark = '*'
-			}
-			s.log.Debug(fmt.Sprintf("%c %s [%d]", mark, p.ID, p.Index))
-		}
+// logMembers shows everybody's place to whoever wants to see it.
+func (s *stay) logMembers(inc *incarnation, is State) {
+	if !s.log.Core().Enabled(zapcore.DebugLevel) {
+		return
 	}
-	if !is.sameTo(was) && s.log.Core().Enabled(zapcore.InfoLevel) {
-		s.log.Info(fmt.Sprintf("cluster %s has re-balanced: new base is %d (was %d), new total is %d (was %d)",
-			s.name, is.Index, was.Index, is.Total, was.Total),
-			zap.Int64("generation", is.Generation), zap.Int("workers", is.Workers))
+	s.log.Debug(fmt.Sprintf("re-balancing cluster %s:", s.name), zap.Int64("generation", is.Generation))
+	view := view{state: is, inc: inc}
+	for _, p := range view.places() {
+		mark := ' '
+		if p.ID == s.c.cfg.ID {
+			mark = '*'
+		}
+		s.log.Debug(fmt.Sprintf("%c %s [%d]", mark, p.ID, p.Index))
 	}
 }
 
@@ -116,9 +109,10 @@ func (s *stay) notify() {
 	horizon := time.NewTimer(time.Hour)
 	defer horizon.Stop()
 
-	var told State      // what the application knows
-	var of *incarnation // the incarnation that it was told of
-	silent := true      // it was told nothing yet
+	told := State{Index: -1} // what the application knows
+	silent := true           // it was told nothing yet
+	var of *incarnation      // the incarnation that it was told of
+	var taken bool           // it was told when its ID had been taken
 	for leaving := false; !leaving; {
 		select {
 		case <-s.changed:
@@ -131,25 +125,25 @@ func (s *stay) notify() {
 			continue // nothing has come of this stay yet
 		}
 		state := v.now()
+		isTaken := errors.Is(v.reason(), ErrInstanceTaken)
 		switch {
 		case silent && (leaving || !state.Active() && !s.c.cfg.Passive):
 			// Left or fenced before the first state was told: there is
 			// nothing to take back.
+			continue
 		case silent:
-			s.call(state)
+			s.call(told, state)
 			silent = false
 			close(s.ready)
 		case told.Active() && state.Active() && of != v.inc:
 			// Fenced and back while a callback ran. The place that was lost
 			// is taken back before another one is given.
-			s.call(told.inactive())
-			s.call(state)
-		case !state.sameTo(told):
-			s.call(state)
+			s.call(told, told.inactive())
+			s.call(told.inactive(), state)
+		case !state.sameTo(told), isTaken && !taken:
+			s.call(told, state)
 		}
-		if !silent {
-			told, of = state, v.inc
-		}
+		told, of, taken = state, v.inc, isTaken
 		if left, ends := v.inc.remaining(); ends && state.Active() {
 			horizon.Reset(max(left, 0))
 		}
@@ -157,7 +151,12 @@ func (s *stay) notify() {
 }
 
 // call calls the application back, unless leave has given up waiting for it.
-func (s *stay) call(state State) {
+func (s *stay) call(was, state State) {
+	if s.log.Core().Enabled(zapcore.InfoLevel) {
+		s.log.Info(fmt.Sprintf("cluster %s has re-balanced: new base is %d (was %d), new total is %d (was %d)",
+			s.name, state.Index, was.Index, state.Total, was.Total),
+			zap.Int64("generation", state.Generation), zap.Int("workers", state.Workers))
+	}
 	if s.c.cfg.OnRebalance == nil {
 		return
 	}

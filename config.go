@@ -4,7 +4,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
@@ -83,7 +85,8 @@ type Config struct {
 
 	// OnRebalance is told each new state. It is called first before Join
 	// returns, then whenever Index, Workers or Total has changed, and a last
-	// time with index -1 on leaving.
+	// time with index -1 on leaving; also when a fenced instance learns that
+	// its ID is another one's by now, see [Cluster.Err].
 	//
 	// Calls come from one goroutine, one after another. One that takes long
 	// delays only itself and Leave: when it returns it is called with the
@@ -101,6 +104,7 @@ type Config struct {
 // withDefaults returns the configuration with its defaults filled in, or a
 // [*ConfigError].
 func (c Config) withDefaults() (Config, error) {
+	c.Metadata = maps.Clone(c.Metadata)
 	if c.Env == "" {
 		c.Env = DefaultEnv
 	}
@@ -146,15 +150,33 @@ func (c Config) validate() error {
 	if c.Outage != FenceOnOutage && c.Outage != KeepOnOutage {
 		return &ConfigError{"Outage", fmt.Errorf("Outage %d: must be FenceOnOutage or KeepOnOutage", c.Outage)}
 	}
-	member := c.registration().Member
-	if record := member.Record(); len(record) > maxRecord {
-		return &ConfigError{"Metadata", fmt.Errorf(
-			"Metadata, Address and Version: together %d bytes, must be at most %d", len(record), maxRecord)}
+	if err := c.validateRecord(); err != nil {
+		return err
 	}
 	if checker, ok := c.Registry.(Checker); ok {
 		if err := checker.Check(c.registration()); err != nil {
 			return &ConfigError{"Registry", fmt.Errorf("Registry: %w", err)}
 		}
+	}
+	return nil
+}
+
+// validateRecord refuses what the others could not read as it was meant.
+func (c Config) validateRecord() error {
+	if !utf8.ValidString(c.Address) {
+		return &ConfigError{"Address", fmt.Errorf("Address %.100q: must be valid UTF-8", c.Address)}
+	}
+	if !utf8.ValidString(c.Version) {
+		return &ConfigError{"Version", fmt.Errorf("Version %.100q: must be valid UTF-8", c.Version)}
+	}
+	for k, v := range c.Metadata {
+		if !utf8.ValidString(k) || !utf8.ValidString(v) {
+			return &ConfigError{"Metadata", fmt.Errorf("Metadata %.100q=%.100q: must be valid UTF-8", k, v)}
+		}
+	}
+	if n := len(c.registration().Member.Record()); n > maxRecord {
+		return &ConfigError{"Metadata", fmt.Errorf(
+			"Metadata, Address and Version: together %d bytes, must be at most %d", n, maxRecord)}
 	}
 	return nil
 }

@@ -39,6 +39,8 @@
 //     time is counted from when the last successful renewal was sent, never from
 //     when it was answered, and [Cluster.State] looks at the clock. It rejoins by
 //     itself.
+//   - An instance whose ID another one has taken over is told so, and does not
+//     fight for it.
 //   - What strangers write below the cluster's key is logged and ignored.
 //
 // # What you may not assume

@@ -9,14 +9,18 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -56,7 +60,8 @@ type EtcdConfig struct {
 
 	// Username and Password are sent to an etcd that wants them. Both or
 	// neither. They never reach a log.
-	Username, Password string
+	Username string
+	Password string `json:"-"`
 
 	// DialTimeout bounds one attempt to connect. Default: 2 s.
 	DialTimeout time.Duration
@@ -101,8 +106,6 @@ func (e EtcdConfig) Join(ctx context.Context, r Registration) (Session, time.Dur
 	case errors.Is(err, rpctypes.ErrPermissionDenied), errors.Is(err, rpctypes.ErrUserEmpty),
 		errors.Is(err, rpctypes.ErrAuthFailed), errors.Is(err, rpctypes.ErrPermissionNotGranted):
 		err = Permanent(err)
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(rpctypes.Error(err), rpctypes.ErrTimeout):
-		err = fmt.Errorf("no answer in time: %w", err)
 	}
 	return nil, 0, fmt.Errorf("%v: %w", e, err)
 }
@@ -115,10 +118,26 @@ func (e EtcdConfig) join(ctx context.Context, r Registration) (*etcdSession, tim
 	s := newEtcdSession(client, e.Client == nil, e.requestTimeout(), r)
 	ttl, err := s.open(ctx)
 	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("no answer in time: %w%s", err, connectionTrouble(client))
+		}
 		s.release()
 		return nil, 0, err
 	}
 	return s, ttl, nil
+}
+
+// connectionTrouble tells why there is no connection, if there is none. The
+// client's own requests wait for one and then say only that time is up, whether
+// nobody listens there or the certificates do not fit.
+func connectionTrouble(client *clientv3.Client) string {
+	ctx, cancel := context.WithTimeout(context.Background(), releaseGrace)
+	defer cancel()
+	_, err := pb.NewMaintenanceClient(client.ActiveConnection()).Status(ctx, &pb.StatusRequest{})
+	if status.Code(err) != codes.Unavailable {
+		return ""
+	}
+	return ": " + status.Convert(err).Message()
 }
 
 func (e EtcdConfig) requestTimeout() time.Duration {
@@ -229,19 +248,21 @@ func parseEndpoint(s string) (*url.URL, error) {
 	const example = "such as http://127.0.0.1:2379"
 	u, err := url.Parse(s)
 	switch {
-	case err != nil:
-		// The error of url.Parse repeats the URL, which may hold a password.
-		return nil, fmt.Errorf("an endpoint is not a URL %s", example)
-	case u.User != nil:
-		return nil, fmt.Errorf("endpoint %s: give user and password apart from the URL", u.Redacted())
+	case err != nil, strings.ContainsAny(s, "@?#"):
+		// What it was is not quoted, nor is the error, which quotes it: it may
+		// hold a password.
+		return nil, fmt.Errorf("an endpoint must be scheme, host and port only, %s; user and password go apart from it", example)
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, fmt.Errorf("endpoint %q: must be an http or https URL %s", s, example)
 	case u.Hostname() == "":
 		return nil, fmt.Errorf("endpoint %q: has no host; must be a URL %s", s, example)
-	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+	case u.Path != "" && u.Path != "/":
 		return nil, fmt.Errorf("endpoint %q: must be scheme, host and port only, %s", s, example)
 	case u.Port() == "":
 		u.Host = net.JoinHostPort(u.Hostname(), "2379")
+	}
+	if port, err := strconv.ParseUint(u.Port(), 10, 16); err != nil || port == 0 {
+		return nil, fmt.Errorf("endpoint %q: port must be 1 to 65535", s)
 	}
 	return u, nil
 }

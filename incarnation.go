@@ -150,6 +150,20 @@ func (v *view) reason() error {
 	return v.inc.over()
 }
 
+// totalWith returns the total if this instance had another number of workers.
+func (v *view) totalWith(workers int) int {
+	if v.inc == nil {
+		return workers
+	}
+	v.inc.mu.Lock()
+	defer v.inc.mu.Unlock()
+	if v.inc.assigned != nil {
+		return v.inc.assigned.Total
+	}
+	_, before := v.inc.index.place()
+	return v.inc.index.total - before + workers
+}
+
 func (v *view) places() []Place {
 	if v.inc == nil {
 		return nil

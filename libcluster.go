@@ -45,6 +45,15 @@ func New(cfg Config) (*Cluster, error) {
 	return c, nil
 }
 
+// String returns the instance and its cluster. It keeps a registry's password
+// out of whatever prints a Cluster.
+func (c *Cluster) String() string {
+	return fmt.Sprintf("instance %s of cluster %s", c.cfg.ID, c.cfg.registration().Cluster())
+}
+
+// GoString is String.
+func (c *Cluster) GoString() string { return c.String() }
+
 // ID returns this instance's ID, given or generated.
 func (c *Cluster) ID() string { return c.cfg.ID }
 
@@ -176,29 +185,30 @@ func (c *Cluster) SetWorkers(ctx context.Context, workers int) error {
 	if c.cfg.Passive {
 		return errPassive
 	}
-	if s := c.State(); s.Active() && s.Total-s.Workers+workers > MaxWorkers {
-		return &ConfigError{"Workers", errTotal(s.Total - s.Workers + workers)}
+	if total := c.view.Load().totalWith(workers); total > MaxWorkers {
+		return &ConfigError{"Workers", errTotal(total)}
 	}
 	c.mu.Lock()
-	before := c.member
 	c.member.Workers = workers
 	s := c.stay
 	c.mu.Unlock()
 	if s == nil {
 		return nil
 	}
-	err := s.publish(ctx)
-	if isPermanent(err) { // refused for good: not to be tried again
-		c.mu.Lock()
-		if c.member.Workers == workers {
-			c.member = before
-		}
-		c.mu.Unlock()
-	}
-	if err != nil {
+	if err := s.publish(ctx); err != nil {
 		return fmt.Errorf("libcluster: publish %d workers: %w", workers, err)
 	}
 	return nil
+}
+
+// refused takes back a count that the registry refuses for good, unless another
+// one has been set since.
+func (c *Cluster) refused(m, published Member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.member.Workers == m.Workers {
+		c.member.Workers = published.Workers
+	}
 }
 
 func (c *Cluster) desired() Member {

@@ -111,8 +111,11 @@ func (s *stay) attempt(r Registration) (*incarnation, error) {
 // slowJoin: a join that took more than a quarter of the window was slow.
 const slowJoin = 4
 
-// lost says that the ID is another instance's now.
+// lost says that the ID is another instance's now. It also fails a Join that is
+// still waiting for its first callback.
 func (s *stay) lost(why error) {
+	s.fail(why)
+	s.wake()
 	s.log.Error("fenced for good; leave and join again to take the ID back", zap.Error(why))
 }
 
@@ -215,6 +218,7 @@ func (s *stay) publish(ctx context.Context) error {
 	case isFinal(err):
 		inc.end(err)
 	case isPermanent(err):
+		s.c.refused(m, inc.published)
 	default:
 		s.log.Warn("cannot publish the worker count yet",
 			zap.Int("workers", m.Workers), zap.Error(err))

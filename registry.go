@@ -121,6 +121,8 @@ type Event struct {
 type Assignment struct {
 	// Index is this instance's base index, or -1 for a passive one.
 	Index int
+	// Workers is the number of its workers.
+	Workers int
 	// Total is the number of workers in the cluster.
 	Total int
 }

@@ -33,7 +33,8 @@ func Static(index, total int) Registry {
 //
 // LIBCLUSTER_INDEX and LIBCLUSTER_TOTAL count workers, as Static does. The
 // schedulers number their tasks; each task is taken to run the same number of
-// workers, so that task 2 of 5 with 4 workers each has index 8 of 20.
+// workers, so that task 2 of 5 with 4 workers each has index 8 of 20. So while
+// joined SetWorkers is refused.
 //
 // Kubernetes does not tell a Job's completions to its pods: tasks gives them,
 // or LIBCLUSTER_TOTAL does, in tasks. For all others tasks is ignored and may
@@ -83,7 +84,11 @@ const (
 
 // ofTasks is the place of one task among equals.
 func ofTasks(source string, task, tasks int) *static {
-	return &static{source: source, place: func(workers int) (int, int) { return task * workers, tasks * workers }}
+	return &static{
+		source: source,
+		place:  func(workers int) (int, int) { return task * workers, tasks * workers },
+		equal:  true,
+	}
 }
 
 func plainEnv(int) (*static, error) {
@@ -195,6 +200,7 @@ func envInt(name string) (int, error) {
 type static struct {
 	source string
 	place  func(workers int) (index, total int)
+	equal  bool // the place follows from all instances having as many workers
 }
 
 func (s static) String() string { return "static" }
@@ -222,20 +228,20 @@ func (s static) Join(_ context.Context, r Registration) (Session, time.Duration,
 	if err := s.fits(index, r.Member.Workers, total); err != nil {
 		return nil, 0, Permanent(err)
 	}
-	session := &staticSession{static: s, index: index, total: total, changes: make(chan Change, 1)}
+	session := &staticSession{static: s, index: index, workers: r.Member.Workers, total: total, changes: make(chan Change, 1)}
 	if r.Passive {
 		index = -1
 	}
-	session.changes <- Change{Generation: 1, Reset: true, Assigned: &Assignment{index, total}}
+	session.changes <- Change{Generation: 1, Reset: true, Assigned: &Assignment{index, r.Member.Workers, total}}
 	return session, 0, nil
 }
 
 // staticSession reports its one place, and again when the worker count changes.
 type staticSession struct {
 	static
-	index, total int
-	changes      chan Change
-	generation   int64 // of the latest change but the first; used by Update only
+	index, workers, total int // as joined
+	changes               chan Change
+	generation            int64 // of the latest change but the first; used by Update only
 }
 
 func (s *staticSession) Next(ctx context.Context) (Change, error) {
@@ -250,6 +256,10 @@ func (s *staticSession) Next(ctx context.Context) (Change, error) {
 func (s *staticSession) Renew(context.Context) (time.Duration, error) { return 0, nil }
 
 func (s *staticSession) Update(_ context.Context, m Member) error {
+	if s.equal && m.Workers != s.workers {
+		return Permanent(fmt.Errorf("%s: %d workers, and %d as joined: all tasks have the same number, so one cannot change its own",
+			s.source, m.Workers, s.workers))
+	}
 	if err := s.fits(s.index, m.Workers, s.total); err != nil {
 		return Permanent(err)
 	}
@@ -258,7 +268,7 @@ func (s *staticSession) Update(_ context.Context, m Member) error {
 	default:
 	}
 	s.generation++
-	s.changes <- Change{Generation: 1 + s.generation, Assigned: &Assignment{s.index, s.total}}
+	s.changes <- Change{Generation: 1 + s.generation, Assigned: &Assignment{s.index, m.Workers, s.total}}
 	return nil
 }
 
