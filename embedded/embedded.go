@@ -1,0 +1,74 @@
+// Package embedded runs an etcd inside this process: for trying out, for
+// tests, and for clusters on one machine that have no servers of their own.
+//
+// [Start] runs an etcd for this process to share as it likes. [Open] runs one
+// for all processes of this user on this machine that open the same port: one
+// of them hosts it, and when that one ends, however it ends, another takes it
+// over with the same data, on the same port, within a second or two. Clients
+// see a short outage and go on.
+//
+// It is one etcd, not a group of them. It listens on loopback only, and without
+// a password: every program on this machine may read and write it. It answers
+// gRPC requests, as all clients of etcd v3 send them, and nothing else: no
+// HTTP for health or metrics. A host that hangs without ending is not taken
+// over. The data folder takes 128 MB of disk from the start, for the two log
+// files that etcd allocates ahead.
+//
+// An etcd that cannot write its data, on a full disk for example, cannot go on
+// and has no way to say so to its clients. As etcd does on its own, it then
+// ends the process: with a panic that names the reason.
+package embedded
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"go.uber.org/zap"
+)
+
+// Config says where an etcd listens and keeps its data. The zero value is
+// useful for [Start]; [Open] needs a port.
+type Config struct {
+	// Port on 127.0.0.1 for clients, 0 to 65535. Default: a free one, with
+	// [Start] only: those who [Open] an etcd meet at the port.
+	Port int
+
+	// Dir is the data folder. It is made if it does not exist, and never
+	// removed. One folder serves one port at a time.
+	//
+	// Default: a temporary folder. That of Start is new each time, and Close
+	// removes it. That of Open is the same for all processes of one user that
+	// open the same port: the first to come finds it empty, and the last to go
+	// removes it. Name a folder for an etcd that is to live for longer than
+	// the system leaves files in its temporary folder.
+	Dir string
+
+	// Logger receives what etcd itself logs at Warn and above, and from Open
+	// also who hosts the etcd, at Info, and why a take-over fails, at Error.
+	// Default: silent.
+	Logger *zap.Logger
+
+	// Fast is for tests: the etcd serves after a tenth of a second and does
+	// not wait for the disk. What it has acknowledged survives the end of the
+	// process, but not of the machine.
+	Fast bool
+}
+
+// withDefaults returns the configuration with its defaults filled in, but for
+// those that stand for something to be found on starting.
+func (c Config) withDefaults() (Config, error) {
+	if c.Port < 0 || c.Port > 65535 {
+		return c, fmt.Errorf("embedded: Port %d: must be 0 to 65535", c.Port)
+	}
+	if c.Dir != "" {
+		dir, err := filepath.Abs(c.Dir) // the process may change its directory
+		if err != nil {
+			return c, fmt.Errorf("embedded: Dir %s: %w", c.Dir, err)
+		}
+		c.Dir = dir
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	return c, nil
+}
