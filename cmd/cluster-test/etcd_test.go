@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/libcluster/libcluster/embedded"
+)
+
+// This is the original's example, and its picture of the ranges.
+func TestThreeNodesOfTwoOneAndFourThreads(t *testing.T) {
+	args := []string{"--json", "-k", t.Name(), "-r", etcdURL(t)}
+	one := start(t, append(args, "-i", "node1", "-n", "2")...)
+	one.stderr.awaitText(t, "sleeping until terminated\n")
+	two := start(t, append(args, "-i", "node2")...)
+	two.stdout.awaitPlace(t, "node2", 2, 3)
+	one.stdout.awaitPlace(t, "node1", 0, 3)
+	three := start(t, append(args, "-i", "node3", "-n", "4")...)
+	one.stdout.awaitPlace(t, "node1", 0, 7)
+	two.stdout.awaitPlace(t, "node2", 2, 7)
+	three.stdout.awaitPlace(t, "node3", 3, 7)
+
+	one.signal()
+	require.Equal(t, exitOK, one.ends(t))
+	two.stdout.awaitPlace(t, "node2", 0, 5)
+	three.stdout.awaitPlace(t, "node3", 1, 5)
+	require.Equal(t, `cluster-test: cluster has re-balanced:
+   instance index:        0
+   instance thread count: 2
+   total thread count:    2
+cluster-test: cluster joined; sleeping until terminated
+cluster-test: cluster has re-balanced:
+   instance index:        0
+   instance thread count: 2
+   total thread count:    3
+cluster-test: cluster has re-balanced:
+   instance index:        0
+   instance thread count: 2
+   total thread count:    7
+cluster-test: signal received, will terminate
+cluster-test: will now leave the cluster
+cluster-test: cluster has re-balanced:
+   instance index:        -1
+   instance thread count: 2
+   total thread count:    5
+cluster-test: successfully left the cluster
+`, one.stderr.String())
+
+	var events []string
+	for _, r := range records(t, one.stdout.String()) {
+		events = append(events, r.Event)
+	}
+	require.Equal(t, []string{"joined", "rebalanced", "rebalanced", "left"}, events)
+}
+
+func TestNodesRunInOneProcessAndEveryLineSaysWhich(t *testing.T) {
+	p := start(t, "--json", "-k", t.Name(), "-r", etcdURL(t), "-i", "node", "--nodes", "3", "-n", "2,1,4")
+	p.stdout.awaitPlace(t, "node1", 0, 7)
+	p.stdout.awaitPlace(t, "node2", 2, 7)
+	p.stdout.awaitPlace(t, "node3", 3, 7)
+	p.signal()
+	require.Equal(t, exitOK, p.ends(t))
+
+	left := map[string]bool{}
+	for _, r := range records(t, p.stdout.String()) {
+		if r.Event == "left" {
+			left[r.Instance] = true
+		}
+	}
+	require.Equal(t, map[string]bool{"node1": true, "node2": true, "node3": true}, left)
+	for line := range strings.Lines(p.stderr.String()) {
+		if line == "cluster-test: signal received, will terminate\n" {
+			continue // that is to the process
+		}
+		require.Regexp(t, `^cluster-test: node[123]: .`, line)
+	}
+}
+
+func TestNodesHaveRandomIDsUnlessGiven(t *testing.T) {
+	p := start(t, "--json", "-k", t.Name(), "-r", etcdURL(t), "--nodes", "2")
+	p.stdout.await(t, "two instances with a total of 2", func(text string) bool {
+		seen := map[string]bool{}
+		for _, r := range records(t, text) {
+			if r.Total == 2 {
+				seen[r.Instance] = len(r.Instance) == 32
+			}
+		}
+		return len(seen) == 2
+	})
+}
+
+func TestPassiveInstanceShowsTotalsAndIsNotCounted(t *testing.T) {
+	args := []string{"--json", "-k", t.Name(), "-r", etcdURL(t)}
+	member := start(t, append(args, "-i", "member", "-n", "2")...)
+	member.stdout.awaitPlace(t, "member", 0, 2)
+	passive := start(t, append(args, "-i", "passive", "-P")...)
+	passive.stdout.awaitPlace(t, "passive", -1, 2)
+	other := start(t, append(args, "-i", "other")...)
+	passive.stdout.awaitPlace(t, "passive", -1, 3)
+	member.stdout.awaitPlace(t, "member", 0, 3)
+	other.signal()
+	require.Equal(t, exitOK, other.ends(t))
+	passive.stdout.awaitPlace(t, "passive", -1, 2)
+	passive.signal()
+	require.Equal(t, exitOK, passive.ends(t))
+	require.Contains(t, passive.stderr.String(), "successfully left the cluster\n")
+
+	var events []string
+	for _, r := range records(t, passive.stdout.String()) {
+		events = append(events, r.Event)
+	}
+	require.Equal(t, []string{"joined", "rebalanced", "rebalanced", "left"}, events)
+}
+
+func TestUnreachableEtcdIsNamedAndWaitingEndsAtOnce(t *testing.T) {
+	for _, args := range [][]string{
+		nil,
+		{"--user", "root:secret"}, // logs in before anything else
+		{"-v"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			t.Parallel()
+			p := start(t, append(args, "-r", "http://127.0.0.1:1,http://127.0.0.1:2")...)
+			began := time.Now()
+			p.stderr.awaitText(t, "cluster-test: waiting for etcd at http://127.0.0.1:1,http://127.0.0.1:2 …\n")
+			require.Less(t, time.Since(began), 5*time.Second)
+			signalled := time.Now()
+			p.signal()
+			require.Equal(t, exitOK, p.ends(t))
+			require.Less(t, time.Since(signalled), time.Second)
+			require.Equal(t, 1, strings.Count(p.stderr.String(), "waiting for"))
+			require.NotContains(t, p.stderr.String(), "leave")
+		})
+	}
+}
+
+func TestInstanceWhoseIDIsTakenEndsWithOneLine(t *testing.T) {
+	args := []string{"--json", "-k", t.Name(), "-r", etcdURL(t), "-i", "same", "--ttl", "2s"}
+	older := start(t, args...)
+	older.stdout.awaitPlace(t, "same", 0, 1)
+	newer := start(t, append(args, "-n", "2")...)
+	newer.stdout.awaitPlace(t, "same", 0, 2)
+	require.Equal(t, exitFailed, older.ends(t))
+	require.Equal(t, 1, strings.Count(older.stderr.String(), "taken"))
+	require.Contains(t, older.stderr.String(),
+		`cluster-test: another instance has taken over the ID "same": each instance needs an ID of its own`+"\n")
+	all := records(t, older.stdout.String())
+	require.Equal(t, "fenced", all[len(all)-2].Event)
+	require.Equal(t, "left", all[len(all)-1].Event)
+	newer.stdout.awaitPlace(t, "same", 0, 2)
+}
+
+func TestOneTakenNodeDoesNotEndTheOthers(t *testing.T) {
+	args := []string{"--json", "-k", t.Name(), "-r", etcdURL(t), "--ttl", "2s", "-i"}
+	nodes := start(t, append(args, "node", "--nodes", "2")...)
+	nodes.stdout.awaitPlace(t, "node2", 1, 2)
+	start(t, append(args, "node1", "-n", "3")...)
+	nodes.stderr.awaitText(t, `cluster-test: node1: another instance has taken over the ID "node1"`)
+	nodes.stdout.awaitPlace(t, "node2", 3, 4)
+	nodes.signal()
+	require.Equal(t, exitFailed, nodes.ends(t))
+	require.Contains(t, nodes.stderr.String(), "cluster-test: node2: successfully left the cluster\n")
+}
+
+func TestWrongPasswordEndsWithOneLine(t *testing.T) {
+	server, err := embedded.Start(t.Context(), embedded.Config{Fast: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	enableUsers(t, server.Endpoint())
+
+	// Of a user that there is, etcd checks the password with bcrypt, which
+	// under the race detector takes longer than a request may.
+	p := start(t, "-r", server.Endpoint(), "--user", "nobody:wrong")
+	require.Equal(t, exitFailed, p.ends(t))
+	require.Regexp(t, `^cluster-test: failed to join cluster: [^\n]*invalid user ID or password\n$`, p.stderr.String())
+
+	p = start(t, "-r", server.Endpoint())
+	require.Equal(t, exitFailed, p.ends(t))
+	require.Regexp(t, `^cluster-test: failed to join cluster: [^\n]*user name is empty\n$`, p.stderr.String())
+}
+
+func enableUsers(t *testing.T, endpoint string) {
+	t.Helper()
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}})
+	require.NoError(t, err)
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, err = client.UserAddWithOptions(ctx, "root", "", &clientv3.UserAddOptions{NoPassword: true})
+	require.NoError(t, err)
+	_, err = client.UserGrantRole(ctx, "root", "root")
+	require.NoError(t, err)
+	_, err = client.AuthEnable(ctx)
+	require.NoError(t, err)
+}
+
+func TestFailedJoinOfOneNodeEndsTheOthers(t *testing.T) {
+	args := []string{"-k", t.Name(), "-r", etcdURL(t)}
+	huge := start(t, append(args, "-i", "a", "-n", "2147483646")...)
+	huge.stderr.awaitText(t, "sleeping until terminated\n")
+	p := start(t, append(args, "-i", "b", "--nodes", "2")...)
+	require.Equal(t, exitFailed, p.ends(t))
+	require.Contains(t, p.stderr.String(), ": failed to join cluster: ")
+	require.Contains(t, p.stderr.String(), "2147483647")
+}
+
+func TestEtcdThatIsGoneFencesAndDoesNotHoldUpLeaving(t *testing.T) {
+	server, err := embedded.Start(t.Context(), embedded.Config{Fast: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	p := start(t, "--json", "-r", server.Endpoint(), "-i", "node", "--ttl", "2s")
+	p.stdout.awaitPlace(t, "node", 0, 1)
+	require.NoError(t, server.Close())
+	p.stdout.awaitPlace(t, "node", -1, 0)
+	p.stderr.awaitText(t, "cluster-test: fenced: the record could not be renewed in time; will rejoin when etcd at "+server.Endpoint()+" answers\n")
+	p.signal()
+	require.Equal(t, exitOK, p.ends(t))
+	var events []string
+	for _, r := range records(t, p.stdout.String()) {
+		events = append(events, r.Event)
+	}
+	require.Equal(t, []string{"joined", "fenced", "left"}, events)
+}

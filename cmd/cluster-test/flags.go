@@ -1,0 +1,155 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/embedded"
+)
+
+// maxNodes is more than one process sensibly runs: each instance has a
+// connection of its own.
+const maxNodes = 1000
+
+// options is a command line that makes sense.
+type options struct {
+	verbose, json       bool
+	key, env, partition string
+	instance            string
+	nodes               bool  // --nodes was given: lines say which instance
+	threads             []int // of each instance
+	passive             bool
+	ttl                 time.Duration
+	registry            libcluster.Registry
+	embedded            *embedded.Config // what has to run for registry to work, or nil
+
+	flags *flags // for explain
+}
+
+// id returns the ID of instance i, or "" for a random one.
+func (o options) id(i int) string {
+	if o.nodes && o.instance != "" {
+		return o.instance + strconv.Itoa(i+1)
+	}
+	return o.instance
+}
+
+// flags is a command line as it was given.
+type flags struct {
+	set *pflag.FlagSet
+
+	help, verbose, json                   bool
+	key, env, partition, instance         string
+	threads                               string
+	nodes                                 number
+	passive                               bool
+	registry, cacert, cert, certKey, user string
+	ttl                                   time.Duration
+	index, total                          number
+	staticEnv                             bool
+
+	counts []int // of threads, one for each instance
+}
+
+var errHelp = errors.New("help asked for")
+
+func newFlags() *flags {
+	f := &flags{set: pflag.NewFlagSet(program, pflag.ContinueOnError), total: 1}
+	s := f.set
+	s.SetOutput(io.Discard) // errors come back, and usage is not printed for them
+	s.Usage = func() {}
+	s.BoolVarP(&f.help, "help", "h", false, "")
+	s.BoolVarP(&f.verbose, "verbose", "v", false, "")
+	s.StringVarP(&f.key, "key", "k", program, "")
+	s.StringVarP(&f.env, "env", "e", libcluster.DefaultEnv, "")
+	s.StringVarP(&f.partition, "partition", "p", "", "")
+	s.StringVarP(&f.instance, "instance", "i", "", "")
+	s.StringVarP(&f.threads, "threads", "n", "1", "")
+	s.Var(&f.nodes, "nodes", "")
+	s.BoolVarP(&f.passive, "passive", "P", false, "")
+	s.StringVarP(&f.registry, "registry", "r", "", "")
+	s.VarP(&f.index, "index", "I", "")
+	s.VarP(&f.total, "total", "T", "")
+	s.BoolVar(&f.staticEnv, "static-env", false, "")
+	s.DurationVar(&f.ttl, "ttl", libcluster.DefaultTTL, "")
+	s.BoolVar(&f.json, "json", false, "")
+	s.StringVar(&f.cacert, "cacert", "", "")
+	s.StringVar(&f.cert, "cert", "", "")
+	s.StringVar(&f.certKey, "cert-key", "", "")
+	s.StringVar(&f.user, "user", "", "")
+	return f
+}
+
+// parse reads a command line. Its errors name the flag and the value, and are
+// errHelp when help was asked for.
+func parse(args []string) (options, error) {
+	f := newFlags()
+	if err := f.set.Parse(args); err != nil {
+		return options{}, f.syntax(err)
+	}
+	if f.help {
+		return options{}, errHelp
+	}
+	if f.set.NArg() > 0 {
+		return options{}, fmt.Errorf("unexpected argument %q", f.set.Arg(0))
+	}
+	if err := f.check(); err != nil {
+		return options{}, err
+	}
+	o := options{
+		verbose: f.verbose, json: f.json,
+		key: f.key, env: f.env, partition: f.partition, instance: f.instance,
+		nodes: f.given("nodes"), threads: f.counts, passive: f.passive, ttl: f.ttl,
+		flags: f,
+	}
+	return o, f.registryInto(&o)
+}
+
+// registryInto fills in the registry.
+func (f *flags) registryInto(o *options) error {
+	if !f.given("registry") {
+		registry, err := f.staticRegistry()
+		if err != nil {
+			return err
+		}
+		o.registry = registry
+		return nil
+	}
+	if strings.Contains(f.registry, "@") && !isEmbedded(f.registry) {
+		return fmt.Errorf("%s: the URI must not hold a user or a password; give them with --user",
+			label(f.set.Lookup("registry")))
+	}
+	secure := f.given("cacert") || f.given("cert")
+	endpoints, config, err := parseRegistry(f.registry, secure)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.shown("registry"), err)
+	}
+	for _, name := range []string{"cacert", "cert", "cert-key"} {
+		if !f.given(name) {
+			continue
+		}
+		if strings.HasPrefix(endpoints[0], "http:") {
+			return fmt.Errorf("%s: is for https, and %s is not", f.shown(name), f.shown("registry"))
+		}
+		if _, err := os.ReadFile(f.set.Lookup(name).Value.String()); err != nil {
+			return fmt.Errorf("%s: %w", label(f.set.Lookup(name)), err)
+		}
+	}
+	etcd := libcluster.Etcd(endpoints...)
+	etcd.CACert, etcd.Cert, etcd.CertKey = f.cacert, f.cert, f.certKey
+	if f.given("user") {
+		if etcd.Username, etcd.Password, err = credentials(f.user, os.Getenv(passwordEnv)); err != nil {
+			return fmt.Errorf("%s: %w", f.shown("user"), err)
+		}
+	}
+	o.registry, o.embedded = etcd, config
+	return nil
+}

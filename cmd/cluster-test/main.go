@@ -1,0 +1,147 @@
+// Command cluster-test joins a cluster and prints every place that it is given,
+// until it is told to end. It does no work: it shows what an application that
+// uses libcluster would be told. Run it with --help for its flags.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/libcluster/libcluster/embedded"
+)
+
+// Exit statuses. A signal is the way to end the program, so it ends it with 0;
+// a second one kills it, and the shell makes 130 or 143 of that.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	// A reader that has gone shall be an error of Write, so that the cluster
+	// is left before the program ends.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, end := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		// Before anything is said of the first, so that the second one has
+		// its usual effect.
+		signal.Stop(signals)
+		end()
+	}()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the program. It returns the exit status, after ctx has ended or when
+// it cannot go on.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args)
+	if errors.Is(err, errHelp) {
+		if _, err := io.WriteString(stdout, usage); err != nil {
+			return exitFailed
+		}
+		return exitOK
+	}
+	// until ends when it is time to leave.
+	until, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	t := newTranscript(&output{
+		stderr: zapcore.Lock(zapcore.AddSync(stderr)),
+		stdout: zapcore.Lock(zapcore.AddSync(stdout)),
+		json:   o.json,
+		end:    end,
+	})
+	var nodes []*node
+	if err == nil {
+		nodes, err = newNodes(o, t)
+	}
+	if err != nil {
+		t.say("%s; try '%s --help'", oneLine(err), program)
+		return exitUsage
+	}
+
+	// Said before any instance says that it leaves.
+	unhook := context.AfterFunc(ctx, func() {
+		t.say("signal received, will terminate")
+		end()
+	})
+	defer unhook()
+	failed := runAll(until, end, o, nodes, t)
+	if failed || t.broken.Load() {
+		return exitFailed
+	}
+	return exitOK
+}
+
+// runAll runs every instance until until ends, or end is called because one of
+// them cannot join. It reports whether anything has failed.
+func runAll(until context.Context, end func(), o options, nodes []*node, t transcript) bool {
+	if o.embedded == nil {
+		return runNodes(until, end, nodes)
+	}
+	config := *o.embedded
+	level := zap.ErrorLevel // such as a take-over that fails
+	if o.verbose {
+		level = zap.InfoLevel
+	}
+	config.Logger = newLogger(level, t.stderr)
+	var shared *embedded.Shared
+	err := t.waitingFor(fmt.Sprintf("the embedded etcd on port %d", config.Port), func() (err error) {
+		shared, err = embedded.Open(until, config)
+		return err
+	})
+	if err != nil {
+		if until.Err() != nil {
+			return false
+		}
+		t.say("cannot open the embedded etcd: %s", oneLine(err))
+		return true
+	}
+	failed := runNodes(until, end, nodes)
+	// After the instances, which need it for leaving.
+	if err := shared.Close(); err != nil {
+		t.say("cannot close the embedded etcd: %s", oneLine(err))
+		return true
+	}
+	return failed
+}
+
+func runNodes(until context.Context, end func(), nodes []*node) bool {
+	var failed atomic.Bool
+	var group sync.WaitGroup
+	for _, n := range nodes {
+		group.Go(func() {
+			if err := n.run(until); err != nil {
+				n.t.say("%s", oneLine(err))
+				failed.Store(true)
+				if !errors.Is(err, errTaken) { // nobody else's matter
+					end()
+				}
+			}
+		})
+	}
+	group.Wait()
+	return failed.Load()
+}
+
+// oneLine is the error's message for people: without the package's name, and
+// in one line whatever a file's name holds.
+func oneLine(err error) string {
+	message := strings.TrimPrefix(err.Error(), "libcluster: ")
+	message = strings.TrimPrefix(message, "embedded: ")
+	return strings.NewReplacer("\r", "", "\n", "; ").Replace(message)
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/libcluster/libcluster/embedded"
+)
+
+// patience is how long a test waits for what should come at once: long, because
+// it is only used up by a failure.
+const patience = 30 * time.Second
+
+// TestMain also checks that no test has left a goroutine behind, after the etcd
+// that they share has ended.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared.server != nil {
+		if err := shared.server.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "closing etcd:", err)
+			code = 1
+		}
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// shared is one real etcd for all tests; each uses a key of its own.
+var shared struct {
+	once   sync.Once
+	server *embedded.Server
+	err    error
+}
+
+func etcdURL(t *testing.T) string {
+	t.Helper()
+	shared.once.Do(func() { shared.server, shared.err = embedded.Start(context.Background(), embedded.Config{Fast: true}) })
+	require.NoError(t, shared.err)
+	return shared.server.Endpoint()
+}
+
+// console collects what a program writes, and wakes those who wait for it.
+type console struct {
+	mu      sync.Mutex // guards what follows
+	text    strings.Builder
+	changed chan struct{} // closed by the next Write
+}
+
+func newConsole() *console { return &console{changed: make(chan struct{})} }
+
+func (c *console) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.changed)
+	c.changed = make(chan struct{})
+	return c.text.Write(p)
+}
+
+func (c *console) read() (text string, changed <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.text.String(), c.changed
+}
+
+func (c *console) String() string {
+	text, _ := c.read()
+	return text
+}
+
+// await waits until the text satisfies done.
+func (c *console) await(t *testing.T, what string, done func(text string) bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		text, changed := c.read()
+		if done(text) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			require.FailNow(t, "waited in vain for "+what, "so far:\n%s", text)
+		}
+	}
+}
+
+func (c *console) awaitText(t *testing.T, want string) {
+	t.Helper()
+	c.await(t, want, func(text string) bool { return strings.Contains(text, want) })
+}
+
+// records returns the lines of --json so far.
+func records(t *testing.T, text string) []record {
+	t.Helper()
+	var all []record
+	for line := range strings.Lines(text) {
+		if !strings.HasSuffix(line, "\n") {
+			break // not written to its end yet
+		}
+		var r record
+		require.NoError(t, json.Unmarshal([]byte(line), &r), line)
+		all = append(all, r)
+	}
+	return all
+}
+
+// awaitPlace waits until the newest state of an instance is this one.
+func (c *console) awaitPlace(t *testing.T, instance string, index, total int) {
+	t.Helper()
+	c.await(t, fmt.Sprintf("%s at %d of %d", instance, index, total), func(text string) bool {
+		var last record
+		for _, r := range records(t, text) {
+			if r.Instance == instance {
+				last = r
+			}
+		}
+		return last.Instance != "" && last.Index == index && last.Total == total
+	})
+}
+
+// program under test, in this process.
+type running struct {
+	stdout, stderr *console
+	signal         context.CancelFunc
+	status         chan int
+}
+
+func start(t *testing.T, args ...string) *running {
+	t.Helper()
+	ctx, signal := context.WithCancel(context.Background())
+	p := &running{newConsole(), newConsole(), signal, make(chan int, 1)}
+	go func() {
+		p.status <- run(ctx, args, p.stdout, p.stderr)
+		close(p.status)
+	}()
+	t.Cleanup(func() {
+		signal()
+		<-p.status
+	})
+	return p
+}
+
+// ends waits for the program and returns its exit status.
+func (p *running) ends(t *testing.T) int {
+	t.Helper()
+	select {
+	case status, ok := <-p.status:
+		require.True(t, ok, "the program has ended before")
+		return status
+	case <-time.After(patience):
+		require.FailNow(t, "the program does not end", "%s", p.stderr)
+	}
+	return -1
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster"
+)
+
+// leaveTimeout bounds leaving: a registry that is gone, or a reader of our
+// output that does not read, must not keep the program alive.
+const leaveTimeout = 10 * time.Second
+
+// lookForTaken is how often an instance looks whether it still has its ID.
+const lookForTaken = 500 * time.Millisecond
+
+var errTaken = errors.New("each instance needs an ID of its own")
+
+// node is one instance of the cluster in this process.
+type node struct {
+	t        transcript
+	cluster  *libcluster.Cluster
+	registry string // for people
+	passive  bool
+	last     string // the last event; the callback's, and after Leave anybody's
+}
+
+// newNodes makes the instances, none of which has joined. The errors are those
+// of the command line.
+func newNodes(o options, t transcript) ([]*node, error) {
+	log := zap.NewNop() // what concerns the user is in the transcript
+	if o.verbose {
+		log = newLogger(zap.DebugLevel, t.stderr)
+	}
+	nodes := make([]*node, len(o.threads))
+	for i := range nodes {
+		n, err := newNode(o, i, t, log)
+		if err != nil {
+			return nil, o.explain(err)
+		}
+		nodes[i] = n
+	}
+	return nodes, nil
+}
+
+func newNode(o options, i int, t transcript, log *zap.Logger) (n *node, err error) {
+	n = &node{
+		registry: fmt.Sprint(o.registry),
+		passive:  o.passive,
+	}
+	n.cluster, err = libcluster.New(libcluster.Config{
+		Key:         o.key,
+		Env:         o.env,
+		Partition:   o.partition,
+		ID:          o.id(i),
+		Workers:     o.threads[i],
+		Passive:     o.passive,
+		Registry:    o.registry,
+		TTL:         o.ttl,
+		OnRebalance: n.rebalanced,
+		Logger:      log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.t = t
+	if o.nodes {
+		n.t = t.of(n.cluster.ID())
+	}
+	return n, nil
+}
+
+// run joins, waits until ctx ends, and leaves.
+func (n *node) run(ctx context.Context) error {
+	err := n.t.waitingFor(n.registry, func() error { return n.cluster.Join(ctx) })
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // given up because told to
+		}
+		return fmt.Errorf("failed to join cluster: %s", oneLine(err))
+	}
+	n.t.say("cluster joined; sleeping until terminated")
+	err = n.sleep(ctx)
+	if err == nil {
+		n.t.say("will now leave the cluster")
+	}
+	switch leaveErr := n.leave(ctx); {
+	case leaveErr != nil:
+		// It has left all the same, so this is no failure: a whole system
+		// that is shut down often ends etcd first.
+		n.t.say("%s", oneLine(leaveErr))
+	case err == nil:
+		n.t.say("successfully left the cluster")
+	}
+	return err
+}
+
+// sleep returns when ctx ends, or with an error when the ID has been taken over.
+func (n *node) sleep(ctx context.Context) error {
+	// A fenced instance that finds its ID taken when it rejoins is not called
+	// back again: its state is still the same. So this has to be asked for.
+	look := time.NewTicker(lookForTaken)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-look.C:
+			if errors.Is(n.cluster.Err(), libcluster.ErrInstanceTaken) {
+				return fmt.Errorf("another instance has taken over the ID %q: %w", n.cluster.ID(), errTaken)
+			}
+		}
+	}
+}
+
+// leave leaves, ctx or no ctx.
+func (n *node) leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	defer cancel()
+	err := n.cluster.Leave(ctx)
+	if ctx.Err() == nil && n.last != left {
+		// The last callback has returned, but there was nothing to call it
+		// for: a passive or fenced instance's state is the same after leaving.
+		n.t.record(time.Now(), n.cluster.ID(), left, n.cluster.State())
+	}
+	return err
+}
+
+// rebalanced is the callback.
+func (n *node) rebalanced(s libcluster.State) {
+	now, why := time.Now(), n.cluster.Err()
+	n.last = n.event(s, why)
+	switch {
+	case n.last != fenced, errors.Is(why, libcluster.ErrInstanceTaken): // sleep finds that
+	case why == nil:
+		n.t.say("fenced for a moment") // and back by now
+	default:
+		n.t.say("fenced: %s; will rejoin when %s answers", oneLine(why), n.registry)
+	}
+	n.t.rebalanced(s)
+	n.t.record(now, n.cluster.ID(), n.last, s)
+}
+
+// event names what a state comes of. why is that the instance has no place now,
+// which may be later than the state: so the state is looked at first.
+func (n *node) event(s libcluster.State, why error) string {
+	switch {
+	case !s.Active() && errors.Is(why, libcluster.ErrLeft):
+		return left
+	case !s.Active() && !n.passive:
+		return fenced
+	case n.last == "":
+		return joined
+	case n.last == fenced:
+		return rejoined
+	}
+	return rebalanced
+}

@@ -1,0 +1,147 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// child is the built program in a process of its own.
+type child struct {
+	stdout, stderr *console
+	command        *exec.Cmd
+	ended          chan error
+}
+
+func build(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), program)
+	out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return binary
+}
+
+func launch(t *testing.T, binary string, args ...string) *child {
+	t.Helper()
+	c := &child{newConsole(), newConsole(), exec.Command(binary, args...), make(chan error, 1)}
+	c.command.Stdout, c.command.Stderr = c.stdout, c.stderr
+	require.NoError(t, c.command.Start())
+	go func() {
+		c.ended <- c.command.Wait()
+		close(c.ended)
+	}()
+	t.Cleanup(func() {
+		_ = c.command.Process.Kill() // an error says that it has ended
+		<-c.ended
+	})
+	return c
+}
+
+func (c *child) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	require.NoError(t, c.command.Process.Signal(s))
+}
+
+// ends waits for the process and returns its error: nil for status 0.
+func (c *child) ends(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-c.ended:
+		return err
+	case <-time.After(patience):
+		require.FailNow(t, "the process does not end", "%s", c.stderr)
+	}
+	return nil
+}
+
+// freePort is free for now, which is as good as it gets.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func TestProcessesShareAnEmbeddedEtcdThatOutlivesItsHost(t *testing.T) {
+	binary := build(t)
+	uri := fmt.Sprintf("embedded:%d/%s", freePort(t), filepath.Join(t.TempDir(), "data"))
+	args := []string{"--json", "--ttl", "2s", "-r", uri}
+
+	host := launch(t, binary, append(args, "-i", "node1", "-n", "2")...)
+	host.stdout.awaitPlace(t, "node1", 0, 2)
+	two := launch(t, binary, append(args, "-i", "node2")...)
+	three := launch(t, binary, append(args, "-i", "node3", "-n", "4")...)
+	four := launch(t, binary, append(args, "-i", "node4")...)
+	host.stdout.awaitPlace(t, "node1", 0, 8)
+	two.stdout.awaitPlace(t, "node2", 2, 8)
+	three.stdout.awaitPlace(t, "node3", 3, 8)
+	four.stdout.awaitPlace(t, "node4", 7, 8)
+
+	two.signal(t, syscall.SIGINT)
+	require.NoError(t, two.ends(t))
+	require.Regexp(t, `(?s)
+cluster-test: signal received, will terminate
+cluster-test: will now leave the cluster
+cluster-test: cluster has re-balanced:
+   instance index:        -1
+   instance thread count: 1
+   total thread count:    7
+cluster-test: successfully left the cluster
+$`, two.stderr.String())
+	host.stdout.awaitPlace(t, "node1", 0, 7)
+	three.stdout.awaitPlace(t, "node3", 2, 7)
+	four.stdout.awaitPlace(t, "node4", 6, 7)
+
+	host.signal(t, syscall.SIGKILL)
+	require.Error(t, host.ends(t))
+	three.stdout.awaitPlace(t, "node3", 0, 5)
+	four.stdout.awaitPlace(t, "node4", 4, 5)
+
+	// The one that has taken over leaves properly too, and so does the last.
+	three.signal(t, syscall.SIGTERM)
+	require.NoError(t, three.ends(t))
+	four.stdout.awaitPlace(t, "node4", 0, 1)
+	four.signal(t, syscall.SIGTERM)
+	require.NoError(t, four.ends(t), "%s", four.stderr)
+}
+
+func TestSecondSignalEndsTheProcessAtOnce(t *testing.T) {
+	binary := build(t)
+	uri := fmt.Sprintf("embedded:%d/%s", freePort(t), filepath.Join(t.TempDir(), "data"))
+	host := launch(t, binary, "--json", "-r", uri, "-i", "node1")
+	host.stdout.awaitPlace(t, "node1", 0, 1)
+	two := launch(t, binary, "--json", "-r", uri, "-i", "node2")
+	two.stderr.awaitText(t, "sleeping until terminated\n")
+
+	host.signal(t, syscall.SIGSTOP) // so that leaving takes as long as it may
+	two.signal(t, syscall.SIGINT)
+	two.stderr.awaitText(t, "cluster-test: will now leave the cluster\n")
+	two.signal(t, syscall.SIGTERM)
+	var exit *exec.ExitError
+	require.ErrorAs(t, two.ends(t), &exit)
+	require.Equal(t, syscall.SIGTERM, exit.Sys().(syscall.WaitStatus).Signal())
+}
+
+func TestClosedPipeDoesNotKillTheProcess(t *testing.T) {
+	binary := build(t)
+	command := exec.Command(binary, "--json", "-i", "node")
+	stdout, err := command.StdoutPipe()
+	require.NoError(t, err)
+	stderr := newConsole()
+	command.Stderr = stderr
+	require.NoError(t, stdout.Close(), "before there is anything to read")
+	err = command.Run()
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, exitFailed, exit.ExitCode(), "not killed by SIGPIPE")
+	require.Contains(t, stderr.String(), "   instance index:        -1\n")
+}

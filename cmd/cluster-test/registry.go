@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/embedded"
+)
+
+const defaultPort = 2379
+
+const allowedURIs = "must be http://HOST:PORT[,…], https://HOST:PORT[,…], etcd://HOST:PORT[,…], " +
+	"embedded:, embedded:PORT or embedded:PORT/DIR"
+
+// parseRegistry reads a registry URI: either one of an etcd, or, and then
+// config is not nil, the embedded one, which is at endpoints[0]. secure says
+// what etcd:// means, https or http. Errors speak of the URI and don't repeat it.
+func parseRegistry(uri string, secure bool) (endpoints []string, config *embedded.Config, err error) {
+	if isEmbedded(uri) {
+		config, err := parseEmbedded(uri)
+		if err != nil {
+			return nil, nil, err
+		}
+		return []string{fmt.Sprintf("http://127.0.0.1:%d", config.Port)}, config, nil
+	}
+	scheme := ""
+	for one := range strings.SplitSeq(uri, ",") {
+		host := strings.TrimSpace(one)
+		if before, after, ok := strings.Cut(host, "://"); ok {
+			scheme, host = strings.ToLower(before), after
+		}
+		switch scheme {
+		case "http", "https":
+		case "etcd":
+			scheme = "http"
+			if secure {
+				scheme = "https"
+			}
+		default:
+			return nil, nil, errors.New(allowedURIs)
+		}
+		endpoint := scheme + "://" + host
+		if err := checkPort(endpoint); err != nil {
+			return nil, nil, err
+		}
+		endpoints = append(endpoints, endpoint)
+	}
+	return endpoints, nil, nil
+}
+
+// checkPort refuses a port that nothing can listen on, for which the library
+// would wait. What else is wrong with an endpoint the library says itself.
+func checkPort(endpoint string) error {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Port() == "" {
+		return nil
+	}
+	if _, err := parsePort(u.Port()); err != nil {
+		return fmt.Errorf("%q: %w", endpoint, err)
+	}
+	return nil
+}
+
+func parsePort(s string) (int, error) {
+	port, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || port == 0 {
+		return 0, fmt.Errorf("port %q must be 1 to 65535", s)
+	}
+	return int(port), nil
+}
+
+const embeddedScheme = "embedded:"
+
+func isEmbedded(uri string) bool {
+	return len(uri) >= len(embeddedScheme) && strings.EqualFold(uri[:len(embeddedScheme)], embeddedScheme)
+}
+
+// parseEmbedded reads what follows "embedded:". One slash ends the port and
+// belongs to neither, so a folder that begins with another one is absolute. A
+// folder without a port is refused: embedded:/DIR would read either way.
+func parseEmbedded(uri string) (*embedded.Config, error) {
+	rest := uri[len(embeddedScheme):]
+	if rest == "" {
+		return &embedded.Config{Port: defaultPort}, nil
+	}
+	port, dir, named := strings.Cut(rest, "/")
+	if port == "" {
+		return nil, fmt.Errorf("give the port before the folder, as in embedded:%d/DIR", defaultPort)
+	}
+	if named && dir == "" {
+		return nil, errors.New("names no folder after the slash; leave the slash out for a temporary one")
+	}
+	number, err := parsePort(port)
+	if err != nil {
+		return nil, err
+	}
+	return &embedded.Config{Port: number, Dir: dir}, nil
+}
+
+// credentials takes USER[:PASSWORD] apart.
+func credentials(given, fallback string) (user, password string, err error) {
+	user, password, _ = strings.Cut(given, ":")
+	if password == "" {
+		password = fallback
+	}
+	switch {
+	case user == "":
+		return "", "", errors.New("names no user; must be USER:PASSWORD, or USER with the password in " + passwordEnv)
+	case password == "":
+		return "", "", fmt.Errorf("user %q has no password; give USER:PASSWORD, or set %s", user, passwordEnv)
+	}
+	return user, password, nil
+}
+
+// passwordEnv keeps a password out of the list of processes.
+const passwordEnv = "LIBCLUSTER_PASSWORD"
+
+// staticRegistry is the registry without -r.
+func (f *flags) staticRegistry() (libcluster.Registry, error) {
+	index, total, threads := int(f.index), int(f.total), f.counts[0]
+	if f.staticEnv {
+		tasks := 0 // not given
+		if f.given("total") {
+			tasks = total
+		}
+		registry, err := libcluster.StaticFromEnv(tasks)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %s", f.shown("static-env"), oneLine(err))
+		}
+		return registry, nil
+	}
+	if index+threads > total {
+		return nil, fmt.Errorf("%s, %s: %d threads from index %d on need a total of at least %d, and it is %d; give -T/--total",
+			f.shown("threads"), f.shown("index"), threads, index, index+threads, total)
+	}
+	return libcluster.Static(index, total), nil
+}

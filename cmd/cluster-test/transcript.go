@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/libcluster/libcluster"
+)
+
+const program = "cluster-test"
+
+// waitNotice is how long something may take before the program says what it is
+// waiting for. A join on a healthy etcd takes milliseconds.
+const waitNotice = 2 * time.Second
+
+// output is where the program says things: to people on standard error, and
+// with --json to programs on standard output. What belongs together is one
+// Write, so that the lines of several instances, and of the log, never mix.
+type output struct {
+	stderr zapcore.WriteSyncer // locked, and the log's too
+	stdout zapcore.WriteSyncer // locked
+	json   bool
+	end    func()      // called when there is nobody to write for
+	broken atomic.Bool // end has been called
+}
+
+// transcript is what the program says of itself or of one of its instances.
+type transcript struct {
+	*output
+	prefix string // of every line
+	indent string // of the lines in a block that are not the first
+}
+
+func newTranscript(o *output) transcript { return transcript{output: o, prefix: program + ": "} }
+
+// of returns the transcript of one instance among several.
+func (t transcript) of(instance string) transcript {
+	t.prefix += instance + ": "
+	t.indent = t.prefix
+	return t
+}
+
+// say writes one line.
+func (t transcript) say(format string, args ...any) {
+	t.write(t.stderr, "standard error", t.prefix+fmt.Sprintf(format, args...)+"\n")
+}
+
+// rebalanced writes the block that says where this instance is now.
+func (t transcript) rebalanced(s libcluster.State) {
+	t.write(t.stderr, "standard error", fmt.Sprintf("%scluster has re-balanced:\n"+
+		"%s   instance index:        %d\n"+
+		"%s   instance thread count: %d\n"+
+		"%s   total thread count:    %d\n",
+		t.prefix, t.indent, s.Index, t.indent, s.Workers, t.indent, s.Total))
+}
+
+// The events of --json. Of each instance the first is joined and the last is
+// left.
+const (
+	joined     = "joined"     // the first state
+	rebalanced = "rebalanced" // another place, another worker count or another total
+	fenced     = "fenced"     // lost the place: not renewed in time, record gone, or ID taken
+	rejoined   = "rejoined"   // has a place again
+	left       = "left"       // the last state
+)
+
+// record is one line of --json.
+type record struct {
+	Time       string `json:"time"`
+	Instance   string `json:"instance"`
+	Index      int    `json:"index"`
+	Workers    int    `json:"workers"`
+	Total      int    `json:"total"`
+	Generation int64  `json:"generation"`
+	Primary    bool   `json:"primary"`
+	Event      string `json:"event"`
+}
+
+// timeForm is RFC 3339 with all nine digits of the nanoseconds, so that the
+// times of several instances also sort as text.
+const timeForm = "2006-01-02T15:04:05.000000000Z07:00"
+
+// record writes one line of JSON, if asked for.
+func (t transcript) record(at time.Time, instance, event string, s libcluster.State) {
+	if !t.json {
+		return
+	}
+	line, err := json.Marshal(record{
+		at.UTC().Format(timeForm), instance, s.Index, s.Workers, s.Total, s.Generation, s.Primary(), event,
+	})
+	if err != nil { // strings and numbers always marshal
+		panic(err)
+	}
+	t.write(t.stdout, "standard output", string(line)+"\n")
+}
+
+// write ends the program when it can't: a reader that has gone wants no more.
+func (t transcript) write(w io.Writer, name, s string) {
+	_, err := io.WriteString(w, s)
+	if err == nil || t.broken.Swap(true) {
+		return
+	}
+	t.say("cannot write to %s, will terminate: %v", name, err)
+	t.end()
+}
+
+// waitingFor does what may take long, and then says what it is waiting for.
+func (t transcript) waitingFor(what string, do func() error) error {
+	done := make(chan struct{})
+	var notice sync.WaitGroup
+	notice.Go(func() {
+		timer := time.NewTimer(waitNotice)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			t.say("waiting for %s …", what)
+		case <-done:
+		}
+	})
+	defer notice.Wait()
+	defer close(done)
+	return do()
+}
+
+// newLogger returns a log from level up.
+func newLogger(level zapcore.Level, w zapcore.WriteSyncer) *zap.Logger {
+	encoder := zapcore.NewConsoleEncoder(zapcore.EncoderConfig{
+		TimeKey:    "time",
+		LevelKey:   "level",
+		NameKey:    "logger",
+		MessageKey: "message",
+		EncodeTime: zapcore.TimeEncoderOfLayout("15:04:05.000"),
+		EncodeLevel: func(l zapcore.Level, e zapcore.PrimitiveArrayEncoder) {
+			e.AppendString(fmt.Sprintf("%-5s", l.CapitalString()))
+		},
+		EncodeName:       zapcore.FullNameEncoder,
+		EncodeDuration:   zapcore.StringDurationEncoder,
+		ConsoleSeparator: " ",
+	})
+	return zap.New(zapcore.NewCore(encoder, w, level))
+}
