@@ -1,0 +1,326 @@
+package libcluster_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/embedded"
+)
+
+// session opens a session of the registry by itself, without a cluster above it.
+func session(t *testing.T, registry libcluster.Registry, cluster, id string) libcluster.Session {
+	t.Helper()
+	s, _, err := registry.Join(t.Context(), libcluster.Registration{
+		Key: cluster, Env: "e", Member: libcluster.Member{ID: id, Workers: 1}, TTL: time.Minute, Logger: zap.NewNop(),
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func next(t *testing.T, s libcluster.Session) libcluster.Change {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	change, err := s.Next(ctx)
+	require.NoError(t, err)
+	return change
+}
+
+func ids(change libcluster.Change) []string {
+	var ids []string
+	for _, e := range change.Events {
+		id := e.Member.ID
+		if e.Gone {
+			id = "-" + id
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+func TestChangesRightAfterTheJoinAreSeenOnceAndInOrder(t *testing.T) {
+	cluster, client := key(t), etcdClient(t)
+	a := session(t, libcluster.Etcd(etcdURL(t)), cluster, "a")
+	require.Equal(t, []string{"a"}, ids(next(t, a)))
+	for _, id := range []string{"b", "c"} {
+		_, err := client.Put(t.Context(), "/"+cluster+"/e/"+id, "1")
+		require.NoError(t, err)
+	}
+	_, err := client.Delete(t.Context(), "/"+cluster+"/e/b")
+	require.NoError(t, err)
+	var seen []string
+	for len(seen) < 3 {
+		seen = append(seen, ids(next(t, a))...)
+	}
+	require.Equal(t, []string{"b", "c", "-b"}, seen)
+}
+
+func TestCompactionLeadsToAReReadNotToAMissedChange(t *testing.T) {
+	cluster, client := key(t), etcdClient(t)
+	line := &cuttable{}
+	a := session(t, libcluster.EtcdConfig{Client: line.client(t)}, cluster, "a")
+	require.Equal(t, []string{"a"}, ids(next(t, a)))
+	witness := session(t, libcluster.Etcd(etcdURL(t)), cluster, "w")
+	require.Equal(t, []string{"a", "w"}, ids(next(t, witness)))
+	require.Equal(t, []string{"w"}, ids(next(t, a)))
+	line.cut(true)
+
+	put, err := client.Put(t.Context(), "/"+cluster+"/e/b", "1")
+	require.NoError(t, err)
+	deleted, err := client.Delete(t.Context(), "/"+cluster+"/e/b")
+	require.NoError(t, err)
+	_, err = client.Put(t.Context(), "/"+cluster+"/e/c", "1")
+	require.NoError(t, err)
+	require.Less(t, put.Header.Revision, deleted.Header.Revision)
+	for !slices.Contains(ids(next(t, witness)), "c") { // it is not behind
+	}
+	_, err = client.Compact(t.Context(), deleted.Header.Revision)
+	require.NoError(t, err)
+	line.mend()
+
+	again := next(t, a)
+	require.True(t, again.Reset)
+	require.Equal(t, []string{"a", "c", "w"}, ids(again))
+	// Its generation is one that everybody else comes to know too.
+	for {
+		if seen := next(t, witness); seen.Generation >= again.Generation {
+			require.Equal(t, again.Generation, seen.Generation)
+			break
+		}
+	}
+	// And it goes on from there.
+	_, err = client.Put(t.Context(), "/"+cluster+"/e/d", "1")
+	require.NoError(t, err)
+	var seen []string
+	for len(seen) == 0 || seen[len(seen)-1] != "d" {
+		seen = append(seen, ids(next(t, a))...)
+	}
+}
+
+func TestRejoiningDoesNotTakeTheIDBackFromAnother(t *testing.T) {
+	cluster, registry := key(t), libcluster.Etcd(etcdURL(t))
+	join := func(previous libcluster.Session) (libcluster.Session, error) {
+		s, _, err := registry.Join(t.Context(), libcluster.Registration{
+			Key: cluster, Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: time.Minute,
+			Logger: zap.NewNop(), Previous: previous,
+		})
+		if err == nil {
+			t.Cleanup(func() { s.Close() })
+		}
+		return s, err
+	}
+	first, err := join(nil)
+	require.NoError(t, err)
+	second, err := join(first)
+	require.NoError(t, err, "its own key, still there")
+	require.NoError(t, second.Leave(t.Context()))
+	third, err := join(second)
+	require.NoError(t, err, "its own key, gone by now")
+	stranger, err := join(nil)
+	require.NoError(t, err)
+	_, err = join(third)
+	require.ErrorIs(t, err, libcluster.ErrInstanceTaken)
+	_, err = stranger.Renew(t.Context())
+	require.NoError(t, err)
+	_, err = third.Renew(t.Context())
+	require.ErrorIs(t, err, libcluster.ErrInstanceTaken)
+}
+
+// cuttable is a line to etcd that can be cut.
+type cuttable struct {
+	mu    sync.Mutex
+	conns []net.Conn
+	down  bool
+}
+
+// client returns a client on the line, which reconnects without delay.
+func (c *cuttable) client(t *testing.T) *clientv3.Client {
+	return etcdClient(t, func(config *clientv3.Config) {
+		config.DialOptions = append(config.DialOptions, grpc.WithContextDialer(c.dial),
+			grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{
+				BaseDelay: time.Millisecond, Multiplier: 1, MaxDelay: time.Millisecond,
+			}}))
+	})
+}
+
+func (c *cuttable) dial(ctx context.Context, addr string) (net.Conn, error) {
+	if u, err := url.Parse(addr); err == nil && u.Host != "" {
+		addr = u.Host
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.down {
+		return nil, errors.New("the line is cut")
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err == nil {
+		c.conns = append(c.conns, conn)
+	}
+	return conn, err
+}
+
+// cut ends all connections; with down there are no new ones until mend.
+func (c *cuttable) cut(down bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.conns {
+		conn.Close()
+	}
+	c.conns, c.down = nil, down
+}
+
+func (c *cuttable) mend() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.down = false
+}
+
+func TestCutConnectionMissesNoChange(t *testing.T) {
+	cluster, client, line := key(t), etcdClient(t), &cuttable{}
+	i := start(t, libcluster.Config{Key: cluster, ID: "a", Registry: libcluster.EtcdConfig{Client: line.client(t)}})
+	for n := range 5 {
+		_, err := client.Put(t.Context(), "/"+cluster+"/production/b", string(rune('1'+n)))
+		require.NoError(t, err)
+		i.becomes(0, 2+n)
+		line.cut(false)
+		_, err = client.Put(t.Context(), "/"+cluster+"/production/c", "1")
+		require.NoError(t, err)
+		i.becomes(0, 3+n)
+		_, err = client.Delete(t.Context(), "/"+cluster+"/production/c")
+		require.NoError(t, err)
+		line.cut(false)
+		i.becomes(0, 2+n)
+	}
+	for _, s := range i.states() {
+		require.Equal(t, 0, s.Index, "a short cut costs nobody its place")
+	}
+}
+
+func TestWrongPasswordEndsJoiningAtOnceAndStaysSecret(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	server, err := embedded.Start(ctx, embedded.Config{Fast: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	admin, err := clientv3.New(clientv3.Config{Endpoints: []string{server.Endpoint()}, Logger: zap.NewNop()})
+	require.NoError(t, err)
+	t.Cleanup(func() { admin.Close() })
+	_, err = admin.UserAdd(ctx, "root", "s3cret")
+	require.NoError(t, err)
+	_, err = admin.UserGrantRole(ctx, "root", "root")
+	require.NoError(t, err)
+	_, err = admin.AuthEnable(ctx)
+	require.NoError(t, err)
+
+	registry := libcluster.EtcdConfig{Endpoints: []string{server.Endpoint()}, Username: "root", Password: "wr0ng"}
+	bad := prepare(t, libcluster.Config{Key: key(t), Registry: registry})
+	err = bad.Join(ctx)
+	require.ErrorContains(t, err, "authentication failed")
+	require.NotContains(t, err.Error(), "wr0ng")
+	require.NoError(t, ctx.Err(), "it went on trying")
+
+	anonymous := prepare(t, libcluster.Config{Key: key(t), Registry: libcluster.Etcd(server.Endpoint())})
+	require.ErrorContains(t, anonymous.Join(ctx), "user name is empty")
+
+	registry.Password = "s3cret"
+	good := start(t, libcluster.Config{Key: key(t), Registry: registry})
+	require.NoError(t, good.SetWorkers(ctx, 2))
+	good.becomes(0, 2)
+	good.leave()
+}
+
+// serveTLS puts TLS with a required client certificate in front of etcd and
+// returns the URL and the files.
+func serveTLS(t *testing.T) (endpoint, caFile, certFile, keyFile string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	require.NoError(t, err)
+	keyDER, err := x509.MarshalECPrivateKey(private)
+	require.NoError(t, err)
+	certFile, keyFile = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})
+	require.NoError(t, os.WriteFile(certFile, certPEM, 0o600))
+	require.NoError(t, os.WriteFile(keyFile, keyPEM, 0o600))
+
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	require.NoError(t, err)
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(certPEM)
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, NextProtos: []string{"h2"},
+	})
+	require.NoError(t, err)
+	backend, err := url.Parse(etcdURL(t))
+	require.NoError(t, err)
+	var serving sync.WaitGroup
+	t.Cleanup(func() { listener.Close(); serving.Wait() })
+	serving.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer conn.Close()
+				plain, err := net.Dial("tcp", backend.Host)
+				if err != nil {
+					return
+				}
+				defer plain.Close()
+				serving.Go(func() { io.Copy(plain, conn); plain.Close() })
+				io.Copy(conn, plain)
+			})
+		}
+	})
+	return "https://" + listener.Addr().String(), certFile, certFile, keyFile
+}
+
+func TestTLSWithAClientCertificate(t *testing.T) {
+	endpoint, ca, cert, certKey := serveTLS(t)
+	i := start(t, libcluster.Config{Key: key(t), Registry: libcluster.EtcdConfig{
+		Endpoints: []string{endpoint}, CACert: ca, Cert: cert, CertKey: certKey,
+	}})
+	i.becomes(0, 1)
+	i.leave()
+
+	without := prepare(t, libcluster.Config{Key: key(t), Registry: libcluster.EtcdConfig{
+		Endpoints: []string{endpoint}, CACert: ca, RequestTimeout: 100 * time.Millisecond,
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	require.ErrorContains(t, without.Join(ctx), endpoint)
+}

@@ -1,0 +1,95 @@
+package libcluster_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+
+	"github.com/libcluster/libcluster"
+)
+
+// The program of the README.
+func Example() {
+	cluster, err := libcluster.New(libcluster.Config{
+		Key:      "mailer",
+		Workers:  4,
+		Registry: libcluster.Etcd("http://127.0.0.1:2379"),
+		OnRebalance: func(s libcluster.State) {
+			log.Printf("workers %d to %d of %d are mine", s.Index, s.Index+s.Workers-1, s.Total)
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := cluster.Join(ctx); err != nil {
+		log.Fatal(err)
+	}
+	<-ctx.Done()
+	if err := cluster.Leave(context.Background()); err != nil {
+		log.Print(err)
+	}
+}
+
+// A batch job whose instances are started with their places.
+func ExampleStatic() {
+	cluster, err := libcluster.New(libcluster.Config{
+		Key:      "nightly",
+		Workers:  2,
+		Registry: libcluster.Static(4, 8),
+		OnRebalance: func(s libcluster.State) {
+			fmt.Println("index", s.Index, "workers", s.Workers, "total", s.Total)
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := cluster.Join(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	mine := cluster.State()
+	for row := range 16 {
+		if worker := row % mine.Total; worker >= mine.Index && worker < mine.Index+mine.Workers {
+			fmt.Println("row", row, "is for my worker", worker-mine.Index)
+		}
+	}
+	if err := cluster.Leave(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// index 4 workers 2 total 8
+	// row 4 is for my worker 0
+	// row 5 is for my worker 1
+	// row 12 is for my worker 0
+	// row 13 is for my worker 1
+	// index -1 workers 2 total 6
+}
+
+// A batch job whose place comes from its scheduler.
+func ExampleStaticFromEnv() {
+	os.Setenv("CLOUD_RUN_TASK_INDEX", "2")
+	os.Setenv("CLOUD_RUN_TASK_COUNT", "5")
+	defer os.Unsetenv("CLOUD_RUN_TASK_INDEX")
+	defer os.Unsetenv("CLOUD_RUN_TASK_COUNT")
+
+	registry, err := libcluster.StaticFromEnv(0)
+	if err != nil {
+		log.Fatal(err)
+	}
+	cluster, err := libcluster.New(libcluster.Config{Key: "nightly", Workers: 4, Registry: registry})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := cluster.Join(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	s := cluster.State()
+	fmt.Println("index", s.Index, "of", s.Total)
+	if err := cluster.Leave(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	// Output: index 8 of 20
+}

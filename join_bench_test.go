@@ -1,0 +1,236 @@
+package libcluster_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster"
+)
+
+// crowd is the number of instances in the benchmarks of joining.
+const crowd = 100
+
+// BenchmarkJoinAtOnce measures the time from the first of a crowd that starts
+// to join until all of them report the same total, beside the floor: as many
+// bare etcd clients that each put one key and watch until they have seen all.
+func BenchmarkJoinAtOnce(b *testing.B) {
+	compare(b,
+		func() time.Duration {
+			instances := make([]*libcluster.Cluster, crowd)
+			told := make(chan struct{}, crowd)
+			cluster := key(b)
+			for i := range instances {
+				instances[i] = quiet(b, cluster, func(s libcluster.State) {
+					if s.Active() && s.Total == crowd {
+						told <- struct{}{}
+					}
+				})
+			}
+			began := time.Now()
+			join(b, instances)
+			for range crowd {
+				<-told
+			}
+			took := time.Since(began)
+			leaveAll(b, instances)
+			return took
+		},
+		func() time.Duration {
+			prefix, from := "/"+key(b)+"/", revision(b)+1
+			began := time.Now()
+			clients := make([]*clientv3.Client, crowd)
+			var seen sync.WaitGroup
+			for i := range clients {
+				seen.Go(func() {
+					clients[i] = bare(b)
+					watch := clients[i].Watch(b.Context(), prefix, clientv3.WithPrefix(), clientv3.WithRev(from))
+					put(b, clients[i], prefix, i)
+					await(watch, crowd)
+				})
+			}
+			seen.Wait()
+			took := time.Since(began)
+			remove(b, prefix)
+			closeAll(clients)
+			return took
+		})
+}
+
+// BenchmarkJoinSeenByAll measures the time from one join until all of a crowd
+// have been told of it, beside the floor: one more bare client that puts a key,
+// until as many that watch have seen it. Both include connecting.
+func BenchmarkJoinSeenByAll(b *testing.B) {
+	told := make(chan struct{}, crowd)
+	cluster := key(b)
+	instances := make([]*libcluster.Cluster, crowd)
+	for i := range instances {
+		instances[i] = quiet(b, cluster, func(s libcluster.State) {
+			if s.Active() && s.Total == crowd+1 {
+				told <- struct{}{}
+			}
+		})
+	}
+	join(b, instances)
+	b.Cleanup(func() { leaveAll(b, instances) })
+
+	prefix := "/" + key(b) + "/"
+	clients, watches := make([]*clientv3.Client, crowd), make([]clientv3.WatchChan, crowd)
+	for i := range clients {
+		clients[i] = bare(b)
+		watches[i] = clients[i].Watch(b.Context(), prefix, clientv3.WithPrefix())
+	}
+	b.Cleanup(func() { closeAll(clients) })
+
+	compare(b,
+		func() time.Duration {
+			newcomer := []*libcluster.Cluster{quiet(b, cluster, nil)}
+			began := time.Now()
+			join(b, newcomer)
+			for range crowd {
+				<-told
+			}
+			took := time.Since(began)
+			leaveAll(b, newcomer)
+			require.Eventually(b, func() bool {
+				for _, i := range instances {
+					if i.State().Total != crowd {
+						return false
+					}
+				}
+				return true
+			}, patience, time.Millisecond)
+			return took
+		},
+		func() time.Duration {
+			began := time.Now()
+			newcomer := bare(b)
+			put(b, newcomer, prefix, 0)
+			var seen sync.WaitGroup
+			for _, w := range watches {
+				seen.Go(func() { await(w, 1) })
+			}
+			seen.Wait()
+			took := time.Since(began)
+			newcomer.Close()
+			return took
+		})
+}
+
+// BenchmarkInstanceAtRest reports what one joined instance holds.
+func BenchmarkInstanceAtRest(b *testing.B) {
+	const n = 20
+	for b.Loop() {
+		instances := make([]*libcluster.Cluster, n)
+		cluster := key(b)
+		before, heap := runtime.NumGoroutine(), heapInUse()
+		for i := range instances {
+			instances[i] = quiet(b, cluster, nil)
+		}
+		join(b, instances)
+		require.Eventually(b, func() bool { return instances[0].State().Total == n }, patience, time.Millisecond)
+		b.ReportMetric(float64(runtime.NumGoroutine()-before)/n, "goroutines/instance")
+		b.ReportMetric(float64(heapInUse()-heap)/n, "heap-B/instance")
+		leaveAll(b, instances)
+	}
+}
+
+func heapInUse() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// compare runs ours and the floor by turns and reports the ratio of the medians.
+func compare(b *testing.B, ours, floor func() time.Duration) {
+	b.Helper()
+	var took [2][]time.Duration
+	for b.Loop() {
+		took[0] = append(took[0], ours())
+		took[1] = append(took[1], floor())
+	}
+	us, bottom := median(took[0]), median(took[1])
+	b.ReportMetric(float64(us.Microseconds())/1e3, "ours-ms")
+	b.ReportMetric(float64(bottom.Microseconds())/1e3, "floor-ms")
+	b.ReportMetric(float64(us)/float64(bottom), "ratio")
+}
+
+// quiet makes an instance that reports to nobody but the given callback.
+func quiet(b *testing.B, cluster string, told func(libcluster.State)) *libcluster.Cluster {
+	b.Helper()
+	c, err := libcluster.New(libcluster.Config{
+		Key: cluster, Registry: libcluster.Etcd(etcdURL(b)), OnRebalance: told, TTL: time.Minute,
+	})
+	require.NoError(b, err)
+	return c
+}
+
+func join(b *testing.B, instances []*libcluster.Cluster) {
+	var joining sync.WaitGroup
+	for _, c := range instances {
+		joining.Go(func() {
+			if err := c.Join(b.Context()); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	joining.Wait()
+}
+
+func leaveAll(b *testing.B, instances []*libcluster.Cluster) {
+	var leaving sync.WaitGroup
+	for _, c := range instances {
+		leaving.Go(func() {
+			if err := c.Leave(context.Background()); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	leaving.Wait()
+}
+
+func bare(b *testing.B) *clientv3.Client {
+	client, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(etcdURL(b), ","), Logger: zap.NewNop()})
+	if err != nil {
+		b.Error(err)
+	}
+	return client
+}
+
+func closeAll(clients []*clientv3.Client) {
+	for _, c := range clients {
+		c.Close()
+	}
+}
+
+func put(b *testing.B, client *clientv3.Client, prefix string, n int) {
+	if _, err := client.Put(b.Context(), fmt.Sprintf("%s%032d", prefix, n), "1"); err != nil {
+		b.Error(err)
+	}
+}
+
+func await(watch clientv3.WatchChan, events int) {
+	for seen := 0; seen < events; {
+		seen += len((<-watch).Events)
+	}
+}
+
+func revision(b *testing.B) int64 {
+	got, err := etcdClient(b).Get(b.Context(), "/")
+	require.NoError(b, err)
+	return got.Header.Revision
+}
+
+func remove(b *testing.B, prefix string) {
+	_, err := etcdClient(b).Delete(b.Context(), prefix, clientv3.WithPrefix())
+	require.NoError(b, err)
+}
