@@ -1,0 +1,19 @@
+# Two images: cluster-test, and an etcd to run it against.
+
+FROM golang:1.26-bookworm AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN CGO_ENABLED=0 go build -trimpath -o /cluster-test ./cmd/cluster-test
+
+FROM scratch AS cluster-test
+COPY --from=build /cluster-test /cluster-test
+STOPSIGNAL SIGINT
+ENTRYPOINT ["/cluster-test"]
+
+FROM debian:bookworm-slim AS etcd
+RUN apt-get update && apt-get install -y --no-install-recommends etcd-server && rm -rf /var/lib/apt/lists/*
+EXPOSE 2379
+ENTRYPOINT ["etcd", "--data-dir=/var/lib/etcd/data", \
+    "--listen-client-urls=http://0.0.0.0:2379", "--advertise-client-urls=http://etcd:2379"]
