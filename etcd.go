@@ -121,7 +121,7 @@ func (e EtcdConfig) join(ctx context.Context, r Registration) (*etcdSession, tim
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("no answer in time: %w%s", err, connectionTrouble(client))
 		}
-		s.release()
+		_ = s.release() // the error that counts is the first
 		return nil, 0, err
 	}
 	return s, ttl, nil
@@ -226,6 +226,12 @@ func (e EtcdConfig) resolve() (clientv3.Config, error) {
 func parseEndpoints(given []string) (endpoints []string, secure bool, err error) {
 	schemes := map[string]bool{}
 	for _, list := range given {
+		if strings.ContainsAny(list, "@?#") {
+			// Not quoted, and looked for before the commas are: a password
+			// may hold one.
+			return nil, false, errors.New("endpoints: each must be scheme, host and port only, " +
+				"such as http://127.0.0.1:2379; user and password go apart from them")
+		}
 		for one := range strings.SplitSeq(list, ",") {
 			u, err := parseEndpoint(strings.TrimSpace(one))
 			if err != nil {
@@ -246,12 +252,15 @@ func parseEndpoints(given []string) (endpoints []string, secure bool, err error)
 
 func parseEndpoint(s string) (*url.URL, error) {
 	const example = "such as http://127.0.0.1:2379"
+	if _, port, err := net.SplitHostPort(s); err == nil && isPort(port) {
+		return nil, fmt.Errorf("endpoint %q: has no scheme; must be an http or https URL %s", s, example)
+	}
 	u, err := url.Parse(s)
 	switch {
-	case err != nil, strings.ContainsAny(s, "@?#"):
-		// What it was is not quoted, nor is the error, which quotes it: it may
-		// hold a password.
-		return nil, fmt.Errorf("an endpoint must be scheme, host and port only, %s; user and password go apart from it", example)
+	case err != nil:
+		// Neither quoted nor wrapped, since that quotes it: what should be a
+		// port may be a password.
+		return nil, fmt.Errorf("an endpoint is not a URL %s", example)
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, fmt.Errorf("endpoint %q: must be an http or https URL %s", s, example)
 	case u.Hostname() == "":
@@ -261,10 +270,15 @@ func parseEndpoint(s string) (*url.URL, error) {
 	case u.Port() == "":
 		u.Host = net.JoinHostPort(u.Hostname(), "2379")
 	}
-	if port, err := strconv.ParseUint(u.Port(), 10, 16); err != nil || port == 0 {
+	if !isPort(u.Port()) {
 		return nil, fmt.Errorf("endpoint %q: port must be 1 to 65535", s)
 	}
 	return u, nil
+}
+
+func isPort(s string) bool {
+	port, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && port > 0
 }
 
 func (e EtcdConfig) tls(secure bool) (*tls.Config, error) {

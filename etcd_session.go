@@ -98,7 +98,7 @@ func (s *etcdSession) open(ctx context.Context) (time.Duration, error) {
 	}
 	if err := s.list(ctx); err != nil {
 		// Whether the key was written is unknown. Without the lease it goes.
-		s.revoke(context.WithoutCancel(ctx))
+		_ = s.revoke(context.WithoutCancel(ctx))
 		return 0, err
 	}
 	return ttl, nil

@@ -88,7 +88,7 @@ func ParseMember(id string, record []byte) (Member, error) {
 	if len(record) > 0 && record[0] == '{' {
 		var m memberJSON
 		if err := json.Unmarshal(record, &m); err != nil {
-			return Member{}, fmt.Errorf("record is not a member's JSON: %.100s", err) // it quotes the record
+			return Member{}, fmt.Errorf("record is not a member's JSON: %.100s", err.Error()) // it quotes the record
 		}
 		if err := checkWorkers(m.Workers); err != nil {
 			return Member{}, err
