@@ -1,0 +1,299 @@
+package libclustertest_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/libclustertest"
+)
+
+// window is the part of the granted TTL for which an instance trusts its record.
+func window(ttl time.Duration) time.Duration { return ttl * 60 / 100 }
+
+// renewals notes when the latest renewal of each instance was sent that has
+// succeeded, and lets each answer take as long as delay says.
+type renewals struct {
+	mu      sync.Mutex
+	sent    map[string]time.Time
+	stopped bool // from now on answers do not arrive
+}
+
+func (w *world) watchRenewals(delay func() time.Duration) *renewals {
+	r := &renewals{sent: map[string]time.Time{}}
+	w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+		sent := time.Now()
+		if err := call.Send(ctx); err != nil {
+			return err
+		}
+		if call.Op != libclustertest.OpJoin && call.Op != libclustertest.OpRenew {
+			return nil
+		}
+		if !sleep(ctx, delay()) {
+			return context.Cause(ctx)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if !r.stopped {
+			r.sent[call.ID] = sent
+		}
+		return nil
+	})
+	return r
+}
+
+func (r *renewals) stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stopped = true
+}
+
+func (r *renewals) of(id string) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sent[id]
+}
+
+func promptly() time.Duration { return 0 }
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func TestCutMemberIsFencedExactlyAtItsHorizon(t *testing.T) {
+	for name, delay := range map[string]func() time.Duration{
+		"prompt answers": promptly,
+		"slow answers":   func() time.Duration { return rand.N(2 * time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 100 {
+				inBubble(t, func(t *world) { t.fencedAtHorizon(delay) })
+			}
+		})
+	}
+}
+
+func (w *world) fencedAtHorizon(delay func() time.Duration) {
+	granted := time.Duration(2+rand.IntN(20)) * time.Second
+	w.GrantTTL(granted) // whatever is asked for
+	renewals := w.watchRenewals(delay)
+	a := w.join("a", workers(2))
+	wait(rand.N(10 * granted))
+	if !a.State().Active() { // too slow for its TTL, which is another story
+		return
+	}
+	renewals.stop()
+	w.Cut("a")
+	horizon := renewals.of("a").Add(window(granted))
+	told := len(a.told())
+
+	wait(time.Until(horizon) - time.Nanosecond)
+	require.True(w, a.State().Active(), "one nanosecond before the horizon")
+	require.WithinDuration(w, horizon, a.State().Horizon, 0)
+	require.NoError(w, a.Err())
+	require.Len(w, a.told(), told)
+
+	time.Sleep(time.Nanosecond)
+	require.Equal(w, libcluster.State{Index: -1, Workers: 2, Total: 0, Generation: a.State().Generation}, a.State(),
+		"State looks at the clock, whatever has run or not")
+	require.ErrorIs(w, a.Err(), libcluster.ErrHorizonPassed)
+	synctest.Wait()
+	require.Len(w, a.told(), told+1)
+	require.Equal(w, -1, a.last().Index)
+	require.Equal(w, horizon, a.last().at, "the callback says so at that instant")
+	require.True(w, w.Holds(cluster, "a"), "never later than the lease's end")
+}
+
+func TestHorizonCountsFromSendingAndNotFromTheAnswer(t *testing.T) {
+	inBubble(t, func(t *world) {
+		const slow = time.Second // not as slow as to be given up
+		renewals := t.watchRenewals(func() time.Duration { return slow })
+		a := t.join("a")
+		wait(time.Minute)
+		renewals.stop()
+		t.CutAll()
+		horizon := renewals.of("a").Add(window(libcluster.DefaultTTL))
+		wait(time.Until(horizon) - time.Nanosecond)
+		require.True(t, a.State().Active())
+		time.Sleep(time.Nanosecond)
+		require.False(t, a.State().Active())
+	})
+}
+
+func TestHorizonFollowsTheGrantedTTLAndNotTheOneAskedFor(t *testing.T) {
+	inBubble(t, func(t *world) {
+		t.GrantTTL(time.Minute)
+		renewals := t.watchRenewals(promptly)
+		a := t.join("a", ttl(2*time.Second))
+		wait(time.Hour)
+		renewals.stop()
+		t.Cut("a")
+		wait(time.Until(renewals.of("a").Add(36*time.Second)) - time.Nanosecond)
+		require.True(t, a.State().Active())
+		time.Sleep(time.Nanosecond)
+		require.False(t, a.State().Active())
+	})
+}
+
+func TestFenceDoesNotWaitForACallbackOrForACallThatHangs(t *testing.T) {
+	inBubble(t, func(t *world) {
+		renewals := t.watchRenewals(promptly)
+		a := t.join("a")
+		wait(time.Minute)
+		horizon := renewals.of("a").Add(window(libcluster.DefaultTTL))
+		hang := make(chan struct{})
+		t.Intercept(func(_ context.Context, call libclustertest.Call) error {
+			<-hang // its context notwithstanding
+			return call.Send(context.Background())
+		})
+		a.inCallback(func(libcluster.State) { time.Sleep(time.Hour) })
+		t.Put(cluster, "b", []byte("1")) // calls back, and that hangs too
+		wait(time.Until(horizon) - time.Nanosecond)
+		require.True(t, a.State().Active())
+		time.Sleep(time.Nanosecond)
+		require.False(t, a.State().Active())
+		require.Equal(t, "0/1 0/2", a.story())
+		a.inCallback(nil)
+		t.Intercept(nil)
+		close(hang)
+		wait(2 * time.Hour)
+		require.Equal(t, "0/1 0/2 -1/1 0/2", a.story())
+	})
+}
+
+// A renewal's answer comes after the horizon, and says that all is well: it
+// changes nothing, for the place may have been given to others.
+func TestLateSuccessAfterTheHorizonDoesNotResurrect(t *testing.T) {
+	inBubble(t, func(t *world) {
+		renewals := t.watchRenewals(promptly)
+		a := t.join("a")
+		wait(time.Minute)
+		horizon := renewals.of("a").Add(window(libcluster.DefaultTTL))
+		var late atomic.Int32
+		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.Op != libclustertest.OpRenew {
+				return gone(ctx)
+			}
+			if err := call.Send(context.Background()); err != nil {
+				return err
+			}
+			time.Sleep(time.Until(horizon) + time.Second) // its context notwithstanding
+			late.Add(1)
+			return nil
+		})
+		wait(time.Until(horizon))
+		require.False(t, a.State().Active())
+		require.Zero(t, late.Load())
+		for range 60 {
+			wait(100 * time.Millisecond)
+			require.False(t, a.State().Active())
+			require.ErrorIs(t, a.Err(), libcluster.ErrHorizonPassed)
+		}
+		require.EqualValues(t, 1, late.Load(), "a renewal has succeeded too late")
+		require.Equal(t, "0/1 -1/0", a.story())
+	})
+}
+
+func TestFailuresWithinTheWindowFenceNobody(t *testing.T) {
+	inBubble(t, func(t *world) {
+		var failed atomic.Int32
+		renewals := t.watchRenewals(promptly)
+		a := t.join("a")
+		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.Op != libclustertest.OpRenew {
+				return call.Send(ctx)
+			}
+			renewals.mu.Lock()
+			defer renewals.mu.Unlock()
+			if time.Since(renewals.sent["a"]) < 5*time.Second {
+				failed.Add(1)
+				return errors.New("the registry is down")
+			}
+			renewals.sent["a"] = time.Now()
+			return call.Send(ctx)
+		})
+		for range 3600 {
+			wait(time.Second)
+			require.True(t, a.State().Active())
+		}
+		require.Equal(t, "0/1", a.story())
+		require.Greater(t, failed.Load(), int32(3600), "after a failure the next attempt comes sooner")
+	})
+}
+
+func TestLostRecordFencesAtOnce(t *testing.T) {
+	for name, lost := range map[string]struct {
+		how func(w *world)
+		why error
+	}{
+		"expired":                     {func(w *world) { w.Expire(cluster, "a") }, libcluster.ErrRecordGone},
+		"deleted":                     {func(w *world) { w.Delete(cluster, "a") }, libcluster.ErrRecordGone},
+		"overwritten without a lease": {func(w *world) { w.Put(cluster, "a", []byte("2")) }, libcluster.ErrRecordGone},
+		"with the whole store":        {func(w *world) { w.Restore(libclustertest.Snapshot{}) }, libcluster.ErrRegistryReset},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *world) {
+				a := t.join("a", workers(2))
+				wait(time.Minute)
+				var cut atomic.Bool // from joining again, to see it fenced
+				cut.Store(true)
+				t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+					if cut.Load() && call.Op == libclustertest.OpJoin {
+						return errors.New("not now")
+					}
+					return call.Send(ctx)
+				})
+				start := time.Now()
+				lost.how(t)
+				synctest.Wait()
+				require.False(t, a.State().Active())
+				require.ErrorIs(t, a.Err(), lost.why)
+				require.Equal(t, "0/2 -1/0", a.story())
+				require.Equal(t, start, a.last().at)
+				cut.Store(false)
+				wait(2 * time.Second)
+				require.Equal(t, "0/2 -1/0 0/2", a.story(), "it rejoins by itself")
+				require.True(t, t.Holds(cluster, "a"))
+				require.NoError(t, a.Err())
+			})
+		})
+	}
+}
+
+// Watching finds a lost record at once. When the watch has gone silent, renewing
+// finds it.
+func TestRenewingFindsALostRecordWhenTheWatchIsSilent(t *testing.T) {
+	inBubble(t, func(t *world) {
+		var silent atomic.Bool
+		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			err := call.Send(ctx)
+			if call.Op == libclustertest.OpNext && silent.Load() {
+				return gone(ctx)
+			}
+			return err
+		})
+		a := t.join("a")
+		silent.Store(true)
+		wait(time.Minute)
+		t.Steal(cluster, "a")
+		require.True(t, a.State().Active())
+		wait(libcluster.DefaultTTL/6 + time.Nanosecond)
+		require.False(t, a.State().Active())
+		require.ErrorIs(t, a.Err(), libcluster.ErrInstanceTaken)
+	})
+}

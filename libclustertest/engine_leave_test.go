@@ -1,0 +1,258 @@
+package libclustertest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/libclustertest"
+)
+
+func TestLeavingCallsBackALastTimeAndThenRemovesTheRecord(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a, b := t.join("a", workers(2)), t.join("b", workers(3))
+		start := time.Now()
+		a.inCallback(func(s libcluster.State) {
+			if s.Active() {
+				return
+			}
+			for range 60 { // the application winds down
+				time.Sleep(time.Second)
+				assert.True(t, t.Holds(cluster, "a"), "the record stays, and is renewed, until the callback returns")
+				assert.False(t, a.State().Active())
+				assert.Equal(t, "2/5", b.place())
+			}
+		})
+		require.NoError(t, a.Leave(t.Context()))
+		require.Equal(t, time.Minute, time.Since(start))
+		require.False(t, t.Holds(cluster, "a"))
+		require.Equal(t, "0/2 0/5 -1/3", a.story(), "the last callback has the total of those who stay")
+		synctest.Wait()
+		require.Equal(t, "0/3", b.place())
+		require.Equal(t, time.Minute, b.last().at.Sub(start), "the others are told at once, not after the TTL")
+		require.ErrorIs(t, a.Err(), libcluster.ErrLeft)
+	})
+}
+
+func TestLeaveEndsWithinItsDeadlineWhenTheRegistryHangs(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a, b := t.join("a"), t.join("b")
+		t.Cut("a")
+		start := time.Now()
+		err := a.Leave(t.within(3 * time.Second))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorContains(t, err, "stays until it expires")
+		require.LessOrEqual(t, time.Since(start), 3*time.Second)
+		require.Equal(t, "0/1 0/2 -1/1", a.story(), "the application is told nevertheless, and first")
+		require.Equal(t, start, a.last().at)
+		wait(libcluster.DefaultTTL)
+		require.Equal(t, "0/1", b.place())
+
+		t.Heal("a")
+		require.NoError(t, a.Join(t.Context()), "who could not leave properly can join again")
+	})
+}
+
+func TestLeaveEndsByItselfWhenTheRegistryHangs(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a")
+		t.CutAll()
+		start := time.Now()
+		require.Error(t, a.Leave(context.Background()))
+		require.LessOrEqual(t, time.Since(start), 10*time.Second, "Leave without a deadline has one of its own")
+	})
+}
+
+func TestLeaveEndsWithinItsDeadlineWhenACallbackHangs(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a")
+		returns := make(chan struct{})
+		a.inCallback(func(libcluster.State) { <-returns })
+		start := time.Now()
+		err := a.Leave(t.within(3 * time.Second))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorContains(t, err, "a callback has not returned")
+		require.LessOrEqual(t, time.Since(start), 3*time.Second+500*time.Millisecond)
+		require.ErrorIs(t, a.Err(), libcluster.ErrLeft)
+		require.Equal(t, "-1/0", a.place())
+		wait(libcluster.DefaultTTL)
+		require.Empty(t, t.Members(cluster), "nobody renews the record of an instance that has left")
+
+		// Joining again does not call back while that callback still runs.
+		joined := make(chan error, 1)
+		go func() { joined <- a.Join(t.Context()) }()
+		wait(time.Minute)
+		require.Empty(t, joined)
+		require.Equal(t, "0/1 -1/0", a.story())
+		a.inCallback(nil)
+		close(returns)
+		require.NoError(t, <-joined)
+		require.Equal(t, "0/1 -1/0 0/1", a.story())
+	})
+}
+
+func TestLeaveWhileJoiningEndsTheJoin(t *testing.T) {
+	inBubble(t, func(t *world) {
+		t.CutAll()
+		a := t.app("a")
+		joined := make(chan error, 1)
+		go func() { joined <- a.Join(context.Background()) }()
+		wait(time.Minute)
+		start := time.Now()
+		require.NoError(t, a.Leave(t.Context()))
+		require.ErrorIs(t, <-joined, libcluster.ErrLeft)
+		require.LessOrEqual(t, time.Since(start), time.Second)
+		t.HealAll()
+		wait(time.Minute)
+		require.Empty(t, t.Members(cluster))
+		require.Empty(t, a.told())
+	})
+}
+
+func TestLeaveDuringTheFirstCallbackEndsTheJoin(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.app("a")
+		a.inCallback(func(libcluster.State) { time.Sleep(10 * time.Second) })
+		joined := make(chan error, 1)
+		go func() { joined <- a.Join(context.Background()) }()
+		wait(time.Second)
+		require.NoError(t, a.Leave(t.Context()))
+		require.ErrorIs(t, <-joined, libcluster.ErrLeft)
+		require.Equal(t, "0/1 -1/0", a.story(), "the place that was told is taken back")
+		require.Empty(t, t.Members(cluster))
+	})
+}
+
+func TestJoinTwiceIsRefused(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a")
+		require.ErrorIs(t, a.Join(t.Context()), libcluster.ErrJoined)
+		require.Equal(t, "0/1", a.place(), "and changes nothing")
+	})
+}
+
+func TestLeaveTwiceWaitsForTheFirst(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a")
+		a.inCallback(func(libcluster.State) { time.Sleep(time.Minute) })
+		start := time.Now()
+		var leaving sync.WaitGroup
+		for range 3 {
+			leaving.Go(func() {
+				assert.NoError(t, a.Leave(t.Context()))
+				assert.Equal(t, time.Minute, time.Since(start))
+			})
+		}
+		time.Sleep(time.Second)
+		require.ErrorIs(t, a.Leave(t.within(time.Second)), context.DeadlineExceeded, "but not longer than its context")
+		leaving.Wait()
+		require.NoError(t, a.Leave(t.Context()), "having left already")
+		require.Equal(t, "0/1 -1/0", a.story())
+	})
+}
+
+func TestLeaveWithoutJoinDoesNothing(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.app("a")
+		require.NoError(t, a.Leave(t.Context()))
+		require.NoError(t, a.Leave(t.Context()))
+		require.NoError(t, a.Join(t.Context()))
+		require.NoError(t, a.Leave(t.Context()))
+		require.Equal(t, "0/1 -1/0", a.story())
+	})
+}
+
+func TestJoinAgainAfterLeaving(t *testing.T) {
+	inBubble(t, func(t *world) {
+		b := t.join("b")
+		a := t.app("a")
+		generation := int64(0)
+		for range 5 {
+			require.NoError(t, a.Join(t.Context()))
+			require.Equal(t, "0/2", a.place())
+			require.Greater(t, a.State().Generation, generation)
+			generation = a.State().Generation
+			require.NoError(t, a.Leave(t.Context()))
+			synctest.Wait()
+			require.Equal(t, "0/1", b.place())
+		}
+		require.Equal(t, "0/2 -1/1 0/2 -1/1 0/2 -1/1 0/2 -1/1 0/2 -1/1", a.story())
+	})
+}
+
+func TestNothingIsLeftBehindAfterLeave(t *testing.T) {
+	inBubble(t, func(t *world) {
+		var apps []*app
+		for n := range 20 {
+			apps = append(apps, t.join(fmt.Sprint(n)))
+		}
+		var leaving sync.WaitGroup
+		for _, a := range apps {
+			leaving.Go(func() { assert.NoError(t, a.Leave(t.Context())) })
+		}
+		leaving.Wait()
+		require.Empty(t, t.Members(cluster))
+		revision, renewals := t.Revision(), t.Counts().Renewals
+		wait(time.Hour)
+		require.Equal(t, revision, t.Revision(), "no record, and no lease that would take one away")
+		require.Equal(t, renewals, t.Counts().Renewals)
+		// That no goroutine is left the bubble itself checks when it ends.
+	})
+}
+
+// Many goroutines use a few clusters in no order at all. What matters is that it
+// ends, that callbacks stay one at a time and that nothing is left.
+func TestEverythingAtOnceEndsCleanly(t *testing.T) {
+	inBubble(t, func(t *world) {
+		apps := []*app{t.app("a"), t.app("b"), t.app("c")}
+		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			time.Sleep(time.Duration(len(call.Op)) * time.Millisecond)
+			return call.Send(ctx)
+		})
+		var acting sync.WaitGroup
+		for n, a := range apps {
+			a.inCallback(func(libcluster.State) { time.Sleep(7 * time.Millisecond) })
+			for m := range 8 {
+				acting.Go(func() {
+					for k := range 20 {
+						ctx := t.within(time.Duration(1+(n+m+k)%50) * time.Millisecond)
+						switch (n + m*k) % 4 {
+						case 0, 1:
+							_ = a.Join(ctx)
+						case 2:
+							_ = a.SetWorkers(ctx, 1+k%3)
+						default:
+							_ = a.Leave(ctx)
+						}
+						_, _ = a.State(), a.Members()
+					}
+				})
+			}
+		}
+		acting.Wait()
+		for _, a := range apps {
+			require.NoError(t, a.Leave(t.Context()))
+			a.told() // fails if callbacks overlapped
+		}
+		wait(libcluster.DefaultTTL)
+		require.Empty(t, t.Members(cluster))
+	})
+}
+
+func TestErrorOfTheRegistryOnLeavingIsReturned(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a")
+		down := errors.New("the registry is down")
+		t.Intercept(func(context.Context, libclustertest.Call) error { return down })
+		require.ErrorIs(t, a.Leave(t.Context()), down)
+		require.Equal(t, "0/1 -1/0", a.story())
+	})
+}

@@ -1,0 +1,318 @@
+package libclustertest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/libclustertest"
+)
+
+// backWithin is how soon after the registry answers again everybody is back.
+const backWithin = 2 * time.Second
+
+func TestFencedMemberRejoinsSoonAfterHealing(t *testing.T) {
+	for range 50 {
+		inBubble(t, func(t *world) {
+			a, b := t.join("a"), t.join("b")
+			wait(rand.N(time.Minute))
+			t.Cut("a")
+			outage := time.Minute + rand.N(10*time.Minute)
+			wait(outage)
+			require.ErrorIs(t, a.Err(), libcluster.ErrHorizonPassed)
+			require.Equal(t, "0/1", b.place())
+			t.Heal("a")
+			wait(backWithin)
+			require.Equal(t, "0/2", a.place(), "after %v of outage", outage)
+			require.NoError(t, a.Err())
+			require.Equal(t, "0/1 0/2 -1/1 0/2", a.story())
+			require.Equal(t, "1/2 0/1 1/2", b.story(), "the ID is the same, and so is the position")
+		})
+	}
+}
+
+func TestRejoiningBeforeTheTTLCallsNobodyElse(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a, b, c := t.join("a", workers(2)), t.join("b"), t.join("c")
+		wait(time.Minute)
+		generation := b.State().Generation
+		t.Cut("b")
+		for b.State().Active() {
+			wait(100 * time.Millisecond)
+		}
+		require.True(t, t.Holds(cluster, "b"), "fenced while its lease is alive still")
+		t.Heal("b")
+		wait(backWithin)
+		require.Equal(t, "2/4", b.place())
+		require.Equal(t, "2/3 2/4 -1/3 2/4", b.story())
+		require.Equal(t, "0/2 0/3 0/4", a.story(), "whose view has not changed")
+		require.Equal(t, "3/4", c.story(), "whose view has not changed")
+		require.Greater(t, b.State().Generation, generation)
+	})
+}
+
+func TestOutageOfTheWholeRegistryIsOutlivedByAll(t *testing.T) {
+	inBubble(t, func(t *world) {
+		const instances = 30
+		var apps []*app
+		for n := range instances {
+			apps = append(apps, t.join(fmt.Sprintf("%02d", n)))
+		}
+		wait(time.Minute)
+		t.CutAll()
+		wait(time.Hour)
+		for _, a := range apps {
+			require.ErrorIs(t, a.Err(), libcluster.ErrHorizonPassed)
+		}
+		require.Empty(t, t.Members(cluster))
+		t.HealAll()
+		wait(backWithin)
+		for n, a := range apps {
+			require.Equal(t, fmt.Sprintf("%d/%d", n, instances), a.place())
+		}
+	})
+}
+
+func TestErrorsOfTheRegistryAreRetriedUntilTheyEnd(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a")
+		wait(time.Minute)
+		t.Intercept(func(context.Context, libclustertest.Call) error { return errors.New("no leader") })
+		wait(time.Hour)
+		require.ErrorIs(t, a.Err(), libcluster.ErrHorizonPassed)
+		t.Intercept(nil)
+		wait(backWithin)
+		require.Equal(t, "0/1", a.place())
+		require.Equal(t, "0/1 -1/0 0/1", a.story())
+	})
+}
+
+// A permanent error ends the first Join, and nothing after it: a password that is
+// wrong today may be right tomorrow.
+func TestPermanentErrorDoesNotEndRejoining(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a")
+		t.Intercept(func(context.Context, libclustertest.Call) error {
+			return libcluster.Permanent(errors.New("wrong password"))
+		})
+		wait(time.Hour)
+		require.False(t, a.State().Active())
+		t.Intercept(nil)
+		wait(backWithin)
+		require.Equal(t, "0/1", a.place())
+	})
+}
+
+func TestPlaceLostDuringASlowCallbackIsTakenBackBeforeTheNext(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a", workers(2))
+		a.inCallback(func(libcluster.State) { time.Sleep(time.Minute) })
+		start := time.Now()
+		t.Put(cluster, "b", []byte("1")) // keeps the application busy
+		wait(time.Second)
+		t.Expire(cluster, "a")
+		wait(backWithin)
+		require.Equal(t, "0/3", a.place(), "a new incarnation, while the callback still runs")
+		require.Equal(t, "0/2 0/3", a.story())
+		wait(10 * time.Minute)
+		require.Equal(t, "0/2 0/3 -1/1 0/3", a.story(), "the same place, and yet it was lost in between")
+		require.Equal(t, time.Minute, a.told()[2].at.Sub(start))
+	})
+}
+
+// The same with the slow callback having been told of a place that several
+// incarnations in a row have lost.
+func TestPlaceLostManyTimesDuringASlowCallbackIsTakenBackOnce(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a")
+		a.inCallback(func(libcluster.State) { time.Sleep(time.Hour) })
+		t.Put(cluster, "b", []byte("1"))
+		wait(time.Second)
+		for range 10 {
+			t.Expire(cluster, "a")
+			wait(backWithin)
+			require.True(t, a.State().Active())
+		}
+		a.inCallback(nil)
+		wait(2 * time.Hour)
+		require.Equal(t, "0/1 0/2 -1/1 0/2", a.story())
+	})
+}
+
+func TestTakenInstanceIsToldAndDoesNotFight(t *testing.T) {
+	inBubble(t, func(t *world) {
+		watcher := t.join("w")
+		older := t.join("a", workers(2))
+		start := time.Now()
+		newer := t.join("a", workers(3))
+		require.ErrorIs(t, older.Err(), libcluster.ErrInstanceTaken)
+		require.Equal(t, "0/3 -1/1", older.story())
+		require.Equal(t, start, older.last().at, "told at once")
+		require.Equal(t, "0/4", newer.place())
+		for range 60 {
+			wait(time.Minute)
+			require.ErrorIs(t, older.Err(), libcluster.ErrInstanceTaken, "it does not rejoin")
+			require.Equal(t, "0/4", newer.place())
+		}
+		require.NoError(t, older.SetWorkers(t.Context(), 9))
+		require.NoError(t, older.Leave(t.Context()))
+		wait(time.Minute)
+		require.Equal(t, "0/4", newer.place(), "what the older one does is no more the newer one's concern")
+		require.Equal(t, "3/4", watcher.place())
+		require.Equal(t, "0/4", newer.story())
+
+		// Only joining again takes it back, for then somebody wants that.
+		require.NoError(t, older.Join(t.Context()))
+		synctest.Wait()
+		require.ErrorIs(t, newer.Err(), libcluster.ErrInstanceTaken)
+		require.Equal(t, "0/10", older.place())
+	})
+}
+
+// An instance is cut off, another is started in its stead with the same ID, and
+// then the first comes back.
+func TestInstanceThatWasReplacedWhileCutOffDoesNotTakeItsIDBack(t *testing.T) {
+	for _, outage := range []time.Duration{7 * time.Second, time.Hour} { // the lease is alive still, or gone
+		inBubble(t, func(t *world) {
+			watcher := t.join("w")
+			older := t.join("a", workers(2))
+			t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+				if call.ID == "a" {
+					return gone(ctx)
+				}
+				return call.Send(ctx)
+			})
+			t.Put(cluster, "b", []byte("1")) // ends the Next that was not intercepted
+			wait(outage)
+			require.False(t, older.State().Active())
+			require.ErrorIs(t, older.Err(), libcluster.ErrHorizonPassed)
+			t.Intercept(nil)
+			successor := t.open("a", 3)
+			for range 5 {
+				wait(backWithin)
+				_, err := successor.Renew(t.Context())
+				require.NoError(t, err)
+			}
+			require.ErrorIs(t, older.Err(), libcluster.ErrInstanceTaken)
+			require.Equal(t, "4/5", watcher.place())
+		})
+	}
+}
+
+func TestHistoryThatWasDroppedIsReadAnew(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a")
+		t.Cut("a")
+		for n := range 5 {
+			t.Put(cluster, fmt.Sprint(n), []byte("2"))
+		}
+		t.Delete(cluster, "3")
+		t.Compact()
+		wait(time.Second)
+		require.Equal(t, "0/1", a.place())
+		t.Heal("a")
+		synctest.Wait()
+		require.Equal(t, "8/9", a.place())
+		require.Equal(t, "0/1 8/9", a.story())
+	})
+}
+
+func TestStoreThatWentBackIsOutlivedByAll(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a, b := t.join("a"), t.join("b")
+		before := t.Snapshot()
+		c := t.join("c")
+		require.NoError(t, b.SetWorkers(t.Context(), 3))
+		require.NoError(t, a.Leave(t.Context()))
+		synctest.Wait()
+		require.Equal(t, "0/4", b.place())
+		t.Restore(before) // a is back, c has never been, b has one worker
+		wait(backWithin)
+		require.Equal(t, "1/5", b.place(), "with the workers that it wants, beside the ghost of a")
+		require.Equal(t, "4/5", c.place())
+		wait(libcluster.DefaultTTL)
+		require.Equal(t, "0/4", b.place(), "nobody renews the ghost")
+		require.Equal(t, "3/4", c.place())
+	})
+}
+
+func TestLeavingForARestartCallsNobodyBack(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a, b := t.join("a", workers(2)), t.join("b")
+		require.NoError(t, a.Leave(t.Context(), libcluster.Returning(time.Minute)))
+		require.Equal(t, "0/2 0/3 -1/1", a.story())
+		wait(59 * time.Second)
+		require.NoError(t, a.Join(t.Context()))
+		wait(time.Hour)
+		require.Equal(t, "0/2 0/3 -1/1 0/3", a.story())
+		require.Equal(t, "2/3", b.story(), "the place was kept")
+
+		require.NoError(t, a.Leave(t.Context(), libcluster.Returning(time.Minute)))
+		start := time.Now()
+		wait(time.Hour)
+		require.Equal(t, "2/3 0/1", b.story(), "the place was kept until its time was up")
+		require.Equal(t, time.Minute, b.last().at.Sub(start))
+	})
+}
+
+func keep(c *libcluster.Config) { c.Outage = libcluster.KeepOnOutage }
+
+func TestOutageThatIsSatOutChangesNothing(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a, b := t.join("a", keep), t.join("b", keep)
+		wait(time.Minute)
+		t.CutAll()
+		wait(8 * time.Second) // past the horizon of others
+		require.Equal(t, "0/2", a.place())
+		t.HealAll()
+		wait(time.Minute)
+		require.Equal(t, "0/1 0/2", a.story(), "the lease was alive still")
+
+		t.CutAll()
+		wait(time.Hour)
+		require.Equal(t, "0/2", a.place())
+		require.NoError(t, a.Err())
+		require.Empty(t, t.Members(cluster))
+		t.HealAll()
+		wait(backWithin)
+		require.Equal(t, "0/2", a.place())
+		require.Equal(t, "1/2", b.place())
+		require.True(t, t.Holds(cluster, "a"))
+		require.True(t, a.told()[2].Index == -1, "the lease was gone: fenced then, and rejoined: %s", a.story())
+	})
+}
+
+func TestPhaseTellsWhereAnInstanceStands(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.app("a")
+		require.Equal(t, libcluster.Left, a.Phase())
+		t.CutAll()
+		joined := make(chan error, 1)
+		go func() { joined <- a.Join(t.Context()) }()
+		wait(time.Minute)
+		require.Equal(t, libcluster.Joining, a.Phase())
+		t.HealAll()
+		require.NoError(t, <-joined)
+		require.Equal(t, libcluster.Active, a.Phase())
+		t.CutAll()
+		wait(time.Minute)
+		require.Equal(t, libcluster.Fenced, a.Phase())
+		t.HealAll()
+		wait(backWithin)
+		require.Equal(t, libcluster.Active, a.Phase())
+		a.inCallback(func(libcluster.State) { time.Sleep(time.Minute) })
+		left := make(chan error, 1)
+		go func() { left <- a.Leave(t.Context()) }()
+		wait(time.Second)
+		require.Equal(t, libcluster.Leaving, a.Phase())
+		require.NoError(t, <-left)
+		require.Equal(t, libcluster.Left, a.Phase())
+	})
+}

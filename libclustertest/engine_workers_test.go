@@ -1,0 +1,114 @@
+package libclustertest_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/libclustertest"
+)
+
+func TestWorkersSetWhileJoinedArePublishedAtOnce(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a, b := t.join("a"), t.join("b")
+		start := time.Now()
+		require.NoError(t, a.SetWorkers(t.Context(), 5))
+		require.Equal(t, 5, t.Members(cluster)[0].Workers, "SetWorkers returns when the registry has it")
+		synctest.Wait()
+		require.Equal(t, "0/6", a.place())
+		require.Equal(t, "5/6", b.place())
+		require.Equal(t, start, b.last().at)
+		require.Equal(t, 5, a.last().Workers)
+		require.Equal(t, "0/1 0/2 0/6", a.story())
+	})
+}
+
+func TestWorkersSetBeforeJoiningArePublishedOnJoining(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.app("a")
+		require.NoError(t, a.SetWorkers(t.Context(), 5))
+		require.NoError(t, a.Join(t.Context()))
+		require.Equal(t, "0/5", a.story())
+		require.NoError(t, a.Leave(t.Context()))
+	})
+}
+
+func TestWorkersSetWhileCutArePublishedAfterHealing(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a, b := t.join("a"), t.join("b")
+		t.Cut("a")
+		require.ErrorIs(t, a.SetWorkers(t.within(time.Second), 3), context.DeadlineExceeded)
+		require.Equal(t, "1/2", b.place())
+		t.Heal("a")
+		wait(backWithin)
+		require.Equal(t, "0/4", a.place(), "within the window: the place was kept")
+		require.Equal(t, "3/4", b.place())
+		require.Equal(t, "0/1 0/2 0/4", a.story())
+	})
+}
+
+func TestWorkersSetWhileFencedArePublishedOnRejoining(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a, b := t.join("a"), t.join("b")
+		t.Cut("a")
+		wait(time.Hour)
+		require.NoError(t, a.SetWorkers(t.within(time.Second), 3))
+		t.Heal("a")
+		wait(backWithin)
+		require.Equal(t, "0/4", a.place())
+		require.Equal(t, "3/4", b.place())
+		require.Equal(t, "0/1 0/2 -1/1 0/4", a.story())
+	})
+}
+
+func TestWorkersOutOfRangeAreRefused(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a")
+		t.join("b", workers(10))
+		for _, n := range []int{0, -1, libcluster.MaxWorkers + 1, libcluster.MaxWorkers - 9} {
+			var wrong *libcluster.ConfigError
+			require.ErrorAs(t, a.SetWorkers(t.Context(), n), &wrong, "%d workers", n)
+			require.Equal(t, "Workers", wrong.Field)
+		}
+		require.NoError(t, a.SetWorkers(t.Context(), libcluster.MaxWorkers-10), "the most that there is room for")
+	})
+}
+
+// An update that fails has not been published for all we know, and what was not
+// published is published later without anybody asking again.
+func TestUpdateThatFailsIsTriedAgain(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a")
+		down := errors.New("the registry is down")
+		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.Op == libclustertest.OpUpdate {
+				return down
+			}
+			return call.Send(ctx)
+		})
+		require.ErrorIs(t, a.SetWorkers(t.Context(), 3), down)
+		require.Equal(t, "0/1", a.place())
+		t.Intercept(nil)
+		wait(backWithin)
+		require.Equal(t, "0/3", a.place())
+	})
+}
+
+func TestLatestOfManyWorkerCountsWins(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a")
+		for n := range 50 {
+			go func() { _ = a.SetWorkers(t.Context(), 2+n) }()
+		}
+		synctest.Wait()
+		require.NoError(t, a.SetWorkers(t.Context(), 77))
+		wait(backWithin)
+		require.Equal(t, "0/77", a.place())
+		require.Equal(t, 77, t.Members(cluster)[0].Workers)
+	})
+}
