@@ -182,6 +182,7 @@ func etcdConfig(cfg Config, dir string, endpoint url.URL, logger *zap.Logger) *e
 	if cfg.Fast {
 		ticks, elections = fastTick, fastElection
 		c.UnsafeNoFsync = true
+		c.BcryptCost = 4 // the least: a log-in takes a millisecond, not fifty
 	}
 	c.TickMs, c.ElectionMs = uint(ticks.Milliseconds()), uint(elections.Milliseconds())
 

@@ -38,7 +38,7 @@ const (
 	shareRetry = 10 * time.Millisecond
 	// shareTimeout is longer than clearing takes: who has a folder for himself
 	// for so long, keeps it.
-	shareTimeout = 3 * time.Second
+	shareTimeout = 2 * time.Second
 )
 
 // folder is a data folder in use by us.

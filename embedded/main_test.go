@@ -151,14 +151,18 @@ func client(t *testing.T, endpoint string) *clientv3.Client {
 
 func put(t *testing.T, endpoint, key, value string) {
 	t.Helper()
-	_, err := client(t, endpoint).Put(testContext(t), key, value)
+	c := client(t, endpoint)
+	defer c.Close()
+	_, err := c.Put(testContext(t), key, value)
 	require.NoError(t, err)
 }
 
 // get returns the value of a key, or nothing.
 func get(t *testing.T, endpoint, key string) string {
 	t.Helper()
-	r, err := client(t, endpoint).Get(testContext(t), key)
+	c := client(t, endpoint)
+	defer c.Close()
+	r, err := c.Get(testContext(t), key)
 	require.NoError(t, err)
 	if len(r.Kvs) == 0 {
 		return ""

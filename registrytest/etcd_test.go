@@ -1,0 +1,57 @@
+package registrytest_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/registrytest"
+)
+
+// etcdHarness is an etcd registry whose strangers write with a client of their
+// own.
+func etcdHarness(t *testing.T) registrytest.Harness {
+	t.Helper()
+	stranger := etcdClient(t)
+	return registrytest.Harness{
+		Open: func(t *testing.T) libcluster.Registry { return libcluster.Etcd(etcdURL(t)) },
+		Put: func(ctx context.Context, _ libcluster.Registry, cluster, id string, record []byte) error {
+			_, err := stranger.Put(ctx, "/"+cluster+"/"+id, string(record))
+			return err
+		},
+		Delete: func(ctx context.Context, _ libcluster.Registry, cluster, id string) error {
+			_, err := stranger.Delete(ctx, "/"+cluster+"/"+id)
+			return err
+		},
+		TTL:      2 * time.Second,
+		Patience: 20 * time.Second,
+	}
+}
+
+func etcdClient(t *testing.T) *clientv3.Client {
+	t.Helper()
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints:   strings.Split(etcdURL(t), ","),
+		DialTimeout: 5 * time.Second,
+		Logger:      zap.NewNop(),
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+func TestEtcdKeepsThePromises(t *testing.T) {
+	registrytest.Run(t, etcdHarness(t))
+}
+
+func TestEtcdKeepsThePromisesOnAClientOfTheCallers(t *testing.T) {
+	h := etcdHarness(t)
+	h.Open = func(t *testing.T) libcluster.Registry { return libcluster.EtcdConfig{Client: etcdClient(t)} }
+	registrytest.Run(t, h)
+}

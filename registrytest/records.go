@@ -1,0 +1,253 @@
+package registrytest
+
+import (
+	"context"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+)
+
+func takenInstanceIsTold(s *suite) {
+	watcher := s.join("w")
+	older := s.join("a", workers(2))
+	older.sees("a=2 w=1")
+	newer := s.join("a", workers(3))
+	older.lost(libcluster.ErrInstanceTaken)
+	newer.sees("a=3 w=1")
+	_, err := newer.session.Renew(s.within())
+	require.NoError(s, err, "Renew of the instance that has taken over")
+	newer.update(4)
+	newer.sees("a=4 w=1")
+	watcher.sees("a=4 w=1")
+	require.NotContains(s, watcher.history, "a gone", "the others see the record change hands, not go and come")
+}
+
+func takenInstanceCannotTouchTheNewRecord(s *suite) {
+	watcher := s.join("w")
+	older := s.join("a", workers(2))
+	newer := s.join("a", workers(3))
+	require.Error(s, older.session.Update(s.within(), older.with(9)), "Update of the instance that lost its ID")
+	_, err := older.session.Renew(s.within())
+	require.Error(s, err, "Renew of the instance that lost its ID")
+	_ = older.tryLeave() // may say that the record is not its own
+	watcher.sees("a=3 w=1")
+	watcher.staysQuiet("the instance that lost its ID has left")
+	require.NotContains(s, watcher.history, "a=9")
+	_, err = newer.session.Renew(s.within())
+	require.NoError(s, err, "Renew of the instance that has taken over")
+}
+
+func rejoiningKeepsThePlace(s *suite) {
+	watcher := s.join("w")
+	first := s.join("a", workers(2))
+	watcher.sees("a=2 w=1")
+	first.close()
+	second := s.join("a", workers(2), after(first))
+	second.sees("a=2 w=1")
+	second.close()
+	third := s.join("a", workers(2)) // a new process, that knows nothing of the first
+	third.sees("a=2 w=1")
+	third.update(3)
+	watcher.sees("a=3 w=1")
+	require.NotContains(s, watcher.history, "a gone",
+		"an instance that closes its session and joins again keeps its place meanwhile")
+}
+
+func rejoiningAfterTheRecordIsGone(s *suite) {
+	watcher := s.join("w")
+	first := s.join("a", workers(2))
+	require.NoError(s, s.h.Delete(s.within(), s.registry, s.cluster(), "a"))
+	first.close()
+	second := s.join("a", workers(3), after(first))
+	second.sees("a=3 w=1")
+	watcher.sees("a=3 w=1")
+	_, err := second.session.Renew(s.within())
+	require.NoError(s, err, "Renew after rejoining")
+}
+
+// An instance was cut off, another was started in its stead, and now the first is
+// back.
+func rejoiningDoesNotTakeTheIDBack(s *suite) {
+	watcher := s.join("w")
+	older := s.join("a", workers(2))
+	older.close()
+	newer := s.join("a", workers(3))
+	_, err := s.tryJoin("a", workers(2), after(older))
+	require.ErrorIs(s, err, libcluster.ErrInstanceTaken, "Join after a session whose ID somebody else has by now")
+	newer.update(4)
+	newer.sees("a=4 w=1")
+	_, err = newer.session.Renew(s.within())
+	require.NoError(s, err, "Renew of the instance that has the ID")
+	watcher.sees("a=4 w=1")
+	require.NotContains(s, watcher.history, "a gone")
+}
+
+// leaveFor leaves for a restart, which must work.
+func (i *instance) leaveFor(d time.Duration) {
+	i.Helper()
+	i.left.Store(true)
+	returner, ok := i.session.(libcluster.Returner)
+	require.True(i, ok, "the session is no libcluster.Returner: %T; if it cannot be one, set NoReturning", i.session)
+	require.NoError(i, returner.LeaveFor(i.within(), d), "LeaveFor of %q", i.reg.Member.ID)
+}
+
+func leavingForARestartKeepsThePlace(s *suite) {
+	watcher := s.join("w")
+	first := s.join("a", workers(2))
+	first.sees("a=2 w=1")
+	first.leaveFor(longTTL)
+	_, err := first.session.Renew(s.briefly())
+	require.Error(s, err, "Renew after LeaveFor")
+	second := s.join("a", workers(2))
+	second.sees("a=2 w=1")
+	_, err = second.session.Renew(s.within())
+	require.NoError(s, err, "Renew after coming back")
+	second.update(3)
+	watcher.sees("a=3 w=1")
+	require.NotContains(s, watcher.history, "a gone", "the place is kept for an instance that comes back")
+	second.leave()
+	watcher.sees("w=1")
+}
+
+func leavingForARestartFreesThePlace(s *suite) {
+	watcher := s.join("w", passive())
+	a := s.join("a")
+	watcher.sees("a=1")
+	sent := time.Now()
+	a.leaveFor(s.h.TTL)
+	watcher.goesWithin(s.h.TTL)
+	require.GreaterOrEqual(s, time.Since(sent), s.h.TTL, "the place is kept for as long as was asked for")
+}
+
+func takenInstanceCannotKeepThePlace(s *suite) {
+	watcher := s.join("w")
+	older := s.join("a", workers(2))
+	newer := s.join("a", workers(3))
+	older.left.Store(true)
+	returner, _ := older.session.(libcluster.Returner)
+	require.NotNil(s, returner)
+	require.Error(s, returner.LeaveFor(s.within(), s.h.TTL), "LeaveFor of an instance that has lost its ID")
+	_, err := newer.session.Renew(s.within())
+	require.NoError(s, err, "Renew of the instance that has taken over")
+	watcher.sees("a=3 w=1")
+	watcher.staysQuiet("the instance that lost its ID has left for a restart")
+}
+
+func joiningAgainAfterLeaving(s *suite) {
+	watcher := s.join("w")
+	for n := range 3 {
+		a := s.join("a", workers(n+1))
+		a.sees(twinSeen(map[string]int{"a": n + 1, "w": 1}))
+		watcher.sees(a.seen())
+		a.leave()
+		watcher.sees("w=1")
+	}
+}
+
+func nothingComesBackAfterLeaving(s *suite) {
+	watcher := s.join("w")
+	a := s.join("a")
+	a.sees("a=1 w=1")
+	watcher.sees("a=1 w=1")
+	a.leave()
+	require.Error(s, a.session.Update(s.briefly(), a.with(5)), "Update after Leave")
+	_, err := a.session.Renew(s.briefly())
+	require.Error(s, err, "Renew after Leave")
+	_, err = a.session.Next(s.briefly())
+	require.Error(s, err, "Next after Leave")
+	watcher.sees("w=1")
+	watcher.staysQuiet("an instance that has left was asked for more")
+}
+
+func recordThatIsNotRenewedExpires(s *suite) {
+	watcher := s.join("w", passive())
+	sent := time.Now()
+	a := s.join("a", ttl(s.h.TTL))
+	require.Positive(s, a.granted, "the TTL granted to a record that expires")
+	watcher.sees("a=1")
+	a.sees("a=1")
+
+	watcher.seesItExpire(a, sent)
+	a.lost(libcluster.ErrRecordGone)
+	a.staysLost()
+}
+
+// seesItExpire waits until the only member, which joined by a call at sent and
+// was not renewed, is gone.
+func (i *instance) seesItExpire(member *instance, sent time.Time) {
+	i.Helper()
+	i.goesWithin(member.granted)
+	require.GreaterOrEqual(i, time.Since(sent), member.granted, "the record lives for its TTL from the call of Join")
+}
+
+// goesWithin waits until the only member is gone, which it must be soon after ttl.
+func (i *instance) goesWithin(ttl time.Duration) {
+	i.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), ttl+i.h.Patience)
+	defer cancel()
+	for len(i.members) > 0 {
+		require.NoError(i, i.next(ctx), "the others must see the record go once %v have passed", ttl)
+	}
+}
+
+// staysLost makes sure that nothing that the session does brings its record
+// back.
+func (i *instance) staysLost() {
+	i.Helper()
+	p := i.join("p", passive())
+	require.NoError(i, p.next(i.within()))
+	require.NotContains(i, p.members, i.reg.Member.ID, "a record that was lost has come back")
+}
+
+func renewedRecordOutlivesItsTTL(s *suite) {
+	watcher := s.join("w", passive())
+	a := s.join("a", ttl(s.h.TTL))
+	watcher.sees("a=1")
+	for start := time.Now(); time.Since(start) < 2*a.granted; {
+		granted, err := a.session.Renew(s.within())
+		require.NoError(s, err, "Renew of a record that is alive")
+		require.Equal(s, a.granted, granted, "the TTL is granted again")
+		watcher.staysQuietFor(a.granted/4, "a record that is renewed neither changes nor goes")
+	}
+}
+
+func closedSessionKeepsItsRecord(s *suite) {
+	watcher := s.join("w", passive())
+	sent := time.Now()
+	a := s.join("a", ttl(s.h.TTL))
+	watcher.sees("a=1")
+	a.close()
+	watcher.seesItExpire(a, sent)
+}
+
+func deletedRecordIsTold(s *suite) {
+	watcher := s.join("w")
+	a := s.join("a")
+	a.sees("a=1 w=1")
+	require.NoError(s, s.h.Delete(s.within(), s.registry, s.cluster(), "a"))
+	a.lost(libcluster.ErrRecordGone)
+	watcher.sees("w=1")
+	a.staysLost()
+
+	again := s.join("a", workers(2))
+	again.sees("a=2 w=1")
+	watcher.sees("a=2 w=1")
+}
+
+func overwrittenRecordIsTold(s *suite) {
+	watcher := s.join("w")
+	a := s.join("a")
+	a.sees("a=1 w=1")
+	require.NoError(s, s.h.Put(s.within(), s.registry, s.cluster(), "a", []byte("5")))
+	a.lost(libcluster.ErrRecordGone)
+	watcher.sees("a=5 w=1")
+	_ = a.tryLeave() // may say that the record is not its own
+	watcher.staysQuiet("what a stranger wrote is not the session's to remove")
+
+	again := s.join("a", workers(2))
+	again.sees("a=2 w=1")
+	again.leave()
+	watcher.sees("w=1")
+}

@@ -1,0 +1,201 @@
+// Package registrytest holds every registry to the same promises, as
+// testing/fstest does with file systems. Whoever writes a
+// [libcluster.Registry] runs it in one test:
+//
+//	func TestRegistry(t *testing.T) {
+//		registrytest.Run(t, registrytest.Harness{
+//			Open: func(t *testing.T) libcluster.Registry { return myregistry.New(t.TempDir()) },
+//		})
+//	}
+//
+// What a registry cannot do it says in a field of [Harness]; the tests that need
+// it are then left out, and the log names them. Nothing is ever concluded from a
+// registry's type or name.
+package registrytest
+
+import (
+	"context"
+	"crypto/rand"
+	"testing"
+	"time"
+
+	"github.com/libcluster/libcluster"
+)
+
+// Harness is a registry to test and what the suite has to know of it. Only Open
+// is required.
+type Harness struct {
+	// Open returns the registry for one test, ready to be joined. All that a
+	// test does is below a random key of its own, so that it may be the same
+	// store each time. What Open starts it ends with t.Cleanup; by then every
+	// session has been left.
+	Open func(t *testing.T) libcluster.Registry
+
+	// Around runs one test. With [testing/synctest.Test] here the suite runs in
+	// virtual time. Default: the test is just run.
+	Around func(t *testing.T, test func(t *testing.T))
+
+	// Put writes a record as a stranger would, past the registry's own code:
+	// any bytes, under any ID, without a lease. cluster is KEY/ENV or
+	// KEY/PARTITION/ENV. registry is what Open returned. Nil: strangers cannot
+	// write there.
+	Put func(ctx context.Context, registry libcluster.Registry, cluster, id string, record []byte) error
+	// Delete deletes a record by hand, whosever it is. Nil: that cannot be done.
+	Delete func(ctx context.Context, registry libcluster.Registry, cluster, id string) error
+
+	// TTL is what is asked for where a test waits for a record to expire: the
+	// shortest that the registry grants. Default: 2 s.
+	TTL time.Duration
+	// Patience is how long anything that must happen may take; it is waited for
+	// in full only when a test fails. Default: 10 s.
+	Patience time.Duration
+	// Quiet is how long nothing must happen for a test to believe that nothing
+	// will. Default: 200 ms.
+	Quiet time.Duration
+
+	// NoExpiry says that a record stays until it is removed, whether or not it
+	// is renewed.
+	NoExpiry bool
+	// NoReturning says that sessions are no [libcluster.Returner]: no place can
+	// be kept for an instance that leaves for a restart.
+	NoReturning bool
+	// Eventual says that members learn of one another in no agreed order: there
+	// may be several orders of events, some may be left out if later ones
+	// undo them, and a generation does not name one set of members.
+	Eventual bool
+	// Alone says that an instance learns of nobody, as with static
+	// configuration: the registry assigns it a place. Little is left to test.
+	Alone bool
+}
+
+// need is a capability that a test cannot do without.
+type need int
+
+const (
+	others     need = iota // not Alone
+	order                  // not Eventual
+	expiry                 // not NoExpiry
+	returning              // not NoReturning
+	strangers              // Put
+	deletion               // Delete
+	assignment             // Alone
+)
+
+func (n need) String() string {
+	return [...]string{
+		"members that see one another", "an agreed order", "records that expire", "places kept for a restart",
+		"strangers that write", "records deleted by hand", "an assigned place",
+	}[n]
+}
+
+func (h Harness) has(n need) bool {
+	switch n {
+	case others:
+		return !h.Alone
+	case order:
+		return !h.Eventual
+	case expiry:
+		return !h.NoExpiry
+	case returning:
+		return !h.NoReturning
+	case strangers:
+		return h.Put != nil
+	case deletion:
+		return h.Delete != nil
+	case assignment:
+		return h.Alone
+	}
+	return false
+}
+
+func (h Harness) lacks(needs []need) (need, bool) {
+	for _, n := range needs {
+		if !h.has(n) {
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// test is one promise. Its name is the claim.
+type test struct {
+	name  string
+	run   func(s *suite)
+	needs []need
+}
+
+var tests = []test{
+	{"FirstChangeAssignsAPlace", firstChangeAssignsAPlace, []need{assignment}},
+	{"CallsReturnSoonAfterTheirContextEnds", callsReturnSoonAfterTheirContextEnds, nil},
+	{"LeavingAndClosingAgainIsHarmless", leavingAndClosingAgainIsHarmless, nil},
+
+	{"ListAtJoiningIsCompleteAndIncludesOneself", listAtJoiningIsComplete, []need{others}},
+	{"ListAtJoiningIsOfThatInstant", listAtJoiningIsOfThatInstant, []need{others, order}},
+	{"ChangesArriveInOrderAndOnce", changesArriveInOrderAndOnce, []need{others, order}},
+	{"SameGenerationMeansSameMembers", sameGenerationMeansSameMembers, []need{others, order}},
+	{"UpdateIsSeenByTheOthersAndByOneself", updateIsSeenByAll, []need{others}},
+	{"LeaveIsSeenAtOnce", leaveIsSeenAtOnce, []need{others}},
+	{"PassiveSessionSeesAndIsNotSeen", passiveSeesAndIsNotSeen, []need{others}},
+	{"PassiveSessionLeavesTheMemberOfItsIDAlone", passiveLeavesItsNamesakeAlone, []need{others}},
+	{"TwoHundredJoinsAndLeavesStayExact", twoHundredJoinsAndLeavesStayExact, []need{others}},
+
+	{"TakenInstanceIsTold", takenInstanceIsTold, []need{others}},
+	{"TakenInstanceCannotTouchTheNewRecord", takenInstanceCannotTouchTheNewRecord, []need{others}},
+	{"RejoiningKeepsThePlace", rejoiningKeepsThePlace, []need{others}},
+	{"RejoiningAfterTheRecordIsGone", rejoiningAfterTheRecordIsGone, []need{others, deletion}},
+	{"RejoiningDoesNotTakeTheIDBack", rejoiningDoesNotTakeTheIDBack, []need{others}},
+	{"LeavingForARestartKeepsThePlace", leavingForARestartKeepsThePlace, []need{others, returning}},
+	{"LeavingForARestartThatNeverComesFreesThePlace", leavingForARestartFreesThePlace, []need{others, returning, expiry}},
+	{"TakenInstanceCannotKeepThePlace", takenInstanceCannotKeepThePlace, []need{others, returning}},
+	{"JoiningAgainAfterLeaving", joiningAgainAfterLeaving, []need{others}},
+	{"NothingComesBackAfterLeaving", nothingComesBackAfterLeaving, []need{others}},
+	{"RecordThatIsNotRenewedExpires", recordThatIsNotRenewedExpires, []need{others, expiry}},
+	{"RenewedRecordOutlivesItsTTL", renewedRecordOutlivesItsTTL, []need{others, expiry}},
+	{"ClosedSessionKeepsItsRecordUntilTheTTL", closedSessionKeepsItsRecord, []need{others, expiry}},
+	{"DeletedRecordIsToldToItsSession", deletedRecordIsTold, []need{others, deletion}},
+	{"OverwrittenRecordIsToldToItsSession", overwrittenRecordIsTold, []need{others, strangers}},
+
+	{"CancelledNextLosesNothing", cancelledNextLosesNothing, []need{others, order}},
+	{"ClosingEndsANextThatWaits", closingEndsANextThatWaits, []need{others}},
+	{"SessionServesManyGoroutines", sessionServesManyGoroutines, []need{others}},
+
+	{"GarbageIsIgnoredAndShiftsNobody", garbageIsIgnored, []need{others, strangers}},
+	{"ValidRecordOfAStrangerCounts", validRecordOfAStrangerCounts, []need{others, strangers, deletion}},
+	{"OddIDsAreKeptApart", oddIDsAreKeptApart, []need{others}},
+	{"ClustersAreKeptApart", clustersAreKeptApart, []need{others}},
+}
+
+// Run holds the registry to what every registry promises, each promise in a
+// subtest of its own. The subtests are parallel.
+func Run(t *testing.T, h Harness) {
+	t.Helper()
+	h = h.withDefaults()
+	for _, test := range tests {
+		if lacking, lacks := h.lacks(test.needs); lacks {
+			t.Logf("left out: %s, which needs %s", test.name, lacking)
+			continue
+		}
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			h.Around(t, func(t *testing.T) {
+				test.run(&suite{T: t, h: h, registry: h.Open(t), key: "registrytest " + rand.Text()})
+			})
+		})
+	}
+}
+
+func (h Harness) withDefaults() Harness {
+	if h.Around == nil {
+		h.Around = func(t *testing.T, test func(t *testing.T)) { test(t) }
+	}
+	if h.TTL == 0 {
+		h.TTL = 2 * time.Second
+	}
+	if h.Patience == 0 {
+		h.Patience = 10 * time.Second
+	}
+	if h.Quiet == 0 {
+		h.Quiet = 200 * time.Millisecond
+	}
+	return h
+}
