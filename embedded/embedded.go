@@ -34,7 +34,9 @@ type Config struct {
 	Port int
 
 	// Dir is the data folder. It is made if it does not exist, and never
-	// removed. One folder serves one port at a time.
+	// removed. One folder serves one port at a time. One that a separate etcd
+	// has used will do if that was 3.7, and is stopped; the data of much older
+	// ones makes etcd panic.
 	//
 	// Default: a temporary folder. That of Start is new each time, and Close
 	// removes it. That of Open is the same for all processes of one user that

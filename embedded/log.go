@@ -49,5 +49,5 @@ func (fatal) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
 	for _, field := range fields {
 		field.AddTo(details)
 	}
-	panic(fmt.Sprintf("etcd cannot go on: %s: %v", e.Message, details.Fields))
+	panic(fmt.Sprintf("embedded: etcd cannot go on: %s: %v", e.Message, details.Fields))
 }
