@@ -30,6 +30,8 @@ type etcdSession struct {
 	passive bool
 	// previous is the session of the incarnation before, if there was one.
 	previous *etcdSession
+	// granted has the leases of all incarnations of this stay.
+	granted *leases
 
 	// ctx is the session's life: its streams end with it.
 	ctx    context.Context
@@ -71,7 +73,10 @@ func newEtcdSession(client *clientv3.Client, owned bool, timeout time.Duration, 
 		strangers: make(map[string]struct{}),
 		beat:      make(chan struct{}, 1),
 	}
-	s.previous, _ = r.Previous.(*etcdSession)
+	s.granted = &leases{known: make(map[clientv3.LeaseID]struct{})}
+	if previous, ok := r.Previous.(*etcdSession); ok {
+		s.previous, s.granted = previous, previous.granted
+	}
 	// Streams are shared by those that send the same metadata. With its own the
 	// session's watch is alone on one, also on a client that others use: opened
 	// anew it is a new stream, and so on the next server.
@@ -117,6 +122,7 @@ func (s *etcdSession) grant(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	s.lease = granted.ID
+	s.granted.add(s.lease)
 	return time.Duration(granted.TTL) * time.Second, nil
 }
 
@@ -140,34 +146,68 @@ func (s *etcdSession) list(ctx context.Context) error {
 	s.mu.Lock()
 	put := clientv3.OpPut(s.key, s.record, clientv3.WithLease(s.lease))
 	s.mu.Unlock()
-	write, look := []clientv3.Op{put, get}, clientv3.OpGet(s.key)
 	txn := s.client.Txn(ctx)
 	switch {
 	case s.next > 0: // joined before: only while the key is ours
-		txn = txn.If(s.heldBy(s.lease)).Then(write...).Else(look)
-	case s.previous != nil: // rejoining: only if the key is our previous one, or nobody's
-		txn = txn.If(s.heldBy(s.previous.lease)).Then(write...).Else(
-			clientv3.OpTxn([]clientv3.Cmp{s.heldBy(clientv3.NoLease)}, write, []clientv3.Op{look}))
-	default: // joining: whoever has it
-		txn = txn.Then(write...)
+		txn = txn.If(s.heldBy(s.lease))
+	case s.previous != nil: // rejoining: only if the key is still ours, or nobody's
+		lease, err := s.ownLease(ctx)
+		if err != nil {
+			return err
+		}
+		txn = txn.If(s.heldBy(lease))
+	default: // joining: from whoever has it
 	}
-	answer, err := txn.Commit()
+	answer, err := txn.Then(put, get).Else(clientv3.OpGet(s.key)).Commit()
 	if err != nil {
 		return recordError(err)
 	}
-	responses := answer.Responses
-	if inner := responses[0].GetResponseTxn(); inner != nil {
-		responses = inner.Responses
-	}
-	if len(responses) < len(write) {
-		if s.previous != nil && s.previous.sameStore(s.previous.mark(), answer.Header) != nil {
-			s.previous = nil // its lease means nothing in another store
-			return s.list(ctx)
+	if !answer.Succeeded {
+		if err := s.holder(answer.Responses[0].GetResponseRange().Kvs); s.next > 0 {
+			return err
 		}
-		return s.holder(responses[0].GetResponseRange().Kvs)
+		return errors.New("the key changed hands while rejoining") // to be looked at again
 	}
-	s.take(answer.Header, responses[1].GetResponseRange().Kvs)
+	s.take(answer.Header, answer.Responses[1].GetResponseRange().Kvs)
 	return s.sameStore(before, answer.Header)
+}
+
+// ownLease returns the lease that the key is under if that is of an incarnation
+// of this stay, or of an attempt at one: an attempt may have written the key and
+// then failed, or only its answer was lost. It is NoLease if nobody has the key.
+func (s *etcdSession) ownLease(ctx context.Context) (clientv3.LeaseID, error) {
+	got, err := s.client.Get(ctx, s.key)
+	if err != nil {
+		return 0, err
+	}
+	if len(got.Kvs) == 0 {
+		return clientv3.NoLease, nil
+	}
+	lease := clientv3.LeaseID(got.Kvs[0].Lease)
+	reset := s.previous.sameStore(s.previous.mark(), got.Header)
+	if lease == clientv3.NoLease || s.granted.has(lease) || reset != nil { // in another store a lease means nothing
+		return lease, nil
+	}
+	return 0, s.holder(got.Kvs)
+}
+
+// leases is a set of them, shared by the sessions of one stay.
+type leases struct {
+	mu    sync.Mutex // guards known
+	known map[clientv3.LeaseID]struct{}
+}
+
+func (l *leases) add(id clientv3.LeaseID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.known[id] = struct{}{}
+}
+
+func (l *leases) has(id clientv3.LeaseID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.known[id]
+	return ok
 }
 
 func (s *etcdSession) take(header *pb.ResponseHeader, kvs []*mvccpb.KeyValue) {

@@ -99,9 +99,7 @@ func (s *stay) attempt(r Registration) (*incarnation, error) {
 		// Rather than to begin like that, or not at all, earn a fresh one.
 		sent = now()
 		if ttl, err = session.Renew(ctx); err != nil {
-			if closeErr := session.Close(); closeErr != nil {
-				s.log.Debug("closing a session failed", zap.Error(closeErr))
-			}
+			_ = session.Close() // the next attempt replaces its record
 			return nil, fmt.Errorf("joined slowly and then not renewed: %w", err)
 		}
 	}

@@ -43,6 +43,8 @@ type Registration struct {
 	// that it has lost, closed. If by now somebody else has the record, Join
 	// returns [ErrInstanceTaken]: an instance that was cut off for a while
 	// must not take its ID back from the one that was started in its stead.
+	// A record that an earlier attempt with the same Previous has made is not
+	// somebody else's, also if that attempt's answer was lost.
 	Previous Session
 	// Logger is never nil.
 	Logger *zap.Logger

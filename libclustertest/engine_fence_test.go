@@ -176,6 +176,27 @@ func TestFenceDoesNotWaitForACallbackOrForACallThatHangs(t *testing.T) {
 	})
 }
 
+func TestCallbackOfTheHorizonDoesNotWaitForARenewalThatHangs(t *testing.T) {
+	inBubble(t, func(t *world) {
+		renewals := t.watchRenewals(promptly)
+		a := t.join("a")
+		wait(time.Minute)
+		horizon := renewals.of("a").Add(window(libcluster.DefaultTTL))
+		hang := make(chan struct{})
+		t.Intercept(func(_ context.Context, call libclustertest.Call) error {
+			<-hang // its context notwithstanding
+			return call.Send(context.Background())
+		})
+		wait(time.Minute)
+		require.Equal(t, "0/1 -1/0", a.story())
+		require.Equal(t, horizon, a.last().at)
+		t.Intercept(nil)
+		close(hang)
+		wait(time.Minute)
+		require.Equal(t, "0/1 -1/0 0/1", a.story())
+	})
+}
+
 // A renewal's answer comes after the horizon, and says that all is well: it
 // changes nothing, for the place may have been given to others.
 func TestLateSuccessAfterTheHorizonDoesNotResurrect(t *testing.T) {

@@ -176,6 +176,26 @@ func TestTakenInstanceIsToldAndDoesNotFight(t *testing.T) {
 	})
 }
 
+func TestTakenInstanceStaysOutWhenItsIDIsFreeAgain(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a")
+		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.Op == libclustertest.OpJoin {
+				return errors.New("not now")
+			}
+			return call.Send(ctx)
+		})
+		t.Steal(cluster, "a")
+		wait(time.Minute)
+		require.Empty(t, t.Members(cluster), "whoever took it is gone")
+		t.Intercept(nil)
+		wait(time.Hour)
+		require.ErrorIs(t, a.Err(), libcluster.ErrInstanceTaken)
+		require.Empty(t, t.Members(cluster))
+		require.Equal(t, "0/1 -1/0", a.story())
+	})
+}
+
 // An instance is cut off, another is started in its stead with the same ID, and
 // then the first comes back.
 func TestInstanceThatWasReplacedWhileCutOffDoesNotTakeItsIDBack(t *testing.T) {
@@ -209,18 +229,21 @@ func TestInstanceThatWasReplacedWhileCutOffDoesNotTakeItsIDBack(t *testing.T) {
 func TestHistoryThatWasDroppedIsReadAnew(t *testing.T) {
 	inBubble(t, func(t *world) {
 		a := t.join("a")
+		t.Put(cluster, "0", []byte("7"))
+		synctest.Wait()
+		require.Equal(t, "7/8", a.place())
 		t.Cut("a")
 		for n := range 5 {
 			t.Put(cluster, fmt.Sprint(n), []byte("2"))
 		}
-		t.Delete(cluster, "3")
+		t.Delete(cluster, "0")
 		t.Compact()
 		wait(time.Second)
-		require.Equal(t, "0/1", a.place())
+		require.Equal(t, "7/8", a.place())
 		t.Heal("a")
 		synctest.Wait()
 		require.Equal(t, "8/9", a.place())
-		require.Equal(t, "0/1 8/9", a.story())
+		require.Equal(t, "0/1 7/8 8/9", a.story())
 	})
 }
 

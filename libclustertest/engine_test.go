@@ -72,7 +72,7 @@ func (w *world) join(id string, configure ...func(*libcluster.Config)) *app {
 	w.Cleanup(func() {
 		w.Intercept(nil)
 		w.HealAll()
-		_ = a.Leave(context.Background())
+		_ = a.Leave(w.within(time.Hour)) // again, in many tests
 	})
 	synctest.Wait()
 	return a

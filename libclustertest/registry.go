@@ -74,6 +74,7 @@ func (r *Registry) ring() {
 // says otherwise.
 func (r *Registry) Join(ctx context.Context, reg libcluster.Registration) (libcluster.Session, time.Duration, error) {
 	s := &session{
+		stay:     &stay{},
 		registry: r,
 		cluster:  reg.Cluster(),
 		id:       reg.Member.ID,
@@ -82,6 +83,9 @@ func (r *Registry) Join(ctx context.Context, reg libcluster.Registration) (libcl
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()
+	}
+	if previous, ok := reg.Previous.(*session); ok {
+		s.stay = previous.stay
 	}
 	opened, err := exchange(ctx, r, s.call(OpJoin), func(context.Context) (opening, error) {
 		return s.open(reg)
@@ -125,6 +129,7 @@ func (s *session) open(reg libcluster.Registration) (opening, error) {
 		}
 	}
 	l := r.store.grant(ttl)
+	l.stay = s.stay
 	l.seen = r.store.put(c, s.id, string(reg.Member.Record()), l)
 	r.counts.Writes++
 	r.counts.Reads++

@@ -18,6 +18,7 @@ var (
 // session is one stay of one instance. The fields above the line never change
 // once it is open.
 type session struct {
+	stay     *stay
 	registry *Registry
 	cluster  string
 	id       string

@@ -48,6 +48,7 @@ type event struct {
 // lease holds one record. Once lost it is over, and its session is told why. That
 // of a passive session holds none and does not expire.
 type lease struct {
+	stay    *stay // whose it is; nil: a stranger's or a parked one
 	id      int64
 	ttl     time.Duration
 	expires time.Time
@@ -92,12 +93,16 @@ func (s *store) lose(l *lease, why error) {
 	}
 }
 
+// stay is what all incarnations of one stay have in common, and each attempt at
+// one, also those whose answer was lost.
+type stay struct{ _ byte }
+
 // foreign returns an error if the record is under a lease other than that of the
-// previous incarnation, and so somebody else's. It does not, if the store has
+// previous incarnation or of an attempt to rejoin since, and so somebody else's. It does not, if the store has
 // gone back meanwhile: that lease then means nothing here.
 func (s *store) foreign(c *cluster, id string, previous *lease) error {
 	held := c.records[id].lease
-	if held == nil || held == previous || errors.Is(previous.lost, libcluster.ErrRegistryReset) {
+	if held == nil || held.stay == previous.stay || errors.Is(previous.lost, libcluster.ErrRegistryReset) {
 		return nil
 	}
 	return taken(held, previous)
