@@ -109,10 +109,7 @@ func (s *stay) notify() {
 	horizon := time.NewTimer(time.Hour)
 	defer horizon.Stop()
 
-	told := State{Index: -1} // what the application knows
-	silent := true           // it was told nothing yet
-	var of *incarnation      // the incarnation that it was told of
-	var taken bool           // it was told when its ID had been taken
+	n := teller{s: s, silent: true, state: State{Index: -1}}
 	for leaving := false; !leaving; {
 		select {
 		case <-s.changed:
@@ -120,37 +117,57 @@ func (s *stay) notify() {
 		case <-s.leaving:
 			leaving = true
 		}
+		// Before the state is read, not after: an earlier stay's callback that
+		// hangs can hold this up for longer than the state holds.
+		select {
+		case s.c.calling <- struct{}{}:
+		case <-s.ctx.Done():
+			return // leave has given up waiting
+		}
 		v := s.c.view.Load()
-		if v.inc == nil || v.inc.stay != s {
-			continue // nothing has come of this stay yet
+		if v.inc != nil && v.inc.stay == s && s.ctx.Err() == nil {
+			n.look(v, leaving)
+			if left, ends := v.inc.remaining(); ends && n.state.Active() {
+				horizon.Reset(max(left, 0))
+			}
 		}
-		state := v.now()
-		isTaken := errors.Is(v.reason(), ErrInstanceTaken)
-		switch {
-		case silent && (leaving || !state.Active() && !s.c.cfg.Passive):
-			// Left or fenced before the first state was told: there is
-			// nothing to take back.
-			continue
-		case silent:
-			s.call(told, state)
-			silent = false
-			close(s.ready)
-		case told.Active() && state.Active() && of != v.inc:
-			// Fenced and back while a callback ran. The place that was lost
-			// is taken back before another one is given.
-			s.call(told, told.inactive())
-			s.call(told.inactive(), state)
-		case !state.sameTo(told), isTaken && !taken:
-			s.call(told, state)
-		}
-		told, of, taken = state, v.inc, isTaken
-		if left, ends := v.inc.remaining(); ends && state.Active() {
-			horizon.Reset(max(left, 0))
-		}
+		<-s.c.calling
 	}
 }
 
-// call calls the application back, unless leave has given up waiting for it.
+// teller knows what the application has been told.
+type teller struct {
+	s      *stay
+	silent bool         // nothing yet
+	state  State        // the last
+	of     *incarnation // the incarnation that it was of
+	taken  bool         // whether the ID had been taken then
+}
+
+// look tells the application what there is to tell.
+func (n *teller) look(v *view, leaving bool) {
+	state, taken := v.now(), errors.Is(v.reason(), ErrInstanceTaken)
+	switch {
+	case n.silent && (leaving || !state.Active() && !n.s.c.cfg.Passive):
+		// Left or fenced before the first state was told: there is nothing to
+		// take back.
+		return
+	case n.silent:
+		n.s.call(n.state, state)
+		close(n.s.ready)
+	case n.state.Active() && state.Active() && n.of != v.inc:
+		// Fenced and back while a callback ran. The place that was lost is
+		// taken back before another one is given, and that may take long.
+		state = n.state.inactive()
+		n.s.call(n.state, state)
+		n.s.wake()
+	case !state.sameTo(n.state), taken && !n.taken:
+		n.s.call(n.state, state)
+	}
+	n.silent, n.state, n.of, n.taken = false, state, v.inc, taken
+}
+
+// call calls the application back.
 func (s *stay) call(was, state State) {
 	if s.log.Core().Enabled(zapcore.InfoLevel) {
 		s.log.Info(fmt.Sprintf("cluster %s has re-balanced: new base is %d (was %d), new total is %d (was %d)",
@@ -158,15 +175,6 @@ func (s *stay) call(was, state State) {
 			zap.Int64("generation", state.Generation), zap.Int("workers", state.Workers))
 	}
 	if s.c.cfg.OnRebalance == nil {
-		return
-	}
-	select {
-	case s.c.calling <- struct{}{}:
-		defer func() { <-s.c.calling }()
-	case <-s.ctx.Done():
-		return
-	}
-	if s.ctx.Err() != nil {
 		return
 	}
 	slow := time.AfterFunc(slowCallback, func() {

@@ -94,7 +94,9 @@ func (c *Cluster) Phase() Phase {
 func (c *Cluster) Members() []Place { return c.view.Load().places() }
 
 // Join joins the cluster. It returns after the first callback has returned, or
-// with an error, and then nothing is left running and nothing recorded.
+// with an error, and then nothing is left running and nothing recorded. (Unless
+// that callback hangs: then Join gives up on it soon after ctx has ended, as
+// Leave does, and the record stays until its TTL has passed.)
 //
 // While the registry does not answer it goes on trying until ctx ends. What no
 // retry can mend, such as a wrong password, ends it at once. From then on the

@@ -58,6 +58,7 @@ func TestWorkersSetWhileFencedArePublishedOnRejoining(t *testing.T) {
 		t.Cut("a")
 		wait(time.Hour)
 		require.NoError(t, a.SetWorkers(t.within(time.Second), 3))
+		wait(time.Minute) // an attempt that is under way has the old count
 		t.Heal("a")
 		wait(backWithin)
 		require.Equal(t, "0/4", a.place())

@@ -98,8 +98,8 @@ func (s *store) lose(l *lease, why error) {
 type stay struct{ _ byte }
 
 // foreign returns an error if the record is under a lease other than that of the
-// previous incarnation or of an attempt to rejoin since, and so somebody else's. It does not, if the store has
-// gone back meanwhile: that lease then means nothing here.
+// previous incarnation, or of an attempt to rejoin since, and so somebody else's.
+// It does not if the store has gone back meanwhile: leases then mean nothing.
 func (s *store) foreign(c *cluster, id string, previous *lease) error {
 	held := c.records[id].lease
 	if held == nil || held.stay == previous.stay || errors.Is(previous.lost, libcluster.ErrRegistryReset) {

@@ -107,26 +107,35 @@ func leavingAndClosingAgainIsHarmless(s *suite) {
 	again(i)
 }
 
-// cancelledNextLosesNothing has the end of a context race each change.
+// cancelledNextLosesNothing has the end of a context race each change: it ends
+// before, after, or at the same time.
 func cancelledNextLosesNothing(s *suite) {
 	a, b := s.join("a"), s.join("b")
 	a.sees("a=1 b=1")
 	a.history = nil
 	var want []string
-	for n := 2; n < 60; n++ {
+	for n := 2; n < 90; n++ {
 		want = append(want, fmt.Sprintf("b=%d", n))
 		ctx, cancel := context.WithCancel(s.within())
+		var failed error
+		update := func() { failed = b.session.Update(s.within(), b.with(n)) }
 		var racing sync.WaitGroup
-		racing.Go(cancel)
-		var err error
-		racing.Go(func() { err = b.session.Update(s.within(), b.with(n)) })
-		if lost := a.next(ctx); lost != nil {
-			require.Error(s, ctx.Err(), "Next failed before its context ended: %v", lost)
+		switch n % 3 {
+		case 0:
+			racing.Go(func() { update(); cancel() })
+		case 1:
+			racing.Go(func() { cancel(); update() })
+		default:
+			racing.Go(update)
+			racing.Go(cancel)
+		}
+		if err := a.next(ctx); err != nil {
+			require.Error(s, ctx.Err(), "Next failed before its context ended: %v", err)
 		}
 		racing.Wait()
-		require.NoError(s, err, "Update of the other")
+		require.NoError(s, failed, "Update of the other")
 	}
-	a.sees("a=1 b=59")
+	a.sees("a=1 b=89")
 	require.Equal(s, want, a.history, "every change, each once and in order, although Next was cancelled in between")
 }
 
@@ -142,6 +151,11 @@ func closingEndsANextThatWaits(s *suite) {
 		a.sees("a=1")
 		returned := make(chan error, 1)
 		go func() { returned <- a.nothing(context.Background()) }()
+		select { // until it waits for sure
+		case err := <-returned:
+			require.FailNow(s, "Next did not wait", "for a change while nothing happens: %v", err)
+		case <-s.briefly().Done():
+		}
 		require.NoError(s, how.end(a), "%s while a Next waits", how.name)
 		require.Error(s, s.returnsSoon("Next after "+how.name, func() error { return <-returned }))
 	}

@@ -67,6 +67,24 @@ func rejoiningAfterTheRecordIsGone(s *suite) {
 	require.NoError(s, err, "Renew after rejoining")
 }
 
+// An attempt to rejoin made the record, and then failed above the registry. The
+// next attempt knows of it as little as of one whose answer was lost.
+func halfMadeRejoiningIsOnesOwn(s *suite) {
+	watcher := s.join("w")
+	lost := s.join("a", workers(2))
+	watcher.sees("a=2 w=1")
+	lost.close()
+	for range 3 {
+		s.join("a", workers(2), after(lost)).close()
+	}
+	last := s.join("a", workers(3), after(lost))
+	last.sees("a=3 w=1")
+	_, err := last.session.Renew(s.within())
+	require.NoError(s, err, "Renew after rejoining at the fourth attempt")
+	watcher.sees("a=3 w=1")
+	require.NotContains(s, watcher.history, "a gone", "its place is kept meanwhile")
+}
+
 // An instance was cut off, another was started in its stead, and now the first is
 // back.
 func rejoiningDoesNotTakeTheIDBack(s *suite) {

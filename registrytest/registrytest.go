@@ -143,6 +143,7 @@ var tests = []test{
 	{"TakenInstanceCannotTouchTheNewRecord", takenInstanceCannotTouchTheNewRecord, []need{others}},
 	{"RejoiningKeepsThePlace", rejoiningKeepsThePlace, []need{others}},
 	{"RejoiningAfterTheRecordIsGone", rejoiningAfterTheRecordIsGone, []need{others, deletion}},
+	{"HalfMadeRejoiningIsOnesOwn", halfMadeRejoiningIsOnesOwn, []need{others}},
 	{"RejoiningDoesNotTakeTheIDBack", rejoiningDoesNotTakeTheIDBack, []need{others}},
 	{"LeavingForARestartKeepsThePlace", leavingForARestartKeepsThePlace, []need{others, returning}},
 	{"LeavingForARestartThatNeverComesFreesThePlace", leavingForARestartFreesThePlace, []need{others, returning, expiry}},
