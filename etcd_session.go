@@ -30,7 +30,7 @@ type etcdSession struct {
 	passive bool
 	// previous is the session of the incarnation before, if there was one.
 	previous *etcdSession
-	// granted has the leases of all incarnations of this stay.
+	// granted has all leases of this stay, those of failed attempts too.
 	granted *leases
 
 	// ctx is the session's life: its streams end with it.
@@ -73,10 +73,8 @@ func newEtcdSession(client *clientv3.Client, owned bool, timeout time.Duration, 
 		strangers: make(map[string]struct{}),
 		beat:      make(chan struct{}, 1),
 	}
-	s.granted = &leases{known: make(map[clientv3.LeaseID]struct{})}
-	if previous, ok := r.Previous.(*etcdSession); ok {
-		s.previous, s.granted = previous, previous.granted
-	}
+	s.previous, _ = r.Previous.(*etcdSession)
+	s.granted = leasesOf(r.Stay, s.previous)
 	// Streams are shared by those that send the same metadata. With its own the
 	// session's watch is alone on one, also on a client that others use: opened
 	// anew it is a new stream, and so on the next server.
@@ -197,6 +195,19 @@ type leases struct {
 	known map[clientv3.LeaseID]struct{}
 }
 
+func leasesOf(stay *Stay, previous *etcdSession) *leases {
+	if stay == nil {
+		stay = &Stay{}
+	}
+	if stay.Notes == nil && previous != nil {
+		stay.Notes = previous.granted
+	}
+	if stay.Notes == nil {
+		stay.Notes = &leases{known: make(map[clientv3.LeaseID]struct{})}
+	}
+	return stay.Notes.(*leases)
+}
+
 func (l *leases) add(id clientv3.LeaseID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -263,6 +274,8 @@ func (s *etcdSession) holder(kvs []*mvccpb.KeyValue) error {
 		return ErrRecordGone
 	case kvs[0].Lease == int64(s.lease):
 		return nil
+	case s.granted.has(clientv3.LeaseID(kvs[0].Lease)):
+		return fmt.Errorf("%w: an earlier attempt to join has arrived late and replaced it", ErrRecordGone)
 	case kvs[0].Lease == 0:
 		return fmt.Errorf("%w: %s was overwritten without a lease", ErrRecordGone, s.key)
 	}

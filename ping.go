@@ -71,7 +71,6 @@ func (s *stay) join(previous *incarnation) *incarnation {
 			return nil
 		}
 		if previous != nil && errors.Is(err, ErrInstanceTaken) {
-			previous.horizon.Store(&horizon{fenced: err}) // a better reason than the first
 			s.lost(err)
 			return nil
 		}
@@ -99,11 +98,28 @@ func (s *stay) attempt(r Registration) (*incarnation, error) {
 		// Rather than to begin like that, or not at all, earn a fresh one.
 		sent = now()
 		if ttl, err = session.Renew(ctx); err != nil {
-			_ = session.Close() // the next attempt replaces its record
+			s.giveUp(ctx, r, session)
 			return nil, fmt.Errorf("joined slowly and then not renewed: %w", err)
 		}
 	}
 	return newIncarnation(s, session, sent, ttl, r.Member), nil
+}
+
+// giveUp ends a session that has not become an incarnation. The record of one
+// that rejoins stays, since the next attempt replaces it and nobody need notice.
+func (s *stay) giveUp(ctx context.Context, r Registration, session Session) {
+	var err error
+	switch {
+	case s.stopping():
+		s.current.Store(newIncarnation(s, session, now(), 0, r.Member)) // leave has more time for it
+	case r.Previous != nil:
+		err = session.Close()
+	default:
+		err = session.Leave(ctx)
+	}
+	if err != nil {
+		s.log.Debug("giving up a session failed", zap.Error(err))
+	}
 }
 
 // slowJoin: a join that took more than a quarter of the window was slow.
@@ -113,6 +129,11 @@ const slowJoin = 4
 // still waiting for its first callback.
 func (s *stay) lost(why error) {
 	s.fail(why)
+	if v := s.c.view.Load(); v.inc != nil && v.inc.stay == s {
+		// Whatever fenced the incarnation that readers see, it is not for that
+		// reason that there will be no other.
+		v.inc.horizon.Store(&horizon{fenced: why})
+	}
 	s.wake()
 	s.log.Error("fenced for good; leave and join again to take the ID back", zap.Error(why))
 }

@@ -39,15 +39,25 @@ type Registration struct {
 	// TTL is how long the record should outlive its last renewal. The
 	// registry may grant another one.
 	TTL time.Duration
+	// Stay is the same for all attempts to join of one stay. A record that an
+	// earlier attempt has made is this instance's own, also if that attempt
+	// failed or its answer was lost. Nil: the same stay as Previous's, or one
+	// with no other attempt.
+	Stay *Stay
 	// Previous is set when an instance that was fenced rejoins: the session
 	// that it has lost, closed. If by now somebody else has the record, Join
 	// returns [ErrInstanceTaken]: an instance that was cut off for a while
 	// must not take its ID back from the one that was started in its stead.
-	// A record that an earlier attempt with the same Previous has made is not
-	// somebody else's, also if that attempt's answer was lost.
 	Previous Session
 	// Logger is never nil.
 	Logger *zap.Logger
+}
+
+// Stay is the time from one [Cluster.Join] to the [Cluster.Leave] that ends it.
+type Stay struct {
+	// Notes is what the registry wants to know again at the next attempt. It is
+	// the registry's alone; attempts of one stay come one after another.
+	Notes any
 }
 
 // Cluster returns KEY/ENV or KEY/PARTITION/ENV, the cluster's name for people.

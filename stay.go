@@ -41,6 +41,7 @@ const (
 // All of them end when ctx does; leave ends it and waits for them.
 type stay struct {
 	c      *Cluster
+	token  Stay   // what the registry knows the stay by
 	name   string // the cluster's, for people
 	log    *zap.Logger
 	ctx    context.Context
@@ -183,7 +184,7 @@ func (s *stay) wake() {
 func (s *stay) registration() Registration {
 	r := s.c.cfg.registration()
 	r.Member = s.c.desired().clone()
-	r.Logger = s.c.log
+	r.Stay, r.Logger = &s.token, s.c.log
 	return r
 }
 

@@ -74,7 +74,7 @@ func (r *Registry) ring() {
 // says otherwise.
 func (r *Registry) Join(ctx context.Context, reg libcluster.Registration) (libcluster.Session, time.Duration, error) {
 	s := &session{
-		stay:     &stay{},
+		stay:     reg.Stay,
 		registry: r,
 		cluster:  reg.Cluster(),
 		id:       reg.Member.ID,
@@ -84,8 +84,11 @@ func (r *Registry) Join(ctx context.Context, reg libcluster.Registration) (libcl
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
-	if previous, ok := reg.Previous.(*session); ok {
+	if previous, ok := reg.Previous.(*session); ok && s.stay == nil {
 		s.stay = previous.stay
+	}
+	if s.stay == nil {
+		s.stay = &libcluster.Stay{}
 	}
 	opened, err := exchange(ctx, r, s.call(OpJoin), func(context.Context) (opening, error) {
 		return s.open(reg)

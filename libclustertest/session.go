@@ -18,7 +18,7 @@ var (
 // session is one stay of one instance. The fields above the line never change
 // once it is open.
 type session struct {
-	stay     *stay
+	stay     *libcluster.Stay
 	registry *Registry
 	cluster  string
 	id       string

@@ -48,7 +48,7 @@ type event struct {
 // lease holds one record. Once lost it is over, and its session is told why. That
 // of a passive session holds none and does not expire.
 type lease struct {
-	stay    *stay // whose it is; nil: a stranger's or a parked one
+	stay    *libcluster.Stay // whose it is; nil: a stranger's or a parked one
 	id      int64
 	ttl     time.Duration
 	expires time.Time
@@ -93,16 +93,12 @@ func (s *store) lose(l *lease, why error) {
 	}
 }
 
-// stay is what all incarnations of one stay have in common, and each attempt at
-// one, also those whose answer was lost.
-type stay struct{ _ byte }
-
 // foreign returns an error if the record is under a lease other than that of the
 // previous incarnation, or of an attempt to rejoin since, and so somebody else's.
 // It does not if the store has gone back meanwhile: leases then mean nothing.
 func (s *store) foreign(c *cluster, id string, previous *lease) error {
 	held := c.records[id].lease
-	if held == nil || held.stay == previous.stay || errors.Is(previous.lost, libcluster.ErrRegistryReset) {
+	if held == nil || held == previous || held.stay == previous.stay || errors.Is(previous.lost, libcluster.ErrRegistryReset) {
 		return nil
 	}
 	return taken(held, previous)
@@ -116,9 +112,12 @@ func taken(by, from *lease) error {
 // another lease has lost it.
 func (s *store) put(c *cluster, id, value string, l *lease) int64 {
 	if old := c.records[id].lease; old != nil && old != l {
-		if l == nil {
+		switch {
+		case l == nil:
 			s.lose(old, fmt.Errorf("%w: it was overwritten without a lease", libcluster.ErrRecordGone))
-		} else {
+		case l.stay != nil && l.stay == old.stay:
+			s.lose(old, fmt.Errorf("%w: an earlier attempt to join has arrived late and replaced it", libcluster.ErrRecordGone))
+		default:
 			s.lose(old, taken(l, old))
 		}
 	}
