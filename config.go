@@ -2,7 +2,6 @@ package libcluster
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -91,9 +90,10 @@ type Config struct {
 	// Calls come from one goroutine, one after another. One that takes long
 	// delays only itself and Leave: when it returns it is called with the
 	// newest state, and those between are skipped, except that an index of -1
-	// is always reported before a place in a new incarnation. State may be
-	// read inside; calling Join or Leave inside deadlocks until their context
-	// ends: start a goroutine for that. A panic is not recovered.
+	// is always reported before a place in a new incarnation. State and
+	// SetWorkers may be called inside. Leave inside would wait for this very
+	// call until its context ends: start a goroutine for it. A panic is not
+	// recovered.
 	OnRebalance func(State)
 
 	// Logger receives what happens: re-balances at Info, the members at
@@ -174,7 +174,9 @@ func (c Config) validateRecord() error {
 			return &ConfigError{"Metadata", fmt.Errorf("Metadata %.100q=%.100q: must be valid UTF-8", k, v)}
 		}
 	}
-	if n := len(c.registration().Member.Record()); n > maxRecord {
+	longest := c.registration().Member
+	longest.Workers = MaxWorkers // SetWorkers may make it so
+	if n := len(longest.Record()); n > maxRecord {
 		return &ConfigError{"Metadata", fmt.Errorf(
 			"Metadata, Address and Version: together %d bytes, must be at most %d", n, maxRecord)}
 	}
@@ -192,5 +194,3 @@ func (c Config) registration() Registration {
 		Logger:    c.Logger,
 	}
 }
-
-var errPassive = errors.New("libcluster: a passive instance has no workers to set")

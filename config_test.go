@@ -123,7 +123,7 @@ func brokenConfigs() []brokenConfig {
 		{
 			"too much metadata", "Metadata", "",
 			func(c *libcluster.Config) { c.Metadata = map[string]string{"a": strings.Repeat("x", maxRecord)} },
-			[]string{"65569 bytes", "at most 65536"},
+			[]string{"65578 bytes", "at most 65536"},
 		},
 		{
 			"too long an address", "Address", "Metadata",
@@ -183,7 +183,7 @@ func brokenConfigs() []brokenConfig {
 
 // addressOfRecord returns an address that makes a member's record n bytes long.
 func addressOfRecord(n int) string {
-	short := libcluster.Member{Workers: 1, Address: "x"}.Record()
+	short := libcluster.Member{Workers: libcluster.MaxWorkers, Address: "x"}.Record()
 	return strings.Repeat("x", n-len(short)+1)
 }
 

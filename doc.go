@@ -26,12 +26,16 @@
 //     error, and then nothing is left running.
 //   - Callbacks never run at the same time. A slow one holds up nobody else;
 //     when it returns it is told the newest state, and those between are skipped.
-//   - A callback comes only when the index, the workers or the total has changed.
-//   - The generation of successive states only grows.
+//   - A callback comes only when the index, the workers or the total has changed,
+//     or once more when an instance that was fenced already learns that its ID is
+//     another one's.
+//   - The generation of successive states only grows, unless the registry itself
+//     goes back in time; see below.
 //   - Instances that report the same generation computed their places from the
 //     same members: their ranges tile [0, total) with no gap and no overlap.
 //   - Leaving reports index -1, then removes the record, and the others are told
-//     at once. It ends within its context's deadline, whatever the registry does.
+//     at once. It ends within a quarter of a second of its context's end, whatever
+//     the registry does.
 //   - A new worker count is published at once.
 //   - After [Cluster.Leave] no goroutine, lease, key or connection is left.
 //   - An instance that cannot renew its record is fenced, which means that its
@@ -41,7 +45,8 @@
 //     itself.
 //   - An instance whose ID another one has taken over is told so, and does not
 //     fight for it.
-//   - What strangers write below the cluster's key is logged and ignored.
+//   - What is written below the cluster's key and is no member's record is logged
+//     and ignored. A valid count counts, whoever wrote it.
 //
 // # What you may not assume
 //

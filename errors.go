@@ -34,6 +34,10 @@ var (
 	ErrInstanceTaken = errors.New("libcluster: another instance has taken over this ID")
 )
 
+// ErrPassive is returned by [Cluster.SetWorkers] of a passive instance, which has
+// no workers.
+var ErrPassive = errors.New("libcluster: a passive instance has no workers to set")
+
 // ErrCannotReturn is returned by [Cluster.Leave] when it was asked to keep the
 // place and the registry has no means to. The instance has left for good.
 var ErrCannotReturn = errors.New("libcluster: left, but this registry cannot keep a place")

@@ -30,8 +30,7 @@ type etcdSession struct {
 	passive bool
 	// previous is the session of the incarnation before, if there was one.
 	previous *etcdSession
-	// granted has all leases of this stay, those of failed attempts too.
-	granted *leases
+	notes    *etcdNotes // what this stay's attempts have in common
 
 	// ctx is the session's life: its streams end with it.
 	ctx    context.Context
@@ -73,8 +72,10 @@ func newEtcdSession(client *clientv3.Client, owned bool, timeout time.Duration, 
 		strangers: make(map[string]struct{}),
 		beat:      make(chan struct{}, 1),
 	}
-	s.previous, _ = r.Previous.(*etcdSession)
-	s.granted = leasesOf(r.Stay, s.previous)
+	if s.previous, _ = r.Previous.(*etcdSession); s.previous != nil {
+		s.previous.previous = nil // or all sessions of the stay would live on
+	}
+	s.notes = notesOf(r.Stay, s.previous)
 	// Streams are shared by those that send the same metadata. With its own the
 	// session's watch is alone on one, also on a client that others use: opened
 	// anew it is a new stream, and so on the next server.
@@ -101,7 +102,9 @@ func (s *etcdSession) open(ctx context.Context) (time.Duration, error) {
 	}
 	if err := s.list(ctx); err != nil {
 		// Whether the key was written is unknown. Without the lease it goes.
-		_ = s.revoke(context.WithoutCancel(ctx))
+		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
+		defer cancel()
+		_ = s.revoke(cleanup)
 		return 0, err
 	}
 	return ttl, nil
@@ -120,7 +123,7 @@ func (s *etcdSession) grant(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	s.lease = granted.ID
-	s.granted.add(s.lease)
+	s.notes.granted(s.lease)
 	return time.Duration(granted.TTL) * time.Second, nil
 }
 
@@ -166,6 +169,7 @@ func (s *etcdSession) list(ctx context.Context) error {
 		}
 		return errors.New("the key changed hands while rejoining") // to be looked at again
 	}
+	s.notes.written(answer.Header.Revision)
 	s.take(answer.Header, answer.Responses[1].GetResponseRange().Kvs)
 	return s.sameStore(before, answer.Header)
 }
@@ -181,44 +185,62 @@ func (s *etcdSession) ownLease(ctx context.Context) (clientv3.LeaseID, error) {
 	if len(got.Kvs) == 0 {
 		return clientv3.NoLease, nil
 	}
-	lease := clientv3.LeaseID(got.Kvs[0].Lease)
-	reset := s.previous.sameStore(s.previous.mark(), got.Header)
-	if lease == clientv3.NoLease || s.granted.has(lease) || reset != nil { // in another store a lease means nothing
+	kv := got.Kvs[0]
+	lease := clientv3.LeaseID(kv.Lease)
+	switch {
+	case lease == clientv3.NoLease, s.notes.isOurs(lease):
 		return lease, nil
+	case s.previous.sameStore(s.previous.mark(), got.Header) != nil, s.notes.isOlder(kv):
+		return lease, nil // from a backup: whoever had it may long be over
 	}
 	return 0, s.holder(got.Kvs)
 }
 
-// leases is a set of them, shared by the sessions of one stay.
-type leases struct {
-	mu    sync.Mutex // guards known
-	known map[clientv3.LeaseID]struct{}
+// etcdNotes is what all attempts of one stay to join have in common.
+type etcdNotes struct {
+	mu     sync.Mutex // guards what follows
+	leases map[clientv3.LeaseID]struct{}
+	wrote  int64 // the revision of the latest write that succeeded
 }
 
-func leasesOf(stay *Stay, previous *etcdSession) *leases {
+func notesOf(stay *Stay, previous *etcdSession) *etcdNotes {
 	if stay == nil {
 		stay = &Stay{}
 	}
 	if stay.Notes == nil && previous != nil {
-		stay.Notes = previous.granted
+		stay.Notes = previous.notes
 	}
 	if stay.Notes == nil {
-		stay.Notes = &leases{known: make(map[clientv3.LeaseID]struct{})}
+		stay.Notes = &etcdNotes{leases: make(map[clientv3.LeaseID]struct{})}
 	}
-	return stay.Notes.(*leases)
+	return stay.Notes.(*etcdNotes)
 }
 
-func (l *leases) add(id clientv3.LeaseID) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.known[id] = struct{}{}
+func (n *etcdNotes) granted(id clientv3.LeaseID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.leases[id] = struct{}{}
 }
 
-func (l *leases) has(id clientv3.LeaseID) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_, ok := l.known[id]
+func (n *etcdNotes) written(revision int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.wrote = max(n.wrote, revision)
+}
+
+func (n *etcdNotes) isOurs(id clientv3.LeaseID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	_, ok := n.leases[id]
 	return ok
+}
+
+// isOlder reports whether a key was last written before we wrote it, which is
+// so only in a store that was restored. Who takes a key over writes it later.
+func (n *etcdNotes) isOlder(kv *mvccpb.KeyValue) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return kv.ModRevision < n.wrote
 }
 
 func (s *etcdSession) take(header *pb.ResponseHeader, kvs []*mvccpb.KeyValue) {
@@ -274,10 +296,13 @@ func (s *etcdSession) holder(kvs []*mvccpb.KeyValue) error {
 		return ErrRecordGone
 	case kvs[0].Lease == int64(s.lease):
 		return nil
-	case s.granted.has(clientv3.LeaseID(kvs[0].Lease)):
+	case s.notes.isOurs(clientv3.LeaseID(kvs[0].Lease)):
 		return fmt.Errorf("%w: an earlier attempt to join has arrived late and replaced it", ErrRecordGone)
 	case kvs[0].Lease == 0:
 		return fmt.Errorf("%w: %s was overwritten without a lease", ErrRecordGone, s.key)
+	}
+	if s.notes.isOlder(kvs[0]) {
+		return fmt.Errorf("%w: %s is older than what we have written", ErrRegistryReset, s.key)
 	}
 	return fmt.Errorf("%w: %s is held under lease %x, not %x", ErrInstanceTaken, s.key, kvs[0].Lease, int64(s.lease))
 }
@@ -353,17 +378,36 @@ func (s *etcdSession) Update(ctx context.Context, m Member) error {
 	s.mu.Lock()
 	s.record = record
 	s.mu.Unlock()
-	answer, err := s.client.Txn(ctx).If(s.heldBy(s.lease)).
-		Then(clientv3.OpPut(s.key, record, clientv3.WithLease(s.lease))).
-		Else(clientv3.OpGet(s.key)).
-		Commit()
-	if err != nil {
-		return recordError(err)
+	return s.write(ctx, clientv3.OpPut(s.key, record, clientv3.WithLease(s.lease)))
+}
+
+// write puts the key, which must still be under our lease. It may be repeated.
+func (s *etcdSession) write(ctx context.Context, put clientv3.Op) error {
+	return s.patiently(ctx, func(ctx context.Context) error {
+		answer, err := s.client.Txn(ctx).If(s.heldBy(s.lease)).Then(put).Else(clientv3.OpGet(s.key)).Commit()
+		if err != nil {
+			return recordError(err)
+		}
+		if !answer.Succeeded {
+			return s.holder(answer.Responses[0].GetResponseRange().Kvs)
+		}
+		s.notes.written(answer.Header.Revision)
+		return nil
+	})
+}
+
+// patiently repeats a request that gets no answer for as long as ctx lasts. A
+// server may be frozen, and the next request goes to another one.
+func (s *etcdSession) patiently(ctx context.Context, request func(context.Context) error) error {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, s.timeout)
+		err := request(attempt)
+		hung := err != nil && attempt.Err() != nil && ctx.Err() == nil
+		cancel()
+		if !hung {
+			return err
+		}
 	}
-	if !answer.Succeeded {
-		return s.holder(answer.Responses[0].GetResponseRange().Kvs)
-	}
-	return nil
 }
 
 // Leave revokes the lease, and the key goes with it unless it is another's.
@@ -380,21 +424,22 @@ func (s *etcdSession) park(ctx context.Context, d time.Duration) error {
 	if s.passive {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	lease, err := s.client.Grant(ctx, seconds(d))
+	var lease clientv3.LeaseID
+	err := s.patiently(ctx, func(ctx context.Context) error {
+		granted, err := s.client.Grant(ctx, seconds(d))
+		if err == nil {
+			lease = granted.ID
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
-	put := clientv3.OpPut(s.key, s.record, clientv3.WithLease(lease.ID))
+	put := clientv3.OpPut(s.key, s.record, clientv3.WithLease(lease))
 	s.mu.Unlock()
-	answer, err := s.client.Txn(ctx).If(s.heldBy(s.lease)).Then(put).Else(clientv3.OpGet(s.key)).Commit()
-	if err != nil {
+	if err := s.write(ctx, put); err != nil {
 		return err
-	}
-	if !answer.Succeeded {
-		return s.holder(answer.Responses[0].GetResponseRange().Kvs)
 	}
 	return s.revoke(ctx)
 }
@@ -406,13 +451,13 @@ func (s *etcdSession) revoke(ctx context.Context) error {
 	if s.passive {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	_, err := s.client.Revoke(ctx, s.lease)
-	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-		return nil
-	}
-	return err
+	return s.patiently(ctx, func(ctx context.Context) error {
+		_, err := s.client.Revoke(ctx, s.lease)
+		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			return nil
+		}
+		return err
+	})
 }
 
 // Close ends the streams and leaves the lease to expire.

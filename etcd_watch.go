@@ -141,7 +141,11 @@ func (s *etcdSession) change(events []*clientv3.Event) (Change, error) {
 				return Change{}, err
 			}
 		}
-		change.Events = append(change.Events, s.event(e.Kv, gone))
+		event := s.event(e.Kv, gone)
+		if event.Gone && event.Member.ID == s.id() && !s.passive {
+			return Change{}, fmt.Errorf("%w: %s holds what is no member's record", ErrRecordGone, s.key)
+		}
+		change.Events = append(change.Events, event)
 	}
 	s.next = change.Generation + 1
 	return change, nil
@@ -168,3 +172,5 @@ func (s *etcdSession) event(kv *mvccpb.KeyValue, gone bool) Event {
 	}
 	return Event{Member: Member{ID: id}, Gone: true}
 }
+
+func (s *etcdSession) id() string { return strings.TrimPrefix(s.key, s.prefix) }

@@ -17,6 +17,10 @@ func Example() {
 		Workers:  4,
 		Registry: libcluster.Etcd("http://127.0.0.1:2379"),
 		OnRebalance: func(s libcluster.State) {
+			if !s.Active() {
+				log.Print("no workers are mine now")
+				return
+			}
 			log.Printf("workers %d to %d of %d are mine", s.Index, s.Index+s.Workers-1, s.Total)
 		},
 	})

@@ -136,7 +136,10 @@ func (v *view) now() State {
 	}
 	state := v.state
 	if v.inc != nil && state.Active() {
-		if h := v.inc.horizon.Load(); h.window > 0 {
+		switch h := v.inc.horizon.Load(); {
+		case h.fenced != nil: // since we looked
+			return v.state.inactive()
+		case h.window > 0:
 			state.Horizon = h.sent.mono.Add(h.window)
 		}
 	}
@@ -152,7 +155,7 @@ func (v *view) reason() error {
 
 // totalWith returns the total if this instance had another number of workers.
 func (v *view) totalWith(workers int) int {
-	if v.inc == nil {
+	if v.inc == nil || v.inc.stay.left.Load() {
 		return workers
 	}
 	v.inc.mu.Lock()

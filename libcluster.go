@@ -64,7 +64,8 @@ func (c *Cluster) State() State { return c.view.Load().now() }
 
 // Err returns why this instance holds no place, as an error that [errors.Is]
 // compares to the Err values of this package; nil while it is active, or
-// passive and joined.
+// passive and joined. Before the first place, also while the first Join is still
+// trying, it is [ErrLeft].
 func (c *Cluster) Err() error { return c.view.Load().reason() }
 
 // Phase returns where this instance stands with its cluster.
@@ -141,7 +142,8 @@ func (c *Cluster) Join(ctx context.Context) error {
 // record is kept alive. Leaving without having joined does nothing, and leaving
 // twice waits for the first.
 //
-// Leave returns when ctx ends, whatever else hangs. The error then says what
+// Leave returns within a quarter of a second of the end of ctx, whatever else
+// hangs. The error then says what
 // was not finished: a callback that has not returned, or a record that will
 // stay until its TTL has passed. In either case the instance has left.
 func (c *Cluster) Leave(ctx context.Context, options ...LeaveOption) error {
@@ -185,7 +187,7 @@ func (c *Cluster) SetWorkers(ctx context.Context, workers int) error {
 		return &ConfigError{"Workers", err}
 	}
 	if c.cfg.Passive {
-		return errPassive
+		return ErrPassive
 	}
 	if total := c.view.Load().totalWith(workers); total > MaxWorkers {
 		return &ConfigError{"Workers", errTotal(total)}
@@ -223,5 +225,6 @@ func errTotal(total int) error {
 	return fmt.Errorf("Workers: the cluster's total would be %d, must be at most %d", total, MaxWorkers)
 }
 
-// cleanupTimeout is how long undoing a failed Join may take.
-const cleanupTimeout = 2 * time.Second
+// cleanupTimeout is how long undoing a failed Join may take: longer than one
+// request to a registry that does not answer.
+const cleanupTimeout = 3 * time.Second

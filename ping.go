@@ -17,10 +17,13 @@ func (s *stay) ping() {
 	defer close(s.pinged)
 	var inc *incarnation
 	for {
-		inc = s.join(inc)
-		if inc == nil {
-			return
+		next := s.join(inc)
+		if next == nil {
+			return // the last session is leave's to end
 		}
+		s.discard(inc)
+		inc = next
+
 		balanced := make(chan struct{})
 		go func() {
 			defer close(balanced)
@@ -29,21 +32,28 @@ func (s *stay) ping() {
 		s.heartbeat(inc)
 		<-balanced
 		if s.stopping() {
-			return // the session is leave's to end
+			return
 		}
-
+		// Its session is kept until the next one has joined: its record is not
+		// removed, since rejoining replaces it and nobody else need notice, but
+		// should the instance leave first, leave removes it.
 		why := inc.fenced()
 		s.note(why)
-		s.current.Store(nil)
-		// Not removed: rejoining replaces it, and nobody else need notice.
-		if err := inc.session.Close(); err != nil {
-			s.log.Debug("closing a lost session failed", zap.Error(err))
-		}
 		if errors.Is(why, ErrInstanceTaken) {
 			s.lost(why)
 			return
 		}
 		s.log.Warn("fenced; will rejoin", zap.Error(why))
+	}
+}
+
+// discard lets go of the session of an incarnation that has a successor.
+func (s *stay) discard(inc *incarnation) {
+	if inc == nil {
+		return
+	}
+	if err := inc.session.Close(); err != nil {
+		s.log.Debug("closing a lost session failed", zap.Error(err))
 	}
 }
 
@@ -111,7 +121,8 @@ func (s *stay) giveUp(ctx context.Context, r Registration, session Session) {
 	var err error
 	switch {
 	case s.stopping():
-		s.current.Store(newIncarnation(s, session, now(), 0, r.Member)) // leave has more time for it
+		// leave has more time for it.
+		s.discard(s.current.Swap(newIncarnation(s, session, now(), 0, r.Member)))
 	case r.Previous != nil:
 		err = session.Close()
 	default:
@@ -140,22 +151,16 @@ func (s *stay) lost(why error) {
 
 // heartbeat renews the record until the incarnation is over.
 func (s *stay) heartbeat(inc *incarnation) {
-	// A count that was set while joining is published first. The error is
-	// logged there and the next beat tries again.
-	_ = s.publish(inc.ctx)
-	if inc.ttl == 0 {
-		<-inc.ctx.Done()
-		return
-	}
+	s.catchUp(inc)
 	var again retry
-	for sleep(inc.ctx, inc.untilBeat(again.failures > 0)) {
+	for inc.ttl > 0 && sleep(inc.ctx, inc.untilBeat(again.failures > 0)) {
 		err := s.renew(inc)
 		switch {
 		case inc.ctx.Err() != nil:
 			return
 		case err == nil:
 			again = retry{}
-			_ = s.publish(inc.ctx)
+			s.catchUp(inc)
 		case isFinal(err):
 			inc.end(err)
 			return
@@ -172,6 +177,20 @@ func (s *stay) heartbeat(inc *incarnation) {
 			return
 		}
 	}
+	<-inc.ctx.Done() // no more heartbeats: the record lives for ever
+}
+
+// catchUp publishes what SetWorkers could not, or set while joining. It takes no
+// longer than a heartbeat may, since the next one is not to be late for it. Its
+// error is logged there, and if it was a passing one the next beat tries again.
+func (s *stay) catchUp(inc *incarnation) {
+	ctx := inc.ctx
+	if inc.ttl > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, inc.patience())
+		defer cancel()
+	}
+	_ = s.publish(ctx)
 }
 
 // renew sends one heartbeat and moves the horizon.
@@ -195,7 +214,8 @@ func (inc *incarnation) untilBeat(failed bool) time.Duration {
 	if failed {
 		d /= 5
 	}
-	return inc.beforeHorizon(d + rand.N(d/3+1))
+	d += rand.N(d/3 + 1)
+	return min(d, inc.beforeHorizon(2*d)/2) // a beat at the horizon would come too late
 }
 
 // patience returns how long a heartbeat may take: a sixth of the window, so that
@@ -221,7 +241,7 @@ func (s *stay) publish(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	inc := s.current.Load()
-	if inc == nil {
+	if inc == nil || inc.fenced() != nil {
 		return nil // not joined: ping comes here when it has
 	}
 	m := s.c.desired().clone()
@@ -237,7 +257,10 @@ func (s *stay) publish(ctx context.Context) error {
 	case isFinal(err):
 		inc.end(err)
 	case isPermanent(err):
+		s.log.Error("the worker count is refused", zap.Int("workers", m.Workers), zap.Error(err))
 		s.c.refused(m, inc.published)
+	case s.stopping():
+		err = ErrLeft
 	default:
 		s.log.Warn("cannot publish the worker count yet",
 			zap.Int("workers", m.Workers), zap.Error(err))

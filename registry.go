@@ -45,7 +45,7 @@ type Registration struct {
 	// with no other attempt.
 	Stay *Stay
 	// Previous is set when an instance that was fenced rejoins: the session
-	// that it has lost, closed. If by now somebody else has the record, Join
+	// that it has lost, which is closed once this one has joined. If by now somebody else has the record, Join
 	// returns [ErrInstanceTaken]: an instance that was cut off for a while
 	// must not take its ID back from the one that was started in its stead.
 	Previous Session

@@ -56,8 +56,9 @@ type stay struct {
 	notified chan struct{} // closed by the notifier when it ends
 	pinged   chan struct{} // closed by ping when it ends
 
-	// current is the incarnation whose session is open. Only ping changes it;
-	// after ping has ended it belongs to leave.
+	// current is the incarnation whose session is open: the live one, or while
+	// rejoining the lost one. Only ping changes it; after ping has ended it
+	// belongs to leave.
 	current atomic.Pointer[incarnation]
 	// publishing is held around each Update.
 	publishing chan struct{}
@@ -125,18 +126,38 @@ func (s *stay) leave(ctx context.Context, returning time.Duration) error {
 		s.leaveErr = fmt.Errorf("libcluster: left, but a callback has not returned: %w", context.Cause(ctx))
 	}
 	s.cancel()
-	select {
-	case <-s.pinged:
-	case <-time.After(releaseGrace):
-		s.log.Error("the registry does not heed its context")
-	}
-	if inc := s.current.Load(); inc != nil {
+	if !s.awaitPing(ctx) {
+		s.leaveErr = errors.Join(s.leaveErr, errors.New("libcluster: left, but a call of the registry has not returned"))
+		s.log.Error("a call of the registry has not returned")
+		go func() { // ends with that call, and with what it may still have opened
+			<-s.pinged
+			s.discard(s.current.Load())
+		}()
+	} else if inc := s.current.Load(); inc != nil {
 		if err := remove(ctx, inc.session, returning); err != nil {
 			s.leaveErr = errors.Join(s.leaveErr, err)
 		}
 	}
 	s.log.Debug("left the cluster", zap.Error(s.leaveErr))
 	return s.leaveErr
+}
+
+// awaitPing waits for ping to end until ctx does, and a little longer, since
+// ping's own calls end only now. It reports whether ping has ended.
+func (s *stay) awaitPing(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	select {
+	case <-s.pinged:
+		return true
+	case <-ctx.Done():
+	}
+	select {
+	case <-s.pinged:
+		return true
+	case <-time.After(releaseGrace):
+		return false
+	}
 }
 
 // remove ends a session and its record, or only the session if the place is to

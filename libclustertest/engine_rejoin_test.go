@@ -171,6 +171,26 @@ func TestRejoiningWhoseAnswerWasLostDoesNotLockItselfOut(t *testing.T) {
 	})
 }
 
+// A request to join that was given up arrives after a later one has succeeded,
+// and takes the record from it. It is nobody else's.
+func TestJoinThatArrivesLateDoesNotLockItsInstanceOut(t *testing.T) {
+	inBubble(t, func(t *world) {
+		var first atomic.Bool
+		first.Store(true)
+		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.Op == libclustertest.OpJoin && first.CompareAndSwap(true, false) {
+				time.AfterFunc(8*time.Second, func() { _ = call.Send(context.Background()) })
+				return gone(ctx)
+			}
+			return call.Send(ctx)
+		})
+		a := t.join("a")
+		wait(time.Minute)
+		require.NoError(t, a.Err())
+		require.Equal(t, "0/1 -1/0 0/1", a.story())
+	})
+}
+
 // A join that took so long that little is left of its horizon is renewed first,
 // and that may fail.
 func TestSlowRejoiningWhoseRenewalFailsDoesNotLockItselfOut(t *testing.T) {

@@ -61,6 +61,11 @@ func after(previous *instance) option {
 	return func(r *libcluster.Registration) { r.Previous = previous.session }
 }
 
+// of is for an attempt to join of the given stay.
+func of(stay *libcluster.Stay) option {
+	return func(r *libcluster.Registration) { r.Stay = stay }
+}
+
 func in(partition, env string) option {
 	return func(r *libcluster.Registration) { r.Partition, r.Env = partition, env }
 }

@@ -85,6 +85,25 @@ func halfMadeRejoiningIsOnesOwn(s *suite) {
 	require.NotContains(s, watcher.history, "a gone", "its place is kept meanwhile")
 }
 
+// A request to join that was given up has its effect after a later one has
+// succeeded. It takes the record from that one, and is of the same instance.
+func lateAttemptIsNoStranger(s *suite) {
+	watcher := s.join("w")
+	stay := &libcluster.Stay{}
+	session := s.join("a", of(stay))
+	session.sees("a=1 w=1")
+	late := s.join("a", of(stay))
+	session.lost(libcluster.ErrRecordGone)
+	late.close()
+
+	again := s.join("a", of(stay), after(session), workers(2))
+	again.sees("a=2 w=1")
+	_, err := again.session.Renew(s.within())
+	require.NoError(s, err, "Renew after rejoining")
+	watcher.sees("a=2 w=1")
+	require.NotContains(s, watcher.history, "a gone", "its place is kept meanwhile")
+}
+
 // An instance was cut off, another was started in its stead, and now the first is
 // back.
 func rejoiningDoesNotTakeTheIDBack(s *suite) {

@@ -144,6 +144,7 @@ var tests = []test{
 	{"RejoiningKeepsThePlace", rejoiningKeepsThePlace, []need{others}},
 	{"RejoiningAfterTheRecordIsGone", rejoiningAfterTheRecordIsGone, []need{others, deletion}},
 	{"HalfMadeRejoiningIsOnesOwn", halfMadeRejoiningIsOnesOwn, []need{others}},
+	{"LateAttemptOfTheSameStayIsNoStranger", lateAttemptIsNoStranger, []need{others}},
 	{"RejoiningDoesNotTakeTheIDBack", rejoiningDoesNotTakeTheIDBack, []need{others}},
 	{"LeavingForARestartKeepsThePlace", leavingForARestartKeepsThePlace, []need{others, returning}},
 	{"LeavingForARestartThatNeverComesFreesThePlace", leavingForARestartFreesThePlace, []need{others, returning, expiry}},
