@@ -63,7 +63,7 @@ func (s *etcdSession) Next(ctx context.Context) (Change, error) {
 // when that has taken too long, and then the channel is closed.
 func (s *etcdSession) startWatch(ctx context.Context) {
 	s.watchCtx, s.stopWatch = context.WithCancel(s.ctx)
-	limit, cancel := context.WithTimeout(ctx, s.timeout)
+	limit, cancel := context.WithTimeout(ctx, min(s.timeout, s.ttl/silentPart/2))
 	defer cancel()
 	release := context.AfterFunc(limit, s.stopWatch)
 	s.watch = s.client.Watch(s.watchCtx, s.prefix,

@@ -122,6 +122,19 @@ func (inc *incarnation) remaining() (time.Duration, bool) {
 	return h.window - now().since(h.sent), h.window > 0
 }
 
+// told reports whether the registry knows this many workers of us, as far as it
+// has told us anything. What was published can be undone: by a store that is
+// restored, or by an older update that is carried out late.
+func (inc *incarnation) told(workers int) bool {
+	inc.mu.Lock()
+	defer inc.mu.Unlock()
+	if inc.assigned != nil {
+		return inc.assigned.Workers == workers
+	}
+	base, known := inc.index.place()
+	return base < 0 || known == workers
+}
+
 // view is what readers see: a state and the incarnation whose horizon it
 // depends on.
 type view struct {

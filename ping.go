@@ -245,7 +245,7 @@ func (s *stay) publish(ctx context.Context) error {
 		return nil // not joined: ping comes here when it has
 	}
 	m := s.c.desired().clone()
-	if inc.published.Workers == m.Workers || s.c.cfg.Passive {
+	if s.c.cfg.Passive || inc.published.Workers == m.Workers && inc.told(m.Workers) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)

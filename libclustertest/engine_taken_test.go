@@ -1,0 +1,94 @@
+package libclustertest_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/libclustertest"
+)
+
+func TestTakenInstanceIsToldAndDoesNotFight(t *testing.T) {
+	inBubble(t, func(t *world) {
+		watcher := t.join("w")
+		older := t.join("a", workers(2))
+		start := time.Now()
+		newer := t.join("a", workers(3))
+		require.ErrorIs(t, older.Err(), libcluster.ErrInstanceTaken)
+		require.Equal(t, "0/3 -1/1", older.story())
+		require.Equal(t, start, older.last().at, "told at once")
+		require.Equal(t, "0/4", newer.place())
+		for range 60 {
+			wait(time.Minute)
+			require.ErrorIs(t, older.Err(), libcluster.ErrInstanceTaken, "it does not rejoin")
+			require.Equal(t, "0/4", newer.place())
+		}
+		require.NoError(t, older.SetWorkers(t.Context(), 9))
+		require.NoError(t, older.Leave(t.Context()))
+		wait(time.Minute)
+		require.Equal(t, "0/4", newer.place(), "what the older one does is no more the newer one's concern")
+		require.Equal(t, "3/4", watcher.place())
+		require.Equal(t, "0/4", newer.story())
+
+		// Only joining again takes it back, for then somebody wants that.
+		require.NoError(t, older.Join(t.Context()))
+		synctest.Wait()
+		require.ErrorIs(t, newer.Err(), libcluster.ErrInstanceTaken)
+		require.Equal(t, "0/10", older.place())
+	})
+}
+
+func TestTakenInstanceStaysOutWhenItsIDIsFreeAgain(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a")
+		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.Op == libclustertest.OpJoin {
+				return errors.New("not now")
+			}
+			return call.Send(ctx)
+		})
+		t.Steal(cluster, "a")
+		wait(time.Minute)
+		require.Empty(t, t.Members(cluster), "whoever took it is gone")
+		t.Intercept(nil)
+		wait(time.Hour)
+		require.ErrorIs(t, a.Err(), libcluster.ErrInstanceTaken)
+		require.Empty(t, t.Members(cluster))
+		require.Equal(t, "0/1 -1/0", a.story())
+	})
+}
+
+// An instance is cut off, another is started in its stead with the same ID, and
+// then the first comes back.
+func TestInstanceThatWasReplacedWhileCutOffDoesNotTakeItsIDBack(t *testing.T) {
+	for _, outage := range []time.Duration{7 * time.Second, time.Hour} { // the lease is alive still, or gone
+		inBubble(t, func(t *world) {
+			watcher := t.join("w")
+			older := t.join("a", workers(2))
+			t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+				if call.ID == "a" {
+					return gone(ctx)
+				}
+				return call.Send(ctx)
+			})
+			t.Put(cluster, "b", []byte("1")) // ends the Next that was not intercepted
+			wait(outage)
+			require.False(t, older.State().Active())
+			require.ErrorIs(t, older.Err(), libcluster.ErrHorizonPassed)
+			t.Intercept(nil)
+			successor := t.open("a", 3)
+			for range 5 {
+				wait(backWithin)
+				_, err := successor.Renew(t.Context())
+				require.NoError(t, err)
+			}
+			require.ErrorIs(t, older.Err(), libcluster.ErrInstanceTaken)
+			require.Equal(t, "4/5", watcher.place())
+		})
+	}
+}

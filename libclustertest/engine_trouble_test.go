@@ -1,0 +1,153 @@
+package libclustertest_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/libclustertest"
+)
+
+func TestUpdateThatHangsDelaysNoHeartbeat(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a")
+		wait(time.Minute)
+		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.Op == libclustertest.OpUpdate {
+				<-ctx.Done()
+				return context.Cause(ctx)
+			}
+			return call.Send(ctx)
+		})
+		require.Error(t, a.SetWorkers(t.within(100*time.Millisecond), 3))
+		for range 200 {
+			wait(100 * time.Millisecond)
+			require.NoError(t, a.Err(), a.story())
+		}
+		t.Intercept(nil)
+		wait(5 * time.Second)
+		require.Equal(t, "0/3", a.place(), "the next beat publishes it")
+	})
+}
+
+// What the store says counts, not what was once sent: a store that was restored,
+// or an older update that was carried out late, can have another count.
+func TestCountThatTheRegistryLostIsPublishedAgain(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a, b := t.join("a"), t.join("b")
+		var late context.Context
+		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.Op != libclustertest.OpUpdate {
+				return call.Send(ctx)
+			}
+			if late == nil { // carried out when it has been given up
+				late = ctx
+				go func() {
+					time.Sleep(3 * time.Second)
+					_ = call.Send(context.WithoutCancel(ctx))
+				}()
+				return errors.New("connection reset")
+			}
+			return call.Send(ctx)
+		})
+		require.Error(t, a.SetWorkers(t.Context(), 3))
+		require.NoError(t, a.SetWorkers(t.Context(), 6))
+		wait(10 * time.Second)
+		require.Equal(t, "0/7", a.place())
+		require.Equal(t, "6/7", b.place())
+	})
+}
+
+func TestRejoiningThatIsSlowAndThenFailsIsTriedAgain(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a")
+		t.Cut("a")
+		wait(7 * time.Second)
+		require.ErrorIs(t, a.Err(), libcluster.ErrHorizonPassed)
+		joins, renewals := 0, 0
+		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			switch call.Op {
+			case libclustertest.OpJoin:
+				if joins++; joins == 1 {
+					time.Sleep(2 * time.Second)
+				}
+			case libclustertest.OpRenew:
+				if renewals++; renewals == 1 {
+					return errors.New("connection reset")
+				}
+			default:
+			}
+			return call.Send(ctx)
+		})
+		t.Heal("a")
+		wait(30 * time.Second)
+		require.NoError(t, a.Err(), a.story())
+	})
+}
+
+func TestLeavingWhileFencedRemovesTheRecord(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a, b := t.join("a"), t.join("b")
+		t.Cut("a")
+		wait(6500 * time.Millisecond)
+		require.ErrorIs(t, a.Err(), libcluster.ErrHorizonPassed)
+		t.Heal("a")
+		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.Op == libclustertest.OpJoin {
+				return errors.New("no leader")
+			}
+			return call.Send(ctx)
+		})
+		wait(time.Second)
+		t.Intercept(nil)
+		require.NoError(t, a.Leave(t.Context()))
+		synctest.Wait()
+		require.False(t, t.Holds(cluster, "a"))
+		require.Equal(t, "0/1", b.place())
+	})
+}
+
+func TestSetWorkersAfterLeavingIsNotJudgedByTheClusterThatWasLeft(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a, b := t.join("a"), t.join("b", workers(libcluster.MaxWorkers-1))
+		require.NoError(t, a.Leave(t.Context()))
+		require.NoError(t, b.Leave(t.Context()))
+		require.NoError(t, a.SetWorkers(t.Context(), 5))
+	})
+}
+
+// stubborn is a registry whose Join does not heed its context.
+type stubborn struct {
+	libcluster.Registry
+	closed chan struct{}
+}
+
+type stubbornSession struct {
+	libcluster.Session
+	closed chan struct{}
+}
+
+func (s stubborn) Join(ctx context.Context, r libcluster.Registration) (libcluster.Session, time.Duration, error) {
+	time.Sleep(4 * time.Second)
+	session, ttl, err := s.Registry.Join(context.WithoutCancel(ctx), r)
+	return stubbornSession{session, s.closed}, ttl, err
+}
+
+func (s stubbornSession) Close() error {
+	close(s.closed)
+	return s.Session.Close()
+}
+
+func TestSessionThatOpensAfterLeavingIsClosed(t *testing.T) {
+	inBubble(t, func(t *world) {
+		registry := stubborn{t.Registry, make(chan struct{})}
+		a := t.app("a", ttl(time.Minute), func(c *libcluster.Config) { c.Registry = registry })
+		require.Error(t, a.Join(t.within(100*time.Millisecond)))
+		<-registry.closed
+	})
+}
