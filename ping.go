@@ -250,6 +250,8 @@ func (s *stay) publish(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
+	before := inc.published
+	inc.published = Member{} // unknown, until an answer says more
 	err := inc.session.Update(ctx, m)
 	switch {
 	case err == nil:
@@ -258,7 +260,8 @@ func (s *stay) publish(ctx context.Context) error {
 		inc.end(err)
 	case isPermanent(err):
 		s.log.Error("the worker count is refused", zap.Int("workers", m.Workers), zap.Error(err))
-		s.c.refused(m, inc.published)
+		inc.published = before
+		s.c.refused(m, before)
 	case s.stopping():
 		err = ErrLeft
 	default:
