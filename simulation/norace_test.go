@@ -1,0 +1,6 @@
+//go:build !race
+
+package simulation
+
+// As many as an everyday run has time for; CI simulates 10,000.
+const defaultSeeds = 2_000

@@ -1,0 +1,185 @@
+package simulation
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/libcluster/libcluster"
+)
+
+// What is promised, of one app. All is called with world.mu held.
+
+// fences tells whether the app gives way when its horizon has passed. A passive
+// one then knows only that what it was told may be out of date.
+func (a *app) fences() bool { return a.cfg.Outage == libcluster.FenceOnOutage }
+
+// checkCallback judges a callback that is just coming.
+func (a *app) checkCallback(s libcluster.State) {
+	w := a.w
+	if a.calling {
+		w.fail("%s: two callbacks at the same time", a)
+	}
+	// A Leave that was given no time may return just before the last callback begins.
+	if !a.inStay && (s.Active() || !a.gone.Equal(time.Now())) {
+		w.fail("%s is called back and is not in the cluster: %v", a, s)
+	}
+	if n := len(a.calls); n > 0 {
+		last := a.calls[n-1]
+		if last.Index == s.Index && last.Workers == s.Workers && last.Total == s.Total {
+			// Once, that its ID has been taken.
+			if a.repeated || !errors.Is(a.Err(), libcluster.ErrInstanceTaken) {
+				w.fail("%s is called back without news: %v", a, s)
+			}
+			a.repeated = true
+		}
+	} else if !s.Active() && !a.cfg.Passive {
+		w.fail("%s is told of no place first: %v", a, s)
+	}
+	a.toldMark = a.checkMark("was told", a.toldMark, s)
+	a.checkPlace("was told", s)
+	if !s.Active() {
+		return
+	}
+	if !a.leaving.IsZero() && a.leaving.Before(time.Now()) {
+		w.fail("%s is told of a place while it leaves: %v", a, s)
+	}
+	if a.fences() && !time.Now().Before(s.Horizon) {
+		w.fail("%s is told of a place after its horizon: %v", a, s)
+	}
+	if a.view.fenced {
+		w.fail("%s is told of a place that it has lost: %v", a, s)
+	}
+}
+
+// checkMark wants generations to grow, but for a store that has gone back since.
+func (a *app) checkMark(how string, last mark, s libcluster.State) mark {
+	if s.Generation == last.generation {
+		return last
+	}
+	next := mark{a.era(s.Generation), s.Generation}
+	if next.generation < last.generation && next.era <= last.era {
+		a.w.fail("%s %s generation %d after %d", a, how, next.generation, last.generation)
+	}
+	return next
+}
+
+// astray tells whether it may have missed that the store has gone back: a passive
+// app has no lease by which to tell when the store has gone on again since.
+func (a *app) astray() bool { return a.cfg.Passive && a.w.restored }
+
+// era is the latest in which it was told of a generation.
+func (a *app) era(generation int64) int {
+	if eras := a.eras[generation]; len(eras) > 0 {
+		return eras[len(eras)-1]
+	}
+	return 0
+}
+
+// checkPlace wants a state to be what follows from the members of its generation.
+// If that is so of all instances, their ranges tile the total.
+func (a *app) checkPlace(how string, s libcluster.State) {
+	if len(a.eras) == 0 || a.astray() {
+		return // it was never told of any members
+	}
+	eras := a.eras[s.Generation]
+	if len(eras) == 0 {
+		a.w.fail("%s %s a generation that it cannot know: %v", a, how, s)
+		return
+	}
+	var index, workers, total int
+	for _, era := range eras {
+		index, workers, total = stateOf(a.memberID(), s.Active(), a.w.past.eras[era][s.Generation])
+		if index == s.Index && total == s.Total && (!s.Active() || workers == s.Workers) {
+			return
+		}
+	}
+	a.w.fail("%s %s %v, and it should be %d+%d/%d", a, how, s, index, workers, total)
+}
+
+// memberID is the ID under which it is a member, if it is.
+func (a *app) memberID() string {
+	if a.cfg.Passive {
+		return ""
+	}
+	return a.id
+}
+
+// checkHorizon is called at any time. A horizon that has passed must show.
+func (a *app) checkHorizon() {
+	s := a.view
+	if s == nil || !a.State().Active() {
+		return
+	}
+	if a.fences() && !time.Now().Before(s.horizon) {
+		a.w.fail("%s is active %v after its horizon", a, time.Since(s.horizon))
+	}
+	if a.fences() && !s.tampered && !a.w.Holds(cluster, a.id) {
+		a.w.fail("%s is active and its record has expired", a)
+	}
+	if s.fenced {
+		a.w.fail("%s is active again in an incarnation that was fenced", a)
+	}
+}
+
+// check is called when all has come to rest.
+func (a *app) check() {
+	state, err := a.State(), a.Err()
+	a.checkHorizon()
+	a.read = a.checkMark("reads", a.read, state)
+	a.checkPlace("reads", state)
+	s := a.view
+	if s == nil || s.stay != a.stay {
+		return
+	}
+	a.checkReason(state, err)
+	if !a.cfg.Passive && !state.Active() {
+		s.fenced = true
+	}
+	if n := len(a.calls); n > 0 && !a.calling && a.inStay && !errors.Is(err, libcluster.ErrLeft) {
+		last := a.calls[n-1]
+		if last.Index != state.Index || last.Workers != state.Workers || last.Total != state.Total {
+			a.w.fail("%s is at rest and was not told %v but %v", a, state, last)
+		}
+	}
+	if members, known := a.w.past.eras[a.era(state.Generation)][state.Generation]; known && !a.astray() {
+		want, _ := places(members)
+		if got := a.Members(); !slices.EqualFunc(got, want, func(a, b libcluster.Place) bool {
+			return a.ID == b.ID && a.Workers == b.Workers && a.Index == b.Index
+		}) {
+			a.w.fail("%s has members %v, and it should be %v", a, got, want)
+		}
+	}
+}
+
+// checkReason wants a place to be lost at once for a reason, and not without one.
+func (a *app) checkReason(state libcluster.State, err error) {
+	s := a.view
+	lost := s.over != nil || a.fences() && !time.Now().Before(s.horizon)
+	switch {
+	case !a.leaving.IsZero() || !a.inStay || !a.joined && errors.Is(err, libcluster.ErrLeft):
+		lost = true // a Join that fails leaves, too
+	case lost && err == nil:
+		a.w.fail("%s has lost its place and knows of no reason: %v, %v", a, state, s.over)
+	case !lost && errors.Is(err, libcluster.ErrHorizonPassed) && a.fences():
+		a.w.happened("stall") // real time counts too, if it is the longer
+		lost = true
+	case !lost && err != nil:
+		a.w.fail("%s has lost its place without a reason: %v, %v", a, state, err)
+	}
+	if state.Active() == lost && !a.cfg.Passive {
+		a.w.fail("%s: active is %v, and over is %v: %v", a, state.Active(), lost, err)
+	}
+	phase := a.Phase()
+	if a.joined && !a.calling && (phase == libcluster.Active) == lost {
+		a.w.fail("%s is %v, and over is %v: %v", a, phase, lost, err)
+	}
+	if errors.Is(err, libcluster.ErrInstanceTaken) && a.rivals == 0 {
+		a.w.fail("%s gives way, and nobody has taken its ID: %v", a, err)
+	}
+}
+
+// shouldBeActive tells who has to be back when nothing is wrong any more.
+func (a *app) shouldBeActive() bool {
+	return a.joined && !a.isCrashed() && !errors.Is(a.Err(), libcluster.ErrInstanceTaken)
+}

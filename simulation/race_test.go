@@ -1,0 +1,6 @@
+//go:build race
+
+package simulation
+
+// The race detector makes a seed some ten times slower.
+const defaultSeeds = 500

@@ -1,0 +1,134 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster"
+)
+
+// windowPercent is the part of its granted TTL for which a record is trusted.
+const windowPercent = 60
+
+// witness is the registry as one app sees it. It stands between the app and the
+// registry and notes what the app was told when, which is all that the app can
+// know.
+type witness struct{ a *app }
+
+// incarnation is one session, as far as its app knows. Guarded by world.mu.
+type incarnation struct {
+	libcluster.Session
+	a    *app
+	stay int
+
+	rejoins  bool      // it is not the first of its stay
+	horizon  time.Time // by the rule: the last renewal's sending plus the window
+	past     *time.Timer
+	watched  bool  // Next was called: from now on the horizon counts
+	told     bool  // a change was delivered
+	over     error // a final answer was delivered
+	tampered bool  // somebody else than time has touched its record
+	fenced   bool  // its app's state was read as fenced
+}
+
+// key finds the incarnation that a call belongs to in the call's context.
+type key struct{}
+
+func (w witness) Join(ctx context.Context, r libcluster.Registration) (libcluster.Session, time.Duration, error) {
+	s := w.a.opens()
+	if previous, ok := r.Previous.(*incarnation); ok {
+		r.Previous = previous.Session
+	}
+	r.Logger = zap.NewNop() // it is used while world.mu is held
+	sent := time.Now()
+	session, ttl, err := w.a.w.Join(context.WithValue(ctx, key{}, s), r)
+	if err != nil {
+		w.a.w.locked(func() { w.a.orphans++ }) // it may have happened nevertheless
+		return nil, 0, err
+	}
+	s.Session = session
+	s.a.w.locked(func() { s.renewed(sent, ttl) })
+	return s, ttl, nil
+}
+
+func (s *incarnation) Next(ctx context.Context) (libcluster.Change, error) {
+	s.a.w.locked(func() { s.watched = true })
+	change, err := s.Session.Next(context.WithValue(ctx, key{}, s))
+	if ctx.Err() != nil {
+		return change, err
+	}
+	s.a.w.locked(func() {
+		s.learns(err)
+		if err == nil {
+			s.told = true
+			s.a.view = s
+			s.a.eras[change.Generation] = append(s.a.eras[change.Generation], s.a.w.past.era())
+		}
+	})
+	return change, err
+}
+
+func (s *incarnation) Renew(ctx context.Context) (time.Duration, error) {
+	sent := time.Now()
+	ttl, err := s.Session.Renew(context.WithValue(ctx, key{}, s))
+	s.a.w.locked(func() {
+		s.learns(err)
+		if err == nil {
+			s.renewed(sent, ttl)
+		}
+	})
+	return ttl, err
+}
+
+func (s *incarnation) Update(ctx context.Context, m libcluster.Member) error {
+	err := s.Session.Update(context.WithValue(ctx, key{}, s), m)
+	s.a.w.locked(func() { s.learns(err) })
+	return err
+}
+
+func (s *incarnation) Leave(ctx context.Context) error {
+	err := s.Session.Leave(context.WithValue(ctx, key{}, s))
+	if err != nil {
+		s.a.w.locked(func() { s.a.orphans++ })
+	}
+	return err
+}
+
+func (s *incarnation) LeaveFor(ctx context.Context, d time.Duration) error {
+	return s.Session.(libcluster.Returner).LeaveFor(context.WithValue(ctx, key{}, s), d)
+}
+
+// Close of a session that never came to anything leaves a record that the app has
+// forgotten, until it is replaced or expires.
+func (s *incarnation) Close() error {
+	s.a.w.locked(func() {
+		if !s.watched && !errors.Is(s.a.Err(), libcluster.ErrLeft) {
+			s.a.orphans++
+		}
+	})
+	return s.Session.Close()
+}
+
+// renewed moves the horizon, unless it has passed: an answer that comes late
+// changes nothing. At the horizon itself the state is read.
+func (s *incarnation) renewed(sent time.Time, ttl time.Duration) {
+	if s.watched && !time.Now().Before(s.horizon) {
+		return
+	}
+	s.horizon = sent.Add(ttl * windowPercent / 100)
+	if s.past == nil {
+		s.past = time.AfterFunc(time.Until(s.horizon), func() { s.a.w.locked(s.a.checkHorizon) })
+	} else {
+		s.past.Reset(time.Until(s.horizon))
+	}
+}
+
+func (s *incarnation) learns(err error) {
+	if errors.Is(err, libcluster.ErrRecordGone) || errors.Is(err, libcluster.ErrInstanceTaken) ||
+		errors.Is(err, libcluster.ErrRegistryReset) {
+		s.over = err
+	}
+}
