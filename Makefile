@@ -1,6 +1,6 @@
 # What a developer types most. CI runs .ci/run, which does all of it and more.
 
-.PHONY: all test race lint fmt bench fuzz cross
+.PHONY: all test race lint fmt bench fuzz faults cross
 
 all: lint race
 
@@ -22,6 +22,10 @@ bench:
 
 fuzz:
 	go test -run '^$$' -fuzz FuzzParseMember -fuzztime 1m .
+	go test -run '^$$' -fuzz FuzzForeignWrites -fuzztime 1m ./simulation
+
+faults:
+	go test -tags faults -timeout 30m -v ./faults
 
 cross:
 	.ci/cross
