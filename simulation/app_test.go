@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/libcluster/libcluster"
@@ -108,7 +109,7 @@ func (a *app) do(what string, patience time.Duration, call func(context.Context)
 			a.w.say("%s: %s: %v", a, what, err)
 			a.news = append(a.news, fmt.Sprintf("%s has returned: %v", what, err))
 			if ctx.Err() != nil {
-				a.w.happened("context ended in " + what)
+				a.w.happened("context ended in " + strings.TrimRight(what, "()0123456789"))
 			}
 			after(err)
 		})
