@@ -374,6 +374,9 @@ func (s *etcdSession) keepAlive(ctx context.Context) (ttl time.Duration, err err
 // Update writes the record, only while the key is still under our lease: a put
 // with any other condition could revive a key that is no longer ours.
 func (s *etcdSession) Update(ctx context.Context, m Member) error {
+	if s.passive {
+		return ErrPassive
+	}
 	record := string(m.Record())
 	s.mu.Lock()
 	s.record = record
@@ -402,7 +405,7 @@ func (s *etcdSession) patiently(ctx context.Context, request func(context.Contex
 	for {
 		attempt, cancel := context.WithTimeout(ctx, s.timeout)
 		err := request(attempt)
-		hung := err != nil && attempt.Err() != nil && ctx.Err() == nil
+		hung := err != nil && attempt.Err() != nil && ctx.Err() == nil && s.ctx.Err() == nil
 		cancel()
 		if !hung {
 			return err
