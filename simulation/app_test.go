@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/libcluster/libcluster"
@@ -109,7 +108,7 @@ func (a *app) do(what string, patience time.Duration, call func(context.Context)
 			a.w.say("%s: %s: %v", a, what, err)
 			a.news = append(a.news, fmt.Sprintf("%s has returned: %v", what, err))
 			if ctx.Err() != nil {
-				a.w.happened("context ended in " + strings.TrimRight(what, "()0123456789"))
+				a.w.happened("context ended in " + what)
 			}
 			after(err)
 		})

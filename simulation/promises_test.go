@@ -132,11 +132,11 @@ func (a *app) check() {
 	if s == nil || s.stay != a.stay {
 		return
 	}
-	stalled := a.checkReason(state, err)
+	a.checkReason(state, err)
 	if !a.cfg.Passive && !state.Active() {
 		s.fenced = true
 	}
-	if n := len(a.calls); n > 0 && !a.calling && !stalled && a.inStay && !errors.Is(err, libcluster.ErrLeft) {
+	if n := len(a.calls); n > 0 && !a.calling && a.inStay && !errors.Is(err, libcluster.ErrLeft) {
 		last := a.calls[n-1]
 		if last.Index != state.Index || last.Workers != state.Workers || last.Total != state.Total {
 			a.w.fail("%s is at rest and was not told %v but %v", a, state, last)
@@ -152,11 +152,8 @@ func (a *app) check() {
 	}
 }
 
-// checkReason wants a place to be lost at once for a reason, and not without one. It
-// reports whether the reason is that the whole test has stood still for longer than a
-// window: libcluster also reads a clock that is not the bubble's, and believes the one
-// by which more time has passed. The timers then have not noticed yet.
-func (a *app) checkReason(state libcluster.State, err error) (stalled bool) {
+// checkReason wants a place to be lost at once for a reason, and not without one.
+func (a *app) checkReason(state libcluster.State, err error) {
 	s := a.view
 	lost := s.over != nil || a.fences() && !time.Now().Before(s.horizon)
 	switch {
@@ -165,8 +162,8 @@ func (a *app) checkReason(state libcluster.State, err error) (stalled bool) {
 	case lost && err == nil:
 		a.w.fail("%s has lost its place and knows of no reason: %v, %v", a, state, s.over)
 	case !lost && errors.Is(err, libcluster.ErrHorizonPassed) && a.fences():
-		a.w.happened("stall")
-		lost, stalled = true, true
+		a.w.happened("stall") // real time counts too, if it is the longer
+		lost = true
 	case !lost && err != nil:
 		a.w.fail("%s has lost its place without a reason: %v, %v", a, state, err)
 	}
@@ -180,7 +177,6 @@ func (a *app) checkReason(state libcluster.State, err error) (stalled bool) {
 	if errors.Is(err, libcluster.ErrInstanceTaken) && a.rivals == 0 {
 		a.w.fail("%s gives way, and nobody has taken its ID: %v", a, err)
 	}
-	return stalled
 }
 
 // shouldBeActive tells who has to be back when nothing is wrong any more.

@@ -18,7 +18,7 @@ const (
 	// of the seed, but how it goes on also depends on chance.
 	replays = 300
 	// enough seeds for every fault to have happened.
-	enough = 500
+	enough = 300
 	// stuck is when a seed that does not end is named: time in a bubble stands
 	// still while anything in it runs.
 	stuck = 20 * time.Second

@@ -118,7 +118,7 @@ func (w *world) stepWeather(a *app) {
 	default:
 		a.sky = weather{
 			fail: percent(20), loseRequest: percent(10), loseAnswer: percent(10),
-			late: percent(10), twice: percent(20), deaf: percent(20), slow: percent(100),
+			late: percent(10), twice: percent(20), slow: percent(100),
 			slowest: w.draw(3*time.Second) + 1,
 		}
 		w.say("%s: weather %+v", a, a.sky)
@@ -280,7 +280,7 @@ func faults() []string {
 		"step", "callback", "join", "leave", "leave returning", "set workers", "cut", "heal", "cut all", "heal all",
 		"expire", "steal", "delete", "overwrite", "stranger's record", "stranger's garbage", "stranger's delete",
 		"compact", "restore", "wipe", "slow callback", "hanging callback", "crash", "newcomer", "same ID twice", "slow",
-		"context ended in Join", "context ended in Leave", "context ended in Leave(Returning", "context ended in SetWorkers",
+		"context ended in Join", "context ended in Leave", "context ended in Leave(Returning)",
 	}
 	for _, op := range []libclustertest.Op{
 		libclustertest.OpJoin, libclustertest.OpRenew, libclustertest.OpUpdate, libclustertest.OpLeave,
@@ -289,5 +289,5 @@ func faults() []string {
 			kinds = append(kinds, fault+" of "+string(op))
 		}
 	}
-	return append(kinds, "error of next", "request lost of next", "deaf of renew")
+	return append(kinds, "error of next", "request lost of next")
 }

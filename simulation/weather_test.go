@@ -11,7 +11,7 @@ import (
 // weather is what the calls of one app meet on their way: the chances of each
 // fault, in percent.
 type weather struct {
-	fail, loseRequest, loseAnswer, late, twice, deaf, slow int
+	fail, loseRequest, loseAnswer, late, twice, slow int
 
 	slowest time.Duration
 	steady  bool              // every way takes exactly the slowest
@@ -38,14 +38,10 @@ func (w *world) meet(a *app, call libclustertest.Call) (fault string) {
 		{"answer lost", a.sky.loseAnswer},
 		{"request late", a.sky.late},
 		{"request twice", a.sky.twice},
-		{"deaf", a.sky.deaf},
 	} {
 		if n -= f.percent; n < 0 {
 			if call.Op == libclustertest.OpNext && f.fault != "error" && f.fault != "request lost" {
 				return "" // a watch that is told late or twice is another fault: slow
-			}
-			if f.fault == "deaf" && call.Op != libclustertest.OpRenew {
-				return ""
 			}
 			w.happened(f.fault + " of " + string(call.Op))
 			return f.fault
@@ -91,12 +87,8 @@ func (w *world) intercept(ctx context.Context, call libclustertest.Call) error {
 		_ = w.send(ctx, s, call)
 	}
 	err := w.send(ctx, s, call)
-	switch fault {
-	case "answer lost":
+	if fault == "answer lost" {
 		return w.hang(ctx, s.a)
-	case "deaf": // to the end of ctx, and then it answers as if nothing had been
-		_ = w.delay(context.Background(), s.a, time.Second)
-		return err
 	}
 	if late := w.delay(ctx, s.a, w.takes(s.a)); late != nil {
 		return late
