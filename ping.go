@@ -44,10 +44,6 @@ func (s *stay) ping() {
 			return
 		}
 		s.log.Warn("fenced; will rejoin", zap.Error(why))
-		// A pause, should the registry lose each record as soon as it has it.
-		if !sleep(s.ctx, backoffBase/2+rand.N(backoffBase/2)) {
-			return
-		}
 	}
 }
 
