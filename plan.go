@@ -1,0 +1,321 @@
+package libcluster
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// plan is who holds which range: pure data, and pure functions of it.
+//
+// Committed, it gives each incarnation that it names its place. Otherwise it
+// has everybody stop: those that it names held a place in the plan before, and
+// may act until they have said that they have stopped.
+type plan struct {
+	mode       Mode
+	committed  bool
+	generation int64
+	total      int
+	places     []planned // by index; those that have none are last
+}
+
+// planned is one incarnation in a plan.
+type planned struct {
+	incarnation string
+	window      time.Duration // how long after its last renewal it may act
+	// Place has of the member ID, Workers and Address. Index is -1 if the
+	// incarnation is only to say that it has stopped.
+	Place
+}
+
+// A plan is text, one line for the whole and one for each incarnation, its fields
+// separated by tabs. So a person can read it, and a member, of which there may be a
+// thousand, finds its own line without reading the others.
+const (
+	planPrepare = "prepare"
+	planCommit  = "commit"
+)
+
+func (p *plan) encode() []byte {
+	var b bytes.Buffer
+	state := planPrepare
+	if p.committed {
+		state = planCommit
+	}
+	fmt.Fprintf(&b, "%v\t%s\t%d\t%d\n", p.mode, state, p.generation, p.total)
+	for _, l := range p.places {
+		fmt.Fprintf(&b, "%s\t%d\t%d\t%d\t%s\t%s\n",
+			l.incarnation, l.window.Milliseconds(), l.Index, l.Workers, l.ID, planAddress(l.Address))
+	}
+	return b.Bytes()
+}
+
+// planAddress leaves out an address that would not fit into a line.
+func planAddress(address string) string {
+	if len(address) > maxName || strings.ContainsFunc(address, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return ""
+	}
+	return address
+}
+
+// parsePlan reads a whole plan. What is none is an error.
+func parsePlan(text []byte) (*plan, error) {
+	p, rest, err := parsePlanHead(text)
+	if err != nil {
+		return nil, err
+	}
+	end := 0
+	incarnations, ids := map[string]bool{}, map[string]bool{}
+	for line := range bytes.Lines(rest) {
+		l, err := parsePlanned(line)
+		if err != nil {
+			return nil, err
+		}
+		if incarnations[l.incarnation] || ids[l.ID] && l.Index >= 0 {
+			return nil, fmt.Errorf("plan: %.40q or %.40q is there twice", l.incarnation, l.ID)
+		}
+		incarnations[l.incarnation] = true
+		if l.Index >= 0 {
+			ids[l.ID] = true
+			if l.Index != end {
+				return nil, fmt.Errorf("plan: %.40q is at %d, not at %d", l.ID, l.Index, end)
+			}
+			end += l.Workers
+		}
+		p.places = append(p.places, l)
+	}
+	if end != p.total {
+		return nil, fmt.Errorf("plan: the ranges end at %d, and the total is %d", end, p.total)
+	}
+	return p, nil
+}
+
+// parsePlanHead reads the first line, and returns the others.
+func parsePlanHead(text []byte) (*plan, []byte, error) {
+	line, rest, _ := bytes.Cut(text, []byte("\n"))
+	f := strings.Split(string(line), "\t")
+	if len(f) != 4 {
+		return nil, nil, fmt.Errorf("plan: %.60q is not its first line", line)
+	}
+	p := &plan{committed: f[1] == planCommit}
+	err := p.mode.UnmarshalText([]byte(f[0]))
+	if err == nil && (p.mode == Direct || !p.committed && f[1] != planPrepare) {
+		err = fmt.Errorf("plan: %.60q is not its first line", line)
+	}
+	var total int64
+	for _, number := range []struct {
+		into *int64
+		text string
+		most int64
+	}{{&p.generation, f[2], math.MaxInt64 - 2}, {&total, f[3], MaxWorkers}} {
+		if err == nil {
+			*number.into, err = parseNumber(number.text, 0, number.most)
+		}
+	}
+	p.total = int(total)
+	return p, rest, err
+}
+
+func parseNumber(text string, least, most int64) (int64, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err == nil && (n < least || n > most) {
+		err = errors.New("out of range")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("plan: %.30q is not a number of %d to %d", text, least, most)
+	}
+	return n, nil
+}
+
+func parsePlanned(line []byte) (planned, error) {
+	f := strings.Split(strings.TrimSuffix(string(line), "\n"), "\t")
+	if len(f) != 6 || f[0] == "" {
+		return planned{}, fmt.Errorf("plan: %.60q is not a member's line", line)
+	}
+	if err := checkName("ID", f[4]); err != nil {
+		return planned{}, fmt.Errorf("plan: %w", err)
+	}
+	var n [3]int64
+	for i, most := range []int64{maxTTL.Milliseconds(), MaxWorkers - 1, MaxWorkers} {
+		var err error
+		if n[i], err = parseNumber(f[1+i], []int64{0, -1, 1}[i], most); err != nil {
+			return planned{}, err
+		}
+	}
+	l := planned{incarnation: f[0], window: time.Duration(n[0]) * time.Millisecond}
+	l.Place = Place{Member{ID: f[4], Workers: int(n[2]), Address: f[5]}, int(n[1])}
+	return l, nil
+}
+
+// findPlanned returns the line of one incarnation, if there is one, and the plan
+// without any.
+func findPlanned(text []byte, incarnation string) (p *plan, own *planned, err error) {
+	p, rest, err := parsePlanHead(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	start := len(text) - len(rest) - 1
+	if i := bytes.Index(text[max(start, 0):], []byte("\n"+incarnation+"\t")); i >= 0 {
+		line, _, _ := bytes.Cut(text[start+i+1:], []byte("\n"))
+		l, err := parsePlanned(line)
+		if err != nil {
+			return nil, nil, err
+		}
+		if l.Index+l.Workers > p.total {
+			return nil, nil, fmt.Errorf("plan: %.40q runs past the total", l.ID)
+		}
+		own = &l
+	}
+	return p, own, nil
+}
+
+// arrange gives each member a place, such that as few as possible have another
+// than before: a newcomer goes to the end or fills a hole, otherwise a hole is
+// filled by the last, and nobody else moves, as far as the worker counts let the
+// ranges tile. Newcomers are in the order in which they are given.
+func arrange(last []Place, members []Member) []Place {
+	before := make(map[string]Place, len(last))
+	for _, l := range last {
+		before[l.ID] = l
+	}
+	total := 0
+	for _, m := range members {
+		total += m.Workers
+	}
+	// stay are those that can keep their place, by index. Who has grown and
+	// does not fit any more is called back anyway, and so moves rather than its
+	// neighbour. move are the others: first those from the end, then newcomers.
+	var stay, move []Place
+	var newcomers []Place
+	for _, m := range members {
+		if b, known := before[m.ID]; known {
+			stay = append(stay, Place{m, b.Index})
+		} else {
+			newcomers = append(newcomers, Place{m, -1})
+		}
+	}
+	slices.SortFunc(stay, byIndex)
+	kept := stay[:0]
+	for i, p := range stay {
+		end := p.Index + p.Workers
+		overlaps := p.Workers > before[p.ID].Workers && i+1 < len(stay) && end > stay[i+1].Index
+		if end > total || overlaps {
+			move = append(move, p)
+		} else {
+			kept = append(kept, p)
+		}
+	}
+	slices.Reverse(move)
+	move = append(move, newcomers...)
+	// How many of the last it is best to take for the holes depends on the counts.
+	best := fill(kept, move, total, 0)
+	for spare := 1; spare <= min(mostSpare, len(kept)); spare *= 2 {
+		if places := fill(kept, move, total, spare); countMoved(before, places) < countMoved(before, best) {
+			best = places
+		}
+	}
+	return best
+}
+
+// mostSpare bounds the search.
+const mostSpare = 8
+
+func countMoved(before map[string]Place, places []Place) (n int) {
+	for _, p := range places {
+		if b, known := before[p.ID]; known && b.Index != p.Index {
+			n++
+		}
+	}
+	return n
+}
+
+func byIndex(a, b Place) int { return a.Index - b.Index }
+
+// fill puts those that move into the gaps between those that stay. If no choice of
+// them fills a gap exactly, up to spare of the last move too; and if that does not
+// help, whoever comes after the gap, which widens it.
+func fill(stay, move []Place, total, spare int) []Place {
+	stay, move = slices.Clone(stay), slices.Clone(move)
+	places := make([]Place, 0, len(stay)+len(move))
+	for at := 0; at < total; {
+		if len(stay) > 0 && stay[0].Index == at {
+			places = append(places, stay[0])
+			at += stay[0].Workers
+			stay = stay[1:]
+			continue
+		}
+		gap := total - at
+		if len(stay) > 0 {
+			gap = stay[0].Index - at
+		}
+		from := slices.Clone(move)
+		chosen := choose(from, gap)
+		for i := 1; chosen == nil && i <= min(spare, len(stay)); i++ {
+			from = append(from, stay[len(stay)-i])
+			chosen = choose(from, gap)
+		}
+		if chosen == nil {
+			move = slices.Insert(move, 0, stay[0])
+			stay = stay[1:]
+			continue
+		}
+		for _, i := range slices.Backward(chosen) {
+			move = slices.DeleteFunc(move, func(p Place) bool { return p.ID == from[i].ID })
+			stay = slices.DeleteFunc(stay, func(p Place) bool { return p.ID == from[i].ID })
+		}
+		for _, i := range chosen {
+			from[i].Index = at
+			places = append(places, from[i])
+			at += from[i].Workers
+		}
+	}
+	return places
+}
+
+// largestGap bounds the search for a choice that fills a gap exactly. Worker counts
+// are those of processes; gaps beyond this are filled by whoever comes first.
+const largestGap = 1 << 14
+
+// choose returns which of the places, in their order, have together just so many
+// workers, or nil. The first are preferred.
+func choose(from []Place, workers int) []int {
+	// Taking each that still fits is right for equal counts.
+	var chosen []int
+	left := workers
+	for i, p := range from {
+		if p.Workers <= left {
+			chosen, left = append(chosen, i), left-p.Workers
+		}
+	}
+	if left == 0 {
+		return chosen
+	}
+	if workers > largestGap {
+		return nil
+	}
+	// with[n] is the last of some that have n workers together, plus one. Counted
+	// down, so that none is taken twice.
+	with := make([]int, workers+1)
+	for i, p := range from {
+		for n := workers; n >= p.Workers; n-- {
+			if with[n] == 0 && (n == p.Workers || with[n-p.Workers] > 0) {
+				with[n] = i + 1
+			}
+		}
+	}
+	chosen = nil
+	for n := workers; n > 0; n -= from[with[n]-1].Workers {
+		if with[n] == 0 {
+			return nil
+		}
+		chosen = append(chosen, with[n]-1)
+	}
+	slices.Reverse(chosen)
+	return chosen
+}
