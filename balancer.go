@@ -41,15 +41,24 @@ func (s *stay) balance(inc *incarnation) {
 
 // apply computes the state after a change and publishes it.
 func (s *stay) apply(inc *incarnation, change Change) {
+	if change.Planned != nil {
+		s.applyPlan(inc, change.Planned)
+		return
+	}
 	inc.mu.Lock()
 	x := inc.index
 	if change.Reset {
 		x.reset()
 	}
+	foreign := Direct
 	for _, e := range change.Events {
-		if e.Gone {
+		switch {
+		case e.Gone:
 			x.remove(e.Member.ID)
-		} else {
+		case e.Member.plans.mode != Direct:
+			foreign = e.Member.plans.mode
+			x.remove(e.Member.ID)
+		default:
 			x.put(e.Member)
 		}
 	}
@@ -62,6 +71,10 @@ func (s *stay) apply(inc *incarnation, change Change) {
 
 	before := s.c.view.Load()
 	first := before.inc == nil || before.inc.stay != s
+	if first && foreign != Direct {
+		s.fail(&ModeError{Direct, foreign}) // they were there first
+		return
+	}
 	if first && state.Active() && state.Total > MaxWorkers {
 		s.fail(errTotal(state.Total))
 		return
@@ -147,24 +160,45 @@ type teller struct {
 // look tells the application what there is to tell.
 func (n *teller) look(v *view, leaving bool) {
 	state, taken := v.now(), errors.Is(v.reason(), ErrInstanceTaken)
+	if v.plan != nil && v.plan.prepare != nil {
+		defer func() {
+			if !n.state.Active() {
+				v.inc.stopped(v.plan.prepare)
+			}
+		}()
+	}
 	switch {
 	case n.silent && (leaving || !state.Active() && !n.s.c.cfg.Passive):
-		// Left or fenced before the first state was told: there is nothing to
-		// take back.
+		// No state was told yet: there is nothing to take back.
 		return
 	case n.silent:
-		n.s.call(n.state, state)
+		n.call(state)
 		close(n.s.ready)
 	case n.state.Active() && state.Active() && n.of != v.inc:
 		// Fenced and back while a callback ran. The place that was lost is
 		// taken back before another one is given, and that may take long.
 		state = n.state.inactive()
-		n.s.call(n.state, state)
+		n.call(state)
 		n.s.wake()
 	case !state.sameTo(n.state), taken && !n.taken:
-		n.s.call(n.state, state)
+		n.call(state)
 	}
 	n.silent, n.state, n.of, n.taken = false, state, v.inc, taken
+}
+
+// call tells a state, and keeps count of whether the application may act.
+func (n *teller) call(state State) {
+	if state.Active() {
+		n.s.acting.Store(true)
+	}
+	n.s.call(n.state, state)
+	if !state.Active() {
+		n.s.acting.Store(false)
+		select {
+		case n.s.rested <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // call calls the application back.

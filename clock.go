@@ -19,3 +19,8 @@ func now() moment { return moment{time.Now(), secondClock()} }
 func (m moment) since(earlier moment) time.Duration {
 	return max(m.mono.Sub(earlier.mono), m.also-earlier.also)
 }
+
+// sinceAtLeast returns how much time has passed from earlier to m, at the least:
+// for one who waits until another must have stopped. The monotonic clock may stand
+// still, and never runs ahead.
+func (m moment) sinceAtLeast(earlier moment) time.Duration { return m.mono.Sub(earlier.mono) }

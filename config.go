@@ -2,8 +2,10 @@ package libcluster
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"time"
 	"unicode/utf8"
 
@@ -19,6 +21,9 @@ const (
 	// 1 s, 1 to 3.5 s until the next one serves) before anybody is fenced, and
 	// gives the place of a crashed instance to the others within some 10 s.
 	DefaultTTL = 10 * time.Second
+
+	// DefaultDrainTimeout is the [Config.DrainTimeout] of a Config that names none.
+	DefaultDrainTimeout = time.Minute
 
 	// Lease times are whole seconds in etcd, and it grants no less than 2 s
 	// with its default election timeout.
@@ -79,8 +84,23 @@ type Config struct {
 	TTL time.Duration
 
 	// Outage says what to do when the registry does not answer for so long that
-	// the record may have expired. Default: [FenceOnOutage].
+	// the record may have expired. Default: [FenceOnOutage], and in mode
+	// [Exclusive] nothing else.
 	Outage Outage
+
+	// Mode is how the members come to their places. Default: [Direct].
+	Mode Mode
+
+	// DrainTimeout is how long, in mode [Exclusive], the application may take to
+	// stop when it has been told to, while all others wait for it. After that
+	// the instance lets its record go, logs it and calls OnStuck; the others go
+	// on when its horizon must have passed, and it joins again when the
+	// application has stopped. Default: [DefaultDrainTimeout].
+	DrainTimeout time.Duration
+	// OnStuck is called, in a goroutine of its own, when DrainTimeout has passed
+	// with the application still at work. It may end the process, which is the
+	// only way to be sure that the work has stopped. Optional.
+	OnStuck func()
 
 	// OnRebalance is told each new state. It is called first before Join
 	// returns, then whenever Index, Workers or Total has changed, and a last
@@ -121,6 +141,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.TTL == 0 {
 		c.TTL = DefaultTTL
 	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = DefaultDrainTimeout
+	}
 	if c.Registry == nil {
 		c.Registry = Static(0, 1)
 	}
@@ -150,6 +173,16 @@ func (c Config) validate() error {
 	if c.Outage != FenceOnOutage && c.Outage != KeepOnOutage {
 		return &ConfigError{"Outage", fmt.Errorf("Outage %d: must be FenceOnOutage or KeepOnOutage", c.Outage)}
 	}
+	if _, err := c.Mode.MarshalText(); err != nil {
+		return &ConfigError{"Mode", fmt.Errorf("Mode %d: must be Direct, Planned or Exclusive", c.Mode)}
+	}
+	if c.Mode == Exclusive && c.Outage != FenceOnOutage {
+		return &ConfigError{"Outage", errors.New("Outage KeepOnOutage: in mode exclusive it must be FenceOnOutage; " +
+			"who goes on without the registry is not alone")}
+	}
+	if c.DrainTimeout < 0 {
+		return &ConfigError{"DrainTimeout", fmt.Errorf("DrainTimeout %v: must be positive", c.DrainTimeout)}
+	}
 	if err := c.validateRecord(); err != nil {
 		return err
 	}
@@ -176,6 +209,9 @@ func (c Config) validateRecord() error {
 	}
 	longest := c.registration().Member
 	longest.Workers = MaxWorkers // SetWorkers may make it so
+	if c.Mode != Direct {
+		longest.plans.seen = math.MaxInt64
+	}
 	if n := len(longest.Record()); n > maxRecord {
 		return &ConfigError{"Metadata", fmt.Errorf(
 			"Metadata, Address and Version: together %d bytes, must be at most %d", n, maxRecord)}
@@ -183,13 +219,25 @@ func (c Config) validateRecord() error {
 	return nil
 }
 
+// published is what this instance publishes of itself.
+func (c Config) published() Member {
+	m := Member{ID: c.ID, Workers: c.Workers, Address: c.Address, Version: c.Version, Metadata: c.Metadata}
+	m.plans.mode = c.Mode
+	if c.Mode == Exclusive {
+		// What is granted may be more; the horizon counts by what was asked for.
+		m.plans.window = window(c.TTL)
+	}
+	return m
+}
+
 func (c Config) registration() Registration {
 	return Registration{
 		Key:       c.Key,
 		Partition: c.Partition,
 		Env:       c.Env,
-		Member:    Member{c.ID, c.Workers, c.Address, c.Version, c.Metadata}.clone(),
+		Member:    c.published().clone(),
 		Passive:   c.Passive,
+		Mode:      c.Mode,
 		TTL:       c.TTL,
 		Logger:    c.Logger,
 	}

@@ -154,6 +154,25 @@ func brokenConfigs() []brokenConfig {
 			[]string{`"z\xff"`, "must be valid UTF-8"},
 		},
 		{
+			"unknown mode", "Mode", "", func(c *libcluster.Config) { c.Mode = 3 },
+			[]string{"Mode 3", "Direct, Planned or Exclusive"},
+		},
+		{
+			"keeping on in exclusive mode", "Mode", "Outage",
+			func(c *libcluster.Config) { c.Mode, c.Outage = libcluster.Exclusive, libcluster.KeepOnOutage },
+			[]string{"exclusive", "must be FenceOnOutage"},
+		},
+		{
+			"a plan for a static cluster", "Mode", "Registry",
+			func(c *libcluster.Config) { c.Mode, c.Registry = libcluster.Planned, libcluster.Static(0, 1) },
+			[]string{"has no plan", "Mode must be Direct"},
+		},
+		{
+			"negative drain timeout", "DrainTimeout", "",
+			func(c *libcluster.Config) { c.DrainTimeout = -time.Second },
+			[]string{"DrainTimeout -1s", "must be positive"},
+		},
+		{
 			"place outside the total", "Registry", "",
 			func(c *libcluster.Config) { c.Registry = libcluster.Static(3, 3) },
 			[]string{"index 3", "0 to 2"},
@@ -214,6 +233,7 @@ func TestEveryFieldOfConfigHasARuleOrAReasonForNone(t *testing.T) {
 	withoutRule := map[string]string{
 		"Passive":     "either will do",
 		"OnRebalance": "nil calls nobody",
+		"OnStuck":     "nil calls nobody",
 		"Logger":      "nil is silent",
 	}
 	broken := map[string]bool{}

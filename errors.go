@@ -34,6 +34,23 @@ var (
 	ErrInstanceTaken = errors.New("libcluster: another instance has taken over this ID")
 )
 
+var (
+	// ErrWaiting is why an instance that has joined has no place: in a mode with
+	// a plan, until one is committed that names it. See [Cluster.Waiting].
+	ErrWaiting = errors.New("libcluster: waiting for a plan that gives this instance a place")
+
+	// ErrStuck is why an instance is fenced whose application had not stopped
+	// after [Config.DrainTimeout]. It rejoins when the application has.
+	ErrStuck = errors.New("libcluster: the application has not stopped in time")
+
+	// ErrCannotPlan is returned by [Cluster.Join] in a mode that needs a plan, with
+	// a registry that cannot keep one.
+	ErrCannotPlan = errors.New("libcluster: Config.Mode: this registry cannot keep a plan")
+
+	// ErrPlanChanged is returned by a [Planner] when the plan is another by now.
+	ErrPlanChanged = errors.New("libcluster: the plan has changed meanwhile")
+)
+
 // ErrPassive is returned by [Cluster.SetWorkers] of a passive instance, which has
 // no workers.
 var ErrPassive = errors.New("libcluster: a passive instance has no workers to set")

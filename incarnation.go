@@ -29,6 +29,8 @@ type incarnation struct {
 	mu       sync.Mutex // guards what follows; taken by the balancer and by Members
 	index    *index
 	assigned *Assignment
+
+	planning // in a mode with a plan
 }
 
 // horizon is the moment up to which an incarnation may act: window after sent,
@@ -50,6 +52,7 @@ func window(ttl time.Duration) time.Duration { return ttl * windowPercent / 100 
 
 func newIncarnation(s *stay, session Session, sent moment, ttl time.Duration, published Member) *incarnation {
 	inc := &incarnation{stay: s, session: session, published: published, index: newIndex(s.c.cfg.ID)}
+	inc.heed = make(chan struct{}, 1)
 	inc.ctx, inc.cancel = context.WithCancel(s.ctx)
 	inc.horizon.Store(inc.renewed(sent, ttl))
 	return inc
@@ -59,8 +62,12 @@ func newIncarnation(s *stay, session Session, sent moment, ttl time.Duration, pu
 // from a renewal sent at sent: none, if an outage is to be sat out.
 func (inc *incarnation) renewed(sent moment, ttl time.Duration) *horizon {
 	inc.ttl = ttl
-	if inc.stay.c.cfg.Outage == KeepOnOutage {
+	cfg := &inc.stay.c.cfg
+	switch {
+	case cfg.Outage == KeepOnOutage:
 		ttl = 0
+	case cfg.Mode == Exclusive:
+		ttl = min(ttl, cfg.TTL) // the others reckon with what was asked for
 	}
 	return &horizon{sent: sent, window: window(ttl)}
 }
@@ -82,7 +89,7 @@ func (inc *incarnation) fenced() error {
 		if h.fenced != nil {
 			return h.fenced
 		}
-		if h.window == 0 || now().since(h.sent) < h.window {
+		if h.window == 0 || inc.stay.c.clock().since(h.sent) < h.window {
 			return nil
 		}
 		inc.horizon.CompareAndSwap(h, &horizon{fenced: ErrHorizonPassed})
@@ -119,7 +126,7 @@ func (inc *incarnation) remaining() (time.Duration, bool) {
 	if h.fenced != nil {
 		return 0, true
 	}
-	return h.window - now().since(h.sent), h.window > 0
+	return h.window - inc.stay.c.clock().since(h.sent), h.window > 0
 }
 
 // told reports whether the registry knows this many workers of us, as far as it
@@ -131,6 +138,10 @@ func (inc *incarnation) told(workers int) bool {
 	if inc.assigned != nil {
 		return inc.assigned.Workers == workers
 	}
+	if inc.stay.c.cfg.Mode != Direct {
+		own := inc.own
+		return own == nil || own.Workers == workers
+	}
 	base, known := inc.index.place()
 	return base < 0 || known == workers
 }
@@ -140,7 +151,8 @@ func (inc *incarnation) told(workers int) bool {
 type view struct {
 	state State
 	inc   *incarnation // nil before the first state
-	why   error        // without inc: why there is no place
+	why   error        // if not nil: why there is no place, whatever inc says
+	plan  *planView    // in a mode with a plan
 }
 
 func (v *view) now() State {
@@ -160,10 +172,12 @@ func (v *view) now() State {
 }
 
 func (v *view) reason() error {
-	if v.inc == nil {
-		return v.why
+	if v.inc != nil {
+		if over := v.inc.over(); over != nil {
+			return over
+		}
 	}
-	return v.inc.over()
+	return v.why
 }
 
 // totalWith returns the total if this instance had another number of workers.
@@ -173,8 +187,14 @@ func (v *view) totalWith(workers int) int {
 	}
 	v.inc.mu.Lock()
 	defer v.inc.mu.Unlock()
-	if v.inc.assigned != nil {
+	switch {
+	case v.inc.assigned != nil:
 		return v.inc.assigned.Total
+	case v.plan != nil:
+		if v.state.Active() {
+			return v.state.Total - v.state.Workers + workers
+		}
+		return workers
 	}
 	_, before := v.inc.index.place()
 	return v.inc.index.total - before + workers
@@ -183,6 +203,9 @@ func (v *view) totalWith(workers int) int {
 func (v *view) places() []Place {
 	if v.inc == nil {
 		return nil
+	}
+	if v.plan != nil {
+		return v.plan.places()
 	}
 	v.inc.mu.Lock()
 	defer v.inc.mu.Unlock()

@@ -18,6 +18,10 @@ type Cluster struct {
 	log *zap.Logger
 
 	view atomic.Pointer[view]
+	// clock is now, but in tests.
+	clock func() moment
+	// known is the newest plan that any incarnation of this instance has seen.
+	known atomic.Pointer[knownPlan]
 	// calling is held around each callback: a stay whose last callback hangs
 	// must not have its successor call at the same time.
 	calling chan struct{}
@@ -39,6 +43,7 @@ func New(cfg Config) (*Cluster, error) {
 		cfg:     cfg,
 		log:     cfg.Logger.With(zap.String("instance", cfg.ID)),
 		calling: make(chan struct{}, 1),
+		clock:   now,
 		member:  cfg.registration().Member,
 	}
 	c.view.Store(&view{state: State{Index: -1, Workers: cfg.Workers}, why: ErrLeft})
@@ -56,6 +61,9 @@ func (c *Cluster) GoString() string { return c.String() }
 
 // ID returns this instance's ID, given or generated.
 func (c *Cluster) ID() string { return c.cfg.ID }
+
+// Mode returns the cluster's mode.
+func (c *Cluster) Mode() Mode { return c.cfg.Mode }
 
 // State returns this instance's place as of now. It takes no lock, and it looks
 // at the clock: an instance that may no longer act reads as index -1, even if
@@ -84,6 +92,8 @@ func (c *Cluster) Phase() Phase {
 		return Joining
 	case v.inc.fenced() != nil:
 		return Fenced
+	case v.why != nil:
+		return Waiting
 	}
 	return Active
 }
@@ -91,8 +101,15 @@ func (c *Cluster) Phase() Phase {
 // Members returns every member with its place, ordered by ID: the list that
 // the newest state was computed from. It is made for the call and belongs to
 // the caller. Of a cluster that was never joined it is empty; of one that was
-// left it is the last one known. A static cluster knows only this instance.
+// left it is the last one known. A static cluster knows only this instance. With a
+// plan it is ordered by index, and has of each member ID, Workers and Address.
 func (c *Cluster) Members() []Place { return c.view.Load().places() }
+
+// Waiting returns for whom the cluster waits before a plan can be committed: those
+// who have not stopped yet, or have vanished and may not have. It is empty as a
+// rule, and known to all members once the wait has lasted a second. Modes with a
+// plan only.
+func (c *Cluster) Waiting() []Holdup { return c.view.Load().holdups() }
 
 // Join joins the cluster. It returns after the first callback has returned, or
 // with an error, and then nothing is left running and nothing recorded. (Unless

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"strconv"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -41,6 +42,18 @@ type Member struct {
 	Version string
 	// Metadata is anything else that others should know. Optional.
 	Metadata map[string]string
+
+	plans planner // what the planned modes need to know of a member
+}
+
+// planner is what a member of a cluster with a plan publishes besides.
+type planner struct {
+	mode Mode
+	// window is how long after its last renewal the member may still act.
+	// Exclusive mode only.
+	window time.Duration
+	// seen is the newest generation that the instance knew of when it joined.
+	seen int64
 }
 
 // Place is a member and the range that it holds: the worker indexes
@@ -57,17 +70,24 @@ type memberJSON struct {
 	Address  string            `json:"address,omitempty"`
 	Version  string            `json:"version,omitempty"`
 	Metadata map[string]string `json:"metadata,omitempty"`
+	// Of a cluster with a plan.
+	Mode   Mode  `json:"mode,omitempty"`
+	Window int64 `json:"window,omitempty"` // in milliseconds
+	Seen   int64 `json:"seen,omitempty"`
 }
 
 // Record returns the member's wire form, without its ID: the plain decimal
 // worker count while there is nothing else to say, so that a person can read
 // and write it, and a JSON object otherwise.
 func (m Member) Record() []byte {
-	if m.Address == "" && m.Version == "" && len(m.Metadata) == 0 {
+	if m.Address == "" && m.Version == "" && len(m.Metadata) == 0 && m.plans == (planner{}) {
 		return strconv.AppendInt(nil, int64(m.Workers), 10)
 	}
-	record, err := json.Marshal(memberJSON{m.Workers, m.Address, m.Version, m.Metadata})
-	if err != nil { // strings, an int and a map of strings always marshal
+	record, err := json.Marshal(memberJSON{
+		m.Workers, m.Address, m.Version, m.Metadata,
+		m.plans.mode, m.plans.window.Milliseconds(), m.plans.seen,
+	})
+	if err != nil { // strings, numbers, a map of strings and a known mode always marshal
 		panic(err)
 	}
 	return record
@@ -93,7 +113,11 @@ func ParseMember(id string, record []byte) (Member, error) {
 		if err := checkWorkers(m.Workers); err != nil {
 			return Member{}, err
 		}
-		return Member{id, m.Workers, m.Address, m.Version, m.Metadata}, nil
+		plans := planner{m.Mode, time.Duration(m.Window) * time.Millisecond, m.Seen}
+		if m.Window < 0 || plans.window > maxTTL || m.Seen < 0 {
+			return Member{}, fmt.Errorf("window %d and seen %d: must be 0 to a day, and 0 or more", m.Window, m.Seen)
+		}
+		return Member{id, m.Workers, m.Address, m.Version, m.Metadata, plans}, nil
 	}
 	workers, err := parseCount(record)
 	if err != nil {

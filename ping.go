@@ -17,6 +17,9 @@ func (s *stay) ping() {
 	defer close(s.pinged)
 	var inc *incarnation
 	for {
+		if !s.awaitStopped() {
+			return
+		}
 		next := s.join(inc)
 		if next == nil {
 			return // the last session is leave's to end
@@ -31,6 +34,8 @@ func (s *stay) ping() {
 		}()
 		s.heartbeat(inc)
 		<-balanced
+		inc.coordinator.Wait()
+		inc.stopDraining()
 		if s.stopping() {
 			return
 		}
@@ -98,15 +103,19 @@ func (s *stay) join(previous *incarnation) *incarnation {
 func (s *stay) attempt(r Registration) (*incarnation, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, joinTimeout)
 	defer cancel()
-	sent := now()
+	sent := s.c.clock()
 	session, ttl, err := s.c.cfg.Registry.Join(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	if w := window(ttl); w > 0 && now().since(sent) > w/slowJoin {
+	if _, ok := session.(Planner); !ok && r.Mode != Direct {
+		s.giveUp(ctx, r, session)
+		return nil, Permanent(ErrCannotPlan)
+	}
+	if w := window(ttl); w > 0 && s.c.clock().since(sent) > w/slowJoin {
 		// Little or nothing is left of the horizon that counts from sending.
 		// Rather than to begin like that, or not at all, earn a fresh one.
-		sent = now()
+		sent = s.c.clock()
 		if ttl, err = session.Renew(ctx); err != nil {
 			s.giveUp(ctx, r, session)
 			return nil, fmt.Errorf("joined slowly and then not renewed: %w", err)
@@ -122,7 +131,7 @@ func (s *stay) giveUp(ctx context.Context, r Registration, session Session) {
 	switch {
 	case s.stopping():
 		// leave has more time for it.
-		s.discard(s.current.Swap(newIncarnation(s, session, now(), 0, r.Member)))
+		s.discard(s.current.Swap(newIncarnation(s, session, s.c.clock(), 0, r.Member)))
 	case r.Previous != nil:
 		err = session.Close()
 	default:
@@ -149,35 +158,63 @@ func (s *stay) lost(why error) {
 	s.log.Error("fenced for good; leave and join again to take the ID back", zap.Error(why))
 }
 
-// heartbeat renews the record until the incarnation is over.
+// heartbeat renews the record until the incarnation is over, and says meanwhile
+// when the application has stopped for a plan.
 func (s *stay) heartbeat(inc *incarnation) {
 	s.catchUp(inc)
-	var again retry
-	for inc.ttl > 0 && sleep(inc.ctx, inc.untilBeat(again.failures > 0)) {
-		err := s.renew(inc)
-		switch {
-		case inc.ctx.Err() != nil:
+	var again, heed retry
+	beat, heedAgain := time.NewTimer(inc.untilBeat(false)), time.NewTimer(0)
+	defer beat.Stop()
+	defer heedAgain.Stop()
+	<-heedAgain.C
+	if inc.ttl == 0 {
+		beat.Stop() // the record lives for ever
+	}
+	for {
+		select {
+		case <-inc.ctx.Done():
 			return
-		case err == nil:
-			again = retry{}
-			s.catchUp(inc)
-		case isFinal(err):
-			inc.end(err)
-			return
-		default:
-			s.note(err)
-			if again.worthLogging() {
-				s.log.Warn("cannot renew the record, will keep trying",
-					zap.Error(err), zap.Time("horizon", s.c.State().Horizon))
+		case <-inc.heed:
+			heed = retry{}
+		case <-heedAgain.C:
+		case <-beat.C:
+			if !s.beat(inc, &again) {
+				return
 			}
-			again.failures++
+			beat.Reset(inc.untilBeat(again.failures > 0))
+			continue
 		}
-		if why := inc.fenced(); why != nil {
-			inc.end(why)
-			return
+		if !s.acknowledge(inc) {
+			heedAgain.Reset(heed.next())
 		}
 	}
-	<-inc.ctx.Done() // no more heartbeats: the record lives for ever
+}
+
+// beat sends one heartbeat. It reports false if the incarnation is over.
+func (s *stay) beat(inc *incarnation, again *retry) bool {
+	err := s.renew(inc)
+	switch {
+	case inc.ctx.Err() != nil:
+		return false
+	case err == nil:
+		*again = retry{}
+		s.catchUp(inc)
+	case isFinal(err):
+		inc.end(err)
+		return false
+	default:
+		s.note(err)
+		if again.worthLogging() {
+			s.log.Warn("cannot renew the record, will keep trying",
+				zap.Error(err), zap.Time("horizon", s.c.State().Horizon))
+		}
+		again.failures++
+	}
+	if why := inc.fenced(); why != nil {
+		inc.end(why)
+		return false
+	}
+	return true
 }
 
 // catchUp publishes what SetWorkers could not, or set while joining. It takes no
@@ -197,7 +234,7 @@ func (s *stay) catchUp(inc *incarnation) {
 func (s *stay) renew(inc *incarnation) error {
 	ctx, cancel := context.WithTimeout(inc.ctx, inc.patience())
 	defer cancel()
-	sent := now()
+	sent := s.c.clock()
 	ttl, err := inc.session.Renew(ctx)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package libcluster
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,7 +15,7 @@ import (
 // registry does I/O and nothing else. All its calls block, all take a context
 // and return soon after that ends; every timer, retry, deadline and goroutine
 // is above the seam. What not all of them can do is an optional interface:
-// [Checker] of a registry, [Returner] of a session.
+// [Checker] of a registry, [Returner] and [Planner] of a session.
 //
 // One value may serve any number of clusters at once.
 type Registry interface {
@@ -36,6 +37,9 @@ type Registration struct {
 	Member Member
 	// Passive asks to watch the cluster without being a member of it.
 	Passive bool
+	// Mode is the cluster's. In mode [Planned] and [Exclusive] the session must be
+	// a [Planner]; a registry whose sessions are not may leave it alone.
+	Mode Mode
 	// TTL is how long the record should outlive its last renewal. The
 	// registry may grant another one.
 	TTL time.Duration
@@ -48,6 +52,9 @@ type Registration struct {
 	// that it has lost, which is closed once this one has joined. If by now somebody else has the record, Join
 	// returns [ErrInstanceTaken]: an instance that was cut off for a while
 	// must not take its ID back from the one that was started in its stead.
+	//
+	// In mode [Exclusive] the application has stopped by then, and a [Planner]
+	// notes with joining that Previous has, for good.
 	Previous Session
 	// Logger is never nil.
 	Logger *zap.Logger
@@ -120,6 +127,9 @@ type Change struct {
 	// Assigned is set by a registry that knows this instance's place without
 	// knowing the members, as static configuration does.
 	Assigned *Assignment
+	// Planned is set, and all else is not, by a session that was joined in a mode
+	// with a plan.
+	Planned *Planning
 }
 
 // Event is a member that appeared, changed or went.
@@ -137,6 +147,71 @@ type Assignment struct {
 	Workers int
 	// Total is the number of workers in the cluster.
 	Total int
+}
+
+// Planner is implemented by a session whose registry can keep a plan, which the
+// modes [Planned] and [Exclusive] need. Joined in one of these its Next reports
+// the plan instead of the members. It may be used by several goroutines.
+//
+// The plan is one record without a lease, which only Swap writes. The safety of
+// [Exclusive] rests on these: Swap is a compare-and-swap; a Survey and a Renew are
+// of an instant after they were called, never of an older one; and Drained and
+// LeaveDrained have no effect for a session whose record is not its own any more.
+type Planner interface {
+	// Incarnation returns what surveys know this session by, which is no other
+	// session's, ever.
+	Incarnation() string
+	// Survey returns all that there is at one instant, as soon as anything but
+	// the caller's own Swap or Claim has changed since revision after; at once,
+	// if that is 0.
+	Survey(ctx context.Context, after int64) (Survey, error)
+	// Claim makes this session the coordinator if there is none, or if it is
+	// already, and reports whether it is. What it says, everybody's Next reports.
+	// It says nothing any more when the session's record has expired or left.
+	Claim(ctx context.Context, says []byte) (bool, error)
+	// Swap writes the plan if the present one is still of that revision, 0 if
+	// there must be none. Otherwise it returns [ErrPlanChanged].
+	Swap(ctx context.Context, revision int64, plan []byte) error
+	// Drained notes that this session has stopped, for the plan of that
+	// revision; if there is another by now, it returns [ErrPlanChanged].
+	Drained(ctx context.Context, revision, generation int64) error
+	// LeaveDrained leaves, and in the same step notes that this session has
+	// stopped for good; with d above 0 the record stays for d, as LeaveFor
+	// has it. The note may go after the TTL.
+	LeaveDrained(ctx context.Context, d time.Duration) error
+}
+
+// DrainedForGood is the generation that the note of a session has that has left,
+// or that another session of the same stay has replaced.
+const DrainedForGood = math.MaxInt64
+
+// Planning is what a session with a plan reports.
+type Planning struct {
+	// Plan is the present plan, nil if there is none.
+	Plan []byte
+	// Revision is the registry's number of it. It grows with every Swap.
+	Revision int64
+	// Coordinator is what the coordinator says, nil if there is none.
+	Coordinator []byte
+}
+
+// Survey is everything that a registry holds of a cluster with a plan.
+type Survey struct {
+	// Revision is the registry's own, for the next Survey.
+	Revision int64
+	Planning
+	Members []Recorded
+	// Drained is the generation of the latest note of each incarnation.
+	Drained map[string]int64
+}
+
+// Recorded is a member's record as a [Survey] finds it.
+type Recorded struct {
+	Member
+	// Incarnation is of the session that holds the record; empty: of none.
+	Incarnation string
+	// Since grows from record to record in the order in which they appeared.
+	Since int64
 }
 
 // Permanent marks an error of a [Registry] that no retry can mend, such as a

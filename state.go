@@ -17,7 +17,8 @@ type State struct {
 	Total int
 	// Generation numbers the set of members that the state was computed from.
 	// Instances that report the same generation computed their places from
-	// the same members, so their ranges tile [0, Total). It only grows.
+	// the same members, so their ranges tile [0, Total). It only grows. In mode
+	// [Exclusive] it is a fencing token.
 	Generation int64
 	// Horizon is the moment up to which this instance may act, unless its
 	// record is renewed before, which is what happens as a rule. Zero: there is
@@ -51,11 +52,13 @@ func (s State) sameTo(t State) bool {
 // Phase is where an instance stands with its cluster.
 type Phase string
 
-// The phases. An instance goes from joining to active, from there to fenced and
-// back as often as it takes, and by way of leaving to left.
+// The phases. An instance goes from joining to active, in a mode with a plan by way
+// of waiting, from there to fenced and back as often as it takes, and by way of
+// leaving to left.
 const (
 	Joining Phase = "joining" // trying to reach the registry for the first time
 	Active  Phase = "active"  // joined; a passive instance too
+	Waiting Phase = "waiting" // joined, and without a place until a plan is committed: see [ErrWaiting]
 	Fenced  Phase = "fenced"  // has lost its place; rejoining, unless [Cluster.Err] is [ErrInstanceTaken]
 	Leaving Phase = "leaving" // the last callback has not returned, or the record is being removed
 	Left    Phase = "left"    // left, or never joined

@@ -206,6 +206,9 @@ type static struct {
 func (s static) String() string { return "static" }
 
 func (s static) Check(r Registration) error {
+	if r.Mode != Direct {
+		return fmt.Errorf("%s: has no plan; Mode must be Direct", s.source)
+	}
 	index, total := s.place(r.Member.Workers)
 	return s.fits(index, r.Member.Workers, total)
 }

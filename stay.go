@@ -53,6 +53,12 @@ type stay struct {
 	left    atomic.Bool   // set just before leaving is closed
 	changed chan struct{} // holds one: the notifier has something to look at
 
+	// acting is set while the application may hold a place: from before a
+	// callback says so until one that takes it back has returned. rested holds
+	// one: it has been unset.
+	acting atomic.Bool
+	rested chan struct{}
+
 	notified chan struct{} // closed by the notifier when it ends
 	pinged   chan struct{} // closed by ping when it ends
 
@@ -79,6 +85,7 @@ func newStay(c *Cluster) *stay {
 		failed:     make(chan struct{}),
 		leaving:    make(chan struct{}),
 		changed:    make(chan struct{}, 1),
+		rested:     make(chan struct{}, 1),
 		notified:   make(chan struct{}),
 		pinged:     make(chan struct{}),
 		publishing: make(chan struct{}, 1),
@@ -134,7 +141,7 @@ func (s *stay) leave(ctx context.Context, returning time.Duration) error {
 			s.discard(s.current.Load())
 		}()
 	} else if inc := s.current.Load(); inc != nil {
-		if err := remove(ctx, inc.session, returning); err != nil {
+		if err := s.remove(ctx, inc.session, returning); err != nil {
 			s.leaveErr = errors.Join(s.leaveErr, err)
 		}
 	}
@@ -162,9 +169,15 @@ func (s *stay) awaitPing(ctx context.Context) bool {
 
 // remove ends a session and its record, or only the session if the place is to
 // be kept.
-func remove(ctx context.Context, session Session, returning time.Duration) error {
+func (s *stay) remove(ctx context.Context, session Session, returning time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
+	if s.c.cfg.Mode == Exclusive && !s.c.cfg.Passive && !s.acting.Load() {
+		if err := session.(Planner).LeaveDrained(ctx, returning); err != nil {
+			return fmt.Errorf("libcluster: left, but the others will wait for the record to expire: %w", err)
+		}
+		return nil
+	}
 	if returning > 0 {
 		if returner, ok := session.(Returner); ok {
 			if err := returner.LeaveFor(ctx, returning); err != nil {
@@ -206,6 +219,9 @@ func (s *stay) registration() Registration {
 	r := s.c.cfg.registration()
 	r.Member = s.c.desired().clone()
 	r.Stay, r.Logger = &s.token, s.c.log
+	if known := s.c.known.Load(); known != nil && s.c.cfg.Mode != Direct {
+		r.Member.plans.seen = known.generation
+	}
 	return r
 }
 
@@ -244,10 +260,13 @@ func (r *retry) worthLogging() bool {
 }
 
 // wait waits longer after each failure, and reports false if ctx ended first.
-func (r *retry) wait(ctx context.Context) bool {
+func (r *retry) wait(ctx context.Context) bool { return sleep(ctx, r.next()) }
+
+// next returns how long to wait this time.
+func (r *retry) next() time.Duration {
 	d := min(backoffBase<<min(r.failures, 10), backoffCap)
 	r.failures++
-	return sleep(ctx, d/2+rand.N(d/2))
+	return d/2 + rand.N(d/2)
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -13,6 +13,13 @@ const (
 	OpRenew  Op = "renew"
 	OpUpdate Op = "update"
 	OpLeave  Op = "leave"
+
+	// Of clusters with a plan: what [libcluster.Planner] has. OpLeave is
+	// LeaveDrained too.
+	OpSurvey  Op = "survey"
+	OpClaim   Op = "claim"
+	OpSwap    Op = "swap"
+	OpDrained Op = "drained"
 )
 
 // Call is one call of one instance, as an interceptor sees it.

@@ -35,16 +35,16 @@ func (r *Registry) Revision() int64 {
 
 // Counts is what instances have cost so far.
 type Counts struct {
-	// Writes are records put by Join and Update, and deleted by Leave. What
-	// expires, and what the methods of [Registry] do to the store, does not
+	// Writes are records put by Join and Update, and deleted by Leave, and
+	// changes of a plan and all that belongs to it. What expires, and what the methods of [Registry] do to the store, does not
 	// count.
 	Writes int
-	// Reads are lists of all members: one for each Join, and one for each time
-	// that a session had to begin anew.
+	// Reads are lists of all members: one for each Join, one for each time
+	// that a session had to begin anew, and one for each survey.
 	Reads int
 	// Renewals are calls of Renew that succeeded.
 	Renewals int
-	// Deliveries are events returned by Next, not counting lists. An event
+	// Deliveries are events returned by Next or Survey, not counting lists. An event
 	// that ten sessions learn of counts ten times.
 	Deliveries int
 }

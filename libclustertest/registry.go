@@ -79,6 +79,7 @@ func (r *Registry) Join(ctx context.Context, reg libcluster.Registration) (libcl
 		cluster:  reg.Cluster(),
 		id:       reg.Member.ID,
 		passive:  reg.Passive,
+		mode:     reg.Mode,
 		log:      reg.Logger,
 	}
 	if s.log == nil {
@@ -98,6 +99,9 @@ func (r *Registry) Join(ctx context.Context, reg libcluster.Registration) (libcl
 	}
 	s.lease, s.listed, s.epoch = opened.lease, &opened.list, opened.epoch
 	s.next = opened.list.Generation + 1
+	if s.mode != libcluster.Direct {
+		s.next = opened.lease.seen + 1
+	}
 	return s, s.lease.ttl, nil
 }
 
@@ -124,7 +128,7 @@ func (s *session) open(reg libcluster.Registration) (opening, error) {
 	}
 	if s.passive {
 		r.counts.Reads++
-		return opening{&lease{ttl: ttl, seen: c.revision}, s.list(c), c.epoch}, nil
+		return opening{&lease{ttl: ttl, seen: s.revisionFor(c)}, s.list(c), c.epoch}, nil
 	}
 	if previous, ok := reg.Previous.(*session); ok {
 		if err := r.store.foreign(c, s.id, previous.lease); err != nil {
@@ -133,7 +137,11 @@ func (s *session) open(reg libcluster.Registration) (opening, error) {
 	}
 	l := r.store.grant(ttl)
 	l.stay = s.stay
-	l.seen = r.store.put(c, s.id, string(reg.Member.Record()), l)
+	r.store.put(c, s.id, string(reg.Member.Record()), l)
+	if previous, ok := reg.Previous.(*session); ok && s.mode == libcluster.Exclusive {
+		r.store.replacedBy(c, previous.lease, l)
+	}
+	l.seen = s.revisionFor(c)
 	r.counts.Writes++
 	r.counts.Reads++
 	return opening{l, s.list(c), c.epoch}, nil

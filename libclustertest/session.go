@@ -23,6 +23,7 @@ type session struct {
 	cluster  string
 	id       string
 	passive  bool
+	mode     libcluster.Mode
 	log      *zap.Logger
 	lease    *lease
 
@@ -85,8 +86,13 @@ func (s *session) look() (pending, <-chan struct{}, error) {
 	switch {
 	case s.listed != nil:
 		return pending{*s.listed, s.next, s.epoch}, nil, nil
-	case s.epoch != c.epoch || s.next <= c.dropped:
-		return pending{s.list(c), c.revision + 1, c.epoch}, nil, nil
+	case s.epoch != c.epoch, s.mode == libcluster.Direct && s.next <= c.dropped:
+		return pending{s.list(c), s.revisionFor(c) + 1, c.epoch}, nil, nil
+	case s.mode != libcluster.Direct:
+		if c.news(s.next-1, nil, true) == 0 {
+			return pending{}, c.change(), nil
+		}
+		return pending{s.list(c), s.revisionFor(c) + 1, c.epoch}, nil, nil
 	}
 	events := c.since(s.next)
 	if len(events) == 0 {
@@ -112,13 +118,15 @@ func (s *session) commit(found pending) bool {
 	switch {
 	case s.listed != nil:
 		s.listed = nil
+	case found.change.Planned != nil:
+		r.counts.Deliveries++
 	case found.change.Reset:
 		r.counts.Reads++
 	default:
 		r.counts.Deliveries += len(found.change.Events)
 	}
 	s.next, s.epoch = found.next, found.epoch
-	s.lease.seen = found.change.Generation
+	s.lease.seen = max(s.lease.seen, found.next-1)
 	return true
 }
 
@@ -151,8 +159,21 @@ func (s *session) usable() error {
 	return nil
 }
 
-// list returns all members. The caller holds the registry's mutex.
+// revisionFor is how far the session has come when it has been told everything.
+func (s *session) revisionFor(c *cluster) int64 {
+	if s.mode == libcluster.Direct {
+		return c.revision
+	}
+	return s.registry.store.revision
+}
+
+// list returns all members, or in a mode with a plan that. The caller holds the
+// registry's mutex.
 func (s *session) list(c *cluster) libcluster.Change {
+	if s.mode != libcluster.Direct {
+		now := c.present()
+		return libcluster.Change{Planned: &now}
+	}
 	change := libcluster.Change{Generation: c.revision, Reset: true}
 	for _, id := range sortedKeys(c.records) {
 		if e := s.event(event{id: id, value: c.records[id].value}); !e.Gone {

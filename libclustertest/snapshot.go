@@ -16,12 +16,15 @@ type Snapshot struct {
 }
 
 type clusterSnapshot struct {
-	revision int64
-	records  map[string]recordSnapshot
+	revision     int64
+	records      map[string]recordSnapshot
+	text         string // the plan
+	planRevision int64
 }
 
 type recordSnapshot struct {
 	value string
+	since int64
 	lease int64 // 0: none
 	ttl   time.Duration
 }
@@ -34,13 +37,13 @@ func (r *Registry) Snapshot() Snapshot {
 	for name, c := range r.store.clusters {
 		records := make(map[string]recordSnapshot)
 		for id, held := range c.records {
-			kept := recordSnapshot{value: held.value}
+			kept := recordSnapshot{value: held.value, since: held.since}
 			if held.lease != nil {
 				kept.lease, kept.ttl = held.lease.id, held.lease.ttl
 			}
 			records[id] = kept
 		}
-		snapshot.clusters[name] = clusterSnapshot{c.revision, records}
+		snapshot.clusters[name] = clusterSnapshot{c.revision, records, c.text, c.planning.revision}
 	}
 	return snapshot
 }
@@ -70,6 +73,8 @@ func (r *Registry) Restore(snapshot Snapshot) {
 		c, was := r.store.clusters[name], snapshot.clusters[name]
 		c.revision = was.revision
 		c.records = make(map[string]record)
+		// Who coordinates has to claim it again, and who has stopped to say so.
+		c.planning = planning{text: was.text, revision: was.planRevision}
 		for _, id := range sortedKeys(was.records) {
 			c.records[id] = r.store.revive(c, id, was.records[id], kept)
 		}
@@ -85,7 +90,7 @@ func reset(revision int64) error {
 // of the session that goes on, or one that nobody renews.
 func (s *store) revive(c *cluster, id string, was recordSnapshot, kept map[int64]*lease) record {
 	if was.lease == 0 {
-		return record{value: was.value}
+		return record{value: was.value, since: was.since}
 	}
 	l := kept[was.lease]
 	if l != nil {
@@ -94,5 +99,5 @@ func (s *store) revive(c *cluster, id string, was recordSnapshot, kept map[int64
 		l = s.lend(was.lease, was.ttl)
 		l.cluster, l.record = c, id
 	}
-	return record{was.value, l}
+	return record{was.value, l, was.since}
 }

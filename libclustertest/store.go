@@ -32,11 +32,14 @@ type cluster struct {
 	dropped  int64         // the revision up to which history is gone
 	epoch    int           // grows when every session has to begin anew
 	changed  chan struct{} // closed on the next change; nil while nobody waits
+
+	planning // in a mode with a plan
 }
 
 type record struct {
 	value string
 	lease *lease // nil: it stays until somebody deletes it
+	since int64  // the revision at which it appeared
 }
 
 type event struct {
@@ -55,6 +58,7 @@ type lease struct {
 	place   int // in the heap
 	cluster *cluster
 	record  string // the ID of the record
+	left    bool   // it holds no record, but only a note
 	lost    error
 	seen    int64 // the last revision that its session has been told of
 }
@@ -90,6 +94,7 @@ func (s *store) lose(l *lease, why error) {
 	if l.lost == nil {
 		l.lost = why
 		heap.Remove(&s.leases, l.place)
+		s.forsake(l)
 	}
 }
 
@@ -108,9 +113,9 @@ func taken(by, from *lease) error {
 	return fmt.Errorf("%w: it is held under lease %d, not %d", libcluster.ErrInstanceTaken, by.id, from.id)
 }
 
-// put writes a record and returns the revision. Whoever held the record under
+// put writes a record. Whoever held the record under
 // another lease has lost it.
-func (s *store) put(c *cluster, id, value string, l *lease) int64 {
+func (s *store) put(c *cluster, id, value string, l *lease) {
 	if old := c.records[id].lease; old != nil && old != l {
 		switch {
 		case l == nil:
@@ -124,8 +129,12 @@ func (s *store) put(c *cluster, id, value string, l *lease) int64 {
 	if l != nil {
 		l.cluster, l.record = c, id
 	}
-	c.records[id] = record{value, l}
-	return s.happened(c, event{id: id, value: value})
+	since := c.records[id].since
+	if since == 0 {
+		since = s.revision + 1
+	}
+	c.records[id] = record{value, l, since}
+	s.happened(c, event{id: id, value: value})
 }
 
 // remove deletes a record, if there is one.
@@ -144,7 +153,11 @@ func (s *store) remove(c *cluster, id, why string) bool {
 
 // revoke ends a lease, and its record goes with it.
 func (s *store) revoke(l *lease, why string) {
-	if l.lost == nil {
+	switch {
+	case l.lost != nil:
+	case l.left:
+		s.lose(l, errClosed)
+	default:
 		s.remove(l.cluster, l.record, why)
 	}
 }
@@ -162,7 +175,7 @@ func (s *store) nextExpiry() (time.Time, bool) {
 	return s.leases[0].expires, true
 }
 
-func (s *store) happened(c *cluster, e event) int64 {
+func (s *store) happened(c *cluster, e event) {
 	s.revision++
 	e.revision, c.revision = s.revision, s.revision
 	if len(c.history) >= 2*maxHistory {
@@ -172,7 +185,6 @@ func (s *store) happened(c *cluster, e event) int64 {
 	}
 	c.history = append(c.history, e)
 	c.wake()
-	return s.revision
 }
 
 // wake wakes everybody who waits for a change of the cluster.

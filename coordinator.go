@@ -1,0 +1,263 @@
+package libcluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// Who steps in for a coordinator waits for those before it in the plan, so
+	// that not all try at once.
+	rankPause    = 2 * time.Millisecond
+	longestPause = 200 * time.Millisecond
+
+	// After a plan is committed the next one waits a little for each member
+	// that has to be told of this one; so do surveys while members say one
+	// after another that they have stopped. Who joins meanwhile is in the next.
+	commitPause = 200 * time.Microsecond
+	surveyPause = 20 * time.Microsecond
+)
+
+// coordinateIf has this incarnation try to coordinate if nobody does. It is called
+// by the balancer.
+func (s *stay) coordinateIf(inc *incarnation, vacant bool) {
+	inc.mu.Lock()
+	defer inc.mu.Unlock()
+	inc.vacant = vacant
+	if vacant && !inc.coordinates {
+		inc.coordinates = true
+		inc.coordinator.Go(func() { s.coordinate(inc) })
+	}
+}
+
+func (inc *incarnation) isVacant() bool {
+	inc.mu.Lock()
+	defer inc.mu.Unlock()
+	return inc.vacant
+}
+
+// coordinate is the coordinator's goroutine. It ends with the incarnation, or when
+// somebody else coordinates.
+func (s *stay) coordinate(inc *incarnation) {
+	sleep(inc.ctx, s.rank(inc))
+	var again retry
+	for {
+		if inc.isVacant() && s.claim(inc) {
+			s.lead(inc)
+		}
+		inc.mu.Lock()
+		over := !inc.vacant || inc.ctx.Err() != nil
+		inc.coordinates = !over
+		inc.mu.Unlock()
+		if over {
+			return
+		}
+		again.wait(inc.ctx)
+	}
+}
+
+// rank is how long to leave the coordination to those before in the plan.
+func (s *stay) rank(inc *incarnation) time.Duration {
+	v := s.c.view.Load()
+	if v.plan == nil || v.inc != inc {
+		return 0
+	}
+	before := 0
+	for _, p := range v.plan.places() {
+		if p.ID == s.c.cfg.ID {
+			break
+		}
+		before++
+	}
+	return min(time.Duration(before)*rankPause, longestPause)
+}
+
+// claim makes this incarnation the coordinator, if it can. It does not while there
+// are members of another mode that were there first.
+func (s *stay) claim(inc *incarnation) bool {
+	ctx, cancel := context.WithTimeout(inc.ctx, joinTimeout)
+	defer cancel()
+	survey, err := inc.planner().Survey(ctx, 0)
+	if err == nil {
+		err = s.fits(inc, survey)
+	}
+	claimed := false
+	if err == nil {
+		claimed, err = inc.planner().Claim(ctx, []byte(s.c.cfg.Mode.String()))
+	}
+	if err != nil {
+		s.coordinatorTrouble(inc, err)
+		return false
+	}
+	if claimed {
+		s.log.Debug("coordinates the cluster")
+	}
+	return claimed
+}
+
+// coordinatorTrouble reports whether to go on.
+func (s *stay) coordinatorTrouble(inc *incarnation, err error) bool {
+	switch {
+	case inc.ctx.Err() != nil:
+		return false
+	case isFinal(err):
+		inc.end(err)
+		return false
+	}
+	s.note(err)
+	s.log.Debug("cannot coordinate", zap.Error(err))
+	return true
+}
+
+// fits tells whether all members that were there before us are of our mode.
+func (s *stay) fits(inc *incarnation, survey Survey) error {
+	own := inc.planner().Incarnation()
+	i := slices.IndexFunc(survey.Members, func(m Recorded) bool { return m.Incarnation == own })
+	if i < 0 {
+		return nil // whoever renews the record will find out
+	}
+	for _, m := range survey.Members {
+		if m.Incarnation != "" && m.plans.mode != s.c.cfg.Mode && m.Since < survey.Members[i].Since {
+			err := &ModeError{s.c.cfg.Mode, m.plans.mode}
+			s.fail(err)
+			return fmt.Errorf("%s: %w", m.ID, err)
+		}
+	}
+	return nil
+}
+
+// lead makes plans until the incarnation is over or somebody else coordinates.
+func (s *stay) lead(inc *incarnation) {
+	l := leader{s: s, inc: inc, says: s.c.cfg.Mode.String(), since: map[string]time.Time{}}
+	l.mode, l.incarnation = s.c.cfg.Mode, inc.planner().Incarnation()
+	var again retry
+	for inc.ctx.Err() == nil {
+		ok, err := l.round()
+		switch {
+		case err == nil && !ok:
+			return
+		case err == nil:
+			again = retry{}
+			continue
+		}
+		l.after = 0
+		if !s.coordinatorTrouble(inc, err) || !again.wait(inc.ctx) {
+			return
+		}
+	}
+}
+
+// leader is a coordinator at work. One goroutine uses it.
+type leader struct {
+	deciding
+	s     *stay
+	inc   *incarnation
+	after int64                // the revision of the last survey; 0: take another at once
+	wait  time.Duration        // how long to wait for a change
+	says  string               // what was said last
+	since map[string]time.Time // since when each incarnation is waited for
+}
+
+// round takes a survey and does what there is to do. It returns false if somebody
+// else coordinates.
+func (l *leader) round() (bool, error) {
+	survey, err := l.survey()
+	if err != nil || survey.Revision == 0 {
+		l.after = 0
+		return true, err
+	}
+	l.after = survey.Revision
+	if known := l.s.c.known.Load(); known != nil && (l.known == nil || l.known.generation < known.generation) {
+		if p, err := parsePlan(known.text); err == nil {
+			l.known = p
+		}
+	}
+	d := l.decide(survey, l.s.c.clock(), time.Now().UnixMilli()<<8)
+	if d.next != nil {
+		if err := l.swap(survey.Planning.Revision, d.next); err != nil || !d.next.committed {
+			return true, err
+		}
+		return l.say(nil)
+	}
+	l.wait = l.inc.ttl / 2 // in case the watch is silent
+	if d.again > 0 {
+		l.wait = d.again
+	}
+	if len(d.waiting) > 0 {
+		l.wait = min(l.wait, holdingUp)
+		sleep(l.inc.ctx, min(surveyPause*time.Duration(len(d.waiting)), longestPause))
+	}
+	return l.say(d.waiting)
+}
+
+// survey takes one as soon as there is something new, or when it is time. It
+// returns none if there is nothing new.
+func (l *leader) survey() (Survey, error) {
+	limit := joinTimeout
+	if l.after > 0 {
+		limit = l.wait
+	}
+	ctx, cancel := context.WithTimeout(l.inc.ctx, limit)
+	defer cancel()
+	survey, err := l.inc.planner().Survey(ctx, l.after)
+	if l.after > 0 && ctx.Err() != nil && l.inc.ctx.Err() == nil {
+		return Survey{}, nil
+	}
+	return survey, err
+}
+
+func (l *leader) swap(revision int64, next *plan) error {
+	ctx, cancel := context.WithTimeout(l.inc.ctx, joinTimeout)
+	defer cancel()
+	text := next.encode()
+	err := l.inc.planner().Swap(ctx, revision, text)
+	if errors.Is(err, ErrPlanChanged) {
+		l.after = 0
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	l.s.log.Debug("plan", zap.Bool("committed", next.committed), zap.Int64("generation", next.generation),
+		zap.Int("total", next.total), zap.Int("members", len(next.places)))
+	l.wait = holdingUp
+	if next.committed {
+		l.wait = l.inc.ttl / 2
+		sleep(l.inc.ctx, min(commitPause*time.Duration(len(next.places)), longestPause))
+	}
+	return nil
+}
+
+// say tells everybody who holds the others up, if that lasts. It returns false if
+// somebody else coordinates.
+func (l *leader) say(waiting []planned) (bool, error) {
+	since := make(map[string]time.Time, len(waiting))
+	says := bytes.NewBufferString(l.mode.String())
+	for _, w := range waiting {
+		first, known := l.since[w.incarnation]
+		if !known {
+			first = time.Now()
+		}
+		since[w.incarnation] = first
+		if time.Since(first) >= holdingUp {
+			fmt.Fprintf(says, "\n%d\t%s", first.UnixMilli(), w.ID)
+		}
+	}
+	l.since = since
+	if says.String() == l.says && !l.inc.isVacant() {
+		return true, nil
+	}
+	ctx, cancel := context.WithTimeout(l.inc.ctx, joinTimeout)
+	defer cancel()
+	claimed, err := l.inc.planner().Claim(ctx, says.Bytes())
+	if err == nil {
+		l.says = says.String()
+	}
+	return claimed || err != nil, err
+}

@@ -1,0 +1,259 @@
+package libcluster
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// A coordinator decides, from a survey alone, what the next plan is. It may be
+// wrong about who coordinates, or late: a plan is only ever swapped for the one
+// that was surveyed, and no plan is committed before all who may act on the last
+// one have stopped. So two coordinators, or none, are safe.
+
+const (
+	// An instance that vanished has stopped when its window has passed on its own
+	// clock. Ours may run differently, by up to a tenth each, and so we wait
+	// longer: 1.1/0.9 is less than 5/4. The rest is for being late to look.
+	vanishedPercent = 125
+	vanishedSlack   = 250 * time.Millisecond
+
+	// holdingUp is after how long a wait for somebody is told to everybody.
+	holdingUp = time.Second
+)
+
+// untilOver is how long a member must have been gone to be known to have stopped.
+func untilOver(window time.Duration) time.Duration {
+	return window*vanishedPercent/100 + vanishedSlack
+}
+
+// deciding is what a coordinator remembers from one survey to the next.
+type deciding struct {
+	mode        Mode
+	incarnation string // its own
+	// known is the newest plan that this instance has seen, in whatever
+	// incarnation. The registry's may be older: a restored one.
+	known *plan
+	// gone is since when each incarnation that may still act has no record.
+	gone map[string]moment
+}
+
+// decision is what to do about a survey.
+type decision struct {
+	next    *plan         // to swap for the surveyed one; nil: nothing
+	again   time.Duration // decide anew after that, if nothing changes before; 0: no need to
+	waiting []planned     // those who hold the next plan up
+}
+
+// decide returns what to do. floor is the least generation for a new plan.
+func (d *deciding) decide(s Survey, at moment, floor int64) decision {
+	members, present := d.members(s)
+	base, err := parsePlan(s.Plan)
+	lost := err != nil // there is none, or what is there is none
+	if d.known != nil && (lost || base.generation < d.known.generation) {
+		base, lost = d.known, true
+	}
+	if base == nil {
+		base = &plan{mode: d.mode, committed: true}
+	}
+	seen := base.generation
+	for _, m := range members {
+		seen = max(seen, m.plans.seen)
+	}
+	next := &plan{mode: d.mode, generation: max(seen, floor) + 1}
+
+	if d.mode == Planned {
+		next.commit(base, members)
+		if !lost && base.committed && base.mode == d.mode && next.names(base) {
+			return decision{}
+		}
+		return decision{next: next}
+	}
+	unknown := seen > base.generation // somebody has seen a plan that we know nothing of
+	if lost || unknown {
+		return d.stop(base, next, members, unknown)
+	}
+	waiting, again, over := d.holdingUp(base, s, present, at)
+	next.commit(base, members)
+	switch {
+	case !base.committed:
+		if len(waiting) > 0 {
+			return decision{waiting: waiting, again: again}
+		}
+		return decision{next: next}
+	case next.names(base):
+		return decision{}
+	}
+	// Something has changed under a committed plan.
+	replaced, same := next.replaces(base)
+	switch {
+	case same && !anyOf(waiting, replaced):
+		// The same places: those that have a new incarnation have stopped in
+		// the old one, and for all others nothing changes.
+		return decision{next: next}
+	case same || again > 0 && !over:
+		// Somebody has vanished, who may act for a while yet. Until then
+		// the others may as well.
+		return decision{waiting: vanished(waiting, present), again: again}
+	case len(base.places) == 0:
+		return decision{next: next}
+	}
+	next.committed, next.total, next.places = false, base.total, base.places
+	return decision{next: next}
+}
+
+// stop returns a plan that has everybody stop whom we know of, because we do not
+// know who acts.
+func (d *deciding) stop(base, next *plan, members []Recorded, unknown bool) decision {
+	holders := slices.Clone(base.places)
+	longest := time.Duration(0)
+	for _, l := range base.places {
+		longest = max(longest, l.window)
+	}
+	for _, m := range members {
+		longest = max(longest, m.plans.window)
+		named := slices.ContainsFunc(base.places, func(l planned) bool { return l.incarnation == m.Incarnation })
+		if !named && (m.Incarnation != d.incarnation || d.known != nil) {
+			holders = append(holders, holder(m))
+		}
+	}
+	if unknown {
+		// One who never says that it has stopped, and so is waited for.
+		holders = append(holders, planned{"unknown", longest, Place{Member{ID: "unknown", Workers: 1}, -1}})
+	}
+	if len(holders) == 0 {
+		next.commit(base, members)
+		return decision{next: next}
+	}
+	next.total, next.places = base.total, holders
+	return decision{next: next}
+}
+
+func holder(m Recorded) planned {
+	return planned{m.Incarnation, m.plans.window, Place{m.Member, -1}}
+}
+
+// members returns the records that count, by the order in which they appeared,
+// and which incarnations have one.
+func (d *deciding) members(s Survey) (members []Recorded, present map[string]bool) {
+	present = make(map[string]bool, len(s.Members))
+	for _, m := range s.Members {
+		present[m.Incarnation] = true
+		if m.plans.mode == d.mode && m.Incarnation != "" {
+			members = append(members, m)
+		}
+	}
+	slices.SortFunc(members, func(a, b Recorded) int {
+		if a.Since != b.Since {
+			return int(min(max(a.Since-b.Since, -1), 1))
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return members, present
+}
+
+// holdingUp returns those of a plan who may still act, or may not have heard of
+// it; after how long the next of those that have vanished will have stopped; and
+// whether one already has.
+func (d *deciding) holdingUp(p *plan, s Survey, present map[string]bool, at moment) (
+	waiting []planned, again time.Duration, over bool,
+) {
+	gone := make(map[string]moment)
+	for _, l := range p.places {
+		drained, noted := s.Drained[l.incarnation]
+		if noted && (drained == DrainedForGood || !p.committed && drained == p.generation) {
+			continue
+		}
+		if !present[l.incarnation] {
+			since, known := d.gone[l.incarnation]
+			if !known {
+				since = at
+			}
+			gone[l.incarnation] = since
+			left := untilOver(l.window) - at.sinceAtLeast(since)
+			if left <= 0 {
+				over = true
+				continue
+			}
+			if again == 0 || left < again {
+				again = left
+			}
+		}
+		waiting = append(waiting, l)
+	}
+	d.gone = gone
+	return waiting, again, over
+}
+
+func vanished(all []planned, present map[string]bool) []planned {
+	return slices.DeleteFunc(slices.Clone(all), func(l planned) bool { return present[l.incarnation] })
+}
+
+func anyOf(waiting []planned, incarnations map[string]bool) bool {
+	return slices.ContainsFunc(waiting, func(l planned) bool { return incarnations[l.incarnation] })
+}
+
+// commit fills the plan with the members, as near as may be to where they were.
+func (p *plan) commit(last *plan, members []Recorded) {
+	held := make(map[string]bool)
+	var before []Place
+	for _, l := range last.places {
+		if l.Index >= 0 {
+			before = append(before, l.Place)
+			held[l.ID] = true
+		}
+	}
+	// Should the total not fit, those who have a place keep it.
+	members = slices.Clone(members)
+	slices.SortStableFunc(members, func(a, b Recorded) int {
+		switch {
+		case held[a.ID] == held[b.ID]:
+			return 0
+		case held[a.ID]:
+			return -1
+		}
+		return 1
+	})
+	by := make(map[string]Recorded, len(members))
+	var taken []Member
+	total := 0
+	for _, m := range members {
+		if m.Workers <= MaxWorkers-total {
+			total += m.Workers
+			by[m.ID] = m
+			taken = append(taken, m.Member)
+		}
+	}
+	p.committed, p.total, p.places = true, total, nil
+	for _, place := range arrange(before, taken) {
+		m := by[place.ID]
+		p.places = append(p.places, planned{m.Incarnation, m.plans.window, place})
+	}
+}
+
+// names reports whether two plans name the same incarnations at the same places.
+func (p *plan) names(q *plan) bool {
+	return p.total == q.total && slices.EqualFunc(p.places, q.places, func(a, b planned) bool {
+		return a.incarnation == b.incarnation && a.Index == b.Index && a.Workers == b.Workers &&
+			planAddress(a.Address) == planAddress(b.Address)
+	})
+}
+
+// replaces reports whether a plan has the places of another one, whoever has them
+// now, and which incarnations of the other it does not name any more.
+func (p *plan) replaces(q *plan) (replaced map[string]bool, same bool) {
+	if p.total != q.total || len(p.places) != len(q.places) {
+		return nil, false
+	}
+	replaced = make(map[string]bool)
+	for i, l := range q.places {
+		now := p.places[i]
+		if now.ID != l.ID || now.Index != l.Index || now.Workers != l.Workers {
+			return nil, false
+		}
+		if now.incarnation != l.incarnation {
+			replaced[l.incarnation] = true
+		}
+	}
+	return replaced, true
+}

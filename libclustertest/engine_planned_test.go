@@ -1,0 +1,193 @@
+package libclustertest_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+)
+
+func mode(m libcluster.Mode) func(*libcluster.Config) {
+	return func(c *libcluster.Config) { c.Mode = m }
+}
+
+var (
+	planned   = mode(libcluster.Planned)
+	exclusive = mode(libcluster.Exclusive)
+)
+
+func TestPlacesOfAPlanAreSticky(t *testing.T) {
+	for _, m := range []libcluster.Mode{libcluster.Planned, libcluster.Exclusive} {
+		t.Run(m.String(), func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				d := w.join("d", mode(m))
+				c := w.join("c", mode(m))
+				b := w.join("b", mode(m))
+				wait(time.Second)
+				require.Equal(t, []string{"0/3", "1/3", "2/3"}, []string{d.place(), c.place(), b.place()}, "a newcomer goes to the end")
+				require.NoError(t, d.Leave(w.Context()))
+				wait(time.Second)
+				require.Equal(t, []string{"1/2", "0/2"}, []string{c.place(), b.place()}, "a hole is filled by the last")
+				require.Equal(t, libcluster.Active, b.Phase())
+			})
+		})
+	}
+}
+
+func TestAllStopBeforeAnyStartsInExclusiveMode(t *testing.T) {
+	inBubble(t, func(w *world) {
+		a, b := w.join("a", exclusive), w.join("b", exclusive)
+		wait(time.Second)
+		released := make(chan struct{})
+		a.inCallback(func(s libcluster.State) {
+			if !s.Active() {
+				<-released
+			}
+		})
+		c := w.app("c", exclusive)
+		joined := make(chan error, 1)
+		go func() { joined <- c.Join(w.Context()) }()
+		wait(3 * time.Second)
+		for _, x := range []*app{a, b, c} {
+			require.False(t, x.State().Active(), "%v", x)
+			require.ErrorIs(t, x.Err(), libcluster.ErrWaiting)
+			held := x.Waiting()
+			require.Len(t, held, 1)
+			require.Equal(t, "a", held[0].ID)
+			require.InDelta(t, 3, time.Since(held[0].Since).Seconds(), 0.5)
+		}
+		require.Equal(t, libcluster.Waiting, b.Phase())
+		close(released)
+		wait(100 * time.Millisecond)
+		require.NoError(t, <-joined)
+		require.Equal(t, []string{"0/3", "1/3", "2/3"}, []string{a.place(), b.place(), c.place()})
+		require.Empty(t, a.Waiting())
+		require.NoError(t, c.Leave(w.Context()))
+	})
+}
+
+func TestOneWhoVanishedIsWaitedForUntilItsHorizonMustHavePassed(t *testing.T) {
+	inBubble(t, func(w *world) {
+		a, b := w.join("a", exclusive, ttl(10*time.Second)), w.join("b", exclusive, ttl(10*time.Second))
+		wait(time.Second)
+		w.Cut("b")
+		wait(time.Second)
+		w.Expire(cluster, "b")
+		start := time.Now()
+		require.True(t, b.State().Active(), "it does not know")
+		for a.place() != "0/1" {
+			require.True(t, a.State().Active() || !b.State().Active(), "a works on meanwhile")
+			require.Less(t, time.Since(start), time.Minute)
+			wait(100 * time.Millisecond)
+		}
+		require.False(t, b.State().Active())
+		require.InDelta(t, 7.75, time.Since(start).Seconds(), 0.5)
+	})
+}
+
+func TestOneWhoLeavesIsNotWaitedFor(t *testing.T) {
+	inBubble(t, func(w *world) {
+		a, b := w.join("a", exclusive), w.join("b", exclusive)
+		wait(time.Second)
+		require.NoError(t, a.Leave(w.Context()))
+		wait(100 * time.Millisecond)
+		require.Equal(t, "0/1", b.place())
+	})
+}
+
+func TestACoordinatorIsReplaced(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.join("a", planned)
+		b := w.join("b", planned)
+		wait(time.Second)
+		require.Equal(t, "a", w.Coordinator(cluster))
+		w.Expire(cluster, "a")
+		w.Cut("a")
+		wait(time.Second)
+		require.Equal(t, "b", w.Coordinator(cluster))
+		require.Equal(t, "0/1", b.place())
+	})
+}
+
+func TestAnotherModeIsRefused(t *testing.T) {
+	modes := []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive}
+	for _, runs := range modes {
+		for _, joins := range modes {
+			if runs == joins {
+				continue
+			}
+			t.Run(runs.String()+" refuses "+joins.String(), func(t *testing.T) {
+				inBubble(t, func(w *world) {
+					a := w.join("a", mode(runs))
+					for _, p := range []bool{false, true} {
+						x := w.app("x", mode(joins), func(c *libcluster.Config) { c.Passive = p })
+						err := x.Join(w.within(time.Minute))
+						if p && joins != libcluster.Direct && runs == libcluster.Direct {
+							require.NoError(t, err, "there is nobody with a plan to be seen")
+							require.NoError(t, x.Leave(w.Context()))
+							continue
+						}
+						var refused *libcluster.ModeError
+						require.ErrorAs(t, err, &refused)
+						require.Equal(t, libcluster.ModeError{Mode: joins, Cluster: runs}, *refused)
+					}
+					wait(10 * time.Second)
+					require.Equal(t, "0/1", a.place())
+					require.Len(t, a.told(), 1)
+				})
+			})
+		}
+	}
+}
+
+func TestAnApplicationThatDoesNotStopLosesItsRecord(t *testing.T) {
+	inBubble(t, func(w *world) {
+		stuck := make(chan struct{})
+		a := w.join("a", exclusive, func(c *libcluster.Config) {
+			c.DrainTimeout, c.OnStuck = 5*time.Second, func() { close(stuck) }
+		})
+		released := make(chan struct{})
+		a.inCallback(func(s libcluster.State) {
+			if !s.Active() {
+				<-released
+			}
+		})
+		b := w.app("b", exclusive)
+		joined := make(chan error, 1)
+		go func() { joined <- b.Join(w.Context()) }()
+		wait(5 * time.Second)
+		<-stuck
+		require.ErrorIs(t, a.Err(), libcluster.ErrStuck)
+		wait(20 * time.Second)
+		require.NoError(t, <-joined)
+		require.Equal(t, "0/1", b.place())
+		close(released)
+		wait(time.Second)
+		require.Equal(t, "1/2", a.place(), "it is back when it has stopped")
+		require.NoError(t, b.Leave(w.Context()))
+	})
+}
+
+func TestAPlanThatIsLostIsMadeAnew(t *testing.T) {
+	for _, text := range []string{"", "garbage", "exclusive\tcommit\t1\t0\n"} {
+		inBubble(t, func(w *world) {
+			a, b := w.join("a", exclusive), w.join("b", exclusive)
+			wait(time.Second)
+			before := a.State()
+			w.PutPlan(cluster, text)
+			wait(20 * time.Second)
+			require.Equal(t, []string{"0/2", "1/2"}, []string{a.place(), b.place()}, text)
+			require.Greater(t, a.State().Generation, before.Generation)
+			require.Equal(t, a.State().Generation, b.State().Generation)
+		})
+	}
+}
+
+func TestARegistryWithoutAPlanIsRefused(t *testing.T) {
+	_, err := libcluster.New(libcluster.Config{Key: "mailer", Mode: libcluster.Exclusive})
+	require.ErrorContains(t, err, "has no plan")
+	require.True(t, errors.As(err, new(*libcluster.ConfigError)))
+}

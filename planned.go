@@ -1,0 +1,303 @@
+package libcluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Holdup is an instance for which the cluster waits: see [Cluster.Waiting].
+type Holdup struct {
+	// ID is the instance's.
+	ID string
+	// Since is when the wait began, by the clock of the coordinator's machine.
+	Since time.Time
+}
+
+// planning is what an incarnation of a mode with a plan has besides. The member's
+// part in a change: the balancer sees a plan that has everybody stop, and publishes
+// a state without a place; the notifier has the application stop, and says so here;
+// ping tells the registry.
+type planning struct {
+	// Guarded by incarnation.mu.
+	own         *planned // its line in the committed plan
+	vacant      bool     // nobody coordinates
+	coordinates bool     // its coordinator runs
+
+	coordinator sync.WaitGroup // the coordinator, started by the balancer and awaited by ping
+
+	// heed holds one: ping has something to acknowledge.
+	heed chan struct{}
+	// toHeed is the latest plan under which the application has stopped.
+	toHeed atomic.Pointer[prepare]
+
+	// Used by the balancer only, and by ping after it.
+	drain    *time.Timer
+	drainFor prepare
+}
+
+// prepare is a plan that has us stop.
+type prepare struct {
+	revision, generation int64
+}
+
+// planView is what readers see of a plan. It never changes.
+type planView struct {
+	text        []byte
+	coordinator []byte
+	prepare     *prepare // not nil: this incarnation is waited for
+	revision    int64    // of the plan
+	generation  int64
+}
+
+// knownPlan is the newest plan that an instance knows of.
+type knownPlan struct {
+	generation int64
+	text       []byte
+}
+
+// applyPlan computes the state after a change of the plan, and publishes it.
+func (s *stay) applyPlan(inc *incarnation, now *Planning) {
+	if err := s.sameMode(now.Coordinator); err != nil {
+		s.fail(err) // if it is the first Join
+		s.log.Error("the cluster runs in another mode", zap.Error(err))
+		return
+	}
+	before := s.c.view.Load()
+	first := before.inc == nil || before.inc.stay != s
+	v := &view{inc: inc, state: State{Index: -1, Workers: s.c.cfg.Workers}}
+	if !s.c.cfg.Passive {
+		v.why = ErrWaiting
+		s.coordinateIf(inc, now.Coordinator == nil)
+	}
+	p, own, err := findPlanned(now.Plan, s.incarnation(inc))
+	switch {
+	case err != nil || p.mode != s.c.cfg.Mode:
+		// There is none yet, or one that is somebody's mistake, or was left by
+		// a cluster of another mode. Whatever we hold by the plan before, nobody
+		// else can hold before we have heard of it.
+		if len(now.Plan) > 0 {
+			s.log.Warn("ignoring a plan that is none of this cluster's", zap.Error(err))
+		}
+		if before.inc == inc {
+			v = &view{inc: inc, state: before.state, why: before.why, plan: before.plan.says(now.Coordinator)}
+		} else {
+			v.plan = &planView{coordinator: now.Coordinator}
+		}
+	case !s.isNewest(p.generation, now.Plan):
+		inc.end(fmt.Errorf("%w: the plan is of generation %d, and there was a newer one", ErrRegistryReset, p.generation))
+		return
+	default:
+		v.plan = &planView{text: now.Plan, coordinator: now.Coordinator, revision: now.Revision, generation: p.generation}
+		v.state.Total, v.state.Generation = p.total, p.generation
+		s.place(inc, v, p, own)
+	}
+	s.c.view.Store(v)
+	if v.plan.text != nil {
+		s.logMembers(inc, v.state)
+	}
+	s.logHoldups(before.holdups(), v.holdups())
+	if first || before.inc != inc || v.plan.prepare != nil || !v.state.sameTo(before.state) {
+		s.wake()
+	}
+}
+
+// place fills in the place that a plan gives.
+func (s *stay) place(inc *incarnation, v *view, p *plan, own *planned) {
+	switch {
+	case s.c.cfg.Passive:
+	case own == nil:
+	case !p.committed:
+		v.state.Workers = own.Workers
+		if own.Index >= 0 {
+			v.state.Total -= own.Workers
+		}
+		v.plan.prepare = &prepare{v.plan.revision, p.generation}
+		s.drainBy(inc, v.plan.prepare)
+	default:
+		v.state.Index, v.state.Workers, v.why = own.Index, own.Workers, nil
+	}
+	if p.committed {
+		inc.stopDraining()
+		inc.mu.Lock()
+		inc.own = own
+		inc.mu.Unlock()
+	}
+}
+
+// sameMode returns an error if whoever coordinates does so in another mode.
+func (s *stay) sameMode(coordinator []byte) error {
+	if coordinator == nil {
+		return nil
+	}
+	name, _, _ := bytes.Cut(coordinator, []byte("\n"))
+	var mode Mode
+	if err := mode.UnmarshalText(name); err != nil || mode == s.c.cfg.Mode {
+		return nil // what a stranger has written says nothing
+	}
+	return &ModeError{s.c.cfg.Mode, mode}
+}
+
+// isNewest notes a plan, and reports whether it is no older than those before.
+func (s *stay) isNewest(generation int64, text []byte) bool {
+	for {
+		known := s.c.known.Load()
+		if known != nil && generation < known.generation {
+			return false
+		}
+		if s.c.known.CompareAndSwap(known, &knownPlan{generation, text}) {
+			return true
+		}
+	}
+}
+
+// incarnation is what surveys know an incarnation by; nothing, if it is passive.
+func (s *stay) incarnation(inc *incarnation) string {
+	if s.c.cfg.Passive {
+		return ""
+	}
+	return inc.planner().Incarnation()
+}
+
+// planner returns the session as one that can plan, which attempt has seen to.
+func (inc *incarnation) planner() Planner { return inc.session.(Planner) }
+
+// says is the same plan with another word of the coordinator.
+func (p *planView) says(coordinator []byte) *planView {
+	if p == nil {
+		return &planView{coordinator: coordinator}
+	}
+	now := *p
+	now.coordinator = coordinator
+	return &now
+}
+
+// places returns who holds what, by index.
+func (p *planView) places() []Place {
+	all, err := parsePlan(p.text)
+	if err != nil {
+		return nil
+	}
+	var places []Place
+	for _, l := range all.places {
+		if l.Index >= 0 {
+			places = append(places, l.Place)
+		}
+	}
+	return places
+}
+
+// holdups returns for whom the coordinator says that it waits: after the mode, a line
+// for each with the time and the ID.
+func (v *view) holdups() (all []Holdup) {
+	if v.plan == nil || v.inc.over() != nil {
+		return nil
+	}
+	_, lines, _ := bytes.Cut(v.plan.coordinator, []byte("\n"))
+	for line := range bytes.Lines(lines) {
+		since, id, ok := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte("\t"))
+		ms, err := strconv.ParseInt(string(since), 10, 64)
+		if ok && err == nil {
+			all = append(all, Holdup{string(id), time.UnixMilli(ms)})
+		}
+	}
+	return all
+}
+
+func (s *stay) logHoldups(before, now []Holdup) {
+	for _, h := range now {
+		if !containsHoldup(before, h.ID) {
+			s.log.Warn("the cluster waits for an instance to stop",
+				zap.String("for", h.ID), zap.Time("since", h.Since))
+		}
+	}
+	for _, h := range before {
+		if !containsHoldup(now, h.ID) {
+			s.log.Info("the cluster waits no longer for an instance", zap.String("for", h.ID))
+		}
+	}
+}
+
+func containsHoldup(all []Holdup, id string) bool {
+	return slices.ContainsFunc(all, func(h Holdup) bool { return h.ID == id })
+}
+
+// stopped is called by the notifier when the application holds no place any more,
+// and a plan has asked for it.
+func (inc *incarnation) stopped(under *prepare) {
+	inc.toHeed.Store(under)
+	select {
+	case inc.heed <- struct{}{}:
+	default:
+	}
+}
+
+// acknowledge tells the registry that the application has stopped. It reports
+// false if that has to be tried again.
+func (s *stay) acknowledge(inc *incarnation) bool {
+	p := inc.toHeed.Load()
+	if v := s.c.view.Load(); v.inc != inc || v.plan == nil || v.plan.prepare == nil || *v.plan.prepare != *p {
+		return true // there is another plan by now
+	}
+	ctx, cancel := context.WithTimeout(inc.ctx, inc.patience())
+	defer cancel()
+	err := inc.planner().Drained(ctx, p.revision, p.generation)
+	switch {
+	case err == nil, errors.Is(err, ErrPlanChanged):
+		return true
+	case isFinal(err):
+		inc.end(err)
+		return true
+	}
+	s.note(err)
+	s.log.Debug("cannot say yet that the application has stopped", zap.Error(err))
+	return false
+}
+
+// drainBy sees to it that a plan does not wait for us for ever.
+func (s *stay) drainBy(inc *incarnation, p *prepare) {
+	if inc.drainFor == *p {
+		return
+	}
+	inc.stopDraining()
+	inc.drainFor = *p
+	inc.drain = time.AfterFunc(s.c.cfg.DrainTimeout, func() {
+		if heeded := inc.toHeed.Load(); heeded != nil && *heeded == *p || inc.ctx.Err() != nil {
+			return
+		}
+		s.log.Error("the application has not stopped in time; letting the record go",
+			zap.Duration("after", s.c.cfg.DrainTimeout), zap.Int64("generation", p.generation))
+		inc.end(ErrStuck)
+		if s.c.cfg.OnStuck != nil {
+			s.c.cfg.OnStuck()
+		}
+	})
+}
+
+func (inc *incarnation) stopDraining() {
+	if inc.drain != nil {
+		inc.drain.Stop()
+	}
+}
+
+// awaitStopped waits until the application holds no place, in a mode in which no
+// incarnation begins before the one before has ended. It reports false if the stay
+// has ended.
+func (s *stay) awaitStopped() bool {
+	for s.c.cfg.Mode == Exclusive && s.acting.Load() {
+		select {
+		case <-s.rested:
+		case <-s.ctx.Done():
+			return false
+		}
+	}
+	return true
+}
