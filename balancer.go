@@ -159,7 +159,8 @@ type teller struct {
 
 // look tells the application what there is to tell.
 func (n *teller) look(v *view, leaving bool) {
-	state, taken := v.now(), errors.Is(v.reason(), ErrInstanceTaken)
+	state, why := v.now(), v.reason()
+	taken := errors.Is(why, ErrInstanceTaken)
 	if v.plan != nil && v.plan.prepare != nil {
 		defer func() {
 			if !n.state.Active() {
@@ -180,6 +181,8 @@ func (n *teller) look(v *view, leaving bool) {
 		state = n.state.inactive()
 		n.call(state)
 		n.s.wake()
+	case errors.Is(why, ErrWaiting) && !n.state.Active():
+		return // of what others have meanwhile it is told with its own place
 	case !state.sameTo(n.state), taken && !n.taken:
 		n.call(state)
 	}

@@ -50,6 +50,8 @@ type etcdSession struct {
 	asked     time.Time           // when the watch was asked for a sign of life that it still owes
 	strangers map[string]struct{} // foreign keys that were reported
 
+	etcdPlanning // in a mode with a plan
+
 	beat chan struct{} // holds one: Renew has succeeded, have a look at the watch
 
 	// Used by Renew only.
@@ -72,6 +74,7 @@ func newEtcdSession(client *clientv3.Client, owned bool, timeout time.Duration, 
 		strangers: make(map[string]struct{}),
 		beat:      make(chan struct{}, 1),
 	}
+	s.mode = r.Mode
 	if s.previous, _ = r.Previous.(*etcdSession); s.previous != nil {
 		s.previous.previous = nil // or all sessions of the stay would live on
 	}
@@ -107,6 +110,7 @@ func (s *etcdSession) open(ctx context.Context) (time.Duration, error) {
 		_ = s.revoke(cleanup)
 		return 0, err
 	}
+	s.replace(ctx, s.previous)
 	return ttl, nil
 }
 
@@ -135,8 +139,8 @@ func (s *etcdSession) list(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	before := s.mark()
-	get := clientv3.OpGet(s.prefix, clientv3.WithPrefix())
-	if s.passive {
+	get := clientv3.OpGet(s.watched(), clientv3.WithPrefix())
+	if s.passive || s.mode != Direct && s.next > 0 { // a plan has its own number
 		got, err := s.client.Do(ctx, get)
 		if err != nil {
 			return err
@@ -159,7 +163,11 @@ func (s *etcdSession) list(ctx context.Context) error {
 		txn = txn.If(s.heldBy(lease))
 	default: // joining: from whoever has it
 	}
-	answer, err := txn.Then(put, get).Else(clientv3.OpGet(s.key)).Commit()
+	then := []clientv3.Op{put, get}
+	if s.mode == Exclusive && s.previous != nil && s.previous.lease != clientv3.NoLease {
+		then = append(then, s.noteDrained(s.previous.lease, DrainedForGood, s.lease))
+	}
+	answer, err := txn.Then(then...).Else(clientv3.OpGet(s.key)).Commit()
 	if err != nil {
 		return recordError(err)
 	}
@@ -244,6 +252,10 @@ func (n *etcdNotes) isOlder(kv *mvccpb.KeyValue) bool {
 }
 
 func (s *etcdSession) take(header *pb.ResponseHeader, kvs []*mvccpb.KeyValue) {
+	if s.mode != Direct {
+		s.planOf(header, kvs)
+		return
+	}
 	change := &Change{Generation: header.Revision, Reset: true}
 	for _, kv := range kvs {
 		if e := s.event(kv, false); !e.Gone {
@@ -427,14 +439,7 @@ func (s *etcdSession) park(ctx context.Context, d time.Duration) error {
 	if s.passive {
 		return nil
 	}
-	var lease clientv3.LeaseID
-	err := s.patiently(ctx, func(ctx context.Context) error {
-		granted, err := s.client.Grant(ctx, seconds(d))
-		if err == nil {
-			lease = granted.ID
-		}
-		return err
-	})
+	lease, err := s.grantFor(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -447,6 +452,18 @@ func (s *etcdSession) park(ctx context.Context, d time.Duration) error {
 	return s.revoke(ctx)
 }
 
+// grantFor gets a lease that nobody will renew.
+func (s *etcdSession) grantFor(ctx context.Context, d time.Duration) (lease clientv3.LeaseID, err error) {
+	err = s.patiently(ctx, func(ctx context.Context) error {
+		granted, err := s.client.Grant(ctx, seconds(d))
+		if err == nil {
+			lease = granted.ID
+		}
+		return err
+	})
+	return lease, err
+}
+
 // seconds rounds up: no lease is shorter than asked for.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
@@ -454,8 +471,12 @@ func (s *etcdSession) revoke(ctx context.Context) error {
 	if s.passive {
 		return nil
 	}
+	return s.revokeLease(ctx, s.lease)
+}
+
+func (s *etcdSession) revokeLease(ctx context.Context, lease clientv3.LeaseID) error {
 	return s.patiently(ctx, func(ctx context.Context) error {
-		_, err := s.client.Revoke(ctx, s.lease)
+		_, err := s.client.Revoke(ctx, lease)
 		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			return nil
 		}

@@ -66,7 +66,7 @@ func (s *etcdSession) startWatch(ctx context.Context) {
 	limit, cancel := context.WithTimeout(ctx, min(s.timeout, s.ttl/silentPart/2))
 	defer cancel()
 	release := context.AfterFunc(limit, s.stopWatch)
-	s.watch = s.client.Watch(s.watchCtx, s.prefix,
+	s.watch = s.client.Watch(s.watchCtx, s.watched(),
 		clientv3.WithPrefix(), clientv3.WithRev(s.next), clientv3.WithFragment())
 	s.asked = time.Time{}
 	release()
@@ -126,6 +126,9 @@ func (s *etcdSession) unseen(events []*clientv3.Event) []*clientv3.Event {
 
 // change translates the events of one answer, which hold whole revisions.
 func (s *etcdSession) change(events []*clientv3.Event) (Change, error) {
+	if s.mode != Direct {
+		return s.planChange(events), nil
+	}
 	change := Change{Events: make([]Event, 0, len(events))}
 	for _, e := range events {
 		// Of a deletion ModRevision is the revision that deleted. (The header's

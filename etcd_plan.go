@@ -1,0 +1,346 @@
+package libcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+)
+
+// What a cluster with a plan has besides its members is below an empty segment,
+// where no ID, environment or partition can be. All members watch what is public.
+const (
+	etcdPublic      = "/p/"
+	etcdPlan        = etcdPublic + "plan"
+	etcdCoordinator = etcdPublic + "coordinator"
+	etcdDrained     = "/drained/"
+)
+
+// etcdPlanning is the part of a session that a plan needs.
+type etcdPlanning struct {
+	mode Mode
+	now  Planning // as Next has it; used by Next only
+
+	claimed bool    // guarded by etcdSession.mu: it may be the coordinator
+	mine    []int64 // the revisions of its latest swaps and claims; guarded by etcdSession.mu
+
+	// Used by the coordinator's goroutine only: a watch of everything.
+	news     clientv3.WatchChan
+	stopNews context.CancelFunc
+	heard    int64 // the latest revision that it has told, or that a survey has
+}
+
+// watched is the prefix that Next watches.
+func (s *etcdSession) watched() string {
+	if s.mode == Direct {
+		return s.prefix
+	}
+	return s.prefix + etcdPublic
+}
+
+// planned notes what a public key holds.
+func (s *etcdSession) planned(now *Planning, kv *mvccpb.KeyValue, gone bool) {
+	switch strings.TrimPrefix(string(kv.Key), s.prefix) {
+	case etcdPlan:
+		now.Plan, now.Revision = kv.Value, kv.ModRevision
+		if gone {
+			now.Plan, now.Revision = nil, 0
+		}
+	case etcdCoordinator:
+		now.Coordinator = kv.Value
+		if gone || kv.Lease == 0 { // nobody's, or a stranger's
+			now.Coordinator = nil
+		}
+	}
+}
+
+func (s *etcdSession) planChange(events []*clientv3.Event) Change {
+	for _, e := range events {
+		s.planned(&s.now, e.Kv, e.Type == clientv3.EventTypeDelete)
+		s.next = e.Kv.ModRevision + 1
+	}
+	now := s.now
+	return Change{Planned: &now}
+}
+
+// Incarnation is the lease.
+func (s *etcdSession) Incarnation() string { return incarnationOf(s.lease) }
+
+func incarnationOf(lease clientv3.LeaseID) string { return strconv.FormatInt(int64(lease), 16) }
+
+// Survey reads everything below the cluster's key at once. The watch that says when
+// there is something new is opened before the first read, as in open.
+func (s *etcdSession) Survey(ctx context.Context, after int64) (Survey, error) {
+	if s.news == nil {
+		s.startNews(ctx)
+	} else if after > 0 {
+		if err := s.awaitNews(ctx, after); err != nil {
+			return Survey{}, err
+		}
+	}
+	before := s.mark()
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	got, err := s.client.Get(ctx, s.prefix, clientv3.WithPrefix())
+	if err == nil {
+		err = s.sameStore(before, got.Header)
+	}
+	if err != nil {
+		s.endNews()
+		return Survey{}, err
+	}
+	survey := s.surveyed(got)
+	if after == 0 && s.heard > 0 && s.isLate(got.Kvs) {
+		s.log.Debug("the coordinator's watch is late; opening it anew")
+		s.endNews()
+	}
+	s.heard = got.Header.Revision
+	return survey, nil
+}
+
+func (s *etcdSession) surveyed(got *clientv3.GetResponse) Survey {
+	survey := Survey{Revision: got.Header.Revision, Drained: make(map[string]int64)}
+	for _, kv := range got.Kvs {
+		name := strings.TrimPrefix(string(kv.Key), s.prefix)
+		incarnation, drained := strings.CutPrefix(name, etcdDrained)
+		switch {
+		case strings.HasPrefix(name, etcdPublic):
+			s.planned(&survey.Planning, kv, false)
+		case drained:
+			generation, err := strconv.ParseInt(string(kv.Value), 10, 64)
+			if err == nil && kv.Lease != 0 {
+				survey.Drained[incarnation] = generation
+			}
+		default:
+			e := s.event(kv, false)
+			if e.Gone {
+				continue
+			}
+			m := Recorded{Member: e.Member, Since: kv.CreateRevision}
+			if kv.Lease != 0 {
+				m.Incarnation = incarnationOf(clientv3.LeaseID(kv.Lease))
+			}
+			survey.Members = append(survey.Members, m)
+		}
+	}
+	return survey
+}
+
+// isLate reports whether there is something that the watch should have told.
+func (s *etcdSession) isLate(kvs []*mvccpb.KeyValue) bool {
+	return slices.ContainsFunc(kvs, func(kv *mvccpb.KeyValue) bool {
+		return kv.ModRevision > s.heard && !s.isMine(kv.ModRevision)
+	})
+}
+
+func (s *etcdSession) startNews(ctx context.Context) {
+	var watching context.Context
+	watching, s.stopNews = context.WithCancel(s.ctx)
+	limit, cancel := context.WithTimeout(ctx, min(s.timeout, s.ttl/silentPart))
+	defer cancel()
+	release := context.AfterFunc(limit, s.stopNews)
+	s.news = s.client.Watch(watching, s.prefix, clientv3.WithPrefix(), clientv3.WithFragment())
+	s.heard = 0
+	release()
+}
+
+func (s *etcdSession) endNews() {
+	if s.news != nil {
+		s.stopNews()
+		s.news, s.stopNews = nil, nil
+	}
+}
+
+// awaitNews waits until the watch tells something new, or has ended.
+func (s *etcdSession) awaitNews(ctx context.Context, after int64) error {
+	for {
+		select {
+		case answer, ok := <-s.news:
+			if !ok || answer.Err() != nil {
+				s.endNews()
+				return nil
+			}
+			for _, e := range answer.Events {
+				s.heard = max(s.heard, e.Kv.ModRevision)
+				if e.Kv.ModRevision > after && !s.isMine(e.Kv.ModRevision) {
+					return nil
+				}
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (s *etcdSession) isMine(revision int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.mine, revision)
+}
+
+// wrote remembers a revision that need not be surveyed for itself.
+func (s *etcdSession) wrote(revision int64) {
+	const enough = 16
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mine = append(s.mine, revision)
+	s.mine = s.mine[max(0, len(s.mine)-enough):]
+}
+
+// Claim puts the coordinator's key if nobody has it, under our lease.
+func (s *etcdSession) Claim(ctx context.Context, says []byte) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	s.mu.Lock()
+	s.claimed = true // whatever becomes of the answer
+	s.mu.Unlock()
+	key := s.prefix + etcdCoordinator
+	put := clientv3.OpPut(key, string(says), clientv3.WithLease(s.lease))
+	// A key that is not there has no lease, nor has a stranger's.
+	vacant := clientv3.OpTxn([]clientv3.Cmp{clientv3.Compare(clientv3.LeaseValue(key), "=", clientv3.NoLease), s.heldBy(s.lease)},
+		[]clientv3.Op{put}, nil)
+	answer, err := s.client.Txn(ctx).If(clientv3.Compare(clientv3.LeaseValue(key), "=", s.lease)).
+		Then(put).Else(vacant).Commit()
+	if err != nil {
+		return false, recordError(err)
+	}
+	if answer.Succeeded || answer.Responses[0].GetResponseTxn().Succeeded {
+		s.wrote(answer.Header.Revision)
+		return true, nil
+	}
+	s.endNews()
+	return false, nil
+}
+
+// Swap puts the plan.
+func (s *etcdSession) Swap(ctx context.Context, revision int64, plan []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	answer, err := s.client.Txn(ctx).If(s.planIs(revision)).Then(clientv3.OpPut(s.prefix+etcdPlan, string(plan))).Commit()
+	if err != nil {
+		return err
+	}
+	if !answer.Succeeded {
+		return ErrPlanChanged
+	}
+	s.wrote(answer.Header.Revision)
+	return nil
+}
+
+func (s *etcdSession) planIs(revision int64) clientv3.Cmp {
+	return clientv3.Compare(clientv3.ModRevision(s.prefix+etcdPlan), "=", revision)
+}
+
+// Drained puts a note under our lease.
+func (s *etcdSession) Drained(ctx context.Context, revision, generation int64) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	answer, err := s.client.Txn(ctx).If(s.heldBy(s.lease), s.planIs(revision)).
+		Then(s.noteDrained(s.lease, generation, s.lease)).Else(clientv3.OpGet(s.key)).Commit()
+	if err != nil {
+		return recordError(err)
+	}
+	if answer.Succeeded {
+		return nil
+	}
+	if err := s.holder(answer.Responses[0].GetResponseRange().Kvs); err != nil {
+		return err
+	}
+	return ErrPlanChanged
+}
+
+func (s *etcdSession) noteDrained(of clientv3.LeaseID, generation int64, under clientv3.LeaseID) clientv3.Op {
+	return clientv3.OpPut(s.prefix+etcdDrained+incarnationOf(of), strconv.FormatInt(generation, 10), clientv3.WithLease(under))
+}
+
+// LeaveDrained deletes the key and leaves the note under our lease, which expires;
+// or puts both under a lease of d.
+func (s *etcdSession) LeaveDrained(ctx context.Context, d time.Duration) error {
+	return errors.Join(s.leaveDrained(ctx, d), s.release())
+}
+
+func (s *etcdSession) leaveDrained(ctx context.Context, d time.Duration) error {
+	under := s.lease
+	leave := clientv3.OpDelete(s.key)
+	if d > 0 {
+		var err error
+		if under, err = s.grantFor(ctx, d); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		leave = clientv3.OpPut(s.key, s.record, clientv3.WithLease(under))
+		s.mu.Unlock()
+	}
+	then := []clientv3.Op{leave, s.noteDrained(s.lease, DrainedForGood, under)}
+	s.mu.Lock()
+	if s.claimed {
+		key := s.prefix + etcdCoordinator
+		ours := clientv3.Compare(clientv3.LeaseValue(key), "=", s.lease)
+		then = append(then, clientv3.OpTxn([]clientv3.Cmp{ours}, []clientv3.Op{clientv3.OpDelete(key)}, nil))
+	}
+	s.mu.Unlock()
+	left := false
+	err := s.patiently(ctx, func(ctx context.Context) error {
+		answer, err := s.client.Txn(ctx).If(s.heldBy(s.lease)).Then(then...).Commit()
+		if err == nil {
+			left = answer.Succeeded
+		}
+		return err
+	})
+	if err == nil && (d > 0 || !left) {
+		err = s.revoke(ctx)
+	}
+	return err
+}
+
+// replace ends what is left of the previous incarnation, once this one has its key.
+func (s *etcdSession) replace(ctx context.Context, previous *etcdSession) {
+	if s.mode == Direct || s.passive || previous == nil || previous.lease == clientv3.NoLease {
+		return
+	}
+	if err := s.revokeLease(ctx, previous.lease); err != nil {
+		s.log.Debug("could not revoke the previous lease", zap.Error(err))
+	}
+}
+
+// EtcdFence returns comparisons for a transaction of the application's own on the
+// same etcd: it then has an effect only if this instance still has the place that it
+// has now, by the plan that is in force. So a write that was held up for however long
+// is refused by etcd itself once the place is another's. The cluster must be on etcd
+// in mode [Exclusive] and this instance active; otherwise the error says what is
+// missing.
+//
+// It is refused too for a moment after a plan that leaves this instance where it is:
+// read the state again, and repeat.
+func (c *Cluster) EtcdFence() ([]clientv3.Cmp, error) {
+	v := c.view.Load()
+	if why := v.reason(); why != nil {
+		return nil, why
+	}
+	if !v.state.Active() {
+		return nil, errors.New("libcluster: no fence: this instance holds no place")
+	}
+	s, ok := v.inc.session.(*etcdSession)
+	if !ok || s.mode != Exclusive {
+		return nil, fmt.Errorf("libcluster: no fence: the cluster must be on etcd and in mode exclusive, and is in mode %v", c.cfg.Mode)
+	}
+	return []clientv3.Cmp{s.heldBy(s.lease), s.planIs(v.plan.revision)}, nil
+}
+
+// planOf reads the public keys.
+func (s *etcdSession) planOf(header *pb.ResponseHeader, kvs []*mvccpb.KeyValue) {
+	s.now = Planning{}
+	for _, kv := range kvs {
+		s.planned(&s.now, kv, false)
+	}
+	now := s.now
+	s.listed, s.next, s.compacted = &Change{Planned: &now}, header.Revision+1, false
+}

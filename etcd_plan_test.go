@@ -1,0 +1,199 @@
+package libcluster_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/libcluster/libcluster"
+)
+
+var withPlan = []libcluster.Mode{libcluster.Planned, libcluster.Exclusive}
+
+func TestAPlanInEtcdKeepsPlaces(t *testing.T) {
+	for _, mode := range withPlan {
+		t.Run(mode.String(), func(t *testing.T) {
+			cluster := key(t)
+			var nodes []*instance
+			for n, workers := range []int{2, 1, 2} {
+				nodes = append(nodes, start(t, libcluster.Config{
+					Key: cluster, ID: fmt.Sprintf("node%d", 9-n), Workers: workers, Mode: mode, Address: "host:80",
+				}))
+			}
+			nodes[0].becomes(0, 5)
+			nodes[1].becomes(2, 5)
+			nodes[2].becomes(3, 5)
+			want := []libcluster.Place{
+				{Member: libcluster.Member{ID: "node9", Workers: 2, Address: "host:80"}, Index: 0},
+				{Member: libcluster.Member{ID: "node8", Workers: 1, Address: "host:80"}, Index: 2},
+				{Member: libcluster.Member{ID: "node7", Workers: 2, Address: "host:80"}, Index: 3},
+			}
+			for _, n := range nodes {
+				require.Equal(t, want, n.Members())
+			}
+			nodes[0].leave()
+			nodes[2].becomes(0, 3)
+			nodes[1].becomes(2, 3)
+			require.NoError(t, nodes[1].SetWorkers(t.Context(), 4))
+			nodes[1].becomes(2, 6)
+
+			watching := start(t, libcluster.Config{Key: cluster, ID: "x", Passive: true, Mode: mode})
+			watching.becomes(-1, 6)
+			require.Len(t, watching.Members(), 2)
+		})
+	}
+}
+
+func TestHundredJoinAtOnceByAPlan(t *testing.T) {
+	for _, mode := range withPlan {
+		t.Run(mode.String(), func(t *testing.T) {
+			const n = 100
+			cluster := key(t)
+			nodes := make([]*instance, n)
+			var joining sync.WaitGroup
+			for i := range nodes {
+				nodes[i] = prepare(t, libcluster.Config{Key: cluster, Mode: mode})
+				joining.Go(func() {
+					ctx, cancel := context.WithTimeout(context.Background(), patience)
+					defer cancel()
+					if err := nodes[i].Join(ctx); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			joining.Wait()
+			require.Eventually(t, func() bool {
+				held := map[int]bool{}
+				for _, n := range nodes {
+					if s := n.State(); s.Active() && s.Total == len(nodes) {
+						held[s.Index] = true
+					}
+				}
+				return len(held) == n
+			}, patience, 10*time.Millisecond)
+		})
+	}
+}
+
+func TestACrashIsWaitedForOnEtcd(t *testing.T) {
+	cluster, client := key(t), etcdClient(t)
+	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.Exclusive, TTL: 2 * time.Second})
+	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.Exclusive, TTL: 2 * time.Second})
+	a.becomes(0, 2)
+	b.becomes(1, 2)
+
+	// Its key goes, and it comes back as another incarnation at once: since that
+	// has stopped before, nobody has to wait, and a is not called back at all.
+	told := len(a.states())
+	_, err := client.Delete(t.Context(), "/"+cluster+"/production/b")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return len(b.states()) == 3 }, patience, time.Millisecond)
+
+	b.becomes(1, 2)
+	require.Len(t, a.states(), told)
+
+	// One that has gone for good is waited for.
+	_, err = client.Put(t.Context(), "/"+cluster+"/production/b", "another's")
+	require.NoError(t, err)
+	gone := time.Now()
+	b.leave()
+	a.becomes(0, 1)
+	require.Less(t, time.Since(gone), 10*time.Second)
+}
+
+func TestLeavingAPlanLeavesOnlyThePlan(t *testing.T) {
+	for _, mode := range withPlan {
+		t.Run(mode.String(), func(t *testing.T) {
+			cluster, client := key(t), etcdClient(t)
+			a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, TTL: 2 * time.Second})
+			b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: mode, TTL: 2 * time.Second})
+			a.leave()
+			b.leave()
+			require.Eventually(t, func() bool {
+				got, err := client.Get(t.Context(), "/"+cluster+"/", clientv3.WithPrefix())
+				require.NoError(t, err)
+				for _, kv := range got.Kvs {
+					name := strings.TrimPrefix(string(kv.Key), "/"+cluster+"/production")
+					require.False(t, strings.HasPrefix(name, "/a") || strings.HasPrefix(name, "/b"), name)
+				}
+				return len(got.Kvs) == 1 && strings.HasSuffix(string(got.Kvs[0].Key), "/plan")
+			}, patience, 50*time.Millisecond, "the notes go with their leases")
+		})
+	}
+}
+
+func TestASupersededOwnersWriteIsRefusedByEtcd(t *testing.T) {
+	cluster, client := key(t), etcdClient(t)
+	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.Exclusive})
+	a.becomes(0, 1)
+	fence, err := a.EtcdFence()
+	require.NoError(t, err)
+	write := func(value string, fence []clientv3.Cmp) bool {
+		answer, err := client.Txn(t.Context()).If(fence...).Then(clientv3.OpPut(cluster, value)).Commit()
+		require.NoError(t, err)
+		return answer.Succeeded
+	}
+	require.True(t, write("while it is a's", fence))
+
+	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.Exclusive})
+	b.becomes(1, 2)
+	require.False(t, write("late", fence), "a has read its state before b came")
+	fence, err = b.EtcdFence()
+	require.NoError(t, err)
+	require.True(t, write("b's", fence))
+	b.leave()
+	require.False(t, write("later", fence))
+	_, err = b.EtcdFence()
+	require.ErrorIs(t, err, libcluster.ErrLeft)
+
+	direct := start(t, libcluster.Config{Key: cluster + "2", ID: "a"})
+	_, err = direct.EtcdFence()
+	require.ErrorContains(t, err, "mode direct")
+}
+
+func TestAnotherModeIsRefusedOnEtcd(t *testing.T) {
+	modes := append([]libcluster.Mode{libcluster.Direct}, withPlan...)
+	for _, runs := range modes {
+		for _, joins := range modes {
+			if runs == joins {
+				continue
+			}
+			cluster := key(t)
+			a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: runs})
+			x, err := libcluster.New(libcluster.Config{Key: cluster, ID: "x", Mode: joins, Registry: libcluster.Etcd(etcdURL(t))})
+			require.NoError(t, err)
+			var refused *libcluster.ModeError
+			require.ErrorAs(t, x.Join(t.Context()), &refused)
+			require.Equal(t, libcluster.ModeError{Mode: joins, Cluster: runs}, *refused)
+			a.becomes(0, 1)
+		}
+	}
+}
+
+func TestACoordinatorThatLeavesIsReplacedAtOnce(t *testing.T) {
+	for _, mode := range withPlan {
+		t.Run(mode.String(), func(t *testing.T) {
+			cluster := key(t)
+			var nodes []*instance
+			for n := range 4 {
+				nodes = append(nodes, start(t, libcluster.Config{Key: cluster, ID: fmt.Sprint(n), Mode: mode}))
+			}
+			for n := range 3 {
+				nodes[3].becomes(nodes[3].State().Index, 4-n)
+				left := time.Now()
+				nodes[n].leave()
+				nodes[3].becomes(0, 3-n)
+				require.Less(t, time.Since(left), 5*time.Second, "not after the TTL")
+				if n == 0 {
+					nodes[1].becomes(1, 3)
+				}
+			}
+		})
+	}
+}
