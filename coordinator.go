@@ -18,10 +18,8 @@ const (
 	longestPause = 200 * time.Millisecond
 
 	// After a plan is committed the next one waits a little for each member
-	// that has to be told of this one; so do surveys while members say one
-	// after another that they have stopped. Who joins meanwhile is in the next.
-	commitPause = 200 * time.Microsecond
-	surveyPause = 20 * time.Microsecond
+	// that has to be told of this one. Who joins meanwhile is in the next.
+	commitPause = 100 * time.Microsecond
 )
 
 // coordinateIf has this incarnation try to coordinate if nobody does. It is called
@@ -185,13 +183,12 @@ func (l *leader) round() (bool, error) {
 		}
 		return l.say(nil)
 	}
-	l.wait = l.inc.ttl / 2 // in case the watch is silent
+	l.wait = l.s.c.cfg.TTL / 2 // in case the watch is silent
 	if d.again > 0 {
 		l.wait = d.again
 	}
 	if len(d.waiting) > 0 {
 		l.wait = min(l.wait, holdingUp)
-		sleep(l.inc.ctx, min(surveyPause*time.Duration(len(d.waiting)), longestPause))
 	}
 	return l.say(d.waiting)
 }
@@ -228,7 +225,7 @@ func (l *leader) swap(revision int64, next *plan) error {
 		zap.Int("total", next.total), zap.Int("members", len(next.places)))
 	l.wait = holdingUp
 	if next.committed {
-		l.wait = l.inc.ttl / 2
+		l.wait = l.s.c.cfg.TTL / 2
 		sleep(l.inc.ctx, min(commitPause*time.Duration(len(next.places)), longestPause))
 	}
 	return nil

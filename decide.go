@@ -34,6 +34,9 @@ type deciding struct {
 	// known is the newest plan that this instance has seen, in whatever
 	// incarnation. The registry's may be older: a restored one.
 	known *plan
+	// base is the last plan that was surveyed, if it was one.
+	base         *plan
+	baseRevision int64
 	// gone is since when each incarnation that may still act has no record.
 	gone map[string]moment
 }
@@ -48,8 +51,11 @@ type decision struct {
 // decide returns what to do. floor is the least generation for a new plan.
 func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 	members, present := d.members(s)
-	base, err := parsePlan(s.Plan)
-	lost := err != nil // there is none, or what is there is none
+	if d.base == nil || s.Planning.Revision != d.baseRevision {
+		d.base, _ = parsePlan(s.Plan)
+		d.baseRevision = s.Planning.Revision
+	}
+	base, lost := d.base, d.base == nil // there is none, or what is there is none
 	if d.known != nil && (lost || base.generation < d.known.generation) {
 		base, lost = d.known, true
 	}
@@ -74,12 +80,12 @@ func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 		return d.stop(base, next, members, unknown)
 	}
 	waiting, again, over := d.holdingUp(base, s, present, at)
+	if !base.committed && len(waiting) > 0 {
+		return decision{waiting: waiting, again: again}
+	}
 	next.commit(base, members)
 	switch {
 	case !base.committed:
-		if len(waiting) > 0 {
-			return decision{waiting: waiting, again: again}
-		}
 		return decision{next: next}
 	case next.names(base):
 		return decision{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,13 +30,16 @@ type etcdPlanning struct {
 	mode Mode
 	now  Planning // as Next has it; used by Next only
 
-	claimed bool    // guarded by etcdSession.mu: it may be the coordinator
-	mine    []int64 // the revisions of its latest swaps and claims; guarded by etcdSession.mu
+	claimed bool // it may be the coordinator; guarded by etcdSession.mu
 
-	// Used by the coordinator's goroutine only: a watch of everything.
+	// Used by the coordinator's goroutine only: a watch of everything, and
+	// everything as of the last event.
 	news     clientv3.WatchChan
 	stopNews context.CancelFunc
-	heard    int64 // the latest revision that it has told, or that a survey has
+	mirror   *etcdMirror
+	read     int64   // the revision that mirror was read at
+	heard    int64   // the revision that it is of
+	mine     []int64 // the revisions of the latest swaps and claims
 }
 
 // watched is the prefix that Next watches.
@@ -76,15 +80,19 @@ func (s *etcdSession) Incarnation() string { return incarnationOf(s.lease) }
 
 func incarnationOf(lease clientv3.LeaseID) string { return strconv.FormatInt(int64(lease), 16) }
 
-// Survey reads everything below the cluster's key at once. The watch that says when
-// there is something new is opened before the first read, as in open.
+// Survey reads everything below the cluster's key at once, and from then on learns
+// from a watch what has become of it: what a survey says may be a little old, as any
+// answer may, and is never a mixture. The watch is opened before the first read, as
+// in open.
 func (s *etcdSession) Survey(ctx context.Context, after int64) (Survey, error) {
+	if s.news != nil && after > 0 {
+		err := s.awaitNews(ctx, after)
+		if err != nil || s.news != nil {
+			return s.surveyed(), err
+		}
+	}
 	if s.news == nil {
 		s.startNews(ctx)
-	} else if after > 0 {
-		if err := s.awaitNews(ctx, after); err != nil {
-			return Survey{}, err
-		}
 	}
 	before := s.mark()
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
@@ -97,48 +105,66 @@ func (s *etcdSession) Survey(ctx context.Context, after int64) (Survey, error) {
 		s.endNews()
 		return Survey{}, err
 	}
-	survey := s.surveyed(got)
-	if after == 0 && s.heard > 0 && s.isLate(got.Kvs) {
-		s.log.Debug("the coordinator's watch is late; opening it anew")
-		s.endNews()
+	late := s.mirror != nil && slices.ContainsFunc(got.Kvs, func(kv *mvccpb.KeyValue) bool {
+		return kv.ModRevision > s.heard
+	})
+	s.mirror = &etcdMirror{members: make(map[string]Recorded), drained: make(map[string]int64)}
+	s.read, s.heard = got.Header.Revision, got.Header.Revision
+	for _, kv := range got.Kvs {
+		s.reflect(kv, false)
 	}
-	s.heard = got.Header.Revision
+	survey := s.surveyed()
+	if late {
+		s.endNews() // the watch should have told: the next one goes to another server
+	}
 	return survey, nil
 }
 
-func (s *etcdSession) surveyed(got *clientv3.GetResponse) Survey {
-	survey := Survey{Revision: got.Header.Revision, Drained: make(map[string]int64)}
-	for _, kv := range got.Kvs {
-		name := strings.TrimPrefix(string(kv.Key), s.prefix)
-		incarnation, drained := strings.CutPrefix(name, etcdDrained)
-		switch {
-		case strings.HasPrefix(name, etcdPublic):
-			s.planned(&survey.Planning, kv, false)
-		case drained:
-			generation, err := strconv.ParseInt(string(kv.Value), 10, 64)
-			if err == nil && kv.Lease != 0 {
-				survey.Drained[incarnation] = generation
-			}
-		default:
-			e := s.event(kv, false)
-			if e.Gone {
-				continue
-			}
-			m := Recorded{Member: e.Member, Since: kv.CreateRevision}
-			if kv.Lease != 0 {
-				m.Incarnation = incarnationOf(clientv3.LeaseID(kv.Lease))
-			}
-			survey.Members = append(survey.Members, m)
-		}
-	}
-	return survey
+// etcdMirror is what etcd holds below the cluster's key, as far as it means anything.
+type etcdMirror struct {
+	planning Planning
+	members  map[string]Recorded // by ID
+	drained  map[string]int64    // by incarnation
 }
 
-// isLate reports whether there is something that the watch should have told.
-func (s *etcdSession) isLate(kvs []*mvccpb.KeyValue) bool {
-	return slices.ContainsFunc(kvs, func(kv *mvccpb.KeyValue) bool {
-		return kv.ModRevision > s.heard && !s.isMine(kv.ModRevision)
-	})
+// reflect brings the mirror up to date with one key.
+func (s *etcdSession) reflect(kv *mvccpb.KeyValue, gone bool) {
+	name := strings.TrimPrefix(string(kv.Key), s.prefix)
+	if strings.HasPrefix(name, etcdPublic) {
+		s.planned(&s.mirror.planning, kv, gone)
+		return
+	}
+	if incarnation, drained := strings.CutPrefix(name, etcdDrained); drained {
+		generation, err := strconv.ParseInt(string(kv.Value), 10, 64)
+		if gone || err != nil || kv.Lease == 0 {
+			delete(s.mirror.drained, incarnation)
+		} else {
+			s.mirror.drained[incarnation] = generation
+		}
+		return
+	}
+	e := s.event(kv, gone)
+	if e.Gone {
+		delete(s.mirror.members, name)
+		return
+	}
+	m := Recorded{Member: e.Member, Since: kv.CreateRevision}
+	if kv.Lease != 0 {
+		m.Incarnation = incarnationOf(clientv3.LeaseID(kv.Lease))
+	}
+	s.mirror.members[name] = m
+}
+
+func (s *etcdSession) surveyed() Survey {
+	if s.mirror == nil {
+		return Survey{}
+	}
+	return Survey{
+		Revision: s.heard,
+		Planning: s.mirror.planning,
+		Members:  slices.Collect(maps.Values(s.mirror.members)),
+		Drained:  maps.Clone(s.mirror.drained),
+	}
 }
 
 func (s *etcdSession) startNews(ctx context.Context) {
@@ -148,49 +174,54 @@ func (s *etcdSession) startNews(ctx context.Context) {
 	defer cancel()
 	release := context.AfterFunc(limit, s.stopNews)
 	s.news = s.client.Watch(watching, s.prefix, clientv3.WithPrefix(), clientv3.WithFragment())
-	s.heard = 0
 	release()
 }
 
 func (s *etcdSession) endNews() {
 	if s.news != nil {
 		s.stopNews()
-		s.news, s.stopNews = nil, nil
+		s.news, s.stopNews, s.mirror = nil, nil, nil
 	}
 }
 
-// awaitNews waits until the watch tells something new, or has ended.
+// awaitNews waits until the watch has told something new, and of our own latest
+// write, or has ended; then takes what else it has ready.
 func (s *etcdSession) awaitNews(ctx context.Context, after int64) error {
-	for {
+	own := int64(0)
+	if n := len(s.mine); n > 0 {
+		own = s.mine[n-1]
+	}
+	for fresh := false; !fresh || s.heard < own || len(s.news) > 0; {
 		select {
 		case answer, ok := <-s.news:
 			if !ok || answer.Err() != nil {
 				s.endNews()
 				return nil
 			}
-			for _, e := range answer.Events {
-				s.heard = max(s.heard, e.Kv.ModRevision)
-				if e.Kv.ModRevision > after && !s.isMine(e.Kv.ModRevision) {
-					return nil
-				}
-			}
+			fresh = s.hear(answer.Events, after) || fresh
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
+	return nil
 }
 
-func (s *etcdSession) isMine(revision int64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Contains(s.mine, revision)
+// hear brings the mirror up to date, and reports whether something is new.
+func (s *etcdSession) hear(events []*clientv3.Event, after int64) (fresh bool) {
+	for _, e := range events {
+		if e.Kv.ModRevision <= s.read {
+			continue
+		}
+		s.heard = max(s.heard, e.Kv.ModRevision)
+		s.reflect(e.Kv, e.Type == clientv3.EventTypeDelete)
+		fresh = fresh || e.Kv.ModRevision > after && !slices.Contains(s.mine, e.Kv.ModRevision)
+	}
+	return fresh
 }
 
 // wrote remembers a revision that need not be surveyed for itself.
 func (s *etcdSession) wrote(revision int64) {
 	const enough = 16
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.mine = append(s.mine, revision)
 	s.mine = s.mine[max(0, len(s.mine)-enough):]
 }

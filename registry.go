@@ -154,16 +154,18 @@ type Assignment struct {
 // the plan instead of the members. It may be used by several goroutines.
 //
 // The plan is one record without a lease, which only Swap writes. The safety of
-// [Exclusive] rests on these: Swap is a compare-and-swap; a Survey and a Renew are
-// of an instant after they were called, never of an older one; and Drained and
-// LeaveDrained have no effect for a session whose record is not its own any more.
+// [Exclusive] rests on these: Swap is a compare-and-swap; a Survey is of one instant
+// and no mixture, and never of an earlier one than the Survey before; a Renew that
+// succeeds has found the record after it was called; a session whose record has gone
+// never has it again; and Drained and LeaveDrained have no effect for such a one.
 type Planner interface {
 	// Incarnation returns what surveys know this session by, which is no other
 	// session's, ever.
 	Incarnation() string
 	// Survey returns all that there is at one instant, as soon as anything but
 	// the caller's own Swap or Claim has changed since revision after; at once,
-	// if that is 0.
+	// and as of now, if that is 0. One goroutine at a time calls Survey, Claim
+	// and Swap.
 	Survey(ctx context.Context, after int64) (Survey, error)
 	// Claim makes this session the coordinator if there is none, or if it is
 	// already, and reports whether it is. What it says, everybody's Next reports.

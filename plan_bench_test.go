@@ -1,0 +1,159 @@
+package libcluster_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/libcluster/libcluster"
+)
+
+var allModes = []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive}
+
+// inMode makes an instance that tells of each place that it gets in a cluster of
+// so many.
+func inMode(b *testing.B, cluster string, mode libcluster.Mode, told func(total int)) *libcluster.Cluster {
+	b.Helper()
+	c, err := libcluster.New(libcluster.Config{
+		Key: cluster, Registry: libcluster.Etcd(etcdURL(b)), Mode: mode, TTL: time.Minute,
+		OnRebalance: func(s libcluster.State) {
+			if s.Active() {
+				told(s.Total)
+			}
+		},
+	})
+	require.NoError(b, err)
+	return c
+}
+
+// BenchmarkPriceOfAMode measures the time from a join until everybody, and the
+// newcomer, is active again, for each mode in turn, beside the round trip of one
+// linearizable read.
+func BenchmarkPriceOfAMode(b *testing.B) {
+	for _, n := range []int{3, 30, 100} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			told := make([]chan struct{}, len(allModes))
+			keys := make([]string, len(allModes))
+			crowds := make([][]*libcluster.Cluster, len(allModes))
+			count := func(m int) func(int) {
+				return func(total int) {
+					if total == n+1 {
+						told[m] <- struct{}{}
+					}
+				}
+			}
+			for m, mode := range allModes {
+				told[m], keys[m] = make(chan struct{}, 2*n), key(b)+mode.String()
+				for range n {
+					crowds[m] = append(crowds[m], inMode(b, keys[m], mode, count(m)))
+				}
+				join(b, crowds[m])
+			}
+			client := etcdClient(b)
+			var took [3][]time.Duration
+			var trips []time.Duration
+			for b.Loop() {
+				for m, mode := range allModes {
+					for _, c := range crowds[m] {
+						require.Eventually(b, func() bool { return c.State().Active() && c.State().Total == n }, patience, time.Millisecond)
+					}
+					newcomer := []*libcluster.Cluster{inMode(b, keys[m], mode, count(m))}
+					began := time.Now()
+					join(b, newcomer)
+					for range n + 1 {
+						<-told[m]
+					}
+					took[m] = append(took[m], time.Since(began))
+					leaveAll(b, newcomer)
+				}
+				began := time.Now()
+				_, err := client.Get(b.Context(), "x")
+				require.NoError(b, err)
+				trips = append(trips, time.Since(began))
+			}
+			trip := median(trips)
+			direct := median(took[0])
+			b.ReportMetric(ms(trip), "trip-ms")
+			for m, mode := range allModes {
+				b.ReportMetric(ms(median(took[m])), mode.String()+"-ms")
+				if m > 0 {
+					b.ReportMetric(float64(median(took[m])-direct)/float64(trip), mode.String()+"-more-trips")
+				}
+				leaveAll(b, crowds[m])
+			}
+		})
+	}
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
+
+// BenchmarkCrowd measures the time from the first of many that join until all of
+// them report the whole total, with a plan and directly, beside the floor: as many
+// bare clients that all watch and all put.
+func BenchmarkCrowd(b *testing.B) {
+	for _, n := range []int{300, 800} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			took := make([][]time.Duration, len(allModes)+1)
+			for b.Loop() {
+				for m, mode := range allModes {
+					took[m] = append(took[m], crowdJoins(b, mode, n))
+				}
+				took[len(allModes)] = append(took[len(allModes)], crowdPuts(b, n))
+			}
+			floor := median(took[len(allModes)])
+			b.ReportMetric(ms(floor), "floor-ms")
+			for m, mode := range allModes {
+				b.ReportMetric(ms(median(took[m])), mode.String()+"-ms")
+				b.ReportMetric(float64(floor)/float64(median(took[m])), mode.String()+"-times-faster")
+			}
+		})
+	}
+}
+
+func crowdJoins(b *testing.B, mode libcluster.Mode, n int) time.Duration {
+	told := make(chan struct{}, 2*n)
+	cluster := key(b) + mode.String()
+	var instances []*libcluster.Cluster
+	for range n {
+		instances = append(instances, inMode(b, cluster, mode, func(total int) {
+			if total == n {
+				told <- struct{}{}
+			}
+		}))
+	}
+	began := time.Now()
+	join(b, instances)
+	for range n {
+		<-told
+	}
+	took := time.Since(began)
+	leaveAll(b, instances)
+	return took
+}
+
+// crowdPuts is the floor. Its clients have connected before.
+func crowdPuts(b *testing.B, n int) time.Duration {
+	prefix := "/" + key(b) + "/"
+	clients, watches := make([]*clientv3.Client, n), make([]clientv3.WatchChan, n)
+	for i := range clients {
+		clients[i] = bare(b)
+		watches[i] = clients[i].Watch(b.Context(), prefix, clientv3.WithPrefix())
+	}
+	began := time.Now()
+	var seen sync.WaitGroup
+	for i := range clients {
+		seen.Go(func() {
+			put(b, clients[i], prefix, i)
+			await(watches[i], n)
+		})
+	}
+	seen.Wait()
+	took := time.Since(began)
+	remove(b, prefix)
+	closeAll(clients)
+	return took
+}
