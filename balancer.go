@@ -117,6 +117,7 @@ func (s *stay) logMembers(inc *incarnation, is State) {
 // reported the leaving.
 func (s *stay) notify() {
 	defer close(s.notified)
+	defer s.run.stop() // who gives up waiting has not looked
 	// The horizon is watched here and not by ping, which may be waiting for
 	// an answer.
 	horizon := time.NewTimer(time.Hour)
@@ -137,9 +138,11 @@ func (s *stay) notify() {
 		case <-s.ctx.Done():
 			return // leave has given up waiting
 		}
+		s.run.yield()
 		v := s.c.view.Load()
 		if v.inc != nil && v.inc.stay == s && s.ctx.Err() == nil {
 			n.look(v, leaving)
+			s.run.resume(v, n.state)
 			if left, ends := v.inc.remaining(); ends && n.state.Active() {
 				horizon.Reset(max(left, 0))
 			}

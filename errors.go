@@ -6,8 +6,14 @@ import (
 )
 
 var (
-	// ErrJoined is returned by [Cluster.Join] while already joined.
+	// ErrJoined is returned by [Cluster.Join] and [Cluster.Run] while already
+	// joined, and until a Run has returned.
 	ErrJoined = errors.New("libcluster: already joined; call Leave first")
+
+	// ErrRebalanced is why the context of a function given to [Cluster.Run] has
+	// ended when index, workers or total has changed. It is run again under the
+	// new state.
+	ErrRebalanced = errors.New("libcluster: the cluster has re-balanced")
 
 	// ErrLeft is why an instance has no place that has left, was told to leave
 	// while it was joining, or has never joined.
@@ -51,9 +57,9 @@ var (
 	ErrPlanChanged = errors.New("libcluster: the plan has changed meanwhile")
 )
 
-// ErrPassive is returned by [Cluster.SetWorkers] of a passive instance, which has
-// no workers.
-var ErrPassive = errors.New("libcluster: a passive instance has no workers to set")
+// ErrPassive is returned by [Cluster.SetWorkers] and [Cluster.Run] of a passive
+// instance, which has no workers.
+var ErrPassive = errors.New("libcluster: a passive instance has no workers")
 
 // ErrCannotReturn is returned by [Cluster.Leave] when it was asked to keep the
 // place and the registry has no means to. The instance has left for good.

@@ -26,9 +26,10 @@ type Cluster struct {
 	// must not have its successor call at the same time.
 	calling chan struct{}
 
-	mu     sync.Mutex // guards what follows
-	member Member     // what to publish, as SetWorkers left it
-	stay   *stay      // nil unless joined or joining
+	mu      sync.Mutex // guards what follows
+	member  Member     // what to publish, as SetWorkers left it
+	stay    *stay      // nil unless joined or joining
+	running bool       // Run has not returned, which can be after the stay
 }
 
 // New checks the configuration and returns a cluster that has not been joined.
@@ -120,29 +121,12 @@ func (c *Cluster) Waiting() []Holdup { return c.view.Load().holdups() }
 // retry can mend, such as a wrong password, ends it at once. From then on the
 // cluster looks after itself until [Cluster.Leave]: ctx ends only the joining.
 func (c *Cluster) Join(ctx context.Context) error {
-	s := newStay(c)
-	c.mu.Lock()
-	if c.stay != nil {
-		c.mu.Unlock()
-		return ErrJoined
+	s, err := c.enter(nil)
+	if err != nil {
+		return err
 	}
-	c.stay = s
-	c.mu.Unlock()
-	s.start()
-
-	var err error
-	select {
-	case <-s.ready:
+	if err = s.joined(ctx); err == nil {
 		return nil
-	case <-s.failed:
-		err = s.trouble()
-	case <-s.leaving:
-		err = ErrLeft
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-		if trouble := s.trouble(); trouble != nil {
-			err = fmt.Errorf("%w; last: %w", err, trouble)
-		}
 	}
 	// What may have been recorded by now is removed, for which ctx may have
 	// no time left.
@@ -151,7 +135,20 @@ func (c *Cluster) Join(ctx context.Context) error {
 	if leaveErr := s.leave(cleanup, 0); leaveErr != nil && !errors.Is(err, ErrLeft) {
 		c.log.Warn("could not undo a failed join", zap.Error(leaveErr))
 	}
-	return fmt.Errorf("libcluster: join %s: %w", s.name, err)
+	return s.notJoined(err)
+}
+
+// enter starts a stay, if there is none.
+func (c *Cluster) enter(run *runner) (*stay, error) {
+	s := newStay(c, run)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stay != nil || c.running {
+		return nil, ErrJoined
+	}
+	c.stay, c.running = s, run != nil
+	s.start()
+	return s, nil
 }
 
 // Leave leaves the cluster: the callback is told index -1, and when it has

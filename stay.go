@@ -41,8 +41,9 @@ const (
 // All of them end when ctx does; leave ends it and waits for them.
 type stay struct {
 	c      *Cluster
-	token  Stay   // what the registry knows the stay by
-	name   string // the cluster's, for people
+	run    *runner // nil unless it is Run that has joined
+	token  Stay    // what the registry knows the stay by
+	name   string  // the cluster's, for people
 	log    *zap.Logger
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -77,9 +78,10 @@ type stay struct {
 	lastErr error      // the latest trouble with the registry
 }
 
-func newStay(c *Cluster) *stay {
+func newStay(c *Cluster, run *runner) *stay {
 	s := &stay{
 		c:          c,
+		run:        run,
 		name:       c.cfg.registration().Cluster(),
 		ready:      make(chan struct{}),
 		failed:     make(chan struct{}),
@@ -99,6 +101,28 @@ func newStay(c *Cluster) *stay {
 func (s *stay) start() {
 	go s.notify()
 	go s.ping()
+}
+
+// joined waits until the first callback has returned, or says why it never will.
+func (s *stay) joined(ctx context.Context) error {
+	select {
+	case <-s.ready:
+		return nil
+	case <-s.failed:
+		return s.trouble()
+	case <-s.leaving:
+		return ErrLeft
+	case <-ctx.Done():
+	}
+	if trouble := s.trouble(); trouble != nil {
+		return fmt.Errorf("%w; last: %w", context.Cause(ctx), trouble)
+	}
+	return context.Cause(ctx)
+}
+
+// notJoined is the error of a stay that has never been joined.
+func (s *stay) notJoined(err error) error {
+	return fmt.Errorf("libcluster: join %s: %w", s.name, err)
 }
 
 // leave tells the application, then removes the record, or leaves it to live for

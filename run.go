@@ -1,0 +1,266 @@
+package libcluster
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// panicTimeout is how long a panic of the application is held up for the place
+// to be given back: long enough for a registry that answers, and no longer than
+// whoever waits for the program to end expects.
+const panicTimeout = time.Second
+
+// errGoexit stands for a function that has ended its goroutine instead of
+// returning, as t.FailNow does.
+var errGoexit = errors.New("runtime.Goexit")
+
+// Run joins the cluster and runs f under each place that this instance is given,
+// one after another, until ctx ends or f has returned by itself. Then it leaves.
+//
+// f runs only while this instance holds a place, with that place's state, in a
+// goroutine of its own and never twice at the same time. Its context ends when
+// f has to stop, and [context.Cause] says why:
+//
+//   - [ErrRebalanced]: index, workers or total has changed;
+//   - [ErrHorizonPassed], [ErrRecordGone], [ErrRegistryReset] or
+//     [ErrInstanceTaken]: the instance is fenced, see [Cluster.Err];
+//   - [ErrLeft]: [Cluster.Leave] was called elsewhere;
+//   - what ended ctx, from which f's context descends.
+//
+// When f has returned it is run again under the next place, unless Run ends. The
+// state is that of the start; [Cluster.State] has the newest horizon, and looks
+// at the clock, which a context can't while the process is stopped. While f winds
+// down the record is kept alive, and a place in the newest state waits for it. If
+// that takes long it is logged. [Config.OnRebalance] is called too: after f has
+// returned and before it is run again.
+//
+// Run ends
+//
+//   - with nil when f returns nil by itself, its context not having ended: the
+//     work is done, as it is for a function given to an errgroup. So a batch job
+//     returns, and what should go on for ever doesn't;
+//   - with f's error when it returns any other than that its context has ended;
+//   - with nil when ctx ends or Leave is called, and f has returned;
+//   - with [ErrInstanceTaken] when another instance has taken over the ID, since
+//     then there will be no other place;
+//   - with an error like [Cluster.Join]'s if it ends before it has joined, also
+//     if it is ctx that ended it. Like Join it goes on trying until then;
+//   - with [ErrJoined] at once while joined or running, and [ErrPassive] of a
+//     passive instance.
+//
+// What f returns after its context has ended counts as nil if it is or wraps the
+// context's error or cause. Any other error is taken for a failure, also one that
+// the end of the context has brought about.
+//
+// Before it returns Run waits for f, for however long, and then removes the
+// record, for which it takes some ten seconds at the most if the registry does
+// not answer. That the record could not be removed is logged, and not an error.
+//
+// f must not call Leave, which would wait for f: it returns instead. A panic in f
+// is not recovered: it ends the program, after the place was given back, which
+// holds it up by little more than a second at the most. [runtime.Goexit] in f
+// ends Run's goroutine too.
+func (c *Cluster) Run(ctx context.Context, f func(ctx context.Context, s State) error) error {
+	return c.run(&runner{ctx: ctx, tasks: func(s State) []task {
+		return []task{func(ctx context.Context) error { return f(ctx, s) }}
+	}})
+}
+
+// run joins, waits for a reason to end, and leaves.
+func (c *Cluster) run(r *runner) error {
+	if c.cfg.Passive {
+		return ErrPassive
+	}
+	r.ended = make(chan struct{})
+	s, err := c.enter(r)
+	if err != nil {
+		return err
+	}
+	defer c.exit()
+
+	if err = s.joined(r.ctx); err == nil {
+		select {
+		case <-r.ended:
+		case <-s.failed:
+		case <-s.leaving:
+		case <-r.ctx.Done():
+		}
+	}
+	// However long the application takes to wind down. What comes after that
+	// has an end of its own.
+	if leaveErr := s.leave(context.WithoutCancel(r.ctx), 0); leaveErr != nil {
+		s.log.Warn("could not leave properly", zap.Error(leaveErr))
+	}
+	<-s.notified // not yet, if somebody else's Leave has given up on f
+
+	switch {
+	case r.panicking.Load():
+		select {} // whatever the caller does next must not hide the panic
+	case errors.Is(r.err, errGoexit):
+		runtime.Goexit()
+	case isClosed(r.ended):
+		return r.err
+	case !isClosed(s.ready):
+		return s.notJoined(err)
+	case isClosed(s.failed):
+		return s.trouble() // the ID is another instance's
+	}
+	return nil
+}
+
+// exit allows the next Run.
+func (c *Cluster) exit() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running = false
+}
+
+// runner runs the application's functions under one state after another. The
+// notifier starts and stops them as a part of calling back, so all that holds for
+// callbacks holds for them: in particular an index of -1 has been told only when
+// they have returned. A nil runner runs nothing.
+type runner struct {
+	ctx   context.Context    // Run's
+	tasks func(State) []task // what to run at the same time
+
+	turn      *turn         // what runs now; the notifier's
+	ended     chan struct{} // closed when the functions have ended by themselves
+	err       error         // with this; read after ended or stay.notified
+	panicking atomic.Bool
+}
+
+type task func(context.Context) error
+
+// yield stops what runs under a state that is no more, before the newest one is
+// read: stopping may take long.
+func (r *runner) yield() {
+	if r == nil || r.turn == nil {
+		return
+	}
+	if t, v := r.turn, r.turn.inc.stay.c.view.Load(); v.inc != t.inc || !v.now().sameTo(t.told) {
+		r.stop()
+	}
+}
+
+// resume runs the functions, unless they do, under the state that has been told.
+func (r *runner) resume(v *view, told State) {
+	if r == nil || r.turn != nil || !told.Active() || isClosed(r.ended) || r.ctx.Err() != nil {
+		return
+	}
+	state := v.now() // with the newest horizon
+	if !state.Active() {
+		return // telling it has taken too long
+	}
+	tasks := r.tasks(state)
+	t := &turn{run: r, inc: v.inc, told: told, done: make(chan struct{}), running: len(tasks)}
+	t.ctx, t.cancel = context.WithCancelCause(r.ctx)
+	r.turn = t
+	for _, f := range tasks {
+		go t.do(f)
+	}
+}
+
+// stop ends what runs and waits for it.
+func (r *runner) stop() {
+	if r == nil || r.turn == nil {
+		return
+	}
+	t := r.turn
+	t.cancel(t.why())
+	slow := time.AfterFunc(slowCallback, func() {
+		t.inc.stay.log.Warn("a function given to Run has not returned since its context ended; newer states wait for it",
+			zap.Duration("since", slowCallback), zap.NamedError("cause", context.Cause(t.ctx)))
+	})
+	defer slow.Stop()
+	<-t.done
+	r.turn = nil
+}
+
+// turn is one run of the functions, under one state.
+type turn struct {
+	run    *runner
+	inc    *incarnation // whose place it is
+	told   State
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	done   chan struct{} // closed when all functions have returned
+
+	mu      sync.Mutex // guards what follows
+	running int
+	err     error // the first
+}
+
+// why returns why the turn has to end. That the place was lost counts more than
+// that the instance leaves, which may be because of that.
+func (t *turn) why() error {
+	if err := t.inc.fenced(); err != nil {
+		return err
+	}
+	if err := t.inc.over(); err != nil {
+		return err
+	}
+	return ErrRebalanced
+}
+
+// do runs one of the functions.
+func (t *turn) do(f task) {
+	err := errGoexit // unless it returns
+	defer func() {
+		p := recover()
+		if p != nil {
+			t.run.panicking.Store(true) // before anything can end Run
+		}
+		// Before leaving, which waits for it. What f has deferred has run.
+		t.returned(err)
+		if p != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), panicTimeout)
+			defer cancel()
+			if err := t.inc.stay.leave(ctx, 0); err != nil {
+				t.inc.stay.log.Warn("could not leave before a panic", zap.Error(err))
+			}
+			// The frames that it came from are still below this one, so they
+			// are in the trace.
+			panic(p)
+		}
+	}()
+	err = f(t.ctx)
+}
+
+// returned notes that one of the functions has returned. The first error ends the
+// others.
+func (t *turn) returned(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	stopped := t.ctx.Err() != nil
+	if stopped && (errors.Is(err, t.ctx.Err()) || errors.Is(err, context.Cause(t.ctx))) {
+		err = nil
+	}
+	if err != nil && t.err == nil {
+		t.err = err
+		t.cancel(err)
+	}
+	if t.running--; t.running > 0 {
+		return
+	}
+	if t.err != nil || !stopped {
+		t.run.err = t.err
+		close(t.run.ended)
+	}
+	t.cancel(nil) // releases the context
+	close(t.done)
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
