@@ -16,9 +16,9 @@ import (
 // whoever waits for the program to end expects.
 const panicTimeout = time.Second
 
-// errGoexit stands for a function that has ended its goroutine instead of
-// returning, as t.FailNow does.
-var errGoexit = errors.New("runtime.Goexit")
+// errGoexit stands for a function that has not returned and yet ended: by
+// runtime.Goexit, as t.FailNow does, or by a panic.
+var errGoexit = errors.New("libcluster: a function given to Run has ended its goroutine")
 
 // Run joins the cluster and runs f under each place that this instance is given,
 // one after another, until ctx ends or f has returned by itself. Then it leaves.
@@ -69,6 +69,25 @@ var errGoexit = errors.New("runtime.Goexit")
 func (c *Cluster) Run(ctx context.Context, f func(ctx context.Context, s State) error) error {
 	return c.run(&runner{ctx: ctx, tasks: func(s State) []task {
 		return []task{func(ctx context.Context) error { return f(ctx, s) }}
+	}})
+}
+
+// RunWorkers is [Cluster.Run] with a goroutine for each worker of this instance:
+// f is run once for each index from s.Index to s.Index+s.Workers-1, which is its
+// worker, at the same time.
+//
+// All have returned before any is run under the next state. The first error ends
+// the context of the others, of which it is then the cause, and Run ends with it
+// when they have returned. It ends with nil when all have returned nil by
+// themselves; one that returns earlier leaves its index idle, and if the state
+// changes meanwhile it is run again with the others.
+func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, worker int, s State) error) error {
+	return c.run(&runner{ctx: ctx, tasks: func(s State) []task {
+		tasks := make([]task, s.Workers)
+		for n := range tasks {
+			tasks[n] = func(ctx context.Context) error { return f(ctx, s.Index+n, s) }
+		}
+		return tasks
 	}})
 }
 

@@ -33,7 +33,7 @@ func panicInRun(how string) {
 		return err
 	})
 	c, err := libcluster.New(libcluster.Config{
-		Key: "mailer", ID: "a", Registry: registry,
+		Key: "mailer", ID: "a", Workers: 2, Registry: registry,
 		OnRebalance: func(s libcluster.State) {
 			fmt.Fprintf(os.Stderr, "told %d/%d\n", s.Index, s.Total)
 			if !s.Active() && how == "callback hangs" {
@@ -48,7 +48,14 @@ func panicInRun(how string) {
 		fmt.Fprintln(os.Stderr, "Run has ended")
 		os.Exit(0) // as if all were well
 	}()
-	_ = c.Run(context.Background(), func(context.Context, libcluster.State) error {
+	_ = c.RunWorkers(context.Background(), func(ctx context.Context, worker int, _ libcluster.State) error {
+		if worker == 1 {
+			<-ctx.Done()
+			if how == "worker hangs" {
+				select {}
+			}
+			return nil
+		}
 		defer fmt.Fprintln(os.Stderr, "deferred")
 		whereItPanics(boom{slow: how == "slowly"})
 		return nil
@@ -69,10 +76,11 @@ func (b boom) Error() string {
 
 func TestPanicGivesThePlaceBackAndEndsTheProgram(t *testing.T) {
 	for how, before := range map[string]string{
-		"plainly":        "told 0/1\ndeferred\ntold -1/0\nleft\n",
-		"slowly":         "told 0/1\ndeferred\ntold -1/0\nleft\n",
-		"registry hangs": "told 0/1\ndeferred\ntold -1/0\n",
-		"callback hangs": "told 0/1\ndeferred\ntold -1/0\n",
+		"plainly":        "told 0/2\ndeferred\ntold -1/0\nleft\n",
+		"slowly":         "told 0/2\ndeferred\ntold -1/0\nleft\n",
+		"worker hangs":   "told 0/2\ndeferred\n",
+		"registry hangs": "told 0/2\ndeferred\ntold -1/0\n",
+		"callback hangs": "told 0/2\ndeferred\ntold -1/0\n",
 	} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel() // some wait for a second
