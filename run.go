@@ -91,6 +91,23 @@ func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, wo
 	}})
 }
 
+// RunPrimary is [Cluster.Run] while this instance is the primary, which of all
+// instances is the one whose index is 0. It is what leader election is used for;
+// the other instances call it too, and wait for their turn.
+//
+// Other than with Run a state that leaves this instance the primary does not
+// stop f: it goes on for as long as the index stays 0 in one incarnation,
+// whatever becomes of workers and total. So [Config.OnRebalance] can be called
+// while f runs.
+//
+// A nil that f returns by itself ends RunPrimary like Run. So the instance leaves
+// and the next one becomes the primary, and runs its f.
+func (c *Cluster) RunPrimary(ctx context.Context, f func(ctx context.Context, s State) error) error {
+	return c.run(&runner{ctx: ctx, primary: true, tasks: func(s State) []task {
+		return []task{func(ctx context.Context) error { return f(ctx, s) }}
+	}})
+}
+
 // run joins, waits for a reason to end, and leaves.
 func (c *Cluster) run(r *runner) error {
 	if c.cfg.Passive {
@@ -147,6 +164,8 @@ func (c *Cluster) exit() {
 type runner struct {
 	ctx   context.Context    // Run's
 	tasks func(State) []task // what to run at the same time
+	// primary: only under index 0, and on as long as that stays.
+	primary bool
 
 	turn      *turn         // what runs now; the notifier's
 	ended     chan struct{} // closed when the functions have ended by themselves
@@ -162,14 +181,20 @@ func (r *runner) yield() {
 	if r == nil || r.turn == nil {
 		return
 	}
-	if t, v := r.turn, r.turn.inc.stay.c.view.Load(); v.inc != t.inc || !v.now().sameTo(t.told) {
+	t := r.turn
+	v := t.inc.stay.c.view.Load()
+	state := v.now()
+	if same := state.sameTo(t.told) || r.primary && state.Primary(); !same || v.inc != t.inc {
 		r.stop()
 	}
 }
 
 // resume runs the functions, unless they do, under the state that has been told.
 func (r *runner) resume(v *view, told State) {
-	if r == nil || r.turn != nil || !told.Active() || isClosed(r.ended) || r.ctx.Err() != nil {
+	if r == nil || r.turn != nil || isClosed(r.ended) || r.ctx.Err() != nil {
+		return
+	}
+	if !told.Active() || r.primary && !told.Primary() {
 		return
 	}
 	state := v.now() // with the newest horizon
@@ -180,6 +205,9 @@ func (r *runner) resume(v *view, told State) {
 	t := &turn{run: r, inc: v.inc, told: told, done: make(chan struct{}), running: len(tasks)}
 	t.ctx, t.cancel = context.WithCancelCause(r.ctx)
 	r.turn = t
+	if r.primary {
+		t.watching.Go(t.watch)
+	}
 	for _, f := range tasks {
 		go t.do(f)
 	}
@@ -198,6 +226,7 @@ func (r *runner) stop() {
 	})
 	defer slow.Stop()
 	<-t.done
+	t.watching.Wait()
 	r.turn = nil
 }
 
@@ -209,6 +238,8 @@ type turn struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	done   chan struct{} // closed when all functions have returned
+	// watching is watch, if it is needed.
+	watching sync.WaitGroup
 
 	mu      sync.Mutex // guards what follows
 	running int
@@ -225,6 +256,26 @@ func (t *turn) why() error {
 		return err
 	}
 	return ErrRebalanced
+}
+
+// watch ends the context when the incarnation is over. For a function that goes
+// on through changes of the state the notifier may be too late for that: it is
+// calling OnRebalance, which may take long.
+func (t *turn) watch() {
+	for t.inc.over() == nil {
+		var horizon <-chan time.Time
+		if left, ends := t.inc.remaining(); ends {
+			horizon = time.After(left)
+		}
+		select {
+		case <-horizon: // unless it has moved
+		case <-t.inc.ctx.Done():
+		case <-t.inc.stay.leaving:
+		case <-t.done:
+			return
+		}
+	}
+	t.cancel(t.why())
 }
 
 // do runs one of the functions.
