@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +13,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/libclustertest"
@@ -204,6 +206,20 @@ func TestFunctionThatTakesLongToStopDelaysOnlyItsOwnNextState(t *testing.T) {
 		wait(time.Second)
 		require.Equal(t, "end (the cluster has re-balanced), told 5/6, run 5/6", j.log(), "none of the states between")
 		require.Equal(t, time.Minute, time.Since(start))
+	})
+}
+
+func TestFunctionThatTakesLongToStopIsLogged(t *testing.T) {
+	inBubble(t, func(t *world) {
+		core, logs := observer.New(zapcore.WarnLevel)
+		t.run("b", slowly(time.Minute), func(c *libcluster.Config) { c.Logger = zap.New(core) })
+		t.join("a")
+		wait(10*time.Second - time.Nanosecond)
+		require.Empty(t, logs.All())
+		wait(time.Hour)
+		require.Len(t, logs.All(), 1)
+		require.Contains(t, logs.All()[0].Message, "has not returned since its context ended")
+		require.Equal(t, "libcluster: the cluster has re-balanced", logs.All()[0].ContextMap()["cause"])
 	})
 }
 
@@ -578,235 +594,5 @@ func TestRunAndEverythingElseAtOnceEndsCleanly(t *testing.T) {
 		require.Greater(t, runs, 5)
 		wait(libcluster.DefaultTTL)
 		require.Empty(t, t.Members(cluster))
-	})
-}
-
-// runWorkers begins a job whose workers note themselves and run f.
-func (w *world) runWorkers(id string, f func(context.Context, int, libcluster.State) error, configure ...func(*libcluster.Config)) *job {
-	w.Helper()
-	j := w.job(id, configure...)
-	j.begin(func(ctx context.Context) error {
-		return j.RunWorkers(ctx, func(ctx context.Context, worker int, s libcluster.State) error {
-			j.mu.Lock()
-			j.overlap = j.overlap || slices.Contains(j.working, worker)
-			j.working = append(j.working, worker)
-			j.mu.Unlock()
-			defer func() {
-				j.mu.Lock()
-				j.working = slices.DeleteFunc(j.working, func(n int) bool { return n == worker })
-				j.mu.Unlock()
-			}()
-			return f(ctx, worker, s)
-		})
-	})
-	return j
-}
-
-// workers returns the indexes of the workers that run now.
-func (j *job) workers() []int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	require.False(j.w, j.overlap, "a worker ran twice at the same time")
-	return slices.Sorted(slices.Values(j.working))
-}
-
-func untilStoppedAs(ctx context.Context, _ int, s libcluster.State) error {
-	return untilStopped(ctx, s)
-}
-
-func TestWorkersOfAllInstancesHaveEachIndexOnce(t *testing.T) {
-	inBubble(t, func(t *world) {
-		b := t.runWorkers("b", untilStoppedAs, workers(3))
-		require.Equal(t, []int{0, 1, 2}, b.workers())
-		a := t.runWorkers("a", untilStoppedAs, workers(2))
-		c := t.runWorkers("c", untilStoppedAs)
-		require.Equal(t, []int{0, 1}, a.workers())
-		require.Equal(t, []int{2, 3, 4}, b.workers())
-		require.Equal(t, []int{5}, c.workers())
-		require.NoError(t, b.SetWorkers(t.Context(), 1))
-		synctest.Wait()
-		require.Equal(t, []int{0, 1}, a.workers())
-		require.Equal(t, []int{2}, b.workers())
-		require.Equal(t, []int{3}, c.workers())
-		require.NoError(t, a.end())
-		synctest.Wait()
-		require.Empty(t, a.workers())
-		require.Equal(t, []int{0}, b.workers())
-		require.Equal(t, []int{1}, c.workers())
-	})
-}
-
-func TestAllWorkersAreAwaitedBeforeAnyIsRunAgain(t *testing.T) {
-	inBubble(t, func(t *world) {
-		j := t.runWorkers("b", func(ctx context.Context, worker int, _ libcluster.State) error {
-			<-ctx.Done()
-			time.Sleep(time.Duration(worker) * time.Minute)
-			return nil
-		}, workers(3))
-		t.join("a")
-		require.Equal(t, []int{1, 2}, j.workers())
-		wait(time.Minute)
-		require.Equal(t, []int{2}, j.workers())
-		wait(time.Minute)
-		require.Equal(t, []int{1, 2, 3}, j.workers())
-	})
-}
-
-func TestFirstErrorOfAWorkerStopsTheOthersAndEndsRun(t *testing.T) {
-	inBubble(t, func(t *world) {
-		first, second := errors.New("the disk is full"), errors.New("and so is the other")
-		var cause error
-		j := t.runWorkers("a", func(ctx context.Context, worker int, _ libcluster.State) error {
-			switch worker {
-			case 0:
-				time.Sleep(time.Minute)
-				return first
-			case 1:
-				<-ctx.Done()
-				cause = context.Cause(ctx)
-				time.Sleep(time.Minute)
-				return second
-			}
-			return untilStopped(ctx, libcluster.State{})
-		}, workers(3))
-		start := time.Now()
-		require.Same(t, first, j.result())
-		require.Equal(t, 2*time.Minute, time.Since(start), "it waits for them")
-		require.Same(t, first, cause)
-	})
-}
-
-func TestRunWorkersEndsWhenAllHaveFinished(t *testing.T) {
-	inBubble(t, func(t *world) {
-		runs := make([]int, 3)
-		j := t.runWorkers("a", func(ctx context.Context, worker int, _ libcluster.State) error {
-			runs[worker]++
-			sleep(ctx, time.Duration(worker)*time.Minute)
-			return nil
-		}, workers(3))
-		wait(90 * time.Second)
-		require.Equal(t, []int{2}, j.workers(), "the others' indexes are idle")
-		t.join("z")
-		require.Equal(t, []int{1, 2}, j.workers(), "all are run again, those that had finished too")
-		require.NoError(t, j.result())
-		require.Equal(t, []int{2, 2, 2}, runs)
-		require.False(t, t.Holds(cluster, "a"))
-	})
-}
-
-// runPrimary begins a job that runs f while it is the primary.
-func (w *world) runPrimary(id string, f func(context.Context, libcluster.State) error, configure ...func(*libcluster.Config)) *job {
-	w.Helper()
-	j := w.job(id, configure...)
-	j.begin(func(ctx context.Context) error { return j.RunPrimary(ctx, j.noting(f)) })
-	return j
-}
-
-func TestPrimaryHandsOverAndGoesOnWhileItStaysThePrimary(t *testing.T) {
-	inBubble(t, func(t *world) {
-		b := t.runPrimary("b", untilStopped)
-		require.Equal(t, "told 0/1, run 0/1", b.log())
-		c := t.runPrimary("c", untilStopped)
-		require.Equal(t, "told 1/2", c.log(), "it waits")
-		require.Equal(t, "told 0/2", b.log(), "another total stops nobody")
-		require.NoError(t, b.SetWorkers(t.Context(), 3))
-		synctest.Wait()
-		require.Equal(t, "told 0/4", b.log(), "nor another number of workers")
-		require.Equal(t, "told 3/4", c.log())
-
-		a := t.runPrimary("a", untilStopped)
-		require.Equal(t, "told 0/5, run 0/5", a.log())
-		require.Equal(t, "end (the cluster has re-balanced), told 1/5", b.log())
-		require.NoError(t, a.end())
-		synctest.Wait()
-		require.Equal(t, "told 0/4, run 0/4", b.log())
-		require.NoError(t, b.end())
-		synctest.Wait()
-		require.Equal(t, "end (that is enough), told -1/1", b.log())
-		require.Equal(t, "told 4/5, told 3/4, told 0/1, run 0/1", c.log())
-	})
-}
-
-func TestPrimaryThatIsFencedAndBackIsStoppedInBetween(t *testing.T) {
-	inBubble(t, func(t *world) {
-		j := t.runPrimary("a", untilStopped)
-		wait(time.Minute)
-		t.Expire(cluster, "a")
-		wait(2 * time.Second)
-		log := j.log()
-		require.Contains(t, log, "told 0/1, run 0/1, end (the record has gone from the registry")
-		require.Contains(t, log, "), told -1/0, told 0/1, run 0/1")
-	})
-}
-
-func TestPrimaryThatHasFinishedLeaves(t *testing.T) {
-	inBubble(t, func(t *world) {
-		finish := func(ctx context.Context, _ libcluster.State) error {
-			sleep(ctx, time.Minute)
-			return nil
-		}
-		a, b := t.runPrimary("a", finish), t.runPrimary("b", finish)
-		require.NoError(t, a.result())
-		require.NoError(t, b.result())
-		require.Equal(t, "told 0/1, run 0/1, told 0/2, end (alive), told -1/1", a.log())
-		require.Equal(t, "told 1/2, told 0/1, run 0/1, end (alive), told -1/0", b.log())
-	})
-}
-
-func TestCallbackThatHangsDoesNotKeepThePrimaryFromBeingStopped(t *testing.T) {
-	for name, over := range map[string]struct {
-		after time.Duration // the callback has begun, at the latest
-		how   func(t *world, j *job)
-	}{
-		"at the horizon": {window(libcluster.DefaultTTL), func(t *world, _ *job) { t.Cut("a") }},
-		"by its record":  {0, func(t *world, _ *job) { t.Expire(cluster, "a") }},
-		"by leaving":     {0, func(t *world, j *job) { _ = j.Leave(t.within(time.Millisecond)) }},
-		"by its context": {0, func(_ *world, j *job) { j.cancel(errStop) }},
-	} {
-		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *world) {
-				returns := make(chan struct{})
-				var stopped time.Time
-				j := t.job("a")
-				j.begin(func(ctx context.Context) error {
-					return j.RunPrimary(ctx, func(ctx context.Context, _ libcluster.State) error {
-						<-ctx.Done()
-						stopped = time.Now()
-						return nil
-					})
-				})
-				j.inCallback(func(libcluster.State) { <-returns })
-				t.Put(cluster, "b", []byte("1"))
-				wait(time.Minute)
-				require.True(t, stopped.IsZero(), "renewed, it goes on")
-				start := time.Now()
-				over.how(t, j)
-				wait(over.after)
-				require.False(t, stopped.IsZero())
-				require.LessOrEqual(t, stopped.Sub(start), over.after)
-				j.inCallback(nil)
-				close(returns)
-			})
-		})
-	}
-}
-
-func TestPrimaryThatIsFencedAndBackDuringACallbackIsRunAgain(t *testing.T) {
-	inBubble(t, func(t *world) {
-		j := t.runPrimary("a", untilStopped)
-		j.inCallback(func(s libcluster.State) {
-			j.note("told %d/%d", s.Index, s.Total)
-			time.Sleep(time.Minute)
-		})
-		t.Put(cluster, "b", []byte("1"))
-		wait(time.Second)
-		t.Expire(cluster, "a")
-		wait(2 * time.Second)
-		require.Equal(t, "0/2", j.place(), "it is back")
-		log := j.log()
-		require.Contains(t, log, "told 0/1, run 0/1, told 0/2, end (the record has gone from the registry")
-		require.NotContains(t, log, "told -1", "the callback has not returned")
-		wait(time.Hour)
-		require.Equal(t, "told -1/1, told 0/2, run 0/2", j.log())
 	})
 }

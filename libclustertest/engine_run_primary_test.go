@@ -1,0 +1,129 @@
+package libclustertest_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+)
+
+// runPrimary begins a job that runs f while it is the primary.
+func (w *world) runPrimary(id string, f func(context.Context, libcluster.State) error, configure ...func(*libcluster.Config)) *job {
+	w.Helper()
+	j := w.job(id, configure...)
+	j.begin(func(ctx context.Context) error { return j.RunPrimary(ctx, j.noting(f)) })
+	return j
+}
+
+func TestPrimaryHandsOverAndGoesOnWhileItStaysThePrimary(t *testing.T) {
+	inBubble(t, func(t *world) {
+		b := t.runPrimary("b", untilStopped)
+		require.Equal(t, "told 0/1, run 0/1", b.log())
+		c := t.runPrimary("c", untilStopped)
+		require.Equal(t, "told 1/2", c.log(), "it waits")
+		require.Equal(t, "told 0/2", b.log(), "another total stops nobody")
+		require.NoError(t, b.SetWorkers(t.Context(), 3))
+		synctest.Wait()
+		require.Equal(t, "told 0/4", b.log(), "nor another number of workers")
+		require.Equal(t, "told 3/4", c.log())
+
+		a := t.runPrimary("a", untilStopped)
+		require.Equal(t, "told 0/5, run 0/5", a.log())
+		require.Equal(t, "end (the cluster has re-balanced), told 1/5", b.log())
+		require.NoError(t, a.end())
+		synctest.Wait()
+		require.Equal(t, "told 0/4, run 0/4", b.log())
+		require.NoError(t, b.end())
+		synctest.Wait()
+		require.Equal(t, "end (that is enough), told -1/1", b.log())
+		require.Equal(t, "told 4/5, told 3/4, told 0/1, run 0/1", c.log())
+	})
+}
+
+func TestPrimaryThatIsFencedAndBackIsStoppedInBetween(t *testing.T) {
+	inBubble(t, func(t *world) {
+		j := t.runPrimary("a", untilStopped)
+		wait(time.Minute)
+		t.Expire(cluster, "a")
+		wait(2 * time.Second)
+		log := j.log()
+		require.Contains(t, log, "told 0/1, run 0/1, end (the record has gone from the registry")
+		require.Contains(t, log, "), told -1/0, told 0/1, run 0/1")
+	})
+}
+
+func TestPrimaryThatHasFinishedLeaves(t *testing.T) {
+	inBubble(t, func(t *world) {
+		finish := func(ctx context.Context, _ libcluster.State) error {
+			sleep(ctx, time.Minute)
+			return nil
+		}
+		a, b := t.runPrimary("a", finish), t.runPrimary("b", finish)
+		require.NoError(t, a.result())
+		require.NoError(t, b.result())
+		require.Equal(t, "told 0/1, run 0/1, told 0/2, end (alive), told -1/1", a.log())
+		require.Equal(t, "told 1/2, told 0/1, run 0/1, end (alive), told -1/0", b.log())
+	})
+}
+
+func TestCallbackThatHangsDoesNotKeepThePrimaryFromBeingStopped(t *testing.T) {
+	for name, over := range map[string]struct {
+		after time.Duration // the callback has begun, at the latest
+		how   func(t *world, j *job)
+	}{
+		"at the horizon": {window(libcluster.DefaultTTL), func(t *world, _ *job) { t.Cut("a") }},
+		"by its record":  {0, func(t *world, _ *job) { t.Expire(cluster, "a") }},
+		"by leaving":     {0, func(t *world, j *job) { _ = j.Leave(t.within(time.Millisecond)) }},
+		"by its context": {0, func(_ *world, j *job) { j.cancel(errStop) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *world) {
+				returns := make(chan struct{})
+				var stopped time.Time
+				j := t.job("a")
+				j.begin(func(ctx context.Context) error {
+					return j.RunPrimary(ctx, func(ctx context.Context, _ libcluster.State) error {
+						<-ctx.Done()
+						stopped = time.Now()
+						return nil
+					})
+				})
+				j.inCallback(func(libcluster.State) { <-returns })
+				t.Put(cluster, "b", []byte("1"))
+				wait(time.Minute)
+				require.True(t, stopped.IsZero(), "renewed, it goes on")
+				start := time.Now()
+				over.how(t, j)
+				wait(over.after)
+				require.False(t, stopped.IsZero())
+				require.LessOrEqual(t, stopped.Sub(start), over.after)
+				j.inCallback(nil)
+				close(returns)
+			})
+		})
+	}
+}
+
+func TestPrimaryThatIsFencedAndBackDuringACallbackIsRunAgain(t *testing.T) {
+	inBubble(t, func(t *world) {
+		j := t.runPrimary("a", untilStopped)
+		j.inCallback(func(s libcluster.State) {
+			j.note("told %d/%d", s.Index, s.Total)
+			time.Sleep(time.Minute)
+		})
+		t.Put(cluster, "b", []byte("1"))
+		wait(time.Second)
+		t.Expire(cluster, "a")
+		wait(2 * time.Second)
+		require.Equal(t, "0/2", j.place(), "it is back")
+		log := j.log()
+		require.Contains(t, log, "told 0/1, run 0/1, told 0/2, end (the record has gone from the registry")
+		require.NotContains(t, log, "told -1", "the callback has not returned")
+		wait(time.Hour)
+		require.Equal(t, "told -1/1, told 0/2, run 0/2", j.log())
+	})
+}
