@@ -114,6 +114,9 @@ type Config struct {
 	// SetWorkers may be called inside. Leave inside would wait for this very
 	// call until its context ends: start a goroutine for it. A panic is not
 	// recovered.
+	//
+	// With [Cluster.Run] it is optional: it comes after the function has been
+	// stopped and before it is run again.
 	OnRebalance func(State)
 
 	// Logger receives what happens: re-balances at Info, the members at

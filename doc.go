@@ -20,6 +20,29 @@
 // [StaticFromEnv] from what a batch scheduler sets. [Etcd] is for instances that
 // come and go.
 //
+// # Running work
+//
+// [Cluster.Run] joins, runs a function under each place that the instance is
+// given, one after another, and leaves. [Cluster.RunWorkers] runs it once for each
+// worker at the same time, with the worker's index; [Cluster.RunPrimary] only
+// while the instance is the primary. The function is given a state and a context
+// that ends with it:
+//
+//	err := cluster.RunWorkers(ctx, func(ctx context.Context, worker int, s libcluster.State) error {
+//		for {
+//			rows, err := db.QueryContext(ctx, "… WHERE id % ? = ?", s.Total, worker)
+//			…
+//		}
+//	})
+//
+// Two runs never overlap in one instance, and a function that should be stopped is
+// awaited before anything else happens, also before the record is removed on
+// leaving. So an application can't go on with a place that it no longer has, but
+// by not heeding its context.
+//
+// Whoever wants to act on changes instead sets [Config.OnRebalance] and calls
+// [Cluster.Join], or asks for [Cluster.State] when it needs it.
+//
 // # What is guaranteed
 //
 //   - [Cluster.Join] returns after the first callback has returned, or with an
@@ -33,6 +56,8 @@
 //     goes back in time; see below.
 //   - Instances that report the same generation computed their places from the
 //     same members: their ranges tile [0, total) with no gap and no overlap.
+//   - What [Cluster.Run] runs is a callback in all this: it has returned before
+//     index -1 is reported, or another state.
 //   - Leaving reports index -1, then removes the record, and the others are told
 //     at once. It ends within a quarter of a second of its context's end, whatever
 //     the registry does.

@@ -16,25 +16,20 @@ func Example() {
 		Key:      "mailer",
 		Workers:  4,
 		Registry: libcluster.Etcd("http://127.0.0.1:2379"),
-		OnRebalance: func(s libcluster.State) {
-			if !s.Active() {
-				log.Print("no workers are mine now")
-				return
-			}
-			log.Printf("workers %d to %d of %d are mine", s.Index, s.Index+s.Workers-1, s.Total)
-		},
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := cluster.Join(ctx); err != nil {
+	err = cluster.Run(ctx, func(ctx context.Context, s libcluster.State) error {
+		log.Printf("workers %d to %d of %d are mine", s.Index, s.Index+s.Workers-1, s.Total)
+		<-ctx.Done() // instead of doing their work until then
+		log.Print("not any more: ", context.Cause(ctx))
+		return nil
+	})
+	if err != nil {
 		log.Fatal(err)
-	}
-	<-ctx.Done()
-	if err := cluster.Leave(context.Background()); err != nil {
-		log.Print(err)
 	}
 }
 

@@ -33,12 +33,14 @@ var errGoexit = errors.New("libcluster: a function given to Run has ended its go
 //   - [ErrLeft]: [Cluster.Leave] was called elsewhere;
 //   - what ended ctx, from which f's context descends.
 //
-// When f has returned it is run again under the next place, unless Run ends. The
-// state is that of the start; [Cluster.State] has the newest horizon, and looks
-// at the clock, which a context can't while the process is stopped. While f winds
-// down the record is kept alive, and a place in the newest state waits for it. If
-// that takes long it is logged. [Config.OnRebalance] is called too: after f has
-// returned and before it is run again.
+// When f has returned it is run again under the newest state, unless Run ends.
+// Taking long delays only f's own next run, and leaving; it is logged, and the
+// record is kept alive meanwhile. [Config.OnRebalance] is called too, between the
+// return of f and its next run.
+//
+// The state that f is given is that of its start. [Cluster.State] has the newest
+// horizon and looks at the clock, so that it is right also in a process that has
+// just been stopped for a while, whose contexts have not ended yet.
 //
 // Run ends
 //
@@ -99,6 +101,9 @@ func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, wo
 // stop f: it goes on for as long as the index stays 0 in one incarnation,
 // whatever becomes of workers and total. So [Config.OnRebalance] can be called
 // while f runs.
+//
+// When the index moves, the next primary can start before this one has heard of
+// it, as with every index; see the package's documentation.
 //
 // A nil that f returns by itself ends RunPrimary like Run. So the instance leaves
 // and the next one becomes the primary, and runs its f.
