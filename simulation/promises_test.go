@@ -50,6 +50,12 @@ func (a *app) checkCallback(s libcluster.State) {
 	if a.view.fenced {
 		w.fail("%s is told of a place that it has lost: %v", a, s)
 	}
+	// A state from before the present incarnation's first is of the one before, which
+	// has been replaced while the callback was about to begin.
+	if n := len(a.calls); n > 0 && a.calls[n-1].Active() && a.toldOf != a.view && s.Generation >= a.view.first {
+		w.fail("%s is told of a place and not that it has lost the one before: %v", a, s)
+	}
+	a.toldOf = a.view
 }
 
 // checkMark wants generations to grow, but for a store that has gone back since.

@@ -280,7 +280,7 @@ func faults() []string {
 		"step", "callback", "join", "leave", "leave returning", "set workers", "cut", "heal", "cut all", "heal all",
 		"expire", "steal", "delete", "overwrite", "stranger's record", "stranger's garbage", "stranger's delete",
 		"compact", "restore", "wipe", "slow callback", "hanging callback", "crash", "newcomer", "same ID twice", "slow",
-		"context ended in Join", "context ended in Leave", "context ended in Leave(Returning)",
+		"context ended in Join", "context ended in Leave", "context ended in Leave(Returning)", "context ended in SetWorkers",
 	}
 	for _, op := range []libclustertest.Op{
 		libclustertest.OpJoin, libclustertest.OpRenew, libclustertest.OpUpdate, libclustertest.OpLeave,

@@ -81,12 +81,12 @@ func (w *world) intercept(ctx context.Context, call libclustertest.Call) error {
 	case "request late":
 		var after time.Duration
 		w.locked(func() { after = time.Duration(w.weatherly.Int64N(int64(8 * time.Second))) })
-		time.AfterFunc(after, func() { _ = w.send(context.Background(), s, call) })
+		time.AfterFunc(after, func() { _ = w.send(context.Background(), s, call, true) })
 		return w.hang(ctx, s.a)
 	case "request twice":
-		_ = w.send(ctx, s, call)
+		_ = w.send(ctx, s, call, false)
 	}
-	err := w.send(ctx, s, call)
+	err := w.send(ctx, s, call, false)
 	if fault == "answer lost" {
 		return w.hang(ctx, s.a)
 	}
@@ -98,7 +98,7 @@ func (w *world) intercept(ctx context.Context, call libclustertest.Call) error {
 
 // send lets a call have its effect. What changes the registry does so alone, so
 // that who was a member at which revision is known.
-func (w *world) send(ctx context.Context, s *incarnation, call libclustertest.Call) (err error) {
+func (w *world) send(ctx context.Context, s *incarnation, call libclustertest.Call, late bool) (err error) {
 	if call.Op == libclustertest.OpNext {
 		err = call.Send(ctx)
 		w.locked(w.note)
@@ -110,6 +110,9 @@ func (w *world) send(ctx context.Context, s *incarnation, call libclustertest.Ca
 			err = w.sendJoin(ctx, s, call)
 		} else {
 			err = call.Send(ctx)
+		}
+		if err == nil && call.Op == libclustertest.OpUpdate {
+			s.overtaken = late
 		}
 		w.note()
 	})

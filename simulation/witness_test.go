@@ -24,14 +24,16 @@ type incarnation struct {
 	a    *app
 	stay int
 
-	rejoins  bool      // it is not the first of its stay
-	horizon  time.Time // by the rule: the last renewal's sending plus the window
-	past     *time.Timer
-	watched  bool  // Next was called: from now on the horizon counts
-	told     bool  // a change was delivered
-	over     error // a final answer was delivered
-	tampered bool  // somebody else than time has touched its record
-	fenced   bool  // its app's state was read as fenced
+	rejoins   bool      // it is not the first of its stay
+	horizon   time.Time // by the rule: the last renewal's sending plus the window
+	past      *time.Timer
+	watched   bool  // Next was called: from now on the horizon counts
+	told      bool  // a change was delivered
+	first     int64 // the generation of that
+	over      error // a final answer was delivered
+	tampered  bool  // somebody else than time has touched its record
+	overtaken bool  // the latest update of its record is not the one that was asked for last
+	fenced    bool  // its app's state was read as fenced
 }
 
 // key finds the incarnation that a call belongs to in the call's context.
@@ -63,7 +65,9 @@ func (s *incarnation) Next(ctx context.Context) (libcluster.Change, error) {
 	s.a.w.locked(func() {
 		s.learns(err)
 		if err == nil {
-			s.told = true
+			if !s.told {
+				s.told, s.first = true, change.Generation
+			}
 			s.a.view = s
 			s.a.eras[change.Generation] = append(s.a.eras[change.Generation], s.a.w.past.era())
 		}
