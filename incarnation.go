@@ -21,6 +21,8 @@ type incarnation struct {
 	// ttl is how long the record lives after a renewal, 0 for ever. Used by
 	// ping only.
 	ttl time.Duration
+	// confirmed is set by the first renewal that succeeded. Used by ping only.
+	confirmed bool
 
 	// published is the record that the registry has. Guarded by
 	// stay.publishing, as is every Update.

@@ -16,6 +16,7 @@ import (
 func (s *stay) ping() {
 	defer close(s.pinged)
 	var inc *incarnation
+	var brief *retry // set while one incarnation after another is lost as soon as it has begun
 	for {
 		if !s.awaitStopped() {
 			return
@@ -49,6 +50,14 @@ func (s *stay) ping() {
 			return
 		}
 		s.log.Warn("fenced; will rejoin", zap.Error(why))
+		switch {
+		case inc.confirmed || !isFinal(why):
+			brief = nil
+		case brief == nil:
+			brief = &retry{} // once is an accident, and being back at once is worth more
+		case !brief.wait(s.ctx):
+			return
+		}
 	}
 }
 
@@ -198,6 +207,7 @@ func (s *stay) beat(inc *incarnation, again *retry) bool {
 		return false
 	case err == nil:
 		*again = retry{}
+		inc.confirmed = true
 		s.catchUp(inc)
 	case isFinal(err):
 		inc.end(err)

@@ -95,6 +95,41 @@ func TestErrorsOfTheRegistryAreRetriedUntilTheyEnd(t *testing.T) {
 	})
 }
 
+// A registry that records and at once knows nothing of it, which would be asked
+// without end and without a pause.
+func TestRegistryThatLosesEachRecordAtOnceIsAskedEverMoreSeldom(t *testing.T) {
+	for _, op := range []libclustertest.Op{libclustertest.OpNext, libclustertest.OpRenew} {
+		t.Run(string(op), func(t *testing.T) {
+			inBubble(t, func(t *world) {
+				const most = 200
+				a := t.join("a")
+				wait(time.Minute)
+				var joins atomic.Int32
+				t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+					switch {
+					case call.Op == libclustertest.OpJoin && joins.Add(1) > most:
+						return gone(ctx) // or time would stand still
+					case call.Op == op:
+						return libcluster.ErrRecordGone
+					}
+					return call.Send(ctx)
+				})
+				t.Expire(cluster, "a")
+				wait(time.Minute)
+				require.Greater(t, joins.Load(), int32(20))
+				require.Less(t, joins.Load(), int32(most))
+				t.Intercept(nil)
+				wait(backWithin)
+				require.Equal(t, "0/1", a.place())
+				wait(time.Minute)
+				t.Expire(cluster, "a")
+				synctest.Wait()
+				require.Equal(t, "0/1", a.place(), "who has lost its place once is back at once")
+			})
+		})
+	}
+}
+
 // A permanent error ends the first Join, and nothing after it: a password that is
 // wrong today may be right tomorrow.
 func TestPermanentErrorDoesNotEndRejoining(t *testing.T) {
