@@ -197,6 +197,12 @@ func (s *stay) remove(ctx context.Context, session Session, returning time.Durat
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	if s.c.cfg.Mode == Exclusive && !s.c.cfg.Passive && !s.acting.Load() {
+		if returning > 0 {
+			// Whoever holds the place for us will never act.
+			kept := s.c.desired().clone()
+			kept.plans.window = 0
+			_ = session.Update(ctx, kept) // otherwise the others wait longer for it
+		}
 		if err := session.(Planner).LeaveDrained(ctx, returning); err != nil {
 			return fmt.Errorf("libcluster: left, but the others will wait for the record to expire: %w", err)
 		}

@@ -1,13 +1,16 @@
 package libclustertest_test
 
 import (
+	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/libclustertest"
 )
 
 func mode(m libcluster.Mode) func(*libcluster.Config) {
@@ -190,4 +193,87 @@ func TestARegistryWithoutAPlanIsRefused(t *testing.T) {
 	_, err := libcluster.New(libcluster.Config{Key: "mailer", Mode: libcluster.Exclusive})
 	require.ErrorContains(t, err, "has no plan")
 	require.True(t, errors.As(err, new(*libcluster.ConfigError)))
+}
+
+func TestAPlaceThatIsKeptCallsNobodyElseBack(t *testing.T) {
+	for _, m := range []libcluster.Mode{libcluster.Planned, libcluster.Exclusive} {
+		t.Run(m.String(), func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				a, b, c := w.join("a", mode(m)), w.join("b", mode(m)), w.join("c", mode(m))
+				wait(time.Second)
+				told := len(a.told()) + len(c.told())
+				require.NoError(t, b.Leave(w.Context(), libcluster.Returning(30*time.Second)))
+				wait(20 * time.Second)
+				b2 := w.app("b", mode(m))
+				require.NoError(t, b2.Join(w.within(time.Second)))
+				require.Equal(t, "1/3", b2.place())
+				wait(time.Second)
+				require.Equal(t, told, len(a.told())+len(c.told()), "%v %v", a.story(), c.story())
+
+				// One that does not come back in time has left for good then.
+				require.NoError(t, b2.Leave(w.Context(), libcluster.Returning(5*time.Second)))
+				wait(6 * time.Second)
+				require.Equal(t, []string{"0/2", "1/2"}, []string{a.place(), c.place()})
+			})
+		})
+	}
+}
+
+func TestOneThatCrashedAndIsBackCallsNobodyElseBack(t *testing.T) {
+	for _, m := range []libcluster.Mode{libcluster.Planned, libcluster.Exclusive} {
+		t.Run(m.String(), func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				a, b := w.join("a", mode(m)), w.join("b", mode(m))
+				wait(time.Second)
+				told := len(a.told())
+				w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+					if call.ID == "b" && call.Op != libclustertest.OpJoin {
+						return gone(ctx)
+					}
+					return call.Send(ctx)
+				})
+				wait(100 * time.Millisecond)
+				w.Intercept(nil)
+				again := w.app("b", mode(m))
+				require.NoError(t, again.Join(w.within(time.Minute)))
+				if m == libcluster.Exclusive {
+					require.False(t, b.State().Active(), "the old one must have stopped first")
+				}
+				require.Equal(t, "1/2", again.place())
+				require.Len(t, a.told(), told)
+				require.NoError(t, again.Leave(w.Context()))
+			})
+		})
+	}
+}
+
+// In exclusive mode the function that Run runs has returned before anybody else
+// starts.
+func TestRunInExclusiveModeStopsBeforeAnyStarts(t *testing.T) {
+	inBubble(t, func(w *world) {
+		var working atomic.Int32
+		for _, id := range []string{"a", "b", "c"} {
+			x := w.app(id, exclusive)
+			ctx, stop := context.WithCancel(w.Context())
+			ended := make(chan error, 1)
+			go func() {
+				ended <- x.Run(ctx, func(ctx context.Context, s libcluster.State) error {
+					total := int32(s.Total)
+					if now := working.Add(1); now > total {
+						t.Errorf("%d work in a cluster of %d", now, total)
+					}
+					<-ctx.Done()
+					time.Sleep(3 * time.Second)
+					working.Add(-1)
+					return nil
+				})
+			}()
+			wait(10 * time.Second)
+			w.Cleanup(func() {
+				stop()
+				require.NoError(t, <-ended)
+			})
+		}
+		require.EqualValues(t, 3, working.Load())
+	})
 }

@@ -44,6 +44,8 @@ func (f *flags) checkNumbers() error {
 		return fmt.Errorf("%s: must be at least 0", f.shown("index"))
 	case f.index >= f.total && !f.staticEnv:
 		return fmt.Errorf("%s: must be below the total, which is %d; see -T/--total", f.shown("index"), f.total)
+	case f.work < 0:
+		return fmt.Errorf("%s: must not be negative", f.shown("work"))
 	case f.ttl <= 0: // to the library 0 is the default
 		return fmt.Errorf("%s: must be positive", f.shown("ttl"))
 	}
@@ -99,6 +101,10 @@ func (f *flags) contradiction() error {
 		{"index", f.staticEnv, "contradicts --static-env, which takes the index from the environment"},
 		{"nodes", !dynamic, needs},
 		{"passive", !dynamic, needs},
+		{"mode", !dynamic, needs},
+		{"exclusive", !dynamic, needs},
+		{"exclusive", f.given("mode") && libcluster.Mode(f.mode) != libcluster.Exclusive, "contradicts " + f.shown("mode")},
+		{"work", f.passive, "contradicts -P/--passive: a passive instance does no work"},
 		{"threads", f.passive, "contradicts -P/--passive: a passive instance has no threads"},
 		{"ttl", !dynamic, needs},
 		{"cacert", !dynamic, needs},

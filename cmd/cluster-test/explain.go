@@ -60,6 +60,7 @@ func (f *flags) syntax(err error) error {
 			"bool":     "true or false",
 			"duration": "a duration such as 10s or 1m30s",
 			"number":   "a whole number",
+			"mode":     "direct, planned or exclusive",
 		}[flag.Value.Type()])
 	}
 	given := "a flag"
@@ -79,7 +80,7 @@ func (o options) explain(err error) error {
 	}
 	name, ok := map[string]string{
 		"Key": "key", "Env": "env", "Partition": "partition", "ID": "instance",
-		"Workers": "threads", "TTL": "ttl", "Registry": "registry",
+		"Workers": "threads", "TTL": "ttl", "Registry": "registry", "Mode": "mode",
 	}[wrong.Field]
 	if !ok {
 		return err
@@ -95,6 +96,13 @@ func (o options) explain(err error) error {
 	}
 	return fmt.Errorf("%s%s", label(o.flags.set.Lookup(name)), rule)
 }
+
+// mode is a cluster's mode.
+type mode libcluster.Mode
+
+func (m *mode) String() string     { return libcluster.Mode(*m).String() }
+func (m *mode) Type() string       { return "mode" }
+func (m *mode) Set(s string) error { return (*libcluster.Mode)(m).UnmarshalText([]byte(s)) }
 
 // number is a decimal number: to pflag's own, 010 is 8.
 type number int

@@ -28,6 +28,8 @@ type options struct {
 	threads             []int // of each instance
 	passive             bool
 	ttl                 time.Duration
+	mode                libcluster.Mode
+	work                time.Duration // how long pretended work takes to stop
 	registry            libcluster.Registry
 	embedded            *embedded.Config // what has to run for registry to work, or nil
 
@@ -52,7 +54,9 @@ type flags struct {
 	nodes                                 number
 	passive                               bool
 	registry, cacert, cert, certKey, user string
-	ttl                                   time.Duration
+	ttl, work                             time.Duration
+	mode                                  mode
+	exclusive                             bool
 	index, total                          number
 	staticEnv                             bool
 
@@ -80,6 +84,9 @@ func newFlags() *flags {
 	s.VarP(&f.total, "total", "T", "")
 	s.BoolVar(&f.staticEnv, "static-env", false, "")
 	s.DurationVar(&f.ttl, "ttl", libcluster.DefaultTTL, "")
+	s.Var(&f.mode, "mode", "")
+	s.BoolVar(&f.exclusive, "exclusive", false, "")
+	s.DurationVar(&f.work, "work", 0, "")
 	s.BoolVar(&f.json, "json", false, "")
 	s.StringVar(&f.cacert, "cacert", "", "")
 	s.StringVar(&f.cert, "cert", "", "")
@@ -107,8 +114,11 @@ func parse(args []string) (options, error) {
 	o := options{
 		verbose: f.verbose, json: f.json,
 		key: f.key, env: f.env, partition: f.partition, instance: f.instance,
-		nodes: f.given("nodes"), threads: f.counts, passive: f.passive, ttl: f.ttl,
+		nodes: f.given("nodes"), threads: f.counts, passive: f.passive, ttl: f.ttl, mode: libcluster.Mode(f.mode), work: f.work,
 		flags: f,
+	}
+	if f.exclusive {
+		o.mode = libcluster.Exclusive
 	}
 	return o, f.registryInto(&o)
 }

@@ -26,6 +26,7 @@ type node struct {
 	cluster  *libcluster.Cluster
 	registry string // for people
 	passive  bool
+	work     time.Duration
 	last     string // the last event; the callback's, and after Leave anybody's
 }
 
@@ -51,6 +52,7 @@ func newNode(o options, i int, t transcript, log *zap.Logger) (n *node, err erro
 	n = &node{
 		registry: fmt.Sprint(o.registry),
 		passive:  o.passive,
+		work:     o.work,
 	}
 	n.cluster, err = libcluster.New(libcluster.Config{
 		Key:         o.key,
@@ -61,6 +63,7 @@ func newNode(o options, i int, t transcript, log *zap.Logger) (n *node, err erro
 		Passive:     o.passive,
 		Registry:    o.registry,
 		TTL:         o.ttl,
+		Mode:        o.mode,
 		OnRebalance: n.rebalanced,
 		Logger:      log,
 	})
@@ -130,11 +133,17 @@ func (n *node) leave(ctx context.Context) error {
 	return err
 }
 
-// rebalanced is the callback.
+// rebalanced is the callback. A place is reported before anything acts on it, and
+// its loss when all work has ended.
 func (n *node) rebalanced(s libcluster.State) {
+	if !s.Active() && !n.passive {
+		time.Sleep(n.work)
+	}
 	now, why := time.Now(), n.cluster.Err()
 	n.last = n.event(s, why)
 	switch {
+	case n.last == stopped:
+		n.t.say("has stopped for the next plan")
 	case n.last != fenced, errors.Is(why, libcluster.ErrInstanceTaken): // sleep finds that
 	case why == nil:
 		n.t.say("fenced for a moment") // and back by now
@@ -151,6 +160,8 @@ func (n *node) event(s libcluster.State, why error) string {
 	switch {
 	case !s.Active() && errors.Is(why, libcluster.ErrLeft):
 		return left
+	case !s.Active() && errors.Is(why, libcluster.ErrWaiting):
+		return stopped
 	case !s.Active() && !n.passive:
 		return fenced
 	case n.last == "":

@@ -68,6 +68,7 @@ const (
 	rebalanced = "rebalanced" // another place, another worker count or another total
 	fenced     = "fenced"     // lost the place: not renewed in time, record gone, or ID taken
 	rejoined   = "rejoined"   // has a place again
+	stopped    = "stopped"    // has no place until the next plan, for which all stop
 	left       = "left"       // the last state
 )
 

@@ -16,7 +16,9 @@ OPTIONS are one or more of:
                             with --nodes also a list, one for each: -n 2,1,4
       --json                Print each state as one line of JSON on standard
                             output; "event" is one of joined, rebalanced,
-                            fenced, rejoined, left
+                            stopped, fenced, rejoined, left
+      --work DURATION       Pretend to work, and take so long to stop (default:
+                            0s). An index of -1 is printed when all has stopped
  etcd-based clustering:
   -r, --registry URI        Set the cluster registry URI, one of
         http://HOST:PORT[,HOST:PORT…]   an etcd
@@ -31,6 +33,12 @@ OPTIONS are one or more of:
                                         embedded:PORT//DIR, in /DIR
       --nodes N             Run N instances in this process
   -P, --passive             Watch the cluster without being a member of it
+      --mode MODE           How instances find their places (default: direct)
+        direct                          each sorts all members by identifier
+        planned                         by one plan, in which few places move
+        exclusive                       the same, and never two at once: all
+                                        stop before any starts
+      --exclusive           The same as --mode exclusive
       --ttl DURATION        How long a vanished instance keeps its place
                             (default: 10s)
       --cacert FILE         Check the servers' certificates against this one's
