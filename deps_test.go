@@ -24,12 +24,13 @@ const modulePath = "github.com/libcluster/libcluster"
 // library. What an importer of libcluster gets is these and what they need, so
 // a new one needs a reason as good.
 var allowedModules = map[string]string{
-	"go.etcd.io/etcd/api/v3":    "the messages of etcd's protocol, and its errors",
-	"go.etcd.io/etcd/client/v3": "the client",
-	"go.uber.org/zap":           "Config.Logger",
-	"github.com/google/uuid":    "the default of Config.ID",
-	"google.golang.org/grpc":    "how the client of etcd reconnects",
-	"golang.org/x/sys":          "the clock that goes on while a Linux machine sleeps",
+	"go.etcd.io/etcd/api/v3":       "the messages of etcd's protocol, and its errors",
+	"go.etcd.io/etcd/client/v3":    "the client",
+	"go.uber.org/zap":              "Config.Logger",
+	"github.com/google/uuid":       "the default of Config.ID",
+	"github.com/cespare/xxhash/v2": "the hash of Slot; small, and needs nothing else",
+	"google.golang.org/grpc":       "how the client of etcd reconnects",
+	"golang.org/x/sys":             "the clock that goes on while a Linux machine sleeps",
 }
 
 // unwantedModules must not be needed, however indirectly. A name stands for

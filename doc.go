@@ -43,6 +43,15 @@
 // Whoever wants to act on changes instead sets [Config.OnRebalance] and calls
 // [Cluster.Join], or asks for [Cluster.State] when it needs it.
 //
+// # Which worker owns a key
+//
+// [State.Owns] and [State.Worker] say which keys are this instance's, and [Slot]
+// says it of any total. Use them instead of hash % total, with which nearly every
+// key moves whenever the total changes; with these, only those that the new
+// workers need. The function is the same in every release and simple to have in
+// another language. [State.Partitions] is for work in a fixed number of parts, and
+// [State.Range] for those who divide by contiguous ranges.
+//
 // # What is guaranteed
 //
 //   - [Cluster.Join] returns after the first callback has returned, or with an
