@@ -49,7 +49,8 @@
 // says it of any total. Use them instead of hash % total, with which nearly every
 // key moves whenever the total changes; with these, only those that the new
 // workers need. The function is the same in every release and simple to have in
-// another language. [State.Partitions] is for work in a fixed number of parts, and
+// another language. [Cluster.OwnerOf] names the member that owns a key, also to a
+// passive instance, which can so pass requests on. [State.Partitions] is for work in a fixed number of parts, and
 // [State.Range] for those who divide by contiguous ranges.
 //
 // # What is guaranteed

@@ -155,6 +155,7 @@ type view struct {
 	inc   *incarnation // nil before the first state
 	why   error        // if not nil: why there is no place, whatever inc says
 	plan  *planView    // in a mode with a plan
+	known atomic.Pointer[owners]
 }
 
 func (v *view) now() State {
