@@ -15,9 +15,9 @@ import (
 )
 
 // checkUsage holds the text of --help, which is written by hand, to the flags.
-func checkUsage(t *testing.T, text string) {
+func checkUsage(t *testing.T, text string, set *pflag.FlagSet) {
 	t.Helper()
-	newFlags().set.VisitAll(func(flag *pflag.Flag) {
+	set.VisitAll(func(flag *pflag.Flag) {
 		start := "\n      --" + flag.Name
 		if flag.Shorthand != "" {
 			start = "\n  -" + flag.Shorthand + ", --" + flag.Name

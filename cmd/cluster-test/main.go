@@ -49,6 +49,9 @@ func main() {
 // run is the program. It returns the exit status, after ctx has ended or when
 // it cannot go on.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == "simulate" {
+		return simulate(args[1:], stdout, stderr)
+	}
 	o, err := parse(args)
 	if errors.Is(err, errHelp) {
 		if _, err := io.WriteString(stdout, usage); err != nil {

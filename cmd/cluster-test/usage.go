@@ -57,6 +57,10 @@ OPTIONS are one or more of:
                             LIBCLUSTER_TOTAL; -T is then the number of tasks,
                             which a Kubernetes job does not tell
 
+There is one command that is not about an instance:
+  simulate                  Reckon what changes of members move, for each way of
+                            dividing the work; see cluster-test simulate --help
+
 It runs until SIGINT or SIGTERM and then leaves the cluster; a second signal
 ends it at once.
 

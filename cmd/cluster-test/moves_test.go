@@ -1,0 +1,176 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/libclustertest"
+)
+
+// sticky is the simplest way to move nobody who need not: a newcomer goes to the
+// end, and a hole is filled by the last. For members with as many workers each.
+func sticky(last []libcluster.Place, members []libcluster.Member) []libcluster.Place {
+	there := map[string]libcluster.Member{}
+	for _, m := range members {
+		there[m.ID] = m
+	}
+	seats := make([]libcluster.Member, len(members))
+	var move []libcluster.Member
+	for i, p := range slices.Backward(last) {
+		if m, ok := there[p.ID]; ok && i < len(seats) {
+			seats[i] = m
+		} else if ok {
+			move = append(move, m)
+		}
+		delete(there, p.ID)
+	}
+	for _, m := range members {
+		if _, isNew := there[m.ID]; isNew {
+			move = append(move, m)
+		}
+	}
+	var places []libcluster.Place
+	for i, m := range seats {
+		if m.ID == "" {
+			m, move = move[0], move[1:]
+		}
+		places = append(places, libcluster.Place{Member: m, Index: i * m.Workers})
+	}
+	return places
+}
+
+// someScenario draws members of any worker counts, or of equal ones, and what
+// happens to them.
+func someScenario(t *rapid.T, equal bool) *scenario {
+	s := newScenario()
+	s.keys = 20_000
+	s.members = fmt.Sprint(rapid.IntRange(2, 30).Draw(t, "members"))
+	s.stableIDs = rapid.Bool().Draw(t, "stable")
+	s.counts = []int{rapid.IntRange(1, 4).Draw(t, "workers")}
+	if !equal {
+		s.counts = rapid.SliceOfN(rapid.IntRange(1, 4), 1, 5).Draw(t, "workers of each")
+	}
+	for range rapid.IntRange(1, 4).Draw(t, "changes") {
+		s.changes = append(s.changes, rapid.SampledFrom([]asked{
+			{"join", "1"}, {"join", "3"}, {"leave", "1"}, {rollingRestart, placesFreed}, {rollingRestart, placesKept},
+		}).Draw(t, "change"))
+	}
+	return s
+}
+
+// outcomes makes a scenario happen.
+func (s *scenario) outcomes(t *rapid.T, m mode) []outcome {
+	seed := rapid.Uint64().Draw(t, "seed")
+	start, changes, err := s.tell(seed)
+	if err != nil {
+		t.Skip(err) // nobody would be left
+	}
+	return measure(m, start, changes, newKeys(int(s.keys), rand.New(rand.NewPCG(seed, 1)).Uint64))
+}
+
+// slot is the index of Slot among the functions.
+const slot = 1
+
+// chance is how far a sample of 20,000 keys may be off, for each time that keys move.
+const chance = 0.02
+
+func TestNothingMovesLessThanTheLeast(t *testing.T) {
+	for _, m := range append(modes, mode{"sticky", sticky}) {
+		t.Run(m.name, func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				for _, o := range someScenario(t, m.name == "sticky").outcomes(t, m) {
+					for f := range functions {
+						require.GreaterOrEqual(t, o.moved[f], o.least-chance*max(1, o.least), "%+v", o)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestStickyPlacesAndSlotMoveTheLeastWhenMembersJoin(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := someScenario(t, true)
+		s.changes = []asked{{"join", "1"}}
+		o := s.outcomes(t, mode{"sticky", sticky})[0]
+		require.Empty(t, o.renumbered)
+		require.InDelta(t, o.least, o.moved[slot], chance)
+	})
+}
+
+// The one who leaves has its keys divided between all; the last one's follow it to
+// the hole.
+func TestStickyPlacesAndSlotMoveTwiceTheLeastWhenAMemberLeaves(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := someScenario(t, true)
+		s.changes = []asked{{"leave", "1"}}
+		o := s.outcomes(t, mode{"sticky", sticky})[0]
+		require.LessOrEqual(t, len(o.renumbered), 1)
+		require.LessOrEqual(t, o.moved[slot], 2*o.least+chance)
+	})
+}
+
+func TestRestartInAKeptPlaceMovesNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := someScenario(t, false)
+		s.changes = []asked{{rollingRestart, placesKept}}
+		o := s.outcomes(t, modes[0])[0]
+		require.Empty(t, o.renumbered)
+		require.Zero(t, o.moved)
+		require.Zero(t, o.least)
+	})
+}
+
+// With hash % total a key stays if it has the same remainder: of n and n+1, which
+// have no factor in common, one key in n+1 has.
+func TestModuloMovesNearlyAllKeys(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := newScenario()
+		s.keys, s.stableIDs, s.counts = 20_000, true, []int{1}
+		n := rapid.IntRange(1, 9).Draw(t, "n") // beyond, node10 is sorted before node2
+		s.members, s.changes = fmt.Sprint(n), []asked{{"join", "node" + fmt.Sprint(n+1)}}
+		if n == 9 {
+			s.changes[0].value = "node91"
+		}
+		o := s.outcomes(t, modes[0])[0]
+		require.Empty(t, o.renumbered)
+		require.InDelta(t, float64(n)/float64(n+1), o.moved[0], chance)
+		require.InDelta(t, o.least, o.moved[slot], chance)
+	})
+}
+
+func TestDirectIsWhatTheLibraryDoes(t *testing.T) {
+	registry := libclustertest.New()
+	var members []libcluster.Member
+	var all []*libcluster.Cluster
+	for i, id := range []string{"node2", "b", "node10", "é", "B", "node1"} {
+		c, err := libcluster.New(libcluster.Config{Key: "mailer", ID: id, Workers: 1 + i%3, Registry: registry})
+		require.NoError(t, err)
+		require.NoError(t, c.Join(t.Context()))
+		t.Cleanup(func() { _ = c.Leave(t.Context()) })
+		members = append(members, libcluster.Member{ID: id, Workers: 1 + i%3})
+		all = append(all, c)
+	}
+	require.Equal(t, all[len(all)-1].Members(), direct(nil, members))
+}
+
+func TestRenumberingIsCountedForThoseWhoStay(t *testing.T) {
+	place := func(id string, index int) libcluster.Place {
+		return libcluster.Place{Member: libcluster.Member{ID: id, Workers: 1}, Index: index}
+	}
+	var o outcome
+	known := map[string]int{}
+	o.renumber(known, []libcluster.Place{place("a", 0), place("b", 1), place("c", 2)},
+		[]libcluster.Place{place("b", 0), place("c", 1), place("d", 2)})
+	o.renumber(known, []libcluster.Place{place("b", 0), place("c", 1), place("d", 2)},
+		[]libcluster.Place{place("c", 0), place("d", 1)})
+	slices.SortFunc(o.renumbered, func(a, b renumbering) int { return cmp.Compare(a.ID, b.ID) })
+	require.Equal(t, []renumbering{{"b", 1, 0, 1}, {"c", 2, 0, 2}, {"d", 2, 1, 1}}, o.renumbered)
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func simulated(t *testing.T, args ...string) string {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	require.Equal(t, exitOK, run(t.Context(), append([]string{"simulate"}, args...), &stdout, &stderr))
+	require.Empty(t, stderr.String())
+	return stdout.String()
+}
+
+func TestSimulationSaysWhoIsRenumberedAndWhatMoves(t *testing.T) {
+	require.Equal(t, `members node1,node2,node3 with IDs that they keep, workers 2,1,4; 100000 keys, seed 1, runs 1
+
+change                 mode    members  total  renumbered  hash % total       Slot      least
+join node4             direct        4      9           0        66.6 %     21.9 %     22.2 %
+leave node2            direct        3      8           2        66.6 %     30.6 %     11.1 %
+rolling restart        direct        3      8           6     3.3 times  3.1 times  2.0 times
+rolling restart, kept  direct        3      8           0         0.0 %      0.0 %      0.0 %
+
+leave node2, direct: node3 3→2, node4 7→6
+rolling restart, direct: node3 2 times, node4 4 times
+`, simulated(t, strings.Fields("--members node1,node2,node3 --workers 2,1,4 --join node4 --leave node2 "+
+		"--rolling-restart --rolling-restart=kept")...))
+}
+
+func TestSimulationIsTheSameForTheSameSeed(t *testing.T) {
+	one := simulated(t, "--keys", "1000")
+	require.Equal(t, one, simulated(t, "--keys", "1000"))
+	require.NotEqual(t, one, simulated(t, "--keys", "1000", "--seed", "2"))
+}
+
+func TestSimulationPrintsALineOfJSONForEachChangeAndMode(t *testing.T) {
+	var results []result
+	for line := range strings.Lines(simulated(t, "--json", "--keys", "1000", "--stable-ids", "--join", "2", "--leave", "node1")) {
+		var r result
+		require.NoError(t, json.Unmarshal([]byte(line), &r), line)
+		results = append(results, r)
+	}
+	require.Len(t, results, 2*len(modes))
+	r := results[len(modes)] // the second change, in direct mode
+	require.Equal(t, "leave node1", r.Change)
+	require.Equal(t, "direct", r.Mode)
+	require.Equal(t, []int{11, 11}, []int{r.Members, r.Total})
+	require.Equal(t, 11., r.Renumbered)
+	require.Len(t, r.Who, 11)
+	require.Equal(t, renumbering{"node10", 1, 0, 1}, r.Who[0])
+	require.Contains(t, r.Moved, "modulo")
+	require.Contains(t, r.Moved, "slot")
+}
+
+func TestMeanOfManyRunsIsSteadierThanOne(t *testing.T) {
+	for line := range strings.Lines(simulated(t, "--json", "--keys", "1000", "--runs", "300", "--join", "1")) {
+		var r result
+		require.NoError(t, json.Unmarshal([]byte(line), &r))
+		require.Empty(t, r.Who, "of many runs there is nobody to name")
+		if r.Mode == "direct" {
+			require.InDelta(t, 5, r.Renumbered, 1, "half of those who are there")
+		}
+	}
+}
+
+func TestBadScenarioIsToldInOneLine(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		says []string
+	}{
+		{"--foo", []string{`"--foo"`}},
+		{"join", []string{`"join"`}},
+		{"--join", []string{"--join", "needs a value"}},
+		{"--members 0", []string{"--members", `"0"`, "10000"}},
+		{"--members a,a", []string{"--members", `"a,a"`, "already"}},
+		{"--members a,,b", []string{"--members", `"a,,b"`, "empty"}},
+		{"--members a/b", []string{"--members", `"a/b"`, "'/'"}},
+		{"--members 9999 --workers 9999", []string{"--members", `"9999"`, "1000000 workers"}},
+		{"--workers 0", []string{"--workers", `"0"`}},
+		{"--workers 1,x", []string{"--workers", `"x"`}},
+		{"--join -1", []string{"--join", `"-1"`}},
+		{"--leave x", []string{"--leave", `"x"`, "not there"}},
+		{"--leave 10", []string{"--leave", `"10"`, "nobody"}},
+		{"--rolling-restart=x", []string{"--rolling-restart", `"x"`, "kept"}},
+		{"--members 1 --rolling-restart", []string{"--rolling-restart", "nobody"}},
+		{"--keys 0", []string{"--keys 0"}},
+		{"--runs x", []string{"--runs", `"x"`, "whole number"}},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			require.Equal(t, exitUsage, run(t.Context(), append([]string{"simulate"}, strings.Fields(c.args)...), &stdout, &stderr))
+			require.Empty(t, stdout.String())
+			require.Equal(t, 1, strings.Count(stderr.String(), "\n"), stderr.String())
+			require.Contains(t, stderr.String(), "; try 'cluster-test simulate --help'\n")
+			for _, want := range c.says {
+				require.Contains(t, stderr.String(), want)
+			}
+		})
+	}
+}
+
+func TestHelpOfSimulateNamesEveryFlagAndItsDefault(t *testing.T) {
+	checkUsage(t, simulated(t, "--help"), newScenario().set)
+}
