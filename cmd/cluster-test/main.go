@@ -49,8 +49,13 @@ func main() {
 // run is the program. It returns the exit status, after ctx has ended or when
 // it cannot go on.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if len(args) > 0 && args[0] == "simulate" {
-		return simulate(args[1:], stdout, stderr)
+	if len(args) > 0 {
+		switch command := args[0]; command {
+		case "ls", "watch":
+			return look(ctx, command, args[1:], stdout, stderr)
+		case "simulate":
+			return simulate(args[1:], stdout, stderr)
+		}
 	}
 	o, err := parse(args)
 	if errors.Is(err, errHelp) {
@@ -83,18 +88,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		end()
 	})
 	defer unhook()
-	failed := runAll(until, end, o, nodes, t)
+	failed := runAll(until, o, t, func() bool { return runNodes(until, end, nodes) })
 	if failed || t.broken.Load() {
 		return exitFailed
 	}
 	return exitOK
 }
 
-// runAll runs every instance until until ends, or end is called because one of
-// them cannot join. It reports whether anything has failed.
-func runAll(until context.Context, end func(), o options, nodes []*node, t transcript) bool {
+// runAll runs the instances, with the embedded etcd that they need. It reports
+// whether anything has failed.
+func runAll(until context.Context, o options, t transcript, instances func() bool) bool {
 	if o.embedded == nil {
-		return runNodes(until, end, nodes)
+		return instances()
 	}
 	config := *o.embedded
 	level := zap.ErrorLevel // such as a take-over that fails
@@ -114,7 +119,7 @@ func runAll(until context.Context, end func(), o options, nodes []*node, t trans
 		t.say("cannot open the embedded etcd: %s", oneLine(err))
 		return true
 	}
-	failed := runNodes(until, end, nodes)
+	failed := instances()
 	// After the instances, which need it for leaving.
 	if err := shared.Close(); err != nil {
 		t.say("cannot close the embedded etcd: %s", oneLine(err))
@@ -123,6 +128,8 @@ func runAll(until context.Context, end func(), o options, nodes []*node, t trans
 	return failed
 }
 
+// runNodes runs every instance until until ends, or end is called because one of
+// them cannot join. It reports whether any has failed.
 func runNodes(until context.Context, end func(), nodes []*node) bool {
 	var failed atomic.Bool
 	var group sync.WaitGroup

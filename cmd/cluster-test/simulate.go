@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 
@@ -388,7 +387,7 @@ func (s *scenario) table(results []result) string {
 		row = append(row, strconv.FormatFloat(r.Renumbered, 'f', min(int(s.runs)-1, 1), 64))
 		rows = append(rows, append(row, r.shares()...))
 	}
-	align(&b, rows)
+	align(&b, rows, 2)
 	b.WriteString("\n")
 	for _, r := range results {
 		if len(r.Who) > 0 {
@@ -416,27 +415,6 @@ func (r *result) shares() []string {
 		}
 	}
 	return shares
-}
-
-// align writes rows with columns as wide as they need: the first two are text, the
-// others numbers.
-func align(b *strings.Builder, rows [][]string) {
-	for _, row := range rows {
-		for i, cell := range row {
-			wide := 0
-			for _, other := range rows {
-				wide = max(wide, utf8.RuneCountInString(other[i]))
-			}
-			if i < 2 {
-				wide = -wide
-			}
-			if i > 0 {
-				b.WriteString("  ")
-			}
-			fmt.Fprintf(b, "%*s", wide, cell)
-		}
-		b.WriteString("\n")
-	}
 }
 
 // who names the renumbered: the first of them, and how many more there are.

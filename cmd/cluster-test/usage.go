@@ -57,7 +57,10 @@ OPTIONS are one or more of:
                             LIBCLUSTER_TOTAL; -T is then the number of tasks,
                             which a Kubernetes job does not tell
 
-There is one command that is not about an instance:
+Commands that are not about an instance of this program's:
+  ls                        Show the members of a cluster, see cluster-test ls
+                            --help
+  watch                     The same, again whenever something has changed
   simulate                  Reckon what changes of members move, for each way of
                             dividing the work; see cluster-test simulate --help
 

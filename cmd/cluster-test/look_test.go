@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// put writes a member's record, as an instance or a person would.
+func put(t *testing.T, id, record string) {
+	t.Helper()
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{etcdURL(t)}})
+	require.NoError(t, err)
+	defer client.Close()
+	_, err = client.Put(t.Context(), "/"+t.Name()+"/production/"+id, record)
+	require.NoError(t, err)
+}
+
+func ls(t *testing.T, args ...string) string {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	require.Equal(t, exitOK, run(t.Context(), append([]string{"ls", "-k", t.Name(), "-r", etcdURL(t)}, args...), &stdout, &stderr))
+	require.Empty(t, stderr.String())
+	return stdout.String()
+}
+
+func TestMembersAreListedWithWhatTheyHold(t *testing.T) {
+	require.Regexp(t, `^generation \d+, total 0\nno members\n$`, ls(t))
+	put(t, "node10", "1")
+	put(t, "node1", "2")
+	put(t, "node2", "10")
+	require.Regexp(t, `^generation \d+, total 13
+member  workers  indexes
+node1         2      0-1  primary
+node10        1        2
+node2        10     3-12
+$`, ls(t))
+
+	put(t, "node1", `{"workers":2,"address":"10.0.0.1:80","version":"1.2","metadata":{"zone":"east"}}`)
+	require.Regexp(t, `^generation \d+, total 13
+member  address      version  workers  indexes
+node1   10.0.0.1:80  1.2            2      0-1  primary
+node10                              1        2
+node2                              10     3-12
+$`, ls(t))
+	var c census
+	require.NoError(t, json.Unmarshal([]byte(ls(t, "--json")), &c))
+	require.NotEmpty(t, c.Time)
+	require.Positive(t, c.Generation)
+	require.Equal(t, "node1", c.Primary)
+	require.Equal(t, 13, c.Total)
+	require.Equal(t, []there{
+		{"node1", 0, 2, "10.0.0.1:80", "1.2", map[string]string{"zone": "east"}},
+		{"node10", 2, 1, "", "", nil},
+		{"node2", 3, 10, "", "", nil},
+	}, c.Members)
+}
+
+func TestLookingJoinsNobody(t *testing.T) {
+	node := start(t, "--json", "-k", t.Name(), "-r", etcdURL(t), "-i", "node")
+	node.stdout.awaitPlace(t, "node", 0, 1)
+	p := start(t, "watch", "-k", t.Name(), "-r", etcdURL(t))
+	p.stdout.awaitText(t, "node          1        0  primary\n")
+	require.Contains(t, ls(t), "total 1\n")
+	require.Len(t, records(t, node.stdout.String()), 1)
+	p.signal()
+	require.Equal(t, exitOK, p.ends(t))
+}
+
+// Also a change that leaves the total as it was, of which a passive instance is not
+// called back.
+func TestEveryChangeIsSeenByWhoWatches(t *testing.T) {
+	p := start(t, "watch", "-k", t.Name(), "-r", etcdURL(t))
+	p.stdout.awaitText(t, "no members\n")
+	put(t, "a", "2")
+	p.stdout.awaitText(t, "total 2\n")
+	put(t, "a", `{"workers":2,"version":"1.2"}`)
+	p.stdout.awaitText(t, "a       1.2            2      0-1  primary\n")
+	p.signal()
+	require.Equal(t, exitOK, p.ends(t))
+	require.Empty(t, p.stderr.String())
+	require.Regexp(t, `^\d\d:\d\d:\d\d  generation \d+, total 0\nno members\n\n`, p.stdout.String())
+}
+
+func TestBadCommandLineForLookingIsToldInOneLine(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		says []string
+	}{
+		{"", []string{"-r/--registry"}},
+		{"--foo", []string{`"--foo"`}},
+		{"-r http://h -i node", []string{"-i/--instance", `"node"`}},
+		{"-r http://h -n 2", []string{"-n/--threads"}},
+		{"-r http://h -P", []string{"-P/--passive"}},
+		{"-T 3", []string{"-T/--total 3"}},
+		{"-r http://h -k a/b", []string{"-k/--key", `"a/b"`}},
+		{"-r http://h --ttl 25h", []string{"--ttl 25h"}},
+	} {
+		for _, command := range []string{"ls", "watch"} {
+			var stdout, stderr bytes.Buffer
+			require.Equal(t, exitUsage, run(t.Context(), append([]string{command}, strings.Fields(c.args)...), &stdout, &stderr))
+			require.Empty(t, stdout.String())
+			require.Equal(t, 1, strings.Count(stderr.String(), "\n"), stderr.String())
+			require.Contains(t, stderr.String(), "cluster-test: "+command+": ")
+			for _, want := range c.says {
+				require.Contains(t, stderr.String(), want)
+			}
+		}
+	}
+}
+
+func TestSignalEndsLookingForARegistryThatIsNotThere(t *testing.T) {
+	p := start(t, "ls", "-r", "http://127.0.0.1:1")
+	p.stderr.awaitText(t, "waiting for ")
+	p.signal()
+	require.Equal(t, exitOK, p.ends(t))
+	require.Empty(t, p.stdout.String())
+}
+
+func TestHelpOfLooking(t *testing.T) {
+	for _, command := range []string{"ls", "watch"} {
+		var stdout, stderr bytes.Buffer
+		require.Equal(t, exitOK, run(t.Context(), []string{command, "--help"}, &stdout, &stderr))
+		require.Equal(t, lookUsage, stdout.String())
+		require.Empty(t, stderr.String())
+	}
+}
