@@ -97,8 +97,9 @@ func newFlags() *flags {
 
 // parse reads a command line. Its errors name the flag and the value, and are
 // errHelp when help was asked for.
-func parse(args []string) (options, error) {
-	f := newFlags()
+func parse(args []string) (options, error) { return newFlags().parse(args) }
+
+func (f *flags) parse(args []string) (options, error) {
 	if err := f.set.Parse(args); err != nil {
 		return options{}, f.syntax(err)
 	}

@@ -52,9 +52,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 {
 		switch command := args[0]; command {
 		case "ls", "watch":
-			return look(ctx, command, args[1:], stdout, stderr)
+			return show(ctx, command, args[1:], stdout, stderr)
 		case "simulate":
-			return simulate(args[1:], stdout, stderr)
+			return simulate(ctx, args[1:], stdout, stderr)
 		}
 	}
 	o, err := parse(args)

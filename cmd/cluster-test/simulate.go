@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +34,7 @@ type scenario struct {
 	keys, runs, seed number
 
 	counts []int // of workers, in turn
+	live   []libcluster.Member
 }
 
 // asked is a change that is asked for: the flag, and its value.
@@ -49,8 +52,16 @@ type askedFor struct {
 	into *[]asked
 }
 
-func (a askedFor) String() string { return "" }
-func (a askedFor) Type() string   { return "change" }
+func (a askedFor) String() string {
+	for _, c := range slices.Backward(*a.into) {
+		if c.flag == a.flag {
+			return c.value
+		}
+	}
+	return ""
+}
+
+func (a askedFor) Type() string { return "change" }
 
 func (a askedFor) Set(value string) error {
 	*a.into = append(*a.into, asked{a.flag, value})
@@ -58,15 +69,8 @@ func (a askedFor) Set(value string) error {
 }
 
 func newScenario() *scenario {
-	s := &scenario{
-		flags: &flags{set: pflag.NewFlagSet("simulate", pflag.ContinueOnError)},
-		keys:  100_000, runs: 1, seed: 1,
-	}
+	s := &scenario{flags: newFlags(), keys: 100_000, runs: 1, seed: 1}
 	f := s.set
-	f.SetOutput(io.Discard)
-	f.Usage = func() {}
-	f.SortFlags = false
-	f.BoolVarP(&s.help, "help", "h", false, "")
 	f.StringVar(&s.members, "members", "10", "")
 	f.BoolVar(&s.stableIDs, "stable-ids", false, "")
 	f.StringVar(&s.workers, "workers", "1", "")
@@ -77,20 +81,22 @@ func newScenario() *scenario {
 	f.Var(&s.keys, "keys", "")
 	f.Var(&s.runs, "runs", "")
 	f.Var(&s.seed, "seed", "")
-	f.BoolVar(&s.json, "json", false, "")
 	return s
 }
 
-func parseScenario(args []string) (*scenario, error) {
-	s := newScenario()
-	if err := s.set.Parse(args); err != nil {
-		return nil, s.syntax(err)
+// parse reads the command line. The options say where the members are to be taken
+// from, if anywhere.
+func (s *scenario) parse(args []string) (options, error) {
+	o, err := s.flags.parse(args)
+	if err == nil {
+		err = s.check()
 	}
-	if s.help {
-		return nil, errHelp
-	}
-	if s.set.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q", s.set.Arg(0))
+	return o, err
+}
+
+func (s *scenario) check() error {
+	if err := s.checkSource(); err != nil {
+		return err
 	}
 	for _, n := range []struct {
 		name        string
@@ -98,24 +104,48 @@ func parseScenario(args []string) (*scenario, error) {
 		least, most int
 	}{{"keys", s.keys, 1, maxSimulatedKeys}, {"runs", s.runs, 1, maxRuns}} {
 		if int(n.value) < n.least || int(n.value) > n.most {
-			return nil, fmt.Errorf("%s: must be %d to %d", s.shown(n.name), n.least, n.most)
+			return fmt.Errorf("%s: must be %d to %d", s.shown(n.name), n.least, n.most)
 		}
 	}
 	for text := range strings.SplitSeq(s.workers, ",") {
 		count, err := strconv.Atoi(text)
 		if err != nil || count < 1 || count > maxSimulatedWorkers {
-			return nil, fmt.Errorf("%s: count %q must be a whole number, 1 to %d", s.shown("workers"), text, maxSimulatedWorkers)
+			return fmt.Errorf("%s: count %q must be a whole number, 1 to %d", s.shown("workers"), text, maxSimulatedWorkers)
 		}
 		s.counts = append(s.counts, count)
 	}
 	if len(s.changes) == 0 {
 		s.changes = []asked{{"join", "1"}, {"leave", "1"}, {rollingRestart, placesFreed}}
 	}
-	return s, nil
+	return nil
 }
+
+// checkSource finds what says in vain, or twice, who is there.
+func (s *scenario) checkSource() error {
+	if s.given("registry") {
+		if s.given("members") {
+			return fmt.Errorf("%s: contradicts -r/--registry, from which the members are taken", s.shown("members"))
+		}
+		return s.checkLook()
+	}
+	var err error
+	ofClusters := newFlags().set
+	s.set.Visit(func(flag *pflag.Flag) {
+		if ofClusters.Lookup(flag.Name) != nil && flag.Name != "json" {
+			err = fmt.Errorf("%s: is about a cluster; give -r/--registry to take the members of one", s.shown(flag.Name))
+		}
+	})
+	return err
+}
+
+// randomID is what the library's own IDs look like.
+var randomID = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
 // named reports whether members have IDs that they keep.
 func (s *scenario) named() bool {
+	if len(s.live) > 0 {
+		return !randomID.MatchString(s.live[0].ID)
+	}
 	_, err := strconv.Atoi(s.members)
 	return s.stableIDs || err != nil
 }
@@ -132,9 +162,11 @@ type story struct {
 // tell makes up who is there at first and what happens then: the same for the same
 // seed.
 func (s *scenario) tell(seed uint64) (start []libcluster.Member, changes []change, err error) {
-	t := &story{scenario: s, random: rand.New(rand.NewPCG(seed, 0))}
-	if _, err := t.change(asked{"members", s.members}); err != nil {
-		return nil, nil, err
+	t := &story{scenario: s, random: rand.New(rand.NewPCG(seed, 0)), members: slices.Clone(s.live), joined: len(s.live)}
+	if len(s.live) == 0 {
+		if _, err := t.change(asked{"members", s.members}); err != nil {
+			return nil, nil, err
+		}
 	}
 	start = slices.Clone(t.members)
 	for _, a := range s.changes {
@@ -272,36 +304,48 @@ func (t *story) restartInPlace(string) error {
 
 // simulate is the command: it prints what changes of members move, for each mode
 // and each function from key to worker.
-func simulate(args []string, stdout, stderr io.Writer) int {
-	s, err := parseScenario(args)
+func simulate(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	s := newScenario()
+	o, err := s.parse(args)
 	if errors.Is(err, errHelp) {
 		if _, err := io.WriteString(stdout, simulateUsage); err != nil {
 			return exitFailed
 		}
 		return exitOK
 	}
+	t := transcriptTo(stdout, stderr, func() {})
+	if err == nil && s.given("registry") {
+		var l *looker
+		if l, err = newLooker(o, t); err == nil {
+			failed := l.look(ctx, func() { s.live = l.members() })
+			switch {
+			case failed:
+				return exitFailed
+			case len(s.live) == 0 && ctx.Err() != nil:
+				return exitOK
+			case len(s.live) == 0:
+				t.say("simulate: the cluster has no members")
+				return exitFailed
+			}
+		}
+	}
 	var results []result
 	if err == nil {
 		results, err = s.run()
 	}
 	if err != nil {
-		complain(stderr, "%s; try '%s simulate --help'", oneLine(err), program)
+		t.say("simulate: %s; try '%s simulate --help'", oneLine(err), program)
 		return exitUsage
 	}
 	text := s.table(results)
 	if s.json {
 		text = lines(results)
 	}
-	if _, err := io.WriteString(stdout, text); err != nil {
-		complain(stderr, "cannot write to standard output: %v", err)
+	t.write(t.stdout, "standard output", text)
+	if t.broken.Load() {
 		return exitFailed
 	}
 	return exitOK
-}
-
-// complain writes one line. If it cannot, there is nobody left to tell.
-func complain(stderr io.Writer, format string, args ...any) {
-	_, _ = fmt.Fprintf(stderr, program+": simulate: "+format+"\n", args...)
 }
 
 // result is the mean of the outcomes of all runs, and a line of --json.
@@ -371,12 +415,15 @@ const maxShown = 4
 // table is the results for people.
 func (s *scenario) table(results []result) string {
 	var b strings.Builder
-	kind := "with random IDs"
+	who, kind := s.members, "with random IDs"
+	if len(s.live) > 0 {
+		who = fmt.Sprintf("%d, those that are there,", len(s.live))
+	}
 	if s.named() {
 		kind = "with IDs that they keep"
 	}
 	fmt.Fprintf(&b, "members %s %s, workers %s; %d keys, seed %d, runs %d\n\n",
-		s.members, kind, s.workers, s.keys, s.seed, s.runs)
+		who, kind, s.workers, s.keys, s.seed, s.runs)
 	columns := []string{"change", "mode", "members", "total", "renumbered"}
 	for _, f := range functions {
 		columns = append(columns, f.name)
@@ -391,7 +438,7 @@ func (s *scenario) table(results []result) string {
 	b.WriteString("\n")
 	for _, r := range results {
 		if len(r.Who) > 0 {
-			fmt.Fprintf(&b, "%s, %s: %s\n", r.Change, r.Mode, who(r.Who))
+			fmt.Fprintf(&b, "%s, %s: %s\n", r.Change, r.Mode, names(r.Who))
 		}
 	}
 	return b.String()
@@ -417,25 +464,25 @@ func (r *result) shares() []string {
 	return shares
 }
 
-// who names the renumbered: the first of them, and how many more there are.
-func who(all []renumbering) string {
-	var names []string
+// names names the renumbered: the first of them, and how many more there are.
+func names(all []renumbering) string {
+	var shown []string
 	for _, r := range all[:min(len(all), maxShown)] {
 		name := fmt.Sprintf("%s %d→%d", r.ID, r.From, r.To)
 		if r.Times > 1 {
 			name = fmt.Sprintf("%s %d times", r.ID, r.Times)
 		}
-		names = append(names, name)
+		shown = append(shown, name)
 	}
-	if more := len(all) - len(names); more > 0 {
-		names = append(names, fmt.Sprintf("and %d more", more))
+	if more := len(all) - len(shown); more > 0 {
+		shown = append(shown, fmt.Sprintf("and %d more", more))
 	}
-	return strings.Join(names, ", ")
+	return strings.Join(shown, ", ")
 }
 
 const simulateUsage = `Usage: cluster-test simulate [OPTIONS]
 
-Reckons, without a cluster, what changes of members move: how often a member is
+Reckons what changes of members move: how often a member is
 renumbered that was there before, and how many keys go from one member to
 another, for each mode and each function from key to worker. "least" is what no
 function can do better. Changes follow one another, in the order in which they
@@ -445,6 +492,8 @@ OPTIONS are one or more of:
   -h, --help                Print this message and exit
       --members N|ID,ID…    Start with N members that have random IDs, or with
                             these (default: 10)
+  -r, --registry URI        Start with those of a cluster that runs; -k, -e, -p
+                            and so on say which, see cluster-test --help
       --stable-ids          Number the members, node1, node2 and so on, instead
                             of giving them random IDs
       --workers COUNT,…     Give each member so many workers, in turn

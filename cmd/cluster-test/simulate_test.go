@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 )
 
@@ -68,6 +69,25 @@ func TestMeanOfManyRunsIsSteadierThanOne(t *testing.T) {
 	}
 }
 
+func TestSimulationStartsWithTheMembersOfACluster(t *testing.T) {
+	put(t, "node1", "2")
+	put(t, "node2", "1")
+	put(t, "node3", "4")
+	args := []string{"--join", "node4", "--workers", "2", "--leave", "node2"}
+	got := simulated(t, append(args, "-r", etcdURL(t), "-k", t.Name())...)
+	want := simulated(t, "--members", "node1,node2,node3", "--workers", "2,1,4", "--join", "node4", "--leave", "node2")
+	_, got, _ = strings.Cut(got, "\n")
+	_, want, _ = strings.Cut(want, "\n")
+	require.Equal(t, want, got)
+}
+
+func TestClusterWithoutMembersIsNotSimulated(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	require.Equal(t, exitFailed, run(t.Context(), []string{"simulate", "-r", etcdURL(t), "-k", t.Name()}, &stdout, &stderr))
+	require.Empty(t, stdout.String())
+	require.Equal(t, "cluster-test: simulate: the cluster has no members\n", stderr.String())
+}
+
 func TestBadScenarioIsToldInOneLine(t *testing.T) {
 	for _, c := range []struct {
 		args string
@@ -75,6 +95,11 @@ func TestBadScenarioIsToldInOneLine(t *testing.T) {
 	}{
 		{"--foo", []string{`"--foo"`}},
 		{"join", []string{`"join"`}},
+		{"-k a", []string{"-k/--key", "-r/--registry"}},
+		{"-i a", []string{"-i/--instance", "-r/--registry"}},
+		{"-r http://h -i a", []string{"-i/--instance"}},
+		{"-r http://h --members 3", []string{"--members", `"3"`, "-r/--registry"}},
+		{"-r http://h/path", []string{"-r/--registry", `"http://h/path"`}},
 		{"--join", []string{"--join", "needs a value"}},
 		{"--members 0", []string{"--members", `"0"`, "10000"}},
 		{"--members a,a", []string{"--members", `"a,a"`, "already"}},
@@ -105,5 +130,11 @@ func TestBadScenarioIsToldInOneLine(t *testing.T) {
 }
 
 func TestHelpOfSimulateNamesEveryFlagAndItsDefault(t *testing.T) {
-	checkUsage(t, simulated(t, "--help"), newScenario().set)
+	own := pflag.NewFlagSet("", pflag.ContinueOnError)
+	newScenario().set.VisitAll(func(flag *pflag.Flag) {
+		if newFlags().set.Lookup(flag.Name) == nil {
+			own.AddFlag(flag)
+		}
+	})
+	checkUsage(t, simulated(t, "--help"), own)
 }
