@@ -1,0 +1,54 @@
+package libcluster
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+func TestPlacesOfEveryModeTileAndAreAllTheMembers(t *testing.T) {
+	someMembers := rapid.SliceOfDistinct(rapid.Custom(func(t *rapid.T) Member {
+		return Member{
+			ID:      rapid.SampledFrom(bytewise).Draw(t, "id"),
+			Workers: rapid.IntRange(1, 9).Draw(t, "workers"),
+		}
+	}), func(m Member) string { return m.ID })
+	rapid.Check(t, func(t *rapid.T) {
+		mode := rapid.SampledFrom([]Mode{Direct, Planned, Exclusive}).Draw(t, "mode")
+		var last []Place
+		for range 3 {
+			members := someMembers.Draw(t, "members")
+			total := 0
+			for _, m := range members {
+				total += m.Workers
+			}
+			before, given := slices.Clone(last), slices.Clone(members)
+			places := mode.Arrange(last, members)
+			require.Equal(t, before, last, "the places before are changed")
+			require.Equal(t, given, members, "the members are changed")
+			require.Len(t, places, len(members))
+			for _, p := range places {
+				require.Contains(t, members, p.Member)
+			}
+			requireTiles(t, places, total)
+			last = places
+		}
+	})
+}
+
+func TestArrangeIsWhatTheClusterGoesBy(t *testing.T) {
+	members := []Member{{ID: "c", Workers: 1}, {ID: "a", Workers: 2}, {ID: "b", Workers: 1}}
+	ids := func(places []Place) (ids []string) {
+		for _, p := range places {
+			ids = append(ids, p.ID)
+		}
+		return ids
+	}
+	require.Equal(t, []string{"a", "b", "c"}, ids(Direct.Arrange(nil, members)))
+	last := Planned.Arrange(nil, members)
+	require.Equal(t, []string{"c", "a", "b"}, ids(last))
+	require.Equal(t, []string{"b", "a"}, ids(Planned.Arrange(last, members[1:])), "the last fills the hole")
+	require.Equal(t, []string{"a", "b"}, ids(Direct.Arrange(last, members[1:])))
+}
