@@ -46,12 +46,13 @@
 // # Which worker owns a key
 //
 // [State.Owns] and [State.Worker] say which keys are this instance's, and [Slot]
-// says it of any total. Use them instead of hash % total, with which nearly every
-// key moves whenever the total changes; with these, only those that the new
+// says it of any total: a function of [Cluster.RunWorkers] does what has
+// Slot(key, s.Total) == worker. Use them instead of hash % total, with which nearly
+// every key moves whenever the total changes; with these, only those that the new
 // workers need. The function is the same in every release and simple to have in
 // another language. [Cluster.OwnerOf] names the member that owns a key, also to a
-// passive instance, which can so pass requests on. [State.Partitions] is for work in a fixed number of parts, and
-// [State.Range] for those who divide by contiguous ranges.
+// passive instance, which can so pass requests on. [State.Partitions] is for work
+// in a fixed number of parts, and [State.Range] for contiguous ranges.
 //
 // # What is guaranteed
 //

@@ -5,15 +5,25 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/libcluster/libcluster"
 )
 
 // census is who is there at a time, and a line of --json.
 type census struct {
-	Time       string  `json:"time"`
-	Generation int64   `json:"generation"`
-	Total      int     `json:"total"`
-	Primary    string  `json:"primary"`
-	Members    []there `json:"members"`
+	Time       string          `json:"time"`
+	Mode       libcluster.Mode `json:"mode"`
+	Generation int64           `json:"generation"`
+	Total      int             `json:"total"`
+	Primary    string          `json:"primary"`
+	Members    []there         `json:"members"`
+	Waiting    []awaited       `json:"waiting"`
+}
+
+// awaited is one who has yet to stop before the others can go on.
+type awaited struct {
+	ID    string `json:"id"`
+	Since string `json:"since"`
 }
 
 type there struct {
@@ -28,7 +38,10 @@ type there struct {
 // table is the census for people. A column that is empty is left out.
 func (c census) table() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "generation %d, total %d\n", c.Generation, c.Total)
+	fmt.Fprintf(&b, "mode %v, generation %d, total %d\n", c.Mode, c.Generation, c.Total)
+	for _, w := range c.Waiting {
+		fmt.Fprintf(&b, "waiting for %s since %s\n", w.ID, w.Since)
+	}
 	if len(c.Members) == 0 {
 		b.WriteString("no members\n")
 		return b.String()

@@ -94,27 +94,47 @@ func (f *flags) checkLook() error {
 type looker struct {
 	options
 	t       transcript
+	mode    libcluster.Mode
 	cluster *libcluster.Cluster
 }
 
 // newLooker has not looked yet. Its errors are those of the command line.
 func newLooker(o options, t transcript) (*looker, error) {
+	l := &looker{options: o, t: t}
+	return l, o.explain(l.prepare(libcluster.Direct))
+}
+
+func (l *looker) prepare(m libcluster.Mode) (err error) {
 	log := zap.NewNop()
-	if o.verbose {
-		log = newLogger(zap.DebugLevel, t.stderr)
+	if l.verbose {
+		log = newLogger(zap.DebugLevel, l.t.stderr)
 	}
-	c, err := libcluster.New(libcluster.Config{
-		Key: o.key, Env: o.env, Partition: o.partition,
-		Passive: true, Registry: o.registry, TTL: o.ttl, Logger: log,
+	l.mode = m
+	l.cluster, err = libcluster.New(libcluster.Config{
+		Key: l.key, Env: l.env, Partition: l.partition, Mode: m,
+		Passive: true, Registry: l.registry, TTL: l.ttl, Logger: log,
 	})
-	return &looker{o, t, c}, o.explain(err)
+	return err
+}
+
+// join joins in the mode that the cluster has, which is only found out by joining.
+func (l *looker) join(ctx context.Context) error {
+	err := l.cluster.Join(ctx)
+	var other *libcluster.ModeError
+	if !errors.As(err, &other) {
+		return err
+	}
+	if err := l.prepare(other.Cluster); err != nil {
+		return err
+	}
+	return l.cluster.Join(ctx)
 }
 
 // look has something done while the cluster can be seen, unless ctx ends before. It
 // reports whether it has failed.
 func (l *looker) look(ctx context.Context, do func()) (failed bool) {
 	return runAll(ctx, l.options, l.t, func() bool {
-		err := l.t.waitingFor(fmt.Sprint(l.registry), func() error { return l.cluster.Join(ctx) })
+		err := l.t.waitingFor(fmt.Sprint(l.registry), func() error { return l.join(ctx) })
 		if err != nil {
 			if ctx.Err() != nil {
 				return false // given up because told to
@@ -142,7 +162,10 @@ func (l *looker) take() census {
 		}
 		s, places = l.cluster.State(), l.cluster.Members()
 	}
-	c := census{Time: time.Now().UTC().Format(timeForm), Generation: s.Generation, Total: s.Total, Members: []there{}}
+	c := census{
+		Time: time.Now().UTC().Format(timeForm), Mode: l.mode, Generation: s.Generation, Total: s.Total,
+		Members: []there{}, Waiting: l.waiting(),
+	}
 	slices.SortFunc(places, func(a, b libcluster.Place) int { return a.Index - b.Index })
 	for _, p := range places {
 		if p.Index == 0 {
@@ -151,6 +174,15 @@ func (l *looker) take() census {
 		c.Members = append(c.Members, there{p.ID, p.Index, p.Workers, p.Address, p.Version, p.Metadata})
 	}
 	return c
+}
+
+// waiting returns for whom the cluster waits.
+func (l *looker) waiting() []awaited {
+	all := []awaited{}
+	for _, h := range l.cluster.Waiting() {
+		all = append(all, awaited{h.ID, h.Since.UTC().Format(timeForm)})
+	}
+	return all
 }
 
 // members returns who is there now, in order.
@@ -168,12 +200,12 @@ func sum(places []libcluster.Place) (workers int) {
 	return workers
 }
 
-// watch prints every generation that it comes to see after the first, until ctx
-// ends.
+// watch prints what it comes to see after the first, until ctx ends: every
+// generation, and for whom the cluster waits.
 func (l *looker) watch(ctx context.Context, first census, write func(census)) {
 	again := time.NewTicker(lookAgain)
 	defer again.Stop()
-	printed, blind := first.Generation, false
+	printed, blind := first, false
 	for {
 		select {
 		case <-ctx.Done():
@@ -188,10 +220,9 @@ func (l *looker) watch(ctx context.Context, first census, write func(census)) {
 			l.t.say("can see the cluster again")
 		}
 		blind = why != nil
-		if l.cluster.State().Generation != printed {
-			c := l.take()
-			write(c)
-			printed = c.Generation
+		if l.cluster.State().Generation != printed.Generation || !slices.Equal(l.waiting(), printed.Waiting) {
+			printed = l.take()
+			write(printed)
 		}
 	}
 }

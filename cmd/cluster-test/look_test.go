@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/libcluster/libcluster"
 )
 
 // put writes a member's record, as an instance or a person would.
@@ -29,11 +32,11 @@ func ls(t *testing.T, args ...string) string {
 }
 
 func TestMembersAreListedWithWhatTheyHold(t *testing.T) {
-	require.Regexp(t, `^generation \d+, total 0\nno members\n$`, ls(t))
+	require.Regexp(t, `^mode direct, generation \d+, total 0\nno members\n$`, ls(t))
 	put(t, "node10", "1")
 	put(t, "node1", "2")
 	put(t, "node2", "10")
-	require.Regexp(t, `^generation \d+, total 13
+	require.Regexp(t, `^mode direct, generation \d+, total 13
 member  workers  indexes
 node1         2      0-1  primary
 node10        1        2
@@ -41,7 +44,7 @@ node2        10     3-12
 $`, ls(t))
 
 	put(t, "node1", `{"workers":2,"address":"10.0.0.1:80","version":"1.2","metadata":{"zone":"east"}}`)
-	require.Regexp(t, `^generation \d+, total 13
+	require.Regexp(t, `^mode direct, generation \d+, total 13
 member  address      version  workers  indexes
 node1   10.0.0.1:80  1.2            2      0-1  primary
 node10                              1        2
@@ -58,6 +61,45 @@ $`, ls(t))
 		{"node10", 2, 1, "", "", nil},
 		{"node2", 3, 10, "", "", nil},
 	}, c.Members)
+}
+
+// instance makes one that has not joined yet, and leaves when the test ends.
+func instance(t *testing.T, id string, m libcluster.Mode, during func(libcluster.State)) *libcluster.Cluster {
+	t.Helper()
+	c, err := libcluster.New(libcluster.Config{
+		Key: t.Name(), ID: id, Mode: m, Registry: libcluster.Etcd(etcdURL(t)), OnRebalance: during,
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Leave(context.Background())) })
+	return c
+}
+
+func TestClusterWithAPlanIsSeenWithoutSayingSo(t *testing.T) {
+	require.NoError(t, instance(t, "b", libcluster.Planned, nil).Join(t.Context()))
+	require.NoError(t, instance(t, "a", libcluster.Planned, nil).Join(t.Context()))
+	require.Regexp(t, `^mode planned, generation \d+, total 2
+member  workers  indexes
+b             1        0  primary
+a             1        1
+$`, ls(t))
+}
+
+func TestOneWhoIsWaitedForIsNamed(t *testing.T) {
+	release := make(chan struct{})
+	slow := instance(t, "slow", libcluster.Exclusive, func(s libcluster.State) {
+		if !s.Active() {
+			<-release
+		}
+	})
+	require.NoError(t, slow.Join(t.Context()))
+	p := start(t, "watch", "-k", t.Name(), "-r", etcdURL(t))
+	p.stdout.awaitText(t, "slow          1        0  primary\n")
+	next, joined := instance(t, "b", libcluster.Exclusive, nil), make(chan error, 1)
+	go func() { joined <- next.Join(t.Context()) }()
+	p.stdout.awaitText(t, "waiting for slow since 2")
+	close(release)
+	require.NoError(t, <-joined)
+	p.stdout.awaitText(t, "b             1        1\n")
 }
 
 func TestLookingJoinsNobody(t *testing.T) {
@@ -83,7 +125,7 @@ func TestEveryChangeIsSeenByWhoWatches(t *testing.T) {
 	p.signal()
 	require.Equal(t, exitOK, p.ends(t))
 	require.Empty(t, p.stderr.String())
-	require.Regexp(t, `^\d\d:\d\d:\d\d  generation \d+, total 0\nno members\n\n`, p.stdout.String())
+	require.Regexp(t, `^\d\d:\d\d:\d\d  mode direct, generation \d+, total 0\nno members\n\n`, p.stdout.String())
 }
 
 func TestBadCommandLineForLookingIsToldInOneLine(t *testing.T) {

@@ -1,35 +1,11 @@
 package main
 
 import (
-	"slices"
-	"strings"
-
 	"github.com/libcluster/libcluster"
 )
 
-// mode is a way in which members come to their places.
-type mode struct {
-	name string
-	// arrange gives each member a place: from the places before a change, and
-	// the members after it, newcomers last. The places tile, in order.
-	arrange func(last []libcluster.Place, members []libcluster.Member) []libcluster.Place
-}
-
-// modes are those that are compared.
-var modes = []mode{{"direct", direct}}
-
-// direct sorts by ID, as the library does where there is no plan.
-func direct(_ []libcluster.Place, members []libcluster.Member) []libcluster.Place {
-	members = slices.Clone(members)
-	slices.SortFunc(members, func(a, b libcluster.Member) int { return strings.Compare(a.ID, b.ID) })
-	places := make([]libcluster.Place, len(members))
-	next := 0
-	for i, m := range members {
-		places[i] = libcluster.Place{Member: m, Index: next}
-		next += m.Workers
-	}
-	return places
-}
+// modes are those that are compared. In exclusive mode places are those of planned.
+var modes = []libcluster.Mode{libcluster.Direct, libcluster.Planned}
 
 // function is a way from key to worker. Keys are random numbers, so each is its
 // own hash.
@@ -70,14 +46,14 @@ type renumbering struct {
 }
 
 // measure makes one change after another.
-func measure(m mode, start []libcluster.Member, changes []change, keys *keys) []outcome {
+func measure(m libcluster.Mode, start []libcluster.Member, changes []change, keys *keys) []outcome {
 	var outcomes []outcome
-	last := m.arrange(nil, start)
+	last := m.Arrange(nil, start)
 	for _, c := range changes {
-		o := outcome{change: c.name, mode: m.name}
+		o := outcome{change: c.name, mode: m.String()}
 		known := map[string]int{}
 		for _, members := range c.steps {
-			next := m.arrange(last, members)
+			next := m.Arrange(last, members)
 			o.renumber(known, last, next)
 			for f := range functions {
 				o.moved[f] += keys.moved(f, last, next)

@@ -11,40 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/libcluster/libcluster"
-	"github.com/libcluster/libcluster/libclustertest"
 )
-
-// sticky is the simplest way to move nobody who need not: a newcomer goes to the
-// end, and a hole is filled by the last. For members with as many workers each.
-func sticky(last []libcluster.Place, members []libcluster.Member) []libcluster.Place {
-	there := map[string]libcluster.Member{}
-	for _, m := range members {
-		there[m.ID] = m
-	}
-	seats := make([]libcluster.Member, len(members))
-	var move []libcluster.Member
-	for i, p := range slices.Backward(last) {
-		if m, ok := there[p.ID]; ok && i < len(seats) {
-			seats[i] = m
-		} else if ok {
-			move = append(move, m)
-		}
-		delete(there, p.ID)
-	}
-	for _, m := range members {
-		if _, isNew := there[m.ID]; isNew {
-			move = append(move, m)
-		}
-	}
-	var places []libcluster.Place
-	for i, m := range seats {
-		if m.ID == "" {
-			m, move = move[0], move[1:]
-		}
-		places = append(places, libcluster.Place{Member: m, Index: i * m.Workers})
-	}
-	return places
-}
 
 // someScenario draws members of any worker counts, or of equal ones, and what
 // happens to them.
@@ -66,7 +33,7 @@ func someScenario(t *rapid.T, equal bool) *scenario {
 }
 
 // outcomes makes a scenario happen.
-func (s *scenario) outcomes(t *rapid.T, m mode) []outcome {
+func (s *scenario) outcomes(t *rapid.T, m libcluster.Mode) []outcome {
 	seed := rapid.Uint64().Draw(t, "seed")
 	start, changes, err := s.tell(seed)
 	if err != nil {
@@ -82,10 +49,10 @@ const slot = 1
 const chance = 0.02
 
 func TestNothingMovesLessThanTheLeast(t *testing.T) {
-	for _, m := range append(modes, mode{"sticky", sticky}) {
-		t.Run(m.name, func(t *testing.T) {
+	for _, m := range modes {
+		t.Run(m.String(), func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
-				for _, o := range someScenario(t, m.name == "sticky").outcomes(t, m) {
+				for _, o := range someScenario(t, false).outcomes(t, m) {
 					for f := range functions {
 						require.GreaterOrEqual(t, o.moved[f], o.least-chance*max(1, o.least), "%+v", o)
 					}
@@ -95,11 +62,11 @@ func TestNothingMovesLessThanTheLeast(t *testing.T) {
 	}
 }
 
-func TestStickyPlacesAndSlotMoveTheLeastWhenMembersJoin(t *testing.T) {
+func TestPlannedModeAndSlotMoveTheLeastWhenMembersJoin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := someScenario(t, true)
+		s := someScenario(t, false)
 		s.changes = []asked{{"join", "1"}}
-		o := s.outcomes(t, mode{"sticky", sticky})[0]
+		o := s.outcomes(t, libcluster.Planned)[0]
 		require.Empty(t, o.renumbered)
 		require.InDelta(t, o.least, o.moved[slot], chance)
 	})
@@ -107,11 +74,11 @@ func TestStickyPlacesAndSlotMoveTheLeastWhenMembersJoin(t *testing.T) {
 
 // The one who leaves has its keys divided between all; the last one's follow it to
 // the hole.
-func TestStickyPlacesAndSlotMoveTwiceTheLeastWhenAMemberLeaves(t *testing.T) {
+func TestPlannedModeAndSlotMoveTwiceTheLeastWhenAMemberLeaves(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := someScenario(t, true)
 		s.changes = []asked{{"leave", "1"}}
-		o := s.outcomes(t, mode{"sticky", sticky})[0]
+		o := s.outcomes(t, libcluster.Planned)[0]
 		require.LessOrEqual(t, len(o.renumbered), 1)
 		require.LessOrEqual(t, o.moved[slot], 2*o.least+chance)
 	})
@@ -121,7 +88,7 @@ func TestRestartInAKeptPlaceMovesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := someScenario(t, false)
 		s.changes = []asked{{rollingRestart, placesKept}}
-		o := s.outcomes(t, modes[0])[0]
+		o := s.outcomes(t, libcluster.Direct)[0]
 		require.Empty(t, o.renumbered)
 		require.Zero(t, o.moved)
 		require.Zero(t, o.least)
@@ -139,26 +106,11 @@ func TestModuloMovesNearlyAllKeys(t *testing.T) {
 		if n == 9 {
 			s.changes[0].value = "node91"
 		}
-		o := s.outcomes(t, modes[0])[0]
+		o := s.outcomes(t, libcluster.Direct)[0]
 		require.Empty(t, o.renumbered)
 		require.InDelta(t, float64(n)/float64(n+1), o.moved[0], chance)
 		require.InDelta(t, o.least, o.moved[slot], chance)
 	})
-}
-
-func TestDirectIsWhatTheLibraryDoes(t *testing.T) {
-	registry := libclustertest.New()
-	var members []libcluster.Member
-	var all []*libcluster.Cluster
-	for i, id := range []string{"node2", "b", "node10", "é", "B", "node1"} {
-		c, err := libcluster.New(libcluster.Config{Key: "mailer", ID: id, Workers: 1 + i%3, Registry: registry})
-		require.NoError(t, err)
-		require.NoError(t, c.Join(t.Context()))
-		t.Cleanup(func() { _ = c.Leave(t.Context()) })
-		members = append(members, libcluster.Member{ID: id, Workers: 1 + i%3})
-		all = append(all, c)
-	}
-	require.Equal(t, all[len(all)-1].Members(), direct(nil, members))
 }
 
 func TestRenumberingIsCountedForThoseWhoStay(t *testing.T) {

@@ -19,17 +19,24 @@ func simulated(t *testing.T, args ...string) string {
 }
 
 func TestSimulationSaysWhoIsRenumberedAndWhatMoves(t *testing.T) {
-	require.Equal(t, `members node1,node2,node3 with IDs that they keep, workers 2,1,4; 100000 keys, seed 1, runs 1
+	require.Equal(t, `members node2,node3,node4 with IDs that they keep, workers 2; 100000 keys, seed 1, runs 1
 
-change                 mode    members  total  renumbered  hash % total       Slot      least
-join node4             direct        4      9           0        66.6 %     21.9 %     22.2 %
-leave node2            direct        3      8           2        66.6 %     30.6 %     11.1 %
-rolling restart        direct        3      8           6     3.3 times  3.1 times  2.0 times
-rolling restart, kept  direct        3      8           0         0.0 %      0.0 %      0.0 %
+change                 mode     members  total  renumbered  hash % total       Slot      least
+join node1             direct         4      8           3        75.1 %     91.8 %     25.0 %
+join node1             planned        4      8           0        74.9 %     24.9 %     25.0 %
+leave node2            direct         3      6           2        75.0 %     66.9 %     25.0 %
+leave node2            planned        3      6           1        75.1 %     41.5 %     25.0 %
+rolling restart        direct         3      6           6     4.0 times  3.3 times  2.0 times
+rolling restart        planned        3      6           3     4.0 times  2.5 times  2.0 times
+rolling restart, kept  direct         3      6           0         0.0 %      0.0 %      0.0 %
+rolling restart, kept  planned        3      6           0         0.0 %      0.0 %      0.0 %
 
-leave node2, direct: node3 3→2, node4 7→6
-rolling restart, direct: node3 2 times, node4 4 times
-`, simulated(t, strings.Fields("--members node1,node2,node3 --workers 2,1,4 --join node4 --leave node2 "+
+join node1, direct: node2 0→2, node3 2→4, node4 4→6
+leave node2, direct: node3 4→2, node4 6→4
+leave node2, planned: node1 6→0
+rolling restart, direct: node4 4 times, node3 2 times
+rolling restart, planned: node4 2 times, node3 4→2
+`, simulated(t, strings.Fields("--members node2,node3,node4 --workers 2 --join node1 --leave node2 "+
 		"--rolling-restart --rolling-restart=kept")...))
 }
 
