@@ -79,22 +79,24 @@ func (s *stay) applyPlan(inc *incarnation, now *Planning) {
 		s.coordinateIf(inc, now.Coordinator == nil)
 	}
 	p, own, err := findPlanned(now.Plan, s.incarnation(inc))
+	late := err == nil && !s.isNewest(p.generation, now.Plan)
 	switch {
-	case err != nil || p.mode != s.c.cfg.Mode:
+	case late && before.inc == inc && before.plan.generation > 0:
+		inc.end(fmt.Errorf("%w: the plan is of generation %d, and there was a newer one", ErrRegistryReset, p.generation))
+		return
+	case err != nil || late || p.mode != s.c.cfg.Mode:
 		// There is none yet, or one that is somebody's mistake, or was left by
-		// a cluster of another mode. Whatever we hold by the plan before, nobody
+		// a cluster of another mode, or by a store from before a newer one: then
+		// a new one will be made, by us if by nobody else. Whatever we hold by the plan before, nobody
 		// else can hold before we have heard of it.
 		if len(now.Plan) > 0 {
-			s.log.Warn("ignoring a plan that is none of this cluster's", zap.Error(err))
+			s.log.Warn("ignoring a plan that is none of this cluster's", zap.Bool("of the past", late), zap.Error(err))
 		}
 		if before.inc == inc {
 			v = &view{inc: inc, state: before.state, why: before.why, plan: before.plan.says(now.Coordinator)}
 		} else {
 			v.plan = &planView{coordinator: now.Coordinator}
 		}
-	case !s.isNewest(p.generation, now.Plan):
-		inc.end(fmt.Errorf("%w: the plan is of generation %d, and there was a newer one", ErrRegistryReset, p.generation))
-		return
 	default:
 		v.plan = &planView{text: now.Plan, coordinator: now.Coordinator, revision: now.Revision, generation: p.generation}
 		v.state.Total, v.state.Generation = p.total, p.generation
