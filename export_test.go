@@ -1,0 +1,44 @@
+package libcluster
+
+import "time"
+
+// SetClockRate has an instance's clock run at another rate, from now on: a second
+// lasts rate seconds by it. Timers go on as they are, only readings differ. It is to
+// be called before Join.
+func (c *Cluster) SetClockRate(rate float64) {
+	start := time.Now()
+	c.clock = func() moment {
+		passed := time.Duration(float64(time.Since(start)) * rate)
+		return moment{start.Add(passed), passed}
+	}
+}
+
+// PlanText is what a plan says.
+type PlanText struct {
+	Committed  bool
+	Generation int64
+	Total      int
+	Places     []Place
+}
+
+// ReadPlan reads a plan. One whose ranges do not tile is an error.
+func ReadPlan(text string) (PlanText, error) {
+	p, err := parsePlan([]byte(text))
+	if err != nil {
+		return PlanText{}, err
+	}
+	read := PlanText{p.committed, p.generation, p.total, nil}
+	for _, l := range p.places {
+		if l.Index >= 0 {
+			read.Places = append(read.Places, l.Place)
+		}
+	}
+	return read, nil
+}
+
+// Window is how long after a renewal was sent a member may act, and UntilOver how
+// long one that has vanished is waited for.
+var (
+	Window    = window
+	UntilOver = untilOver
+)
