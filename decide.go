@@ -1,6 +1,7 @@
 package libcluster
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -124,8 +125,10 @@ func (d *deciding) stop(base, next *plan, members []Recorded, unknown bool) deci
 		}
 	}
 	if unknown {
-		// One who never says that it has stopped, and so is waited for.
-		holders = append(holders, planned{"unknown", longest, Place{Member{ID: "unknown", Workers: 1}, -1}})
+		// One who never says that it has stopped, and so is waited for: another one
+		// each time, since each may have begun later.
+		name := fmt.Sprintf("unknown-%d", next.generation)
+		holders = append(holders, planned{name, longest, Place{Member{ID: "unknown", Workers: 1}, -1}})
 	}
 	if len(holders) == 0 {
 		next.commit(base, members)

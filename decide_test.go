@@ -1,0 +1,38 @@
+package libcluster
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// recorded is a member's record in mode exclusive.
+func recorded(id, incarnation string, workers int, seen int64) Recorded {
+	m := Member{ID: id, Workers: workers}
+	m.plans = planner{Exclusive, window(DefaultTTL), seen}
+	return Recorded{Member: m, Incarnation: incarnation, Since: 1}
+}
+
+func later(d time.Duration) moment { return moment{time.Unix(0, 0).Add(d), d} }
+
+func TestEachPlanThatNobodyKnowsIsWaitedForAnew(t *testing.T) {
+	d := deciding{mode: Exclusive, incarnation: "1"}
+	s := Survey{Members: []Recorded{recorded("a", "1", 1, 100)}, Drained: map[string]int64{}}
+	stop := d.decide(s, later(0), 0).next
+	require.False(t, stop.committed)
+	s.Plan, s.Drained["1"] = stop.encode(), stop.generation
+	require.Nil(t, d.decide(s, later(0), 0).next)
+	// Others have gone on elsewhere, and now a record says so.
+	s.Members = append(s.Members, recorded("b", "2", 1, 200))
+	again := d.decide(s, later(7*time.Second), 0).next
+	require.False(t, again.committed)
+	_, err := parsePlan(again.encode())
+	require.NoError(t, err, "whoever is unknown may be there twice")
+	s.Plan, s.Drained["1"], s.Drained["2"] = again.encode(), again.generation, again.generation
+	require.Nil(t, d.decide(s, later(7*time.Second), 0).next)
+	require.Nil(t, d.decide(s, later(10*time.Second), 0).next, "the later of them is waited for no shorter")
+	next := d.decide(s, later(7*time.Second+untilOver(window(DefaultTTL))), 0).next
+	require.True(t, next.committed)
+	require.Greater(t, next.generation, int64(200))
+}
