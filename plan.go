@@ -167,7 +167,7 @@ func findPlanned(text []byte, incarnation string) (p *plan, own *planned, err er
 		if err != nil {
 			return nil, nil, err
 		}
-		if l.Index+l.Workers > p.total {
+		if l.Index >= 0 && l.Index+l.Workers > p.total {
 			return nil, nil, fmt.Errorf("plan: %.40q runs past the total", l.ID)
 		}
 		own = &l

@@ -244,3 +244,12 @@ func BenchmarkPlan(b *testing.B) {
 		}
 	})
 }
+
+func TestOneWhoHoldsNothingFindsItselfInAPlanToStop(t *testing.T) {
+	p := plan{mode: Exclusive, generation: 7, total: 0, places: []planned{
+		{"2f", time.Second, Place{Member{ID: "a", Workers: 3}, -1}},
+	}}
+	_, own, err := findPlanned(p.encode(), "2f")
+	require.NoError(t, err)
+	require.Equal(t, -1, own.Index)
+}
