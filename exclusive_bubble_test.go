@@ -1,0 +1,75 @@
+package libcluster_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/libclustertest"
+)
+
+// simulated is the cluster that all join in virtual time.
+const simulated = "mailer/production"
+
+var (
+	errDown  = errors.New("the registry is down")
+	errReset = errors.New("the connection was reset")
+)
+
+// bubble is a registry and its instances, in virtual time.
+type bubble struct {
+	*testing.T
+	*libclustertest.Registry
+	all []*libcluster.Cluster
+}
+
+func inBubble(t *testing.T, test func(b *bubble)) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bubble{t, libclustertest.New(), nil}
+		test(b)
+		b.HealAll()
+		b.Intercept(nil)
+		for _, c := range b.all {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			c.Leave(ctx)
+			cancel()
+		}
+		synctest.Wait()
+	})
+}
+
+func wait(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// instance makes an instance of exclusive mode with one worker.
+func (b *bubble) instance(id string, change ...func(*libcluster.Config)) *libcluster.Cluster {
+	cfg := libcluster.Config{Key: "mailer", ID: id, Registry: b.Registry, Mode: libcluster.Exclusive}
+	for _, f := range change {
+		f(&cfg)
+	}
+	c, err := libcluster.New(cfg)
+	require.NoError(b.T, err)
+	b.all = append(b.all, c)
+	return c
+}
+
+// member makes one and has it join.
+func (b *bubble) member(id string, change ...func(*libcluster.Config)) *libcluster.Cluster {
+	c := b.instance(id, change...)
+	b.joins(c)
+	return c
+}
+
+func (b *bubble) joins(c *libcluster.Cluster) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	require.NoError(b.T, c.Join(ctx))
+	wait(0)
+}
