@@ -253,8 +253,9 @@ func (l *leader) say(waiting []planned) (bool, error) {
 	ctx, cancel := context.WithTimeout(l.inc.ctx, joinTimeout)
 	defer cancel()
 	claimed, err := l.inc.planner().Claim(ctx, says.Bytes())
-	if err == nil {
-		l.says = says.String()
+	l.says = says.String()
+	if err != nil {
+		l.says = "" // unknown: it may be said or not
 	}
 	return claimed || err != nil, err
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
@@ -31,5 +32,33 @@ func TestOneWhoMeetsAPlanFromBeforeRejoinsOnceAndMakesAnother(t *testing.T) {
 		require.True(t, a.State().Active())
 		require.True(t, x.State().Active())
 		require.Greater(t, a.State().Generation, generation)
+	})
+}
+
+func TestNobodyIsWaitedForWhenTheAnswerToThatHasBeenLost(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		var lost atomic.Bool
+		released := make(chan struct{})
+		a := b.member("a", func(c *libcluster.Config) {
+			c.OnRebalance = func(s libcluster.State) {
+				if !s.Active() {
+					<-released
+				}
+			}
+		})
+		b.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			err := call.Send(ctx)
+			if call.Op == libclustertest.OpClaim && lost.CompareAndSwap(false, true) {
+				close(released)
+				return errReset
+			}
+			return err
+		})
+		x := b.member("x")
+		wait(10 * time.Second)
+		require.True(t, lost.Load())
+		require.True(t, a.State().Active())
+		require.True(t, x.State().Active())
+		require.Empty(t, x.Waiting())
 	})
 }
