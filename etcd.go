@@ -59,9 +59,9 @@ type EtcdConfig struct {
 	CACert, Cert, CertKey string
 
 	// Username and Password are sent to an etcd that wants them. Both or
-	// neither. They never reach a log. Each log-in costs etcd some 50 ms of a
-	// core, and each instance logs in several times when it joins: with more
-	// than some tens of instances use client certificates.
+	// neither. They never reach a log. An instance logs in once and then again
+	// when its token has expired or etcd was restarted. Each log-in costs etcd
+	// some 50 ms of a core: more at once than it can do in 5 s take turns.
 	Username string
 	Password string `json:"-"`
 
@@ -113,12 +113,27 @@ func (e EtcdConfig) Join(ctx context.Context, r Registration) (Session, time.Dur
 }
 
 func (e EtcdConfig) join(ctx context.Context, r Registration) (*etcdSession, time.Duration, error) {
-	client, err := e.client(ctx)
+	previous, _ := r.Previous.(*etcdSession)
+	login := notesOf(r.Stay, previous).loginAs(e.Username, e.Password)
+	if err := login.wait(); err != nil {
+		return nil, 0, err
+	}
+	client, err := e.client(login)
 	if err != nil {
 		return nil, 0, err
 	}
 	s := newEtcdSession(client, e.Client == nil, e.requestTimeout(), r)
-	ttl, err := s.open(ctx)
+	if e.Username != "" {
+		// Any request logs in. This one has the time that the whole attempt has.
+		_, err = client.Get(ctx, s.key, clientv3.WithSerializable(), clientv3.WithCountOnly())
+		if errors.Is(err, context.DeadlineExceeded) {
+			login.unanswered(client)
+		}
+	}
+	var ttl time.Duration
+	if err == nil {
+		ttl, err = s.open(ctx)
+	}
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("no answer in time: %w%s", err, connectionTrouble(client))
@@ -150,8 +165,8 @@ func (e EtcdConfig) requestTimeout() time.Duration {
 }
 
 // client returns the client to use, which is not connected yet unless it is
-// the caller's or a password had to be sent.
-func (e EtcdConfig) client(ctx context.Context) (*clientv3.Client, error) {
+// the caller's.
+func (e EtcdConfig) client(login *etcdLogin) (*clientv3.Client, error) {
 	if e.Client != nil {
 		// An attempt to connect that is due in two minutes is due now.
 		e.Client.ActiveConnection().ResetConnectBackoff()
@@ -161,21 +176,10 @@ func (e EtcdConfig) client(ctx context.Context) (*clientv3.Client, error) {
 	if err != nil {
 		return nil, Permanent(err)
 	}
-	// With a password New waits for an answer, and only its Context, which
-	// also ends the client, can end that.
-	life, end := context.WithCancel(context.Background())
-	config.Context = life
-	stop := context.AfterFunc(ctx, end)
-	client, err := clientv3.New(config)
-	if !stop() && err == nil {
-		client.Close()
-		return nil, context.Cause(ctx)
+	if e.Username != "" {
+		config.DialOptions = append(config.DialOptions, login.options()...)
 	}
-	if err != nil {
-		end()
-		return nil, err
-	}
-	return client, nil
+	return clientv3.New(config)
 }
 
 // resolve checks every field and makes the client's configuration of them.
@@ -208,8 +212,6 @@ func (e EtcdConfig) resolve() (clientv3.Config, error) {
 	return clientv3.Config{
 		Endpoints:   endpoints,
 		TLS:         tlsConfig,
-		Username:    e.Username,
-		Password:    e.Password,
 		DialTimeout: dialTimeout,
 		Logger:      zap.NewNop(), // every error comes back and is logged once, with its context
 		// 10 s is the least that gRPC allows.

@@ -121,14 +121,6 @@ func TestTimeoutsAreTwoSecondsUnlessGiven(t *testing.T) {
 	require.Equal(t, 4*time.Second, config.requestTimeout())
 }
 
-func TestUserAndPasswordReachTheClient(t *testing.T) {
-	resolved, err := EtcdConfig{Endpoints: []string{"http://a:1"}, Username: "root", Password: "secret"}.resolve()
-	require.NoError(t, err)
-	require.Equal(t, "root", resolved.Username)
-	require.Equal(t, "secret", resolved.Password)
-	require.Nil(t, resolved.TLS)
-}
-
 // identity is a certificate that is its own authority, and its key.
 type identity struct {
 	certFile, keyFile string

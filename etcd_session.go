@@ -209,6 +209,7 @@ type etcdNotes struct {
 	mu     sync.Mutex // guards what follows
 	leases map[clientv3.LeaseID]struct{}
 	wrote  int64 // the revision of the latest write that succeeded
+	login  *etcdLogin
 }
 
 func notesOf(stay *Stay, previous *etcdSession) *etcdNotes {

@@ -227,13 +227,7 @@ func TestExpiringTokensCostNobodyItsPlace(t *testing.T) {
 	// much as a second where the race detector is built in.
 	etcd := startServers(t, 1, "--auth-token", "simple", "--bcrypt-cost", "4",
 		"--auth-token-ttl", fmt.Sprint(int(tokenTTL.Seconds())))
-	admin := dial(t, etcd.urls()...)
-	_, err := admin.UserAdd(t.Context(), "root", "secret")
-	require.NoError(t, err)
-	_, err = admin.UserGrantRole(t.Context(), "root", "root")
-	require.NoError(t, err)
-	_, err = admin.AuthEnable(t.Context())
-	require.NoError(t, err)
+	requirePasswords(t, dial(t, etcd.urls()...))
 
 	l := newLine(t, etcd.all[0])
 	members := joinMany(t, 2, func(i int) libcluster.Config {
@@ -260,4 +254,15 @@ func TestExpiringTokensCostNobodyItsPlace(t *testing.T) {
 	lasts(ttl) // whoever was not renewed is fenced by now
 	requireUnmoved(t, members, calls)
 	row.report(t)
+}
+
+// requirePasswords has an etcd want a password from now on.
+func requirePasswords(t *testing.T, admin *clientv3.Client) {
+	t.Helper()
+	_, err := admin.UserAdd(t.Context(), "root", "secret")
+	require.NoError(t, err)
+	_, err = admin.UserGrantRole(t.Context(), "root", "root")
+	require.NoError(t, err)
+	_, err = admin.AuthEnable(t.Context())
+	require.NoError(t, err)
 }
