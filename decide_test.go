@@ -21,7 +21,7 @@ func TestEachPlanThatNobodyKnowsIsWaitedForAnew(t *testing.T) {
 	s := Survey{Members: []Recorded{recorded("a", "1", 1, 100)}, Drained: map[string]int64{}}
 	stop := d.decide(s, later(0), 0).next
 	require.False(t, stop.committed)
-	s.Plan, s.Drained["1"] = stop.encode(), stop.generation
+	s.Plan, s.Planning.Revision, s.Drained["1"] = stop.encode(), 1, stop.generation
 	require.Nil(t, d.decide(s, later(0), 0).next)
 	// Others have gone on elsewhere, and now a record says so.
 	s.Members = append(s.Members, recorded("b", "2", 1, 200))
@@ -29,7 +29,8 @@ func TestEachPlanThatNobodyKnowsIsWaitedForAnew(t *testing.T) {
 	require.False(t, again.committed)
 	_, err := parsePlan(again.encode())
 	require.NoError(t, err, "whoever is unknown may be there twice")
-	s.Plan, s.Drained["1"], s.Drained["2"] = again.encode(), again.generation, again.generation
+	s.Plan, s.Planning.Revision = again.encode(), 2
+	s.Drained["1"], s.Drained["2"] = again.generation, again.generation
 	require.Nil(t, d.decide(s, later(7*time.Second), 0).next)
 	require.Nil(t, d.decide(s, later(10*time.Second), 0).next, "the later of them is waited for no shorter")
 	next := d.decide(s, later(7*time.Second+untilOver(window(DefaultTTL))), 0).next
