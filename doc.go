@@ -12,9 +12,15 @@
 // An application runs as several instances; each has some workers. What shares
 // a key, an environment and a partition is a cluster. Every instance publishes
 // itself as a member in a [Registry]: its ID and its number of workers. Members
-// are ordered by ID, and each one's index is the sum of the workers before it.
+// are put in an order, and each one's index is the sum of the workers before it.
 // The result is a [State]: index, workers, total, and the generation, which
 // numbers the set of members that it was computed from.
+//
+// How they come to their order is the cluster's [Mode], the same for all its
+// instances. In mode [Direct] they are ordered by ID, and each instance sorts for
+// itself. In mode [Planned] one plan gives places, which are sticky: a newcomer
+// goes to the end, a hole is filled by the last, and nobody else moves. Mode
+// [Exclusive] is that, and no two instances ever act on the same keys.
 //
 // [Static] takes index and total from configuration and coordinates nothing,
 // [StaticFromEnv] from what a batch scheduler sets. [Etcd] is for instances that
@@ -54,6 +60,29 @@
 // passive instance, which can so pass requests on. [State.Partitions] is for work
 // in a fixed number of parts, and [State.Range] for contiguous ranges.
 //
+// # Never two at once
+//
+// What has to be exclusive is keys, not indexes: an instance at 0 of 2 and one at 2
+// of 3 both own key 2 by key % total. So in mode [Exclusive] no two instances act at
+// the same time on overlapping ranges or on different totals. At a change every
+// instance stops first: the function that [Cluster.Run] runs has returned, or the
+// callback for index -1 has. Then it says so, and none starts in the new generation
+// before all have. One that vanished is waited for until its horizon must have
+// passed on any clock that runs at most a tenth faster or slower than it should;
+// meanwhile the others work on. One that leaves is not waited for.
+//
+// The price is that everybody pauses at each change, for as long as the slowest takes
+// to stop. An instance that does not stop holds all others up, which is the point;
+// [Cluster.Waiting] names it, as do the logs. After [Config.DrainTimeout] it loses its
+// record, and the others go on when its horizon must have passed.
+//
+// One thing no library can do: stop a process between looking at its state and acting
+// on it. For that gap there is the fencing token. It is [State.Generation], which in
+// this mode grows with every plan, also in an etcd that was restored from a backup, as
+// long as somebody who knew the newest is alive or the clocks are right. A resource
+// that refuses a smaller one than it has seen is safe from whoever wakes up late; on
+// the same etcd [Cluster.EtcdFence] does it.
+//
 // # What is guaranteed
 //
 //   - [Cluster.Join] returns after the first callback has returned, or with an
@@ -86,15 +115,15 @@
 //
 // # What you may not assume
 //
-// Instances learn of a change one after another, within milliseconds as a rule
-// but with no bound. For that long two of them, in different generations, can
+// But in mode [Exclusive] instances learn of a change one after another, within
+// milliseconds as a rule but with no bound. For that long two of them, in different generations, can
 // hold the same index, or different totals. So treat an index as should-be
 // unique: let whatever must not happen twice be refused by the resource itself,
 // by a transaction or a unique key.
 //
-// The generation is not a fencing token, and a process can be stopped between
-// reading its state and acting on it.
+// But in mode [Exclusive] the generation is not a fencing token. In any, a process
+// can be stopped between reading its state and acting on it.
 //
-// A registry that goes back in time, such as an etcd that was restored from a
+// In mode [Direct] a registry that goes back in time, such as an etcd that was restored from a
 // backup, starts numbering its generations anew from there.
 package libcluster
