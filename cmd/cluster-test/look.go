@@ -19,7 +19,7 @@ import (
 const lookAgain = 100 * time.Millisecond
 
 // ofAnInstance are the flags that mean nothing to who only looks.
-var ofAnInstance = []string{"instance", "threads", "nodes", "passive", "index", "total", "static-env"}
+var ofAnInstance = []string{"instance", "threads", "nodes", "passive", "index", "total", "static-env", "work"}
 
 // show is the commands ls, which prints the members once, and watch, which goes on
 // printing them whenever they change.
@@ -94,37 +94,37 @@ func (f *flags) checkLook() error {
 type looker struct {
 	options
 	t       transcript
-	mode    libcluster.Mode
 	cluster *libcluster.Cluster
 }
 
 // newLooker has not looked yet. Its errors are those of the command line.
 func newLooker(o options, t transcript) (*looker, error) {
 	l := &looker{options: o, t: t}
-	return l, o.explain(l.prepare(libcluster.Direct))
+	return l, o.explain(l.prepare())
 }
 
-func (l *looker) prepare(m libcluster.Mode) (err error) {
+func (l *looker) prepare() (err error) {
 	log := zap.NewNop()
 	if l.verbose {
 		log = newLogger(zap.DebugLevel, l.t.stderr)
 	}
-	l.mode = m
 	l.cluster, err = libcluster.New(libcluster.Config{
-		Key: l.key, Env: l.env, Partition: l.partition, Mode: m,
+		Key: l.key, Env: l.env, Partition: l.partition, Mode: l.mode,
 		Passive: true, Registry: l.registry, TTL: l.ttl, Logger: log,
 	})
 	return err
 }
 
-// join joins in the mode that the cluster has, which is only found out by joining.
+// join joins in the mode that the cluster has, which is only found out by joining,
+// unless it is given.
 func (l *looker) join(ctx context.Context) error {
 	err := l.cluster.Join(ctx)
 	var other *libcluster.ModeError
-	if !errors.As(err, &other) {
+	if !errors.As(err, &other) || l.mode != libcluster.Direct {
 		return err
 	}
-	if err := l.prepare(other.Cluster); err != nil {
+	l.mode = other.Cluster
+	if err := l.prepare(); err != nil {
 		return err
 	}
 	return l.cluster.Join(ctx)
@@ -235,7 +235,8 @@ without becoming one: ls once, and watch again whenever something has changed,
 until SIGINT or SIGTERM.
 
 OPTIONS are those of cluster-test that say where the cluster is: -r, which is
-needed, -k, -e, -p, --ttl, --cacert, --cert, --cert-key and --user; and
+needed, -k, -e, -p, --ttl, --cacert, --cert, --cert-key and --user; --mode, which
+is found out by itself unless nobody is there yet; and
   -h, --help                Print this message and exit
   -v, --verbose             Be more verbose: show the library's log
       --json                Print one line of JSON each time

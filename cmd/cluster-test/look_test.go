@@ -84,6 +84,13 @@ a             1        1
 $`, ls(t))
 }
 
+func TestClusterWithAPlanIsWatchedBeforeAnybodyIsThere(t *testing.T) {
+	p := start(t, "watch", "--mode", "planned", "-k", t.Name(), "-r", etcdURL(t))
+	p.stdout.awaitText(t, "no members\n")
+	require.NoError(t, instance(t, "a", libcluster.Planned, nil).Join(t.Context()))
+	p.stdout.awaitText(t, "a             1        0  primary\n")
+}
+
 func TestOneWhoIsWaitedForIsNamed(t *testing.T) {
 	release := make(chan struct{})
 	slow := instance(t, "slow", libcluster.Exclusive, func(s libcluster.State) {
@@ -137,6 +144,7 @@ func TestBadCommandLineForLookingIsToldInOneLine(t *testing.T) {
 		{"--foo", []string{`"--foo"`}},
 		{"-r http://h -i node", []string{"-i/--instance", `"node"`}},
 		{"-r http://h -n 2", []string{"-n/--threads"}},
+		{"-r http://h --work 1s", []string{"--work"}},
 		{"-r http://h -P", []string{"-P/--passive"}},
 		{"-T 3", []string{"-T/--total 3"}},
 		{"-r http://h -k a/b", []string{"-k/--key", `"a/b"`}},
