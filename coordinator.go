@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -64,7 +65,7 @@ func (s *stay) coordinate(inc *incarnation) {
 func (s *stay) rank(inc *incarnation) time.Duration {
 	v := s.c.view.Load()
 	if v.plan == nil || v.inc != inc {
-		return 0
+		return rand.N(rankPause)
 	}
 	before := 0
 	for _, p := range v.plan.places() {
@@ -73,30 +74,33 @@ func (s *stay) rank(inc *incarnation) time.Duration {
 		}
 		before++
 	}
-	return min(time.Duration(before)*rankPause, longestPause)
+	return min(time.Duration(before)*rankPause+rand.N(rankPause), longestPause)
 }
 
-// claim makes this incarnation the coordinator, if it can. It does not while there
-// are members of another mode that were there first.
+// claim makes this incarnation the coordinator, if it can.
 func (s *stay) claim(inc *incarnation) bool {
 	ctx, cancel := context.WithTimeout(inc.ctx, joinTimeout)
 	defer cancel()
-	survey, err := inc.planner().Survey(ctx, 0)
-	if err == nil {
-		err = s.fits(inc, survey)
-	}
-	claimed := false
-	if err == nil {
-		claimed, err = inc.planner().Claim(ctx, []byte(s.c.cfg.Mode.String()))
-	}
+	claimed, err := inc.planner().Claim(ctx, []byte(s.c.cfg.Mode.String()))
 	if err != nil {
 		s.coordinatorTrouble(inc, err)
+	}
+	if !claimed {
 		return false
 	}
-	if claimed {
-		s.log.Debug("coordinates the cluster")
+	survey, err := inc.planner().Survey(ctx, 0)
+	if err != nil {
+		return s.coordinatorTrouble(inc, err)
 	}
-	return claimed
+	if err := s.fits(inc, survey); err != nil {
+		// Others were there first, and have lost their coordinator just now. With
+		// our record goes our claim.
+		s.fail(err)
+		inc.end(err)
+		return false
+	}
+	s.log.Debug("coordinates the cluster")
+	return true
 }
 
 // coordinatorTrouble reports whether to go on.
@@ -122,9 +126,7 @@ func (s *stay) fits(inc *incarnation, survey Survey) error {
 	}
 	for _, m := range survey.Members {
 		if m.Incarnation != "" && m.plans.mode != s.c.cfg.Mode && m.Since < survey.Members[i].Since {
-			err := &ModeError{s.c.cfg.Mode, m.plans.mode}
-			s.fail(err)
-			return fmt.Errorf("%s: %w", m.ID, err)
+			return &ModeError{s.c.cfg.Mode, m.plans.mode}
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package libcluster_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -114,16 +115,25 @@ func BenchmarkCrowd(b *testing.B) {
 	}
 }
 
+// crowdJoins has n instances join that have connected before, as the floor's clients
+// have.
 func crowdJoins(b *testing.B, mode libcluster.Mode, n int) time.Duration {
 	told := make(chan struct{}, 2*n)
 	cluster := key(b) + mode.String()
-	var instances []*libcluster.Cluster
-	for range n {
-		instances = append(instances, inMode(b, cluster, mode, func(total int) {
-			if total == n {
-				told <- struct{}{}
-			}
-		}))
+	clients, instances := make([]*clientv3.Client, n), make([]*libcluster.Cluster, n)
+	for i := range instances {
+		clients[i] = bare(b)
+		connect(b, clients[i])
+		var err error
+		instances[i], err = libcluster.New(libcluster.Config{
+			Key: cluster, Registry: libcluster.EtcdConfig{Client: clients[i]}, Mode: mode, TTL: time.Minute,
+			OnRebalance: func(s libcluster.State) {
+				if s.Active() && s.Total == n {
+					told <- struct{}{}
+				}
+			},
+		})
+		require.NoError(b, err)
 	}
 	began := time.Now()
 	join(b, instances)
@@ -131,24 +141,36 @@ func crowdJoins(b *testing.B, mode libcluster.Mode, n int) time.Duration {
 		<-told
 	}
 	took := time.Since(began)
-	leaveAll(b, instances)
+	var leaving sync.WaitGroup
+	for _, c := range instances {
+		leaving.Go(func() { _ = c.Leave(context.Background()) }) // 800 at once may take longer than it waits
+	}
+	leaving.Wait()
+	closeAll(clients)
 	return took
 }
 
-// crowdPuts is the floor. Its clients have connected before.
+func connect(b *testing.B, client *clientv3.Client) {
+	_, err := client.Get(b.Context(), "x")
+	require.NoError(b, err)
+}
+
+// crowdPuts is the floor: each opens a watch and puts a key.
 func crowdPuts(b *testing.B, n int) time.Duration {
 	prefix := "/" + key(b) + "/"
-	clients, watches := make([]*clientv3.Client, n), make([]clientv3.WatchChan, n)
+	clients := make([]*clientv3.Client, n)
 	for i := range clients {
 		clients[i] = bare(b)
-		watches[i] = clients[i].Watch(b.Context(), prefix, clientv3.WithPrefix())
+		connect(b, clients[i])
 	}
+	from := revision(b) + 1
 	began := time.Now()
 	var seen sync.WaitGroup
-	for i := range clients {
+	for i, client := range clients {
 		seen.Go(func() {
-			put(b, clients[i], prefix, i)
-			await(watches[i], n)
+			watch := client.Watch(b.Context(), prefix, clientv3.WithPrefix(), clientv3.WithRev(from))
+			put(b, client, prefix, i)
+			await(watch, n)
 		})
 	}
 	seen.Wait()
