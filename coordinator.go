@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,16 +24,28 @@ const (
 	commitPause = 100 * time.Microsecond
 )
 
-// coordinateIf has this incarnation try to coordinate if nobody does. It is called
+// coordinateIf has this incarnation try to coordinate if nobody does, or if it does
+// and does not know it, because an answer was lost or a request was late. It is called
 // by the balancer.
-func (s *stay) coordinateIf(inc *incarnation, vacant bool) {
+func (s *stay) coordinateIf(inc *incarnation, says []byte) {
 	inc.mu.Lock()
 	defer inc.mu.Unlock()
-	inc.vacant = vacant
-	if vacant && !inc.coordinates {
+	_, who, _ := strings.Cut(firstLine(says), "\t")
+	inc.vacant, inc.appointed = says == nil, who == inc.planner().Incarnation()
+	if (inc.vacant || inc.appointed) && !inc.coordinates {
 		inc.coordinates = true
 		inc.coordinator.Go(func() { s.coordinate(inc) })
 	}
+}
+
+// says begins what a coordinator says: its mode, and which incarnation it is.
+func (s *stay) says(inc *incarnation) string {
+	return s.c.cfg.Mode.String() + "\t" + inc.planner().Incarnation()
+}
+
+func firstLine(says []byte) string {
+	line, _, _ := bytes.Cut(says, []byte("\n"))
+	return string(line)
 }
 
 func (inc *incarnation) isVacant() bool {
@@ -41,17 +54,23 @@ func (inc *incarnation) isVacant() bool {
 	return inc.vacant
 }
 
+func (inc *incarnation) mayCoordinate() bool {
+	inc.mu.Lock()
+	defer inc.mu.Unlock()
+	return inc.vacant || inc.appointed
+}
+
 // coordinate is the coordinator's goroutine. It ends with the incarnation, or when
 // somebody else coordinates.
 func (s *stay) coordinate(inc *incarnation) {
 	sleep(inc.ctx, s.rank(inc))
 	var again retry
 	for {
-		if inc.isVacant() && s.claim(inc) {
+		if inc.mayCoordinate() && s.claim(inc) {
 			s.lead(inc)
 		}
 		inc.mu.Lock()
-		over := !inc.vacant || inc.ctx.Err() != nil
+		over := !inc.vacant && !inc.appointed || inc.ctx.Err() != nil
 		inc.coordinates = !over
 		inc.mu.Unlock()
 		if over {
@@ -81,7 +100,7 @@ func (s *stay) rank(inc *incarnation) time.Duration {
 func (s *stay) claim(inc *incarnation) bool {
 	ctx, cancel := context.WithTimeout(inc.ctx, joinTimeout)
 	defer cancel()
-	claimed, err := inc.planner().Claim(ctx, []byte(s.c.cfg.Mode.String()))
+	claimed, err := inc.planner().Claim(ctx, []byte(s.says(inc)))
 	if err != nil {
 		s.coordinatorTrouble(inc, err)
 	}
@@ -134,7 +153,7 @@ func (s *stay) fits(inc *incarnation, survey Survey) error {
 
 // lead makes plans until the incarnation is over or somebody else coordinates.
 func (s *stay) lead(inc *incarnation) {
-	l := leader{s: s, inc: inc, says: s.c.cfg.Mode.String(), since: map[string]time.Time{}}
+	l := leader{s: s, inc: inc, says: s.says(inc), since: map[string]time.Time{}}
 	l.mode, l.incarnation = s.c.cfg.Mode, inc.planner().Incarnation()
 	var again retry
 	for inc.ctx.Err() == nil {
@@ -237,7 +256,7 @@ func (l *leader) swap(revision int64, next *plan) error {
 // somebody else coordinates.
 func (l *leader) say(waiting []planned) (bool, error) {
 	since := make(map[string]time.Time, len(waiting))
-	says := bytes.NewBufferString(l.mode.String())
+	says := bytes.NewBufferString(l.s.says(l.inc))
 	for _, w := range waiting {
 		first, known := l.since[w.incarnation]
 		if !known {

@@ -62,3 +62,46 @@ func TestNobodyIsWaitedForWhenTheAnswerToThatHasBeenLost(t *testing.T) {
 		require.Empty(t, x.Waiting())
 	})
 }
+
+func TestOneWhoIsTheCoordinatorWithoutKnowingItLearnsOfIt(t *testing.T) {
+	for what, lose := range map[string]func(*bubble, context.Context, libclustertest.Call) error{
+		"the answer was lost": func(_ *bubble, ctx context.Context, call libclustertest.Call) error {
+			_ = call.Send(ctx)
+			return errReset
+		},
+		"the request was late": func(b *bubble, _ context.Context, call libclustertest.Call) error {
+			time.AfterFunc(3*time.Second, func() {
+				// Who has coordinated meanwhile has just gone.
+				b.Cut("y")
+				b.Expire(simulated, "y")
+				_ = call.Send(context.Background())
+			})
+			return errReset
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			inBubble(t, func(b *bubble) {
+				a, x := b.member("a"), b.member("x")
+				b.member("y")
+				var lost atomic.Bool
+				b.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+					if call.Op == libclustertest.OpClaim && call.ID == "x" && lost.CompareAndSwap(false, true) {
+						return lose(b, ctx, call)
+					}
+					return call.Send(ctx)
+				})
+				b.Cut("a")
+				b.Expire(simulated, "a")
+				wait(time.Minute)
+				require.True(t, lost.Load())
+				require.False(t, a.State().Active())
+				require.True(t, x.State().Active())
+				require.Equal(t, len(b.Members(simulated)), x.State().Total)
+				b.HealAll()
+				wait(time.Minute)
+				require.Equal(t, 3, x.State().Total)
+				require.True(t, a.State().Active())
+			})
+		})
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,7 @@ type planning struct {
 	// Guarded by incarnation.mu.
 	own         *planned // its line in the committed plan
 	vacant      bool     // nobody coordinates
+	appointed   bool     // it does, as far as the registry knows
 	coordinates bool     // its coordinator runs
 
 	coordinator sync.WaitGroup // the coordinator, started by the balancer and awaited by ping
@@ -76,7 +78,7 @@ func (s *stay) applyPlan(inc *incarnation, now *Planning) {
 	v := &view{inc: inc, state: State{Index: -1, Workers: s.c.cfg.Workers}}
 	if !s.c.cfg.Passive {
 		v.why = ErrWaiting
-		s.coordinateIf(inc, now.Coordinator == nil)
+		s.coordinateIf(inc, now.Coordinator)
 	}
 	p, own, err := findPlanned(now.Plan, s.incarnation(inc))
 	late := err == nil && !s.isNewest(p.generation, now.Plan)
@@ -140,9 +142,9 @@ func (s *stay) sameMode(coordinator []byte) error {
 	if coordinator == nil {
 		return nil
 	}
-	name, _, _ := bytes.Cut(coordinator, []byte("\n"))
+	name, _, _ := strings.Cut(firstLine(coordinator), "\t")
 	var mode Mode
-	if err := mode.UnmarshalText(name); err != nil || mode == s.c.cfg.Mode {
+	if err := mode.UnmarshalText([]byte(name)); err != nil || mode == s.c.cfg.Mode {
 		return nil // what a stranger has written says nothing
 	}
 	return &ModeError{s.c.cfg.Mode, mode}
