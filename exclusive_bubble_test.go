@@ -31,16 +31,20 @@ type bubble struct {
 func inBubble(t *testing.T, test func(b *bubble)) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bubble{t, libclustertest.New(), nil}
+		defer b.leaveAll()
 		test(b)
-		b.HealAll()
-		b.Intercept(nil)
-		for _, c := range b.all {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-			c.Leave(ctx)
-			cancel()
-		}
-		synctest.Wait()
 	})
+}
+
+// leaveAll ends what is left, also of a test that has failed.
+func (b *bubble) leaveAll() {
+	b.HealAll()
+	b.Intercept(nil)
+	for _, c := range b.all {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		c.Leave(ctx)
+		cancel()
+	}
 }
 
 func wait(d time.Duration) {

@@ -19,6 +19,7 @@ type PlanText struct {
 	Generation int64
 	Total      int
 	Places     []Place
+	Holders    int // how many it has wait for, or gives a place
 }
 
 // ReadPlan reads a plan. One whose ranges do not tile is an error.
@@ -27,7 +28,7 @@ func ReadPlan(text string) (PlanText, error) {
 	if err != nil {
 		return PlanText{}, err
 	}
-	read := PlanText{p.committed, p.generation, p.total, nil}
+	read := PlanText{p.committed, p.generation, p.total, nil, len(p.places)}
 	for _, l := range p.places {
 		if l.Index >= 0 {
 			read.Places = append(read.Places, l.Place)
