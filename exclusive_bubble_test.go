@@ -77,3 +77,17 @@ func (b *bubble) joins(c *libcluster.Cluster) {
 	require.NoError(b.T, c.Join(ctx))
 	wait(0)
 }
+
+// neverTwo looks at everybody's State for a while.
+func (b *bubble) neverTwo(d time.Duration) {
+	for end := time.Now().Add(d); time.Now().Before(end); wait(5 * time.Millisecond) {
+		var present []acting
+		for _, c := range b.all {
+			if s := c.State(); s.Active() {
+				present = append(present, acting{c.ID(), s.Index, s.Workers, s.Total, s.Generation, 0, 1})
+			}
+		}
+		x, y, found := findOverlap(present)
+		require.False(b.T, found, "at %v: %v, and %v", time.Now(), x, y)
+	}
+}

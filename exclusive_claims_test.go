@@ -105,3 +105,86 @@ func TestOneWhoIsTheCoordinatorWithoutKnowingItLearnsOfIt(t *testing.T) {
 		})
 	}
 }
+
+// apart has two members whose clocks are as far apart as they may be: that of b, who
+// is about to vanish, is slow.
+func apart(b *bubble) (a, slow *libcluster.Cluster) {
+	a, slow = b.instance("a"), b.instance("b")
+	a.SetClockRate(1.1)
+	slow.SetClockRate(0.9)
+	b.joins(a)
+	b.joins(slow)
+	return a, slow
+}
+
+func TestOneWhoVanishedIsWaitedForByClocksThatDiffer(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		a, slow := apart(b)
+		var once atomic.Bool
+		b.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			err := call.Send(ctx)
+			if call.Op == libclustertest.OpRenew && call.ID == "b" && once.CompareAndSwap(false, true) {
+				time.AfterFunc(1, func() { // when the answer is there
+					b.Cut("b")
+					b.Expire(simulated, "b")
+				})
+			}
+			return err
+		})
+		b.neverTwo(20 * time.Second)
+		require.True(t, once.Load())
+		require.Equal(t, 1, a.State().Total)
+		require.False(t, slow.State().Active())
+	})
+}
+
+func TestTheHorizonCountsFromTheSendingOfARenewal(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		var begun, once atomic.Bool
+		b.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			err := call.Send(ctx)
+			switch {
+			case call.ID != "b" || !begun.Load():
+			case call.Op == libclustertest.OpNext:
+				<-ctx.Done() // it does not hear of the end of its record
+				return context.Cause(ctx)
+			case call.Op == libclustertest.OpRenew && once.CompareAndSwap(false, true):
+				b.Expire(simulated, "b")
+				time.Sleep(950 * time.Millisecond) // the answer comes just before it is given up
+				time.AfterFunc(1, func() { b.Cut("b") })
+			}
+			return err
+		})
+		a, slow := apart(b)
+		begun.Store(true)
+		b.neverTwo(20 * time.Second)
+		require.True(t, once.Load())
+		require.Equal(t, 1, a.State().Total)
+		require.False(t, slow.State().Active())
+	})
+}
+
+func TestALateSuccessRevivesNobody(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		a, x := b.member("a"), b.member("x")
+		var once atomic.Bool
+		b.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			err := call.Send(ctx)
+			switch {
+			case call.ID != "x":
+			case call.Op == libclustertest.OpRenew && once.CompareAndSwap(false, true):
+				// Its record goes, and it learns of that before the answer comes.
+				b.Expire(simulated, "x")
+				time.Sleep(100 * time.Millisecond)
+				go b.joins(b.instance("c"))
+			case call.Op == libclustertest.OpJoin:
+				time.Sleep(3 * time.Second) // until it knows the new plan
+			}
+			return err
+		})
+		b.neverTwo(20 * time.Second)
+		require.True(t, once.Load())
+		require.Equal(t, 3, a.State().Total)
+		require.True(t, x.State().Active())
+	})
+}
