@@ -48,12 +48,6 @@ func firstLine(says []byte) string {
 	return string(line)
 }
 
-func (inc *incarnation) isVacant() bool {
-	inc.mu.Lock()
-	defer inc.mu.Unlock()
-	return inc.vacant
-}
-
 func (inc *incarnation) mayCoordinate() bool {
 	inc.mu.Lock()
 	defer inc.mu.Unlock()
@@ -153,7 +147,7 @@ func (s *stay) fits(inc *incarnation, survey Survey) error {
 
 // lead makes plans until the incarnation is over or somebody else coordinates.
 func (s *stay) lead(inc *incarnation) {
-	l := leader{s: s, inc: inc, says: s.says(inc), since: map[string]time.Time{}}
+	l := leader{s: s, inc: inc, since: map[string]time.Time{}}
 	l.mode, l.incarnation = s.c.cfg.Mode, inc.planner().Incarnation()
 	var again retry
 	for inc.ctx.Err() == nil {
@@ -179,7 +173,7 @@ type leader struct {
 	inc   *incarnation
 	after int64                // the revision of the last survey; 0: take another at once
 	wait  time.Duration        // how long to wait for a change
-	says  string               // what was said last
+	says  string               // what the registry has the coordinator say
 	since map[string]time.Time // since when each incarnation is waited for
 }
 
@@ -191,7 +185,7 @@ func (l *leader) round() (bool, error) {
 		l.after = 0
 		return true, err
 	}
-	l.after = survey.Revision
+	l.after, l.says = survey.Revision, string(survey.Coordinator)
 	if known := l.s.c.known.Load(); known != nil && (l.known == nil || l.known.generation < known.generation) {
 		if p, err := parsePlan(known.text); err == nil {
 			l.known = p
@@ -268,15 +262,12 @@ func (l *leader) say(waiting []planned) (bool, error) {
 		}
 	}
 	l.since = since
-	if says.String() == l.says && !l.inc.isVacant() {
+	if says.String() == l.says {
 		return true, nil
 	}
 	ctx, cancel := context.WithTimeout(l.inc.ctx, joinTimeout)
 	defer cancel()
 	claimed, err := l.inc.planner().Claim(ctx, says.Bytes())
-	l.says = says.String()
-	if err != nil {
-		l.says = "" // unknown: it may be said or not
-	}
+	l.says = "" // the next survey tells
 	return claimed || err != nil, err
 }

@@ -35,7 +35,7 @@ func TestOneWhoMeetsAPlanFromBeforeRejoinsOnceAndMakesAnother(t *testing.T) {
 	})
 }
 
-func TestNobodyIsWaitedForWhenTheAnswerToThatHasBeenLost(t *testing.T) {
+func TestNobodyIsWaitedForWhenWhatSaysSoWasLostOrLate(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		var lost atomic.Bool
 		released := make(chan struct{})
@@ -50,6 +50,7 @@ func TestNobodyIsWaitedForWhenTheAnswerToThatHasBeenLost(t *testing.T) {
 			err := call.Send(ctx)
 			if call.Op == libclustertest.OpClaim && lost.CompareAndSwap(false, true) {
 				close(released)
+				time.AfterFunc(5*time.Second, func() { _ = call.Send(context.Background()) })
 				return errReset
 			}
 			return err
