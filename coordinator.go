@@ -236,6 +236,7 @@ func (l *leader) swap(revision int64, next *plan) error {
 	if err != nil {
 		return err
 	}
+	l.known = next
 	l.s.log.Debug("plan", zap.Bool("committed", next.committed), zap.Int64("generation", next.generation),
 		zap.Int("total", next.total), zap.Int("members", len(next.places)))
 	l.wait = holdingUp

@@ -60,6 +60,9 @@ func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 	if d.known != nil && (lost || base.generation < d.known.generation) {
 		base, lost = d.known, true
 	}
+	if !lost {
+		d.known = base
+	}
 	if base == nil {
 		base = &plan{mode: d.mode, committed: true}
 	}

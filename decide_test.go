@@ -37,3 +37,18 @@ func TestEachPlanThatNobodyKnowsIsWaitedForAnew(t *testing.T) {
 	require.True(t, next.committed)
 	require.Greater(t, next.generation, int64(200))
 }
+
+func TestACoordinatorRemembersThePlanThatItHasSurveyed(t *testing.T) {
+	d := deciding{mode: Exclusive, incarnation: "1"}
+	s := Survey{Members: []Recorded{recorded("a", "1", 1, 0)}, Drained: map[string]int64{}}
+	p := plan{mode: Exclusive, committed: true, generation: 7, total: 1, places: []planned{
+		{"2", window(DefaultTTL), Place{Member{ID: "b", Workers: 1}, 0}},
+	}}
+	s.Plan = p.encode()
+	require.Nil(t, d.decide(s, later(0), 0).next, "b has vanished, and may act")
+	s.Plan = nil
+	stop := d.decide(s, later(0), 0).next
+	require.False(t, stop.committed)
+	require.Greater(t, stop.generation, p.generation)
+	require.Contains(t, stop.places, p.places[0])
+}
