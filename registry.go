@@ -180,6 +180,10 @@ type Planner interface {
 	// LeaveDrained leaves, and in the same step notes that this session has
 	// stopped for good; with d above 0 the record stays for d, as LeaveFor
 	// has it. The note may go after the TTL.
+	//
+	// In mode [Exclusive] a record that stays, be it by LeaveFor, is of an
+	// incarnation that is noted to have stopped for good for as long as the record
+	// stays: there is nobody who could say so, and all would wait.
 	LeaveDrained(ctx context.Context, d time.Duration) error
 }
 

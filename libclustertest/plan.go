@@ -268,10 +268,7 @@ func (s *session) LeaveDrained(ctx context.Context, d time.Duration) error {
 		}
 		c, l := st.cluster(s.cluster), s.lease
 		if d > 0 {
-			parked := st.grant(d)
-			parked.cluster, parked.record = c, s.id
-			st.noteDrained(c, s.Incarnation(), libcluster.DrainedForGood, parked)
-			st.put(c, s.id, c.records[s.id].value, parked)
+			st.noteDrained(c, s.Incarnation(), libcluster.DrainedForGood, s.park(st, d))
 			return nil
 		}
 		// The lease goes on without a record, for the note. What it claimed ends.
@@ -281,6 +278,17 @@ func (s *session) LeaveDrained(ctx context.Context, d time.Duration) error {
 		st.remove(c, s.id, "it has left")
 		return nil
 	})
+}
+
+// park puts the record under a lease of d that nobody renews. With a plan that is an
+// incarnation of its own, which never acts.
+func (s *session) park(st *store, d time.Duration) *lease {
+	c, parked := st.cluster(s.cluster), st.grant(d)
+	st.put(c, s.id, c.records[s.id].value, parked)
+	if s.mode == libcluster.Exclusive {
+		st.noteDrained(c, parked.incarnation(), libcluster.DrainedForGood, parked)
+	}
+	return parked
 }
 
 // replacedBy notes, when an instance rejoins, that its previous incarnation is over.

@@ -259,8 +259,7 @@ func (s *session) LeaveFor(ctx context.Context, d time.Duration) error {
 		if s.lease.lost != nil {
 			return s.lease.lost
 		}
-		c := st.cluster(s.cluster)
-		st.put(c, s.id, c.records[s.id].value, st.grant(d))
+		s.park(st, d)
 		return nil
 	})
 }
