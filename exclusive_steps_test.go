@@ -23,15 +23,23 @@ func (w *world) populate() {
 
 // step does one thing at random.
 func (w *world) step() {
-	switch n := w.steps.IntN(100); {
+	n := w.steps.IntN(100)
+	if n < 9 {
+		// Nobody is so quick that a plan is made in the same millisecond.
+		w.rest(time.Millisecond)
+	}
+	switch {
 	case n < 2:
 		w.restoreAfterOutage()
 		return
-	case n < 8:
+	case n < 3:
+		w.locked(w.restore)
+		return
+	case n < 9:
 		w.tamperWithPlan()
 		return
 	}
-	n := w.steps.IntN(92)
+	n = w.steps.IntN(91)
 	w.locked(func() {
 		a := w.apps[w.steps.IntN(len(w.apps))]
 		for _, s := range []struct {
@@ -41,7 +49,7 @@ func (w *world) step() {
 			{24, w.stepApp},
 			{18, w.stepWeather},
 			{10, w.stepRecord},
-			{6, w.stepStore},
+			{5, w.stepStore},
 			{14, w.stepCoordinator},
 			{11, w.stepCallback},
 			{4, w.stepCrash},
@@ -170,24 +178,29 @@ func (w *world) stepStore(*app) {
 		w.say("compact")
 		w.happened("compact")
 		w.Compact()
-	case n < 60:
+	case n < 70:
 		w.say("backup of %d", w.Revision())
 		p, err := libcluster.ReadPlan(w.Plan(simulated))
 		w.backups = append(w.backups, backup{w.Snapshot(), err == nil && p.Holders > 0})
-	case n < 80 && len(w.backups) > 0:
-		// All at once and while all are at work, it must not be one of an empty
-		// cluster: who is alone in it cannot know that somebody may be cut off. And
-		// who holds a place in it is waited for only as long as it would act itself.
-		if b := w.backups[w.steps.IntN(len(w.backups))]; b.held && w.ttl > 0 {
-			w.say("restore")
-			w.happened("restore")
-			w.Restore(b.Snapshot)
-		}
 	default:
 		d := []time.Duration{0, 3 * time.Second, longestGrant}[w.steps.IntN(3)]
 		w.say("grant %v", d)
 		w.happened("grant")
 		w.GrantTTL(d)
+	}
+}
+
+// restore restores a backup at once, while all are at work. It must not be one of an
+// empty cluster: who is alone in it cannot know that somebody may be cut off. And who
+// holds a place in it is waited for only as long as it would act itself.
+func (w *world) restore() {
+	if len(w.backups) == 0 || w.ttl == 0 {
+		return
+	}
+	if b := w.backups[w.steps.IntN(len(w.backups))]; b.held {
+		w.say("restore")
+		w.happened("restore")
+		w.Restore(b.Snapshot)
 	}
 }
 
