@@ -44,9 +44,9 @@ func TestACoordinatorRemembersThePlanThatItHasSurveyed(t *testing.T) {
 	p := plan{mode: Exclusive, committed: true, generation: 7, total: 1, places: []planned{
 		{"2", window(DefaultTTL), Place{Member{ID: "b", Workers: 1}, 0}},
 	}}
-	s.Plan = p.encode()
+	s.Plan, s.Planning.Revision = p.encode(), 1
 	require.Nil(t, d.decide(s, later(0), 0).next, "b has vanished, and may act")
-	s.Plan = nil
+	s.Plan, s.Planning.Revision = nil, 0
 	stop := d.decide(s, later(0), 0).next
 	require.False(t, stop.committed)
 	require.Greater(t, stop.generation, p.generation)

@@ -311,6 +311,10 @@ func (s *etcdSession) leaveDrained(ctx context.Context, d time.Duration) error {
 		s.mu.Unlock()
 	}
 	then := []clientv3.Op{leave, s.noteDrained(s.lease, DrainedForGood, under)}
+	if d > 0 {
+		// What stays is an incarnation of its own, and nobody acts as that.
+		then = append(then, s.noteDrained(under, DrainedForGood, under))
+	}
 	s.mu.Lock()
 	if s.claimed {
 		key := s.prefix + etcdCoordinator

@@ -197,3 +197,28 @@ func TestACoordinatorThatLeavesIsReplacedAtOnce(t *testing.T) {
 		})
 	}
 }
+
+func TestAPlaceKeptInAPlanInEtcdCallsNobodyElseBack(t *testing.T) {
+	for _, mode := range withPlan {
+		t.Run(mode.String(), func(t *testing.T) {
+			cluster := key(t)
+			var nodes []*instance
+			for n := range 3 {
+				nodes = append(nodes, start(t, libcluster.Config{Key: cluster, ID: fmt.Sprint(n), Mode: mode}))
+			}
+			for n := range 3 {
+				nodes[n].becomes(n, 3)
+			}
+			told := []int{len(nodes[0].states()), len(nodes[2].states())}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			require.NoError(t, nodes[1].Leave(ctx, libcluster.Returning(time.Minute)))
+			start(t, libcluster.Config{Key: cluster, ID: "1", Mode: mode}).becomes(1, 3)
+			require.Equal(t, told, []int{len(nodes[0].states()), len(nodes[2].states())})
+
+			// While the place is kept nobody waits for whoever has left it.
+			require.NoError(t, nodes[2].Leave(ctx, libcluster.Returning(time.Minute)))
+			start(t, libcluster.Config{Key: cluster, ID: "3", Mode: mode}).becomes(3, 4)
+		})
+	}
+}

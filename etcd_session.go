@@ -398,9 +398,9 @@ func (s *etcdSession) Update(ctx context.Context, m Member) error {
 }
 
 // write puts the key, which must still be under our lease. It may be repeated.
-func (s *etcdSession) write(ctx context.Context, put clientv3.Op) error {
+func (s *etcdSession) write(ctx context.Context, puts ...clientv3.Op) error {
 	return s.patiently(ctx, func(ctx context.Context) error {
-		answer, err := s.client.Txn(ctx).If(s.heldBy(s.lease)).Then(put).Else(clientv3.OpGet(s.key)).Commit()
+		answer, err := s.client.Txn(ctx).If(s.heldBy(s.lease)).Then(puts...).Else(clientv3.OpGet(s.key)).Commit()
 		if err != nil {
 			return recordError(err)
 		}
@@ -447,7 +447,11 @@ func (s *etcdSession) park(ctx context.Context, d time.Duration) error {
 	s.mu.Lock()
 	put := clientv3.OpPut(s.key, s.record, clientv3.WithLease(lease))
 	s.mu.Unlock()
-	if err := s.write(ctx, put); err != nil {
+	puts := []clientv3.Op{put}
+	if s.mode == Exclusive {
+		puts = append(puts, s.noteDrained(lease, DrainedForGood, lease))
+	}
+	if err := s.write(ctx, puts...); err != nil {
 		return err
 	}
 	return s.revoke(ctx)

@@ -204,26 +204,3 @@ func TestAPlaceThatIsKeptHoldsNobodyUp(t *testing.T) {
 		require.Equal(t, 1, x.State().Index)
 	})
 }
-
-func TestAPlaceThatIsKeptForOneWhoHasNotStoppedHoldsTheOthersUpNoLongerThanItsHorizon(t *testing.T) {
-	inBubble(t, func(b *bubble) {
-		released := make(chan struct{})
-		a := b.member("a")
-		x := b.member("x", func(c *libcluster.Config) {
-			c.OnRebalance = func(s libcluster.State) {
-				if !s.Active() {
-					<-released
-				}
-			}
-		})
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		require.Error(t, x.Leave(ctx, libcluster.Returning(time.Hour)))
-		start := time.Now()
-		c := b.member("c")
-		require.InDelta(t, libcluster.UntilOver(libcluster.Window(libcluster.DefaultTTL)).Seconds(), time.Since(start).Seconds(), 1)
-		require.Equal(t, 2, c.State().Index)
-		require.Equal(t, 3, a.State().Total)
-		close(released)
-	})
-}
