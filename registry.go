@@ -163,9 +163,9 @@ type Planner interface {
 	// session's, ever.
 	Incarnation() string
 	// Survey returns all that there is at one instant, as soon as anything but
-	// the caller's own Swap or Claim has changed since revision after; at once,
-	// and as of now, if that is 0. One goroutine at a time calls Survey, Claim
-	// and Swap.
+	// the caller's own Swap or Claim has changed since revision after, that of
+	// the Survey before; at once, and as of now, if that is 0. One goroutine at
+	// a time calls Survey, Claim and Swap.
 	Survey(ctx context.Context, after int64) (Survey, error)
 	// Claim makes this session the coordinator if there is none, or if it is
 	// already, and reports whether it is. What it says, everybody's Next reports.

@@ -31,6 +31,7 @@ type suite struct {
 	h        Harness
 	registry libcluster.Registry
 	key      string
+	mode     libcluster.Mode // of those who join
 }
 
 // within returns a context for what must happen.
@@ -73,7 +74,7 @@ func in(partition, env string) option {
 // registration is that of an instance with one worker, unless options say more.
 func (s *suite) registration(id string, options ...option) libcluster.Registration {
 	r := libcluster.Registration{
-		Key: s.key, Env: "production", TTL: longTTL, Logger: zap.NewNop(),
+		Key: s.key, Env: "production", Mode: s.mode, TTL: longTTL, Logger: zap.NewNop(),
 		Member: libcluster.Member{ID: id, Workers: 1},
 	}
 	for _, o := range options {

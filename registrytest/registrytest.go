@@ -8,6 +8,10 @@
 //		})
 //	}
 //
+// It holds sessions to the modes with a plan too: that what is swapped is compared,
+// that a survey is of one instant, that one whose record has gone can say nothing
+// any more. The safety of mode [libcluster.Exclusive] rests on no more than that.
+//
 // What a registry cannot do it says in a field of [Harness]; the tests that need
 // it are then left out, and the log names them. Nothing is ever concluded from a
 // registry's type or name.
@@ -59,6 +63,10 @@ type Harness struct {
 	// NoReturning says that sessions are no [libcluster.Returner]: no place can
 	// be kept for an instance that leaves for a restart.
 	NoReturning bool
+	// NoPlan says that sessions are no [libcluster.Planner]: the registry has
+	// nothing that could be compared and swapped, and its clusters are in mode
+	// [libcluster.Direct] only.
+	NoPlan bool
 	// Eventual says that members learn of one another in no agreed order: there
 	// may be several orders of events, some may be left out if later ones
 	// undo them, and a generation does not name one set of members.
@@ -76,6 +84,7 @@ const (
 	order                  // not Eventual
 	expiry                 // not NoExpiry
 	returning              // not NoReturning
+	plans                  // not NoPlan
 	strangers              // Put
 	deletion               // Delete
 	assignment             // Alone
@@ -83,7 +92,7 @@ const (
 
 func (n need) String() string {
 	return [...]string{
-		"members that see one another", "an agreed order", "records that expire", "places kept for a restart",
+		"members that see one another", "an agreed order", "records that expire", "places kept for a restart", "a plan",
 		"strangers that write", "records deleted by hand", "an assigned place",
 	}[n]
 }
@@ -98,6 +107,8 @@ func (h Harness) has(n need) bool {
 		return !h.NoExpiry
 	case returning:
 		return !h.NoReturning
+	case plans:
+		return !h.NoPlan
 	case strangers:
 		return h.Put != nil
 	case deletion:
@@ -160,6 +171,33 @@ var tests = []test{
 	{"CancelledNextLosesNothing", cancelledNextLosesNothing, []need{others, order}},
 	{"ClosingEndsANextThatWaits", closingEndsANextThatWaits, []need{others}},
 	{"SessionServesManyGoroutines", sessionServesManyGoroutines, []need{others}},
+
+	{"NextReportsThePlanAndTheCoordinator", inEachPlan(nextReportsThePlan), []need{others, plans}},
+	{"MembersDoNotWakeANextThatReportsThePlan", inEachPlan(membersDoNotWakeNext), []need{others, plans}},
+	{"SwapIsCompareAndSwap", inEachPlan(swapIsCompareAndSwap), []need{others, plans}},
+	{"OneOfManySwapsOfOneRevisionWins", inEachPlan(oneOfManySwapsWins), []need{others, plans}},
+	{"PlanOutlivesItsMembers", inEachPlan(planOutlivesItsMembers), []need{others, plans}},
+	{"OneOfManyClaimsWins", inEachPlan(oneOfManyClaimsWins), []need{others, plans}},
+	{"CoordinatorThatLeavesIsVacated", inEachPlan(coordinatorIsVacated), []need{others, plans}},
+	{"CoordinatorThatIsLostIsVacated", inEachPlan(coordinatorThatIsLostIsVacated), []need{others, plans, expiry}},
+	{"RejoiningVacatesTheCoordinator", inEachPlan(rejoiningVacatesTheCoordinator), []need{others, plans, deletion}},
+	{"LostRecordIsToldByRenewInAModeWithAPlan", inEachPlan(lostRecordIsToldByRenew), []need{others, plans, deletion}},
+	{"SurveyTellsAllThereIs", inEachPlan(surveyTellsAll), []need{others, plans}},
+	{"IncarnationsAreNeverTheSame", inEachPlan(incarnationsAreNeverTheSame), []need{others, plans}},
+	{"SurveyWaitsForAnyChangeByOthers", inEachPlan(surveyWaits), []need{others, plans}},
+	{"SurveyIsNotWokenByOnesOwnSwapOrClaim", inEachPlan(surveyIsNotWokenByOnesOwnDoing), []need{others, plans}},
+	{"SurveyIsOfOneInstant", inEachPlan(surveyIsNoMixture), []need{others, plans}},
+	{"DrainedIsForOnePlan", inEachPlan(drainedIsForOnePlan), []need{others, plans}},
+	{"DrainedIsRefusedToOneThatIsOver", inEachPlan(drainedIsRefusedToOneThatIsOver), []need{others, plans, deletion}},
+	{"LeavingDrainedIsOneStep", inEachPlan(leavingDrainedIsOneStep), []need{others, plans}},
+	{"LeavingDrainedForARestartKeepsTheRecord", inEachPlan(leavingDrainedForARestartKeepsTheRecord), []need{others, plans, returning}},
+	{"LeavingDrainedForARestartThatNeverComesFreesTheRecord", inEachPlan(leavingDrainedForARestartThatNeverComes), []need{others, plans, returning, expiry}},
+	{"RejoiningNotesThatThePreviousIncarnationHasStopped", rejoiningNotesThePreviousIncarnation, []need{others, plans}},
+	{"RejoiningNotesAPreviousIncarnationWhoseRecordIsGone", rejoiningNotesAPreviousIncarnationWhoseRecordIsGone, []need{others, plans, deletion}},
+	{"GarbageIsNoMemberInASurvey", inEachPlan(garbageIsNoMemberInASurvey), []need{others, plans, strangers}},
+	{"PlanCallsReturnSoonAfterTheirContextEnds", inEachPlan(planCallsReturnSoonAfterTheirContextEnds), []need{others, plans}},
+	{"PlansOfClustersAreKeptApart", inEachPlan(plansOfClustersAreKeptApart), []need{others, plans}},
+	{"DirectSessionSeesNoPlan", inEachPlan(directSessionSeesNoPlan), []need{others, plans}},
 
 	{"GarbageIsIgnoredAndShiftsNobody", garbageIsIgnored, []need{others, strangers}},
 	{"ValidRecordOfAStrangerCounts", validRecordOfAStrangerCounts, []need{others, strangers, deletion}},

@@ -13,5 +13,6 @@ func TestStaticKeepsThePromises(t *testing.T) {
 		Alone:       true,
 		NoExpiry:    true,
 		NoReturning: true,
+		NoPlan:      true,
 	})
 }

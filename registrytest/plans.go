@@ -1,0 +1,409 @@
+package registrytest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+)
+
+// inEachPlan runs a test in each mode with a plan, in a cluster of its own.
+func inEachPlan(test func(*suite)) func(*suite) {
+	return func(s *suite) {
+		key := s.key
+		for _, s.mode = range []libcluster.Mode{libcluster.Planned, libcluster.Exclusive} {
+			s.key = key + " " + s.mode.String()
+			test(s)
+		}
+	}
+}
+
+// planner is an instance in a mode with a plan, and what it has been told of that.
+type planner struct {
+	*instance
+	libcluster.Planner
+	now  libcluster.Planning
+	seen int64 // the revision of its last survey
+}
+
+// plan joins in the suite's mode, and leaves when the test ends.
+func (s *suite) plan(id string, options ...option) *planner {
+	s.Helper()
+	i := s.join(id, options...)
+	p, ok := i.session.(libcluster.Planner)
+	require.True(s, ok, "the session is no libcluster.Planner: %T; if it cannot be one, set NoPlan", i.session)
+	return &planner{instance: i, Planner: p}
+}
+
+// hear waits for one change of the plan and takes it in.
+func (p *planner) hear(ctx context.Context) error {
+	change, err := p.session.Next(ctx)
+	if err != nil {
+		return err
+	}
+	p.changes++
+	now := change.Planned
+	switch {
+	case now == nil || change.Reset || len(change.Events) > 0 || change.Assigned != nil || change.Generation != 0:
+		return fmt.Errorf("a session with a plan reports that, and nothing else; got %+v", change)
+	case (now.Plan == nil) != (now.Revision == 0):
+		return fmt.Errorf("only a plan that is not there has no revision; got %+v", *now)
+	case now.Revision < p.now.Revision:
+		return fmt.Errorf("the plan's revision must not shrink: it was %d, got %d", p.now.Revision, now.Revision)
+	case now.Revision == p.now.Revision && string(now.Plan) != string(p.now.Plan):
+		return fmt.Errorf("the plan has changed and its revision %d has not: %q, %q", now.Revision, p.now.Plan, now.Plan)
+	}
+	p.now = *now
+	return nil
+}
+
+// hears waits until Next has said that the plan and what the coordinator says are
+// these. Empty: there is none.
+func (p *planner) hears(plan, coordinator string) {
+	p.Helper()
+	ctx := p.within()
+	for p.changes == 0 || p.told() != told(plan, coordinator) {
+		if err := p.hear(ctx); err != nil {
+			require.FailNow(p, "the plan did not become what was expected", "%q expected %s, but: %v\nit was told: %s",
+				p.reg.Member.ID, told(plan, coordinator), err, p.told())
+		}
+	}
+	require.Equal(p, plan == "", p.now.Plan == nil, "a plan that is not there is nil")
+	require.Equal(p, coordinator == "", p.now.Coordinator == nil, "what nobody says is nil")
+}
+
+func (p *planner) told() string { return told(string(p.now.Plan), string(p.now.Coordinator)) }
+
+func told(plan, coordinator string) string {
+	return fmt.Sprintf("plan %.100q, coordinator %q", plan, coordinator)
+}
+
+// hearsNothing fails if Next returns within the time that the harness has for it.
+func (p *planner) hearsNothing(why string) {
+	p.Helper()
+	err := p.hear(p.briefly())
+	require.ErrorIs(p, err, context.DeadlineExceeded, "Next of %q: %s", p.reg.Member.ID, why)
+}
+
+// swap replaces the plan that p has been told of, which must work.
+func (p *planner) swap(plan string) {
+	p.Helper()
+	before, ctx := p.now.Revision, p.within()
+	require.NoError(p, p.Swap(ctx, before, []byte(plan)), "Swap by %q", p.reg.Member.ID)
+	for p.now.Revision == before {
+		require.NoError(p, p.hear(ctx), "Next of %q, which has swapped the plan", p.reg.Member.ID)
+	}
+	require.Equal(p, plan, string(p.now.Plan))
+}
+
+// claims reports whether p coordinates, having asked for it.
+func (p *planner) claims(says string) bool {
+	p.Helper()
+	claimed, err := p.Claim(p.within(), []byte(says))
+	require.NoError(p, err, "Claim by %q", p.reg.Member.ID)
+	return claimed
+}
+
+func nextReportsThePlan(s *suite) {
+	a, b := s.plan("a"), s.plan("b")
+	watching := s.plan("p", passive())
+	all := []*planner{a, b, watching}
+	for _, p := range all {
+		p.hears("", "")
+		require.Equal(s, 1, p.changes, "the first Next returns what there is, at once")
+	}
+	binary := "\x00\xff\n" + strings.Repeat("plan", 64<<10)
+	require.NoError(s, a.Swap(s.within(), 0, []byte(binary)))
+	require.True(s, b.claims("b\nsays"))
+	for _, p := range all {
+		p.hears(binary, "b\nsays")
+		p.hearsNothing("nothing more has happened")
+	}
+	late := s.plan("c")
+	late.hears(binary, "b\nsays")
+	require.Equal(s, 1, late.changes, "the first Next returns what there is, at once")
+	late.swap("2")
+	for _, p := range append(all, late) {
+		p.hears("2", "b\nsays")
+		require.Equal(s, late.now.Revision, p.now.Revision)
+	}
+}
+
+// Members watch one plan and not each other, or a change of a large cluster would
+// be told to all of them.
+func membersDoNotWakeNext(s *suite) {
+	a, b := s.plan("a"), s.plan("b")
+	a.swap("1")
+	b.hears("1", "")
+	c := s.plan("c")
+	b.update(4)
+	require.NoError(s, c.Drained(s.within(), a.now.Revision, 1))
+	c.left.Store(true)
+	require.NoError(s, c.LeaveDrained(s.within(), 0))
+	a.hearsNothing("a member has come, changed, said that it has stopped, and gone")
+}
+
+func swapIsCompareAndSwap(s *suite) {
+	a, b := s.plan("a"), s.plan("b")
+	refused := func(p *planner, revision int64, why string) {
+		s.Helper()
+		require.ErrorIs(s, p.Swap(s.within(), revision, []byte("no")), libcluster.ErrPlanChanged, why)
+	}
+	refused(a, 7, "there is no plan")
+	a.swap("1")
+	first := a.now.Revision
+	refused(a, 0, "there is a plan")
+	refused(b, 0, "there is a plan, and who swaps has not been told of it")
+	b.hears("1", "")
+	b.swap("2")
+	a.hears("2", "")
+	for _, p := range []*planner{a, b} {
+		refused(p, first, "the plan is another one by now")
+		refused(p, 0, "there is a plan")
+		refused(p, p.now.Revision+1, "the plan has not come as far")
+	}
+	a.swap("2") // also with the same text it is another one
+	require.Greater(s, a.now.Revision, b.now.Revision)
+	b.hears("2", "")
+	s.plan("c").hears("2", "")
+}
+
+func oneOfManySwapsWins(s *suite) {
+	const swappers, rounds = 12, 10
+	var all []*planner
+	for n := range swappers {
+		all = append(all, s.plan(fmt.Sprint("s", n)))
+	}
+	for round := range rounds {
+		revision := all[0].now.Revision
+		errs := make([]error, swappers)
+		var swapping sync.WaitGroup
+		for n, p := range all {
+			swapping.Go(func() { errs[n] = p.Swap(s.within(), revision, fmt.Appendf(nil, "%d by %d", round, n)) })
+		}
+		swapping.Wait()
+		winner := -1
+		for n, err := range errs {
+			if err == nil {
+				require.Negative(s, winner, "two have swapped the plan of one revision")
+				winner = n
+			} else {
+				require.ErrorIs(s, err, libcluster.ErrPlanChanged)
+			}
+		}
+		require.GreaterOrEqual(s, winner, 0, "somebody must have swapped the plan")
+		for _, p := range all {
+			p.hears(fmt.Sprintf("%d by %d", round, winner), "")
+			require.Greater(s, p.now.Revision, revision)
+		}
+	}
+}
+
+func planOutlivesItsMembers(s *suite) {
+	a, b := s.plan("a"), s.plan("b")
+	require.True(s, a.claims("a"))
+	a.swap("1")
+	a.leave()
+	b.left.Store(true)
+	require.NoError(s, b.LeaveDrained(s.within(), 0))
+	c := s.plan("c")
+	c.hears("1", "")
+	require.Equal(s, a.now.Revision, c.now.Revision)
+	c.swap("2")
+}
+
+func oneOfManyClaimsWins(s *suite) {
+	const claimants = 12
+	var all []*planner
+	for n := range claimants {
+		all = append(all, s.plan(fmt.Sprint("c", n)))
+	}
+	claimed := make([]bool, claimants)
+	var claiming sync.WaitGroup
+	errs := make(chan error, claimants)
+	for n, p := range all {
+		claiming.Go(func() {
+			var err error
+			if claimed[n], err = p.Claim(s.within(), fmt.Appendf(nil, "%d", n)); err != nil {
+				errs <- err
+			}
+		})
+	}
+	claiming.Wait()
+	close(errs)
+	for err := range errs {
+		require.NoError(s, err, "a Claim that is not granted is no error")
+	}
+	winner := -1
+	for n := range all {
+		if claimed[n] {
+			require.Negative(s, winner, "two coordinate")
+			winner = n
+		}
+	}
+	require.GreaterOrEqual(s, winner, 0, "somebody must coordinate")
+	for _, p := range all {
+		p.hears("", fmt.Sprint(winner))
+	}
+	require.True(s, all[winner].claims("more"), "who coordinates may say something else")
+	for n, p := range all {
+		require.Equal(s, n == winner, p.claims("more"))
+		p.hears("", "more")
+	}
+}
+
+// coordinatorIsVacated has coordinators end in each way, after which somebody else
+// can be one.
+func coordinatorIsVacated(s *suite) {
+	w := s.plan("w")
+	ways := []struct {
+		name string
+		end  func(*planner) error
+	}{
+		{"Leave", func(p *planner) error { return p.tryLeave() }},
+		{"LeaveDrained", func(p *planner) error { return p.LeaveDrained(s.within(), 0) }},
+		{"LeaveDrained for a restart", func(p *planner) error { return p.LeaveDrained(s.within(), longTTL) }},
+		{"LeaveFor", func(p *planner) error {
+			if s.h.NoReturning {
+				return p.tryLeave()
+			}
+			return p.session.(libcluster.Returner).LeaveFor(s.within(), longTTL)
+		}},
+	}
+	for _, way := range ways {
+		a := s.plan("a")
+		require.True(s, a.claims("a"), way.name)
+		w.hears("", "a")
+		require.False(s, w.claims("w"))
+		a.left.Store(true)
+		require.NoError(s, way.end(a), way.name)
+		w.hears("", "")
+		require.True(s, w.claims("w"), way.name)
+		w.hears("", "w")
+		w.leave()
+		w = s.plan("w")
+	}
+}
+
+// outliving is for one that others expire before.
+func (s *suite) outliving() option { return ttl(4*s.h.TTL + s.h.Patience) }
+
+// A coordinator that does not renew is over when its record has expired; and when
+// its ID was taken from it, no later.
+func coordinatorThatIsLostIsVacated(s *suite) {
+	w := s.plan("w", passive())
+	for _, how := range []string{"it expires", "its ID is taken"} {
+		a, b := s.plan("a", ttl(s.h.TTL)), s.plan("b", s.outliving())
+		require.True(s, a.claims("a"), how)
+		w.hears("", "a")
+		require.False(s, b.claims("b"), how)
+		if how == "its ID is taken" {
+			s.plan("a")
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), a.granted+s.h.Patience)
+		defer cancel()
+		for w.now.Coordinator != nil {
+			require.NoError(s, w.hear(ctx), "nobody coordinates once the TTL has passed: %s", how)
+		}
+		claimed, _ := a.Claim(s.within(), []byte("a")) // an error says why
+		require.False(s, claimed, "a session whose record is lost coordinates nothing: %s", how)
+		require.True(s, b.claims("b"), how)
+		w.hears("", "b")
+		b.leave()
+		w.hears("", "")
+	}
+}
+
+// One whose record was deleted does not know of it, and rejoins when it does.
+func rejoiningVacatesTheCoordinator(s *suite) {
+	w, a := s.plan("w"), s.plan("a")
+	require.True(s, a.claims("a"))
+	w.hears("", "a")
+	require.NoError(s, s.h.Delete(s.within(), s.registry, s.cluster(), "a"))
+	again := s.plan("a", after(a.instance))
+	a.close()
+	w.hears("", "")
+	require.True(s, again.claims("again"))
+	w.hears("", "again")
+}
+
+// With a plan Next says nothing of the members, not even of oneself: a heartbeat
+// has to.
+func lostRecordIsToldByRenew(s *suite) {
+	gone, taken := s.plan("a"), s.plan("b")
+	require.NoError(s, s.h.Delete(s.within(), s.registry, s.cluster(), "a"))
+	newer := s.plan("b")
+	for p, want := range map[*planner]error{gone: libcluster.ErrRecordGone, taken: libcluster.ErrInstanceTaken} {
+		_, err := p.session.Renew(s.within())
+		require.ErrorIs(s, err, want, "Renew of %q", p.reg.Member.ID)
+		require.ErrorIs(s, p.session.Update(s.within(), p.with(7)), want, "Update of %q", p.reg.Member.ID)
+	}
+	members := newer.survey(0).Members
+	require.Len(s, members, 1, "a record that was lost has come back")
+	require.Equal(s, 1, members[0].Workers)
+}
+
+func planCallsReturnSoonAfterTheirContextEnds(s *suite) {
+	a := s.plan("a")
+	a.swap("1")
+	survey := a.survey(0)
+	start := time.Now()
+	_, err := a.Survey(s.briefly(), survey.Revision)
+	require.True(s, ended(err), "a Survey whose context has ended says so; got: %v", err)
+	require.Less(s, time.Since(start), s.h.Quiet+soon, "how long Survey took to heed its context")
+
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	s.returnsSoon("Survey", func() error { _, err := a.Survey(over, 0); return err })
+	s.returnsSoon("Survey", func() error { _, err := a.Survey(over, survey.Revision); return err })
+	s.returnsSoon("Claim", func() error { _, err := a.Claim(over, nil); return err })
+	s.returnsSoon("Swap", func() error { return a.Swap(over, a.now.Revision, nil) })
+	s.returnsSoon("Drained", func() error { return a.Drained(over, a.now.Revision, 1) })
+	a.left.Store(true)
+	s.returnsSoon("LeaveDrained", func() error { return a.LeaveDrained(over, 0) })
+}
+
+func plansOfClustersAreKeptApart(s *suite) {
+	clusters := []struct{ partition, env string }{
+		{"", "production"},
+		{"", "p"},
+		{"production", "p"},
+		{"production", "plan"},
+		{"p", "production"},
+		{"drained", "production"},
+	}
+	var all []*planner
+	for n, c := range clusters {
+		p := s.plan("a", in(c.partition, c.env))
+		p.hears("", "")
+		p.swap(fmt.Sprint("plan ", n))
+		require.True(s, p.claims(fmt.Sprint("coordinator ", n)))
+		require.NoError(s, p.Drained(s.within(), p.now.Revision, int64(n)))
+		all = append(all, p)
+	}
+	for n, p := range all {
+		p.hears(fmt.Sprint("plan ", n), fmt.Sprint("coordinator ", n))
+		survey := p.survey(0)
+		require.Len(s, survey.Members, 1)
+		require.Equal(s, map[string]int64{p.Incarnation(): int64(n)}, survey.Drained)
+		require.Equal(s, p.now, survey.Planning)
+	}
+}
+
+// directSessionSeesNoPlan: what a plan needs is no member's record.
+func directSessionSeesNoPlan(s *suite) {
+	a := s.plan("a")
+	s.mode = libcluster.Direct
+	d := s.join("d")
+	d.sees("a=1 d=1")
+	a.swap("1")
+	require.True(s, a.claims("a"))
+	require.NoError(s, a.Drained(s.within(), a.now.Revision, 1))
+	d.staysQuiet("a plan has changed")
+	s.join("e").sees("a=1 d=1 e=1")
+}
