@@ -91,6 +91,9 @@ func (s *etcdSession) Survey(ctx context.Context, after int64) (Survey, error) {
 			return s.surveyed(), err
 		}
 	}
+	if err := s.ctx.Err(); err != nil {
+		return Survey{}, err // the session is closed, and that is why the watch has ended
+	}
 	if s.news == nil {
 		s.startNews(ctx)
 	}

@@ -368,6 +368,30 @@ func planCallsReturnSoonAfterTheirContextEnds(s *suite) {
 	s.returnsSoon("LeaveDrained", func() error { return a.LeaveDrained(over, 0) })
 }
 
+func closingEndsASurveyThatWaits(s *suite) {
+	for _, end := range []func(*planner) error{
+		func(p *planner) error { return p.tryLeave() },
+		func(p *planner) error { return p.session.Close() },
+		func(p *planner) error { return p.LeaveDrained(s.within(), 0) },
+	} {
+		b := s.plan("b")
+		after := b.survey(0).Revision
+		returned := make(chan error, 1)
+		go func() {
+			_, err := b.Survey(context.Background(), after)
+			returned <- err
+		}()
+		select { // until it waits for sure
+		case err := <-returned:
+			require.FailNow(s, "Survey did not wait", "for a change while nothing happens: %v", err)
+		case <-s.briefly().Done():
+		}
+		b.left.Store(true)
+		require.NoError(s, end(b))
+		_ = s.returnsSoon("Survey of a session that has ended", func() error { return <-returned })
+	}
+}
+
 func plansOfClustersAreKeptApart(s *suite) {
 	clusters := []struct{ partition, env string }{
 		{"", "production"},

@@ -196,6 +196,7 @@ var tests = []test{
 	{"RejoiningNotesAPreviousIncarnationWhoseRecordIsGone", rejoiningNotesAPreviousIncarnationWhoseRecordIsGone, []need{others, plans, deletion}},
 	{"GarbageIsNoMemberInASurvey", inEachPlan(garbageIsNoMemberInASurvey), []need{others, plans, strangers}},
 	{"PlanCallsReturnSoonAfterTheirContextEnds", inEachPlan(planCallsReturnSoonAfterTheirContextEnds), []need{others, plans}},
+	{"ClosingEndsASurveyThatWaits", inEachPlan(closingEndsASurveyThatWaits), []need{others, plans}},
 	{"PlansOfClustersAreKeptApart", inEachPlan(plansOfClustersAreKeptApart), []need{others, plans}},
 	{"DirectSessionSeesNoPlan", inEachPlan(directSessionSeesNoPlan), []need{others, plans}},
 
