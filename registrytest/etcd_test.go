@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/testetcd"
 	"github.com/libcluster/libcluster/registrytest"
 )
 
@@ -25,7 +26,7 @@ func etcdHarness(t *testing.T) registrytest.Harness {
 	stranger := etcdClient(t)
 	return registrytest.Harness{
 		Open: func(t *testing.T) libcluster.Registry {
-			return libcluster.EtcdConfig{Endpoints: []string{etcdURL(t)}, RequestTimeout: patience}
+			return libcluster.EtcdConfig{Endpoints: []string{testetcd.URL(t)}, RequestTimeout: patience}
 		},
 		Put: func(ctx context.Context, _ libcluster.Registry, cluster, id string, record []byte) error {
 			_, err := stranger.Put(ctx, "/"+cluster+"/"+id, string(record))
@@ -43,7 +44,7 @@ func etcdHarness(t *testing.T) registrytest.Harness {
 func etcdClient(t *testing.T) *clientv3.Client {
 	t.Helper()
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints:   strings.Split(etcdURL(t), ","),
+		Endpoints:   strings.Split(testetcd.URL(t), ","),
 		DialTimeout: patience,
 		Logger:      zap.NewNop(),
 	})

@@ -4,54 +4,23 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
-	"github.com/libcluster/libcluster/embedded"
+	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
 // patience is how long a test waits for what should come at once: long, because
 // it is only used up by a failure.
 const patience = 30 * time.Second
 
-// TestMain also checks that no test has left a goroutine behind, after the etcd
-// that they share has ended.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if shared.server != nil {
-		if err := shared.server.Close(); err != nil {
-			fmt.Fprintln(os.Stderr, "closing etcd:", err)
-			code = 1
-		}
-	}
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { testetcd.Main(m) }
 
-// shared is one real etcd for all tests; each uses a key of its own.
-var shared struct {
-	once   sync.Once
-	server *embedded.Server
-	err    error
-}
-
-func etcdURL(t *testing.T) string {
-	t.Helper()
-	shared.once.Do(func() { shared.server, shared.err = embedded.Start(context.Background(), embedded.Config{Fast: true}) })
-	require.NoError(t, shared.err)
-	return shared.server.Endpoint()
-}
+func etcdURL(t *testing.T) string { return testetcd.URL(t) }
 
 // console collects what a program writes, and wakes those who wait for it.
 type console struct {

@@ -1,0 +1,60 @@
+// Package testetcd is the etcd that the tests of a package share.
+package testetcd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/libcluster/libcluster/embedded"
+)
+
+// startTimeout is long, because it is only used up by a failure.
+const startTimeout = 30 * time.Second
+
+var shared struct {
+	once   sync.Once
+	server *embedded.Server
+	err    error
+}
+
+// URL returns the URLs of a real etcd, for tests that use a key of their own each:
+// that of LIBCLUSTER_ETCD, or an embedded one that the first to ask starts.
+func URL(t testing.TB) string {
+	t.Helper()
+	if urls := os.Getenv("LIBCLUSTER_ETCD"); urls != "" {
+		return urls
+	}
+	shared.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+		defer cancel()
+		shared.server, shared.err = embedded.Start(ctx, embedded.Config{Fast: true})
+	})
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.server.Endpoint()
+}
+
+// Main runs a package's tests, ends the etcd, and fails if a goroutine was left.
+func Main(m *testing.M) {
+	code := m.Run()
+	if shared.server != nil {
+		if err := shared.server.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "closing etcd:", err)
+			code = 1
+		}
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
