@@ -75,8 +75,13 @@ func (s *stay) apply(inc *incarnation, change Change) {
 		s.fail(&ModeError{Direct, foreign}) // they were there first
 		return
 	}
-	if first && state.Active() && state.Total > MaxWorkers {
-		s.fail(errTotal(state.Total))
+	if state.Total > MaxWorkers && !s.c.cfg.Passive {
+		// Whoever came last is being refused, or a stranger has put an absurd
+		// count. Nobody's index shifts for that.
+		s.log.Error("the cluster's total is too large; keeping the last state", zap.Error(errTotal(state.Total)))
+		if first {
+			s.fail(errTotal(state.Total))
+		}
 		return
 	}
 	s.c.view.Store(&view{state: state, inc: inc})

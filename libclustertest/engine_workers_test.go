@@ -113,3 +113,18 @@ func TestLatestOfManyWorkerCountsWins(t *testing.T) {
 		require.Equal(t, 77, t.Members(cluster)[0].Workers)
 	})
 }
+
+func TestATotalThatIsTooLargeShiftsNobody(t *testing.T) {
+	inBubble(t, func(w *world) {
+		b := w.join("b")
+		w.Put(cluster, "a", []byte("2147483647"))
+		wait(time.Second)
+		require.Equal(t, "0/1", b.place())
+		require.Len(t, b.told(), 1)
+		c := w.app("c")
+		require.ErrorContains(t, c.Join(w.within(time.Minute)), "at most 2147483647")
+		w.Delete(cluster, "a")
+		d := w.join("d")
+		require.Equal(t, []string{"0/2", "1/2"}, []string{b.place(), d.place()})
+	})
+}
