@@ -53,13 +53,18 @@ func findOverlap(all []acting) (first, second acting, found bool) {
 func findStaleToken(all []acting) (first, second acting, found bool) {
 	all = slices.DeleteFunc(slices.Clone(all), func(a acting) bool { return a.from >= a.to })
 	slices.SortFunc(all, func(a, b acting) int { return cmp.Compare(a.from, b.from) })
-	greatest := int64(0)
+	var newest []acting // of the greatest generation so far
 	for i, a := range all {
-		if a.generation > greatest {
-			greatest = a.generation
-			continue // as nearly always
+		before := all[:i]
+		switch {
+		case len(newest) == 0 || a.generation > newest[0].generation:
+			newest = []acting{a}
+			continue
+		case a.generation == newest[0].generation: // as nearly always
+			before = newest
+			newest = append(newest, a)
 		}
-		for _, b := range all[:i] {
+		for _, b := range before {
 			if a.excludes(b) && a.generation <= b.generation {
 				return b, a, true
 			}
