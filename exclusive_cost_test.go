@@ -1,0 +1,78 @@
+package libcluster_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/libclustertest"
+)
+
+// most is what one change may cost n members that are there already, in mode planned
+// and exclusive. Planned: the newcomer's record and the next plan; everybody hears of
+// the plan, and the coordinator of the record. Exclusive: a plan more, and of everybody
+// that it has stopped, of which the coordinator hears.
+var most = map[libcluster.Mode]struct {
+	writes     func(n int) int
+	deliveries func(n int) int
+}{
+	libcluster.Planned:   {func(int) int { return 5 }, func(n int) int { return n + 5 }},
+	libcluster.Exclusive: {func(n int) int { return n + 5 }, func(n int) int { return 3*n + 5 }},
+}
+
+func TestAChangeCostsOneMessageOrThreeForEachMember(t *testing.T) {
+	for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive} {
+		for _, n := range []int{10, 100} {
+			t.Run(fmt.Sprint(mode, " ", n), func(t *testing.T) {
+				inBubble(t, func(b *bubble) {
+					in := func(c *libcluster.Config) { c.Mode = mode }
+					var joining sync.WaitGroup
+					for i := range n {
+						c := b.instance(fmt.Sprintf("m%03d", i), in)
+						joining.Go(func() { c.Join(context.Background()) })
+					}
+					joining.Wait()
+					wait(5 * time.Second)
+					all := b.counted("all join at once", mode, n, nil)
+
+					var newcomer *libcluster.Cluster
+					join := b.counted("one joins", mode, n, func() { newcomer = b.member("z", in) })
+					require.Equal(t, n+1, newcomer.State().Total)
+					workers := b.counted("one has more workers", mode, n, func() { newcomer.SetWorkers(context.Background(), 2) })
+					leave := b.counted("one leaves", mode, n, func() { newcomer.Leave(context.Background()) })
+					if mode == libcluster.Direct {
+						return
+					}
+					require.LessOrEqual(t, all.Writes, 2*n+5)
+					require.LessOrEqual(t, all.Deliveries, 3*n+5)
+					for what, cost := range map[string]libclustertest.Counts{"join": join, "workers": workers, "leave": leave} {
+						// Whoever has changed is a member, too.
+						require.LessOrEqual(t, cost.Writes, most[mode].writes(n+1), what)
+						require.LessOrEqual(t, cost.Deliveries, most[mode].deliveries(n+1), what)
+					}
+				})
+			})
+		}
+	}
+}
+
+// counted returns what a change has cost, without renewals.
+func (b *bubble) counted(what string, mode libcluster.Mode, n int, change func()) libclustertest.Counts {
+	var before libclustertest.Counts
+	if change != nil {
+		before = b.Counts()
+		change()
+		wait(time.Second)
+	}
+	now := b.Counts()
+	cost := libclustertest.Counts{
+		Writes: now.Writes - before.Writes, Reads: now.Reads - before.Reads, Deliveries: now.Deliveries - before.Deliveries,
+	}
+	b.Logf("%-9v %3d members, %-20s: %5d writes, %5d deliveries, %4d reads of all", mode, n, what, cost.Writes, cost.Deliveries, cost.Reads)
+	return cost
+}
