@@ -102,8 +102,9 @@ func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, wo
 // whatever becomes of workers and total. So [Config.OnRebalance] can be called
 // while f runs.
 //
-// When the index moves, the next primary can start before this one has heard of
-// it, as with every index; see the package's documentation.
+// But in mode [Exclusive] the next primary can start before this one has heard that
+// the index has moved, as with every index; see the package's documentation. In mode
+// [Exclusive] every change stops f, since everybody stops.
 //
 // A nil that f returns by itself ends RunPrimary like Run. So the instance leaves
 // and the next one becomes the primary, and runs its f.
