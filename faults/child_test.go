@@ -104,13 +104,23 @@ func (c *child) lastAct(before int64) (last act, found bool) {
 	return last, found
 }
 
+// play plays the part that this process was given.
+func play(as func(part) error) {
+	var p part
+	err := json.NewDecoder(strings.NewReader(os.Getenv(partVariable))).Decode(&p)
+	if err == nil {
+		err = as(p)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
 // playMember is the child's side: it joins, acts on its state until it is told
 // to end, and leaves.
-func playMember() error {
-	var p part
-	if err := json.NewDecoder(strings.NewReader(os.Getenv(partVariable))).Decode(&p); err != nil {
-		return err
-	}
+func playMember(p part) error {
 	acts, err := os.OpenFile(p.Acts, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err

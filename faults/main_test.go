@@ -44,11 +44,9 @@ func TestMain(m *testing.M) {
 		etcdmain.Main(os.Args)
 		os.Exit(1)
 	case roleMember:
-		if err := playMember(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+		play(playMember)
+	case roleActor:
+		play(playActor)
 	}
 	code := m.Run()
 	if code == 0 {

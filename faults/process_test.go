@@ -17,6 +17,7 @@ const (
 	roleVariable = "LIBCLUSTER_FAULTS_ROLE"
 	roleServer   = "server"
 	roleMember   = "member"
+	roleActor    = "actor"
 )
 
 // patience bounds every wait that no test sets a bound of its own to.

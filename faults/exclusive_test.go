@@ -1,0 +1,305 @@
+//go:build linux && faults
+
+package faults_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var exclusiveFor = flag.Duration("exclusive", time.Minute, "how long to have processes in exclusive mode suffer")
+
+// troupe is the processes that act in one cluster, and the etcd that they act by.
+type troupe struct {
+	t      *testing.T
+	etcd   *island
+	folder string
+	acts   string
+	actors []*actor
+	done   map[string]int // how often each fault was injected
+
+	// What is wrong with etcd, and until when.
+	mend   func()
+	mendAt time.Duration
+}
+
+// actor is an instance whose processes come and go.
+type actor struct {
+	part
+	lines  []*line    // one to each server
+	plays  []*process // the last one is the present one; those before may be frozen, or leaving
+	leaves bool       // the last one has been told to
+	mend   func()     // undoes what ails it; nil: nothing does
+	// mendAt is when.
+	mendAt time.Duration
+}
+
+func newTroupe(t *testing.T, n int) *troupe {
+	t.Helper()
+	folder := t.TempDir()
+	x := &troupe{t: t, etcd: startIsland(t), folder: folder, acts: filepath.Join(folder, "acts"), done: make(map[string]int)}
+	for i := range n {
+		a := &actor{part: part{ID: fmt.Sprintf("actor%d", i), Workers: 1 + i%3, TTL: actorTTL, Acts: x.acts}}
+		for _, s := range x.etcd.all {
+			l := newLine(t, s)
+			a.lines, a.URLs = append(a.lines, l), append(a.URLs, l.url())
+		}
+		x.actors = append(x.actors, a)
+	}
+	t.Cleanup(func() {
+		for _, a := range x.actors {
+			for _, p := range a.plays {
+				p.kill()
+			}
+		}
+		x.showLogs()
+	})
+	return x
+}
+
+func (x *troupe) start(a *actor) {
+	x.t.Helper()
+	text, err := json.Marshal(a.part)
+	require.NoError(x.t, err)
+	log, err := os.OpenFile(filepath.Join(x.folder, a.ID+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	require.NoError(x.t, err)
+	defer log.Close()
+	a.leaves = false
+	a.plays = append(a.plays, spawn(x.t, roleActor, log, []string{partVariable + "=" + string(text)}))
+}
+
+func (x *troupe) showLogs() {
+	const lines = 40
+	logs, _ := filepath.Glob(filepath.Join(x.folder, "*.log"))
+	for _, name := range logs {
+		if text, err := os.ReadFile(name); err == nil && x.t.Failed() {
+			tail := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
+			x.t.Logf("the end of %s:\n%s", filepath.Base(name), bytes.Join(tail[max(0, len(tail)-lines):], []byte("\n")))
+		}
+	}
+}
+
+// on returns the actor's process, or nil if it has none.
+func (a *actor) on() *process {
+	if len(a.plays) == 0 || a.leaves {
+		return nil
+	}
+	p := a.plays[len(a.plays)-1]
+	if isClosed(p.ended) {
+		return nil
+	}
+	return p
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// ail has something be wrong with the actor for a while.
+func (a *actor) ail(d time.Duration, mend func()) {
+	a.mend, a.mendAt = mend, boot()+d
+}
+
+// blight does the same with etcd.
+func (x *troupe) blight(d time.Duration, mend func()) {
+	x.mend, x.mendAt = mend, boot()+d
+}
+
+// mendAll undoes what is due; everything, if all.
+func (x *troupe) mendAll(all bool) {
+	if x.mend != nil && (all || boot() >= x.mendAt) {
+		x.mend()
+		x.mend = nil
+	}
+	for _, a := range x.actors {
+		if a.mend != nil && (all || boot() >= a.mendAt) {
+			a.mend()
+			a.mend = nil
+		}
+	}
+}
+
+// strike injects one fault at random.
+func (x *troupe) strike() {
+	if x.mend == nil && rand.N(15) == 0 {
+		x.strikeEtcd()
+		return
+	}
+	a := x.actors[rand.N(len(x.actors))]
+	if a.mend != nil {
+		return
+	}
+	p := a.on()
+	if p == nil {
+		x.done["joins"]++
+		x.start(a)
+		return
+	}
+	// Shorter than the horizon, about as long, and longer than the TTL.
+	length := rand.N(2 * actorTTL)
+	switch rand.N(8) {
+	case 0, 1:
+		x.done["leaves"]++
+		p.signal(syscall.SIGTERM)
+		a.leaves = true
+	case 2:
+		x.done["kill -9"]++
+		p.kill()
+	case 3:
+		x.done["kill -9 and a new process at once"]++
+		p.kill()
+		x.start(a)
+	case 4:
+		x.done["SIGSTOP"]++
+		p.freeze()
+		a.ail(length, p.thaw)
+	case 5:
+		x.done["SIGSTOP and another process with its ID"]++
+		p.freeze()
+		x.start(a)
+		a.ail(length, p.thaw)
+	case 6, 7:
+		x.done["cuts"]++
+		up, down := rand.N(3) > 0, rand.N(3) > 0
+		for _, l := range a.lines {
+			l.cut(up || !down, down)
+		}
+		a.ail(length, func() {
+			for _, l := range a.lines {
+				l.heal(rand.N(2) == 0)
+			}
+		})
+	}
+}
+
+// strikeEtcd has something happen to the leader.
+func (x *troupe) strikeEtcd() {
+	leader := x.findLeader()
+	if leader == nil {
+		return
+	}
+	length := time.Second/2 + rand.N(5*time.Second)
+	switch rand.N(3) {
+	case 0:
+		x.done["etcd leader: kill -9"]++
+		leader.kill()
+		x.blight(length, func() { x.etcd.start(leader) })
+	case 1:
+		x.done["etcd leader: SIGSTOP"]++
+		leader.freeze()
+		x.blight(length, leader.thaw)
+	case 2:
+		x.done["etcd leader: cut off from the others"]++
+		x.etcd.isolate(leader)
+		x.blight(length, func() { x.etcd.rejoin(leader) })
+	}
+}
+
+func (x *troupe) findLeader() *server {
+	leader, _ := x.etcd.leader()
+	return leader
+}
+
+// end ends all faults, waits until everybody is at work, and has all leave. It
+// returns how long that took.
+func (x *troupe) end() (whole time.Duration) {
+	x.t.Helper()
+	x.mendAll(true)
+	for _, a := range x.actors {
+		if a.on() == nil {
+			x.start(a)
+		}
+	}
+	since := boot()
+	await(x.t, patience, "all to act together when all faults have ended", func() bool {
+		lasts(100 * time.Millisecond)
+		return x.together(since)
+	})
+	whole = boot() - since
+	for _, a := range x.actors {
+		for _, p := range a.plays {
+			if !isClosed(p.ended) {
+				p.stop()
+				require.True(x.t, p.cmd.ProcessState.Success(), "%s ends with %v", a.ID, p.cmd.ProcessState)
+			}
+		}
+	}
+	return whole
+}
+
+// together reports whether everybody has acted lately, under one total.
+func (x *troupe) together(since time.Duration) bool {
+	total := 0
+	for _, a := range x.actors {
+		total += a.Workers
+	}
+	deeds, _ := readDeeds(x.t, x.acts, 64<<10)
+	now, acting := boot(), make(map[string]bool)
+	for _, d := range slices.Backward(deeds) {
+		if d.at < max(since, now-20*actEvery) {
+			break
+		}
+		if d.what == acts && d.total == total {
+			acting[d.id] = true
+		}
+	}
+	return len(acting) == len(x.actors)
+}
+
+// No two processes hold overlapping places, or places in different totals, at the
+// same time, whatever happens to them, to their connections and to etcd.
+func TestProcessesInExclusiveModeNeverActTwoAtOnce(t *testing.T) {
+	x := newTroupe(t, 6)
+	for _, a := range x.actors[:4] {
+		x.start(a)
+	}
+	began := boot()
+	for boot()-began < *exclusiveFor {
+		// Now and then two at once; as a rule there is time for a change to begin,
+		// and sometimes for it to end.
+		if rand.N(4) > 0 {
+			lasts(rand.N(4 * time.Second))
+		}
+		x.mendAll(false)
+		x.strike()
+	}
+	lasted := boot() - began
+	whole := x.end()
+
+	deeds, cut := readDeeds(t, x.acts, 0)
+	stints := stintsOf(t, deeds)
+	v := judgeStints(stints)
+	actions, generations := 0, make(map[int64]bool)
+	for _, s := range stints {
+		actions += s.acts
+		maps.Copy(generations, s.generations)
+	}
+	var faults []string
+	for _, name := range slices.Sorted(maps.Keys(x.done)) {
+		faults = append(faults, fmt.Sprintf("%s %d", name, x.done[name]))
+	}
+	t.Logf("| exclusive mode | %.1f minutes | actions %d | intervals %d | changes %d | overlaps %d | "+
+		"deeds late after a look in time %d | longest time with nobody active %s | all active after the last fault: %s |",
+		lasted.Minutes(), actions, len(stints), len(generations), len(v.overlaps), len(v.late), short(v.idle), short(whole))
+	t.Logf("| faults | %s | lines cut off by them %d |", strings.Join(faults, ", "), cut)
+	require.Empty(t, v.overlaps)
+	require.Greater(t, len(stints), int(lasted/(10*time.Second)), "hardly anybody acted: nothing is proved")
+}
