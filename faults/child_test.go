@@ -25,6 +25,7 @@ import (
 // part is what a member in a process of its own is told to be.
 type part struct {
 	URLs    []string
+	Key     string // of a holder: the others have cluster
 	ID      string
 	Workers int
 	TTL     time.Duration

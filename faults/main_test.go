@@ -47,6 +47,8 @@ func TestMain(m *testing.M) {
 		play(playMember)
 	case roleActor:
 		play(playActor)
+	case roleHolder:
+		play(playHolder)
 	}
 	code := m.Run()
 	if code == 0 {

@@ -18,6 +18,7 @@ const (
 	roleServer   = "server"
 	roleMember   = "member"
 	roleActor    = "actor"
+	roleHolder   = "holder"
 )
 
 // patience bounds every wait that no test sets a bound of its own to.
