@@ -212,6 +212,7 @@ func (c Config) validateRecord() error {
 	}
 	longest := c.registration().Member
 	longest.Workers = MaxWorkers // SetWorkers may make it so
+	longest.kept = true          // and Returning
 	if c.Mode != Direct {
 		longest.plans.seen = math.MaxInt64
 	}

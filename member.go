@@ -44,6 +44,7 @@ type Member struct {
 	Metadata map[string]string
 
 	plans planner // what the planned modes need to know of a member
+	kept  bool    // it has left for a restart, and the place is kept
 }
 
 // planner is what a member of a cluster with a plan publishes besides.
@@ -74,18 +75,20 @@ type memberJSON struct {
 	Mode   Mode  `json:"mode,omitempty"`
 	Window int64 `json:"window,omitempty"` // in milliseconds
 	Seen   int64 `json:"seen,omitempty"`
+	// Of one that has left.
+	Kept bool `json:"kept,omitempty"`
 }
 
 // Record returns the member's wire form, without its ID: the plain decimal
 // worker count while there is nothing else to say, so that a person can read
 // and write it, and a JSON object otherwise.
 func (m Member) Record() []byte {
-	if m.Address == "" && m.Version == "" && len(m.Metadata) == 0 && m.plans == (planner{}) {
+	if m.Address == "" && m.Version == "" && len(m.Metadata) == 0 && m.plans == (planner{}) && !m.kept {
 		return strconv.AppendInt(nil, int64(m.Workers), 10)
 	}
 	record, err := json.Marshal(memberJSON{
 		m.Workers, m.Address, m.Version, m.Metadata,
-		m.plans.mode, m.plans.window.Milliseconds(), m.plans.seen,
+		m.plans.mode, m.plans.window.Milliseconds(), m.plans.seen, m.kept,
 	})
 	if err != nil { // strings, numbers, a map of strings and a known mode always marshal
 		panic(err)
@@ -117,7 +120,7 @@ func ParseMember(id string, record []byte) (Member, error) {
 		if m.Window < 0 || plans.window > maxTTL || m.Seen < 0 {
 			return Member{}, fmt.Errorf("window %d and seen %d: must be 0 to a day, and 0 or more", m.Window, m.Seen)
 		}
-		return Member{id, m.Workers, m.Address, m.Version, m.Metadata, plans}, nil
+		return Member{id, m.Workers, m.Address, m.Version, m.Metadata, plans, m.Kept}, nil
 	}
 	workers, err := parseCount(record)
 	if err != nil {

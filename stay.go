@@ -196,13 +196,16 @@ func (s *stay) awaitPing(ctx context.Context) bool {
 func (s *stay) remove(ctx context.Context, session Session, returning time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
-	if s.c.cfg.Mode == Exclusive && !s.c.cfg.Passive && !s.acting.Load() {
-		if returning > 0 {
-			// Whoever holds the place for us will never act.
-			kept := s.c.desired().clone()
-			kept.plans.window = 0
-			_ = session.Update(ctx, kept) // otherwise the others wait longer for it
+	stopped := s.c.cfg.Mode == Exclusive && !s.c.cfg.Passive && !s.acting.Load()
+	if _, ok := session.(Returner); returning > 0 && !s.c.cfg.Passive && (ok || stopped) {
+		kept := s.registration().Member
+		kept.kept = true
+		if stopped {
+			kept.plans.window = 0 // whoever holds the place for us will never act
 		}
+		_ = session.Update(ctx, kept) // otherwise it looks as if somebody were there, and is waited for longer
+	}
+	if stopped {
 		if err := session.(Planner).LeaveDrained(ctx, returning); err != nil {
 			return fmt.Errorf("libcluster: left, but the others will wait for the record to expire: %w", err)
 		}
