@@ -61,6 +61,10 @@ var (
 // instance, which has no workers.
 var ErrPassive = errors.New("libcluster: a passive instance has no workers")
 
+// ErrCannotLook is returned by [Cluster.Coverage] if the registry cannot show who is
+// there, as a static one cannot: it knows this instance's place alone.
+var ErrCannotLook = errors.New("libcluster: this registry cannot show who is there")
+
 // ErrCannotReturn is returned by [Cluster.Leave] when it was asked to keep the
 // place and the registry has no means to. The instance has left for good.
 var ErrCannotReturn = errors.New("libcluster: left, but this registry cannot keep a place")

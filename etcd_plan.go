@@ -111,10 +111,10 @@ func (s *etcdSession) Survey(ctx context.Context, after int64) (Survey, error) {
 	late := s.mirror != nil && slices.ContainsFunc(got.Kvs, func(kv *mvccpb.KeyValue) bool {
 		return kv.ModRevision > s.heard
 	})
-	s.mirror = &etcdMirror{members: make(map[string]Recorded), drained: make(map[string]int64)}
+	s.mirror = newEtcdMirror()
 	s.read, s.heard = got.Header.Revision, got.Header.Revision
 	for _, kv := range got.Kvs {
-		s.reflect(kv, false)
+		s.mirror.reflect(s, kv, false, s.event)
 	}
 	survey := s.surveyed()
 	if late {
@@ -130,43 +130,51 @@ type etcdMirror struct {
 	drained  map[string]int64    // by incarnation
 }
 
-// reflect brings the mirror up to date with one key.
-func (s *etcdSession) reflect(kv *mvccpb.KeyValue, gone bool) {
+func newEtcdMirror() *etcdMirror {
+	return &etcdMirror{members: make(map[string]Recorded), drained: make(map[string]int64)}
+}
+
+// reflect brings the mirror up to date with one key. event reads what is a member's.
+func (m *etcdMirror) reflect(s *etcdSession, kv *mvccpb.KeyValue, gone bool, event func(*mvccpb.KeyValue, bool) Event) {
 	name := strings.TrimPrefix(string(kv.Key), s.prefix)
 	if strings.HasPrefix(name, etcdPublic) {
-		s.planned(&s.mirror.planning, kv, gone)
+		s.planned(&m.planning, kv, gone)
 		return
 	}
 	if incarnation, drained := strings.CutPrefix(name, etcdDrained); drained {
 		generation, err := strconv.ParseInt(string(kv.Value), 10, 64)
 		if gone || err != nil || kv.Lease == 0 {
-			delete(s.mirror.drained, incarnation)
+			delete(m.drained, incarnation)
 		} else {
-			s.mirror.drained[incarnation] = generation
+			m.drained[incarnation] = generation
 		}
 		return
 	}
-	e := s.event(kv, gone)
+	e := event(kv, gone)
 	if e.Gone {
-		delete(s.mirror.members, name)
+		delete(m.members, name)
 		return
 	}
-	m := Recorded{Member: e.Member, Since: kv.CreateRevision}
+	found := Recorded{Member: e.Member, Since: kv.CreateRevision}
 	if kv.Lease != 0 {
-		m.Incarnation = incarnationOf(clientv3.LeaseID(kv.Lease))
+		found.Incarnation = incarnationOf(clientv3.LeaseID(kv.Lease))
 	}
-	s.mirror.members[name] = m
+	m.members[name] = found
 }
 
 func (s *etcdSession) surveyed() Survey {
 	if s.mirror == nil {
 		return Survey{}
 	}
+	return s.mirror.survey(s.heard)
+}
+
+func (m *etcdMirror) survey(revision int64) Survey {
 	return Survey{
-		Revision: s.heard,
-		Planning: s.mirror.planning,
-		Members:  slices.Collect(maps.Values(s.mirror.members)),
-		Drained:  maps.Clone(s.mirror.drained),
+		Revision: revision,
+		Planning: m.planning,
+		Members:  slices.Collect(maps.Values(m.members)),
+		Drained:  maps.Clone(m.drained),
 	}
 }
 
@@ -216,7 +224,7 @@ func (s *etcdSession) hear(events []*clientv3.Event, after int64) (fresh bool) {
 			continue
 		}
 		s.heard = max(s.heard, e.Kv.ModRevision)
-		s.reflect(e.Kv, e.Type == clientv3.EventTypeDelete)
+		s.mirror.reflect(s, e.Kv, e.Type == clientv3.EventTypeDelete, s.event)
 		fresh = fresh || e.Kv.ModRevision > after && !slices.Contains(s.mine, e.Kv.ModRevision)
 	}
 	return fresh

@@ -166,7 +166,7 @@ func (s *etcdSession) event(kv *mvccpb.KeyValue, gone bool) Event {
 	member, err := ParseMember(id, kv.Value)
 	if err == nil {
 		delete(s.strangers, id)
-		return Event{Member: member}
+		return Event{Member: member, Orphan: kv.Lease == 0}
 	}
 	if _, known := s.strangers[id]; !known && len(s.strangers) < maxStrangers {
 		s.strangers[id] = struct{}{}

@@ -15,7 +15,7 @@ import (
 // registry does I/O and nothing else. All its calls block, all take a context
 // and return soon after that ends; every timer, retry, deadline and goroutine
 // is above the seam. What not all of them can do is an optional interface:
-// [Checker] of a registry, [Returner] and [Planner] of a session.
+// [Checker] of a registry, [Returner], [Looker] and [Planner] of a session.
 //
 // One value may serve any number of clusters at once.
 type Registry interface {
@@ -114,6 +114,15 @@ type Returner interface {
 	LeaveFor(ctx context.Context, d time.Duration) error
 }
 
+// Looker is implemented by a session that can tell what there is at this moment;
+// see [Cluster.Coverage]. It is asked by any goroutine, whatever else the session
+// does, and also when the session's own record has gone.
+type Looker interface {
+	// Look returns everything, as it was at one instant after it was called: the
+	// members, in whatever mode, and what there is of a plan.
+	Look(ctx context.Context) (Survey, error)
+}
+
 // Change is what [Session.Next] reports.
 type Change struct {
 	// Generation is the number of the set of members that results. It says
@@ -137,6 +146,9 @@ type Event struct {
 	// Member is the new record. Of one that is gone only the ID counts.
 	Member Member
 	Gone   bool
+	// Orphan says that no session holds the record, and that it never expires: a
+	// stranger has written it. A registry that can't tell leaves it false.
+	Orphan bool
 }
 
 // Assignment is a place that is given, not computed.
@@ -201,7 +213,7 @@ type Planning struct {
 	Coordinator []byte
 }
 
-// Survey is everything that a registry holds of a cluster with a plan.
+// Survey is everything that a registry holds of a cluster.
 type Survey struct {
 	// Revision is the registry's own, for the next Survey.
 	Revision int64
@@ -211,7 +223,8 @@ type Survey struct {
 	Drained map[string]int64
 }
 
-// Recorded is a member's record as a [Survey] finds it.
+// Recorded is a member's record as a [Survey] finds it: a live one's, one that a
+// stranger has written, or one that is kept for an instance that has left.
 type Recorded struct {
 	Member
 	// Incarnation is of the session that holds the record; empty: of none.

@@ -13,6 +13,7 @@ const (
 	OpRenew  Op = "renew"
 	OpUpdate Op = "update"
 	OpLeave  Op = "leave"
+	OpLook   Op = "look" // of [libcluster.Looker]
 
 	// Of clusters with a plan: what [libcluster.Planner] has. OpLeave is
 	// LeaveDrained too.

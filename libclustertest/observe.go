@@ -40,7 +40,7 @@ type Counts struct {
 	// count.
 	Writes int
 	// Reads are lists of all members: one for each Join, one for each time
-	// that a session had to begin anew, and one for each survey.
+	// that a session had to begin anew, and one for each survey and each look.
 	Reads int
 	// Renewals are calls of Renew that succeeded.
 	Renewals int

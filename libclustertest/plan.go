@@ -175,23 +175,8 @@ func (s *session) survey(after int64) (survey libcluster.Survey, changed <-chan 
 		}
 		r.counts.Deliveries += news
 	}
-	r.counts.Reads++
 	s.lease.seen = r.store.revision
-	survey = libcluster.Survey{Revision: max(1, r.store.revision), Planning: c.present(), Drained: map[string]int64{}}
-	for _, id := range sortedKeys(c.records) {
-		held := c.records[id]
-		if e := s.event(event{id: id, value: held.value}); !e.Gone {
-			m := libcluster.Recorded{Member: e.Member, Since: held.since}
-			if held.lease != nil {
-				m.Incarnation = held.lease.incarnation()
-			}
-			survey.Members = append(survey.Members, m)
-		}
-	}
-	for incarnation, n := range c.drained {
-		survey.Drained[incarnation] = n.generation
-	}
-	return survey, nil, nil
+	return s.everything(c), nil, nil
 }
 
 // Claim makes the session the coordinator if there is none.

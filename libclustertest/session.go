@@ -176,7 +176,7 @@ func (s *session) list(c *cluster) libcluster.Change {
 	}
 	change := libcluster.Change{Generation: c.revision, Reset: true}
 	for _, id := range sortedKeys(c.records) {
-		if e := s.event(event{id: id, value: c.records[id].value}); !e.Gone {
+		if e := s.event(c.record(id)); !e.Gone {
 			change.Events = append(change.Events, e)
 		}
 	}
@@ -195,7 +195,7 @@ func (s *session) event(e event) libcluster.Event {
 		s.log.Warn("ignoring a record that is not a member's", zap.Error(err))
 		return gone
 	}
-	return libcluster.Event{Member: member}
+	return libcluster.Event{Member: member, Orphan: e.orphan}
 }
 
 // Renew gives the record its whole TTL again. For a passive session it only

@@ -46,6 +46,7 @@ type event struct {
 	revision  int64
 	id, value string
 	gone      bool
+	orphan    bool // it is under no lease
 }
 
 // lease holds one record. Once lost it is over, and its session is told why. That
@@ -134,7 +135,7 @@ func (s *store) put(c *cluster, id, value string, l *lease) {
 		since = s.revision + 1
 	}
 	c.records[id] = record{value, l, since}
-	s.happened(c, event{id: id, value: value})
+	s.happened(c, event{id: id, value: value, orphan: l == nil})
 }
 
 // remove deletes a record, if there is one.

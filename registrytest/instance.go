@@ -95,6 +95,7 @@ type instance struct {
 	left    atomic.Bool // by leave or close
 
 	members    map[string]libcluster.Member
+	orphans    map[string]bool // of each member whether it is one
 	generation int64
 	changes    int
 	// history has one entry for each event that told something: "b=2" when b
@@ -112,7 +113,7 @@ func (s *suite) join(id string, options ...option) *instance {
 
 // tryJoin is join for goroutines that may not fail the test.
 func (s *suite) tryJoin(id string, options ...option) (*instance, error) {
-	i := &instance{suite: s, reg: s.registration(id, options...), members: map[string]libcluster.Member{}}
+	i := &instance{suite: s, reg: s.registration(id, options...), members: map[string]libcluster.Member{}, orphans: map[string]bool{}}
 	var err error
 	i.session, i.granted, err = s.registry.Join(s.within(), i.reg)
 	if err != nil {
@@ -186,6 +187,7 @@ func (i *instance) take(change libcluster.Change) error {
 	before := i.members
 	if change.Reset {
 		i.members = map[string]libcluster.Member{}
+		clear(i.orphans)
 		for _, e := range change.Events {
 			if e.Gone {
 				return fmt.Errorf("a list must hold members only, not those that are gone; got %+v", change)
@@ -203,12 +205,13 @@ func (i *instance) take(change libcluster.Change) error {
 func (i *instance) apply(e libcluster.Event) {
 	id := e.Member.ID
 	if !e.Gone {
-		i.members[id] = e.Member
+		i.members[id], i.orphans[id] = e.Member, e.Orphan
 		i.history = append(i.history, fmt.Sprintf("%s=%d", id, e.Member.Workers))
 		return
 	}
 	if _, was := i.members[id]; was {
 		delete(i.members, id)
+		delete(i.orphans, id)
 		i.history = append(i.history, id+" gone")
 	}
 }

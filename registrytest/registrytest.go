@@ -67,6 +67,9 @@ type Harness struct {
 	// nothing that could be compared and swapped, and its clusters are in mode
 	// [libcluster.Direct] only.
 	NoPlan bool
+	// NoLooking says that sessions are no [libcluster.Looker]: nobody can be asked
+	// what there is.
+	NoLooking bool
 	// Eventual says that members learn of one another in no agreed order: there
 	// may be several orders of events, some may be left out if later ones
 	// undo them, and a generation does not name one set of members.
@@ -85,6 +88,7 @@ const (
 	expiry                 // not NoExpiry
 	returning              // not NoReturning
 	plans                  // not NoPlan
+	looking                // not NoLooking
 	strangers              // Put
 	deletion               // Delete
 	assignment             // Alone
@@ -92,7 +96,8 @@ const (
 
 func (n need) String() string {
 	return [...]string{
-		"members that see one another", "an agreed order", "records that expire", "places kept for a restart", "a plan",
+		"members that see one another", "an agreed order", "records that expire", "places kept for a restart",
+		"a plan", "a look at what there is",
 		"strangers that write", "records deleted by hand", "an assigned place",
 	}[n]
 }
@@ -109,6 +114,8 @@ func (h Harness) has(n need) bool {
 		return !h.NoReturning
 	case plans:
 		return !h.NoPlan
+	case looking:
+		return !h.NoLooking
 	case strangers:
 		return h.Put != nil
 	case deletion:
@@ -167,6 +174,11 @@ var tests = []test{
 	{"ClosedSessionKeepsItsRecordUntilTheTTL", closedSessionKeepsItsRecord, []need{others, expiry}},
 	{"DeletedRecordIsToldToItsSession", deletedRecordIsTold, []need{others, deletion}},
 	{"OverwrittenRecordIsToldToItsSession", overwrittenRecordIsTold, []need{others, strangers}},
+
+	{"LookingShowsWhatIsThereNow", lookingShowsWhatIsThereNow, []need{others, looking}},
+	{"LookingIsAnybodysAtAnyTime", lookingIsAnybodysAtAnyTime, []need{others, looking}},
+	{"LookingShowsAPlaceThatIsKept", lookingShowsAPlaceThatIsKept, []need{others, looking, returning}},
+	{"OrphansAreTold", orphansAreTold, []need{others, looking, strangers}},
 
 	{"CancelledNextLosesNothing", cancelledNextLosesNothing, []need{others, order}},
 	{"ClosingEndsANextThatWaits", closingEndsANextThatWaits, []need{others}},

@@ -14,5 +14,6 @@ func TestStaticKeepsThePromises(t *testing.T) {
 		NoExpiry:    true,
 		NoReturning: true,
 		NoPlan:      true,
+		NoLooking:   true,
 	})
 }
