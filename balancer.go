@@ -58,6 +58,8 @@ func (s *stay) apply(inc *incarnation, change Change) {
 		case e.Member.plans.mode != Direct:
 			foreign = e.Member.plans.mode
 			x.remove(e.Member.ID)
+		case e.Orphan:
+			x.putOrphan(e.Member)
 		default:
 			x.put(e.Member)
 		}
@@ -84,7 +86,7 @@ func (s *stay) apply(inc *incarnation, change Change) {
 		}
 		return
 	}
-	s.c.view.Store(&view{state: state, inc: inc})
+	s.c.view.Store((&view{state: state, inc: inc}).after(before))
 	s.logMembers(inc, state)
 	if first || before.inc != inc || !state.sameTo(before.state) {
 		s.wake()

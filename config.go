@@ -22,6 +22,10 @@ const (
 	// gives the place of a crashed instance to the others within some 10 s.
 	DefaultTTL = 10 * time.Second
 
+	// DefaultCoverageTimeout is the [Config.CoverageTimeout] of a Config that names
+	// none: long enough for an instance that has vanished to be replaced.
+	DefaultCoverageTimeout = 30 * time.Second
+
 	// DefaultDrainTimeout is the [Config.DrainTimeout] of a Config that names none.
 	DefaultDrainTimeout = time.Minute
 
@@ -102,6 +106,13 @@ type Config struct {
 	// only way to be sure that the work has stopped. Optional.
 	OnStuck func()
 
+	// CoverageTimeout is for how long not every worker index may be held by exactly
+	// one instance before that is logged at Error, with who is missing or waited
+	// for, and again each minute; see [Cluster.Coverage]. One instance does it for
+	// all. It looks several times a TTL, at what it is told anyway: nothing is read
+	// or written for it. Default: [DefaultCoverageTimeout]; negative: never.
+	CoverageTimeout time.Duration
+
 	// OnRebalance is told each new state. It is called first before Join
 	// returns, then whenever Index, Workers or Total has changed, and a last
 	// time with index -1 on leaving; also when a fenced instance learns that
@@ -146,6 +157,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = DefaultDrainTimeout
+	}
+	if c.CoverageTimeout == 0 {
+		c.CoverageTimeout = DefaultCoverageTimeout
 	}
 	if c.Registry == nil {
 		c.Registry = Static(0, 1)

@@ -232,10 +232,11 @@ func TestBrokenFieldIsNamedWithItsValueAndRule(t *testing.T) {
 
 func TestEveryFieldOfConfigHasARuleOrAReasonForNone(t *testing.T) {
 	withoutRule := map[string]string{
-		"Passive":     "either will do",
-		"OnRebalance": "nil calls nobody",
-		"OnStuck":     "nil calls nobody",
-		"Logger":      "nil is silent",
+		"Passive":         "either will do",
+		"CoverageTimeout": "a negative one is never",
+		"OnRebalance":     "nil calls nobody",
+		"OnStuck":         "nil calls nobody",
+		"Logger":          "nil is silent",
 	}
 	broken := map[string]bool{}
 	for _, c := range brokenConfigs() {

@@ -105,6 +105,7 @@ func (s *stay) claim(inc *incarnation) bool {
 	if err != nil {
 		return s.coordinatorTrouble(inc, err)
 	}
+	s.watchSurvey(survey)
 	if err := s.fits(inc, survey); err != nil {
 		// Others were there first, and have lost their coordinator just now. With
 		// our record goes our claim.
@@ -186,6 +187,7 @@ func (l *leader) round() (bool, error) {
 		return true, err
 	}
 	l.after, l.says = survey.Revision, string(survey.Coordinator)
+	l.s.watchSurvey(survey)
 	if known := l.s.c.known.Load(); known != nil && (l.known == nil || l.known.generation < known.generation) {
 		if p, err := parsePlan(known.text); err == nil {
 			l.known = p

@@ -156,6 +156,16 @@ type view struct {
 	why   error        // if not nil: why there is no place, whatever inc says
 	plan  *planView    // in a mode with a plan
 	known atomic.Pointer[owners]
+	since time.Time // when the state's generation became known
+}
+
+// after notes which view it follows.
+func (v *view) after(before *view) *view {
+	v.since = time.Now()
+	if before.state.Generation == v.state.Generation && !before.since.IsZero() {
+		v.since = before.since
+	}
+	return v
 }
 
 func (v *view) now() State {

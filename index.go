@@ -20,22 +20,32 @@ type index struct {
 	// base is the sum of the workers of all members ordered before self,
 	// whether or not self is a member.
 	base, total int
+	// orphans are the members whose record nobody renews.
+	orphans map[string]struct{}
 }
 
 func newIndex(self string) *index {
-	return &index{self: self, members: make(map[string]Member)}
+	return &index{self: self, members: make(map[string]Member), orphans: make(map[string]struct{})}
 }
 
 // put adds a member or replaces its record.
 func (x *index) put(m Member) {
 	x.shift(m.ID, m.Workers-x.members[m.ID].Workers)
 	x.members[m.ID] = m
+	delete(x.orphans, m.ID)
+}
+
+// putOrphan is put for a record that nobody renews.
+func (x *index) putOrphan(m Member) {
+	x.put(m)
+	x.orphans[m.ID] = struct{}{}
 }
 
 // remove forgets a member, if there is one of that ID.
 func (x *index) remove(id string) {
 	x.shift(id, -x.members[id].Workers)
 	delete(x.members, id)
+	delete(x.orphans, id)
 }
 
 func (x *index) shift(id string, workers int) {
@@ -48,6 +58,7 @@ func (x *index) shift(id string, workers int) {
 // reset forgets everybody.
 func (x *index) reset() {
 	clear(x.members)
+	clear(x.orphans)
 	x.base, x.total = 0, 0
 }
 

@@ -22,6 +22,8 @@ type Cluster struct {
 	clock func() moment
 	// known is the newest plan that any incarnation of this instance has seen.
 	known atomic.Pointer[knownPlan]
+	// covered is what the last look at the coverage has found.
+	covered coverageSeen
 	// calling is held around each callback: a stay whose last callback hangs
 	// must not have its successor call at the same time.
 	calling chan struct{}

@@ -209,6 +209,7 @@ func (s *stay) beat(inc *incarnation, again *retry) bool {
 		*again = retry{}
 		inc.confirmed = true
 		s.catchUp(inc)
+		s.watchRecords(inc)
 	case isFinal(err):
 		inc.end(err)
 		return false

@@ -104,7 +104,7 @@ func (s *stay) applyPlan(inc *incarnation, now *Planning) {
 		v.state.Total, v.state.Generation = p.total, p.generation
 		s.place(inc, v, p, own)
 	}
-	s.c.view.Store(v)
+	s.c.view.Store(v.after(before))
 	if v.plan.text != nil {
 		s.logMembers(inc, v.state)
 	}
@@ -205,7 +205,11 @@ func (v *view) holdups() (all []Holdup) {
 	if v.plan == nil || v.inc.over() != nil {
 		return nil
 	}
-	_, lines, _ := bytes.Cut(v.plan.coordinator, []byte("\n"))
+	return parseHoldups(v.plan.coordinator)
+}
+
+func parseHoldups(coordinator []byte) (all []Holdup) {
+	_, lines, _ := bytes.Cut(coordinator, []byte("\n"))
 	for line := range bytes.Lines(lines) {
 		since, id, ok := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte("\t"))
 		ms, err := strconv.ParseInt(string(since), 10, 64)

@@ -67,6 +67,8 @@ type stay struct {
 	// rejoining the lost one. Only ping changes it; after ping has ended it
 	// belongs to leave.
 	current atomic.Pointer[incarnation]
+	// watch belongs to who watches the coverage for all.
+	watch coverageWatch
 	// publishing is held around each Update.
 	publishing chan struct{}
 

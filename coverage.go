@@ -1,0 +1,319 @@
+package libcluster
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Coverage answers whether every worker index is held exactly once, and if not,
+// what is wrong: see [Cluster.Coverage].
+type Coverage struct {
+	// Mode is the cluster's.
+	Mode Mode
+	// Generation is the plan's. In mode [Direct], where a read alone can't know
+	// it, it is 0.
+	Generation int64
+	// Total is the number of workers in the whole cluster.
+	Total int
+	// Covered says that each index of [0, Total) is held by exactly one instance,
+	// and that this one is there. Of a cluster without members it is false.
+	Covered bool
+	// Since is for how long that answer has been the same, as far as this instance
+	// has seen. The one that watches the cluster for the log has seen the most.
+	Since time.Time
+	// Places are who holds what, by index. While all stop for the next plan, they
+	// are of those that may not have stopped yet.
+	Places []Place
+	// Problems are all that is wrong. Some leave every index covered: an instance
+	// that has no place, or that nobody coordinates.
+	Problems []CoverageProblem
+	// Waiting are those for whom the next plan has to wait; see [Cluster.Waiting].
+	// Since is zero while the wait has lasted less than a second.
+	Waiting []Holdup
+}
+
+// CoverageProblem is one thing that is wrong.
+type CoverageProblem struct {
+	Kind ProblemKind
+	// From and To are the indexes [From, To) that are not held exactly once. They
+	// are equal if there are none.
+	From, To int
+	// ID is the instance that it is about; empty if it is about none.
+	ID string
+	// Text says it to people.
+	Text string
+}
+
+// String returns the problem in one line.
+func (p CoverageProblem) String() string {
+	var b strings.Builder
+	b.WriteString(string(p.Kind))
+	switch p.To - p.From {
+	case 0:
+	case 1:
+		fmt.Fprintf(&b, ", index %d", p.From)
+	default:
+		fmt.Fprintf(&b, ", indexes %d to %d", p.From, p.To-1)
+	}
+	if p.ID != "" {
+		fmt.Fprintf(&b, ", %s", p.ID)
+	}
+	return b.String() + ": " + p.Text
+}
+
+// ProblemKind is what kind of problem it is.
+type ProblemKind string
+
+const (
+	// ProblemGap is indexes that the plan gives to nobody.
+	ProblemGap ProblemKind = "gap"
+	// ProblemOverlap is indexes that the plan gives to more than one.
+	ProblemOverlap ProblemKind = "overlap"
+	// ProblemOrphan is a record that no instance is behind and that never expires:
+	// somebody else has written it.
+	ProblemOrphan ProblemKind = "orphan"
+	// ProblemKept is a place that is kept for an instance which has left for a
+	// restart; see [Returning].
+	ProblemKept ProblemKind = "kept"
+	// ProblemVanished is a place of an instance that is there no more, or that has
+	// come back and has not been given the place yet.
+	ProblemVanished ProblemKind = "vanished"
+	// ProblemStopped is that all stop for the next plan.
+	ProblemStopped ProblemKind = "stopped"
+	// ProblemUnplaced is an instance that is there and holds no place.
+	ProblemUnplaced ProblemKind = "unplaced"
+	// ProblemNoPlan is that there is none, in a mode with a plan.
+	ProblemNoPlan ProblemKind = "no plan"
+	// ProblemBadPlan is a plan, or something in it, that makes no sense.
+	ProblemBadPlan ProblemKind = "bad plan"
+	// ProblemNoCoordinator is that nobody would make the next plan.
+	ProblemNoCoordinator ProblemKind = "no coordinator"
+	// ProblemNobody is that the cluster has no members.
+	ProblemNobody ProblemKind = "nobody"
+)
+
+// cover tells from a survey who holds what, and what is wrong with that.
+func cover(mode Mode, s Survey) Coverage {
+	c := Coverage{Mode: mode}
+	var members []Recorded // that count in this mode
+	for _, m := range s.Members {
+		switch {
+		case m.plans.mode != mode && m.Incarnation != "":
+			c.problem(ProblemUnplaced, Place{Member: m.Member}, 0, "runs in mode %v and so has no place here", m.plans.mode)
+		case mode == Direct && m.plans.mode == Direct, m.Incarnation != "":
+			members = append(members, m)
+		default:
+			c.problem(ProblemOrphan, Place{Member: m.Member}, 0, "its record has no lease: nobody is behind it, and it stays until it is deleted")
+		}
+	}
+	if mode == Direct {
+		c.direct(members)
+	} else {
+		c.planned(s, members)
+	}
+	if len(members) == 0 {
+		c.Problems = append(c.Problems, CoverageProblem{Kind: ProblemNobody, To: c.Total, Text: "the cluster has no members"})
+	}
+	slices.SortStableFunc(c.Problems, func(a, b CoverageProblem) int {
+		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.ID, b.ID))
+	})
+	c.Covered = c.Total > 0 && !slices.ContainsFunc(c.Problems, func(p CoverageProblem) bool { return p.From < p.To })
+	return c
+}
+
+// problem notes what is wrong with the first so many indexes of a place.
+func (c *Coverage) problem(kind ProblemKind, p Place, workers int, format string, args ...any) {
+	c.Problems = append(c.Problems, CoverageProblem{
+		Kind: kind, From: p.Index, To: p.Index + workers, ID: p.ID, Text: fmt.Sprintf(format, args...),
+	})
+}
+
+func (c *Coverage) kept(p Place) {
+	c.problem(ProblemKept, p, p.Workers, "has left for a restart, and its place is kept")
+}
+
+// direct sorts the members, as each of them does.
+func (c *Coverage) direct(members []Recorded) {
+	x, by := newIndex(""), make(map[string]Recorded, len(members))
+	for _, m := range members {
+		x.put(m.Member)
+		by[m.ID] = m
+	}
+	c.Total, c.Places = x.total, x.places()
+	for _, p := range c.Places {
+		switch {
+		case by[p.ID].Incarnation == "":
+			c.problem(ProblemOrphan, p, p.Workers, "its record has no lease: nobody is behind it, and it stays until it is deleted")
+		case p.kept:
+			c.kept(p)
+		}
+	}
+}
+
+// planned goes by the plan.
+func (c *Coverage) planned(s Survey, members []Recorded) {
+	if len(members) == 0 { // and all else follows from that
+		if p, _, err := parsePlanHead(s.Plan); err == nil {
+			c.Generation, c.Total = p.generation, p.total
+		}
+		return
+	}
+	p := c.read(s.Plan)
+	if p != nil {
+		c.Generation, c.Total = p.generation, p.total
+	}
+	if s.Coordinator == nil {
+		c.problem(ProblemNoCoordinator, Place{}, 0, "no instance makes the next plan")
+	}
+	switch {
+	case p == nil:
+	case p.mode != c.Mode:
+		c.problem(ProblemBadPlan, Place{}, p.total, "the plan is of mode %v", p.mode)
+	case p.committed:
+		c.tile(p)
+		c.committed(p, s, members)
+	default:
+		c.stopped(p, s)
+	}
+}
+
+// read reads a plan as far as it can be read: with a plan that does not tile some may
+// go to work nevertheless.
+func (c *Coverage) read(text []byte) *plan {
+	if len(text) == 0 {
+		c.problem(ProblemNoPlan, Place{}, 0, "there is no plan")
+		return nil
+	}
+	p, rest, err := parsePlanHead(text)
+	if err != nil {
+		c.problem(ProblemBadPlan, Place{}, 0, "%v", err)
+		return nil
+	}
+	named := map[string]bool{}
+	for line := range strings.Lines(string(rest)) {
+		l, err := parsePlanned([]byte(line))
+		switch {
+		case err != nil:
+			c.problem(ProblemBadPlan, Place{}, 0, "%v", err)
+		case named[l.incarnation]:
+			c.problem(ProblemBadPlan, l.Place, 0, "the plan names it twice, and it goes by the first")
+		default:
+			named[l.incarnation] = true
+			p.places = append(p.places, l)
+		}
+	}
+	slices.SortStableFunc(p.places, func(a, b planned) int { return byIndex(a.Place, b.Place) })
+	return p
+}
+
+// tile finds what the places of a plan leave out, and where they overlap.
+func (c *Coverage) tile(p *plan) {
+	at, last := 0, ""
+	gap := func(to int) {
+		if to <= at {
+			return
+		}
+		c.problem(ProblemGap, Place{Index: at}, to-at, "the plan gives them to nobody")
+	}
+	for _, l := range p.places {
+		if l.Index < 0 {
+			continue
+		}
+		c.Places = append(c.Places, l.Place)
+		end := l.Index + l.Workers
+		gap(min(l.Index, p.total))
+		if l.Index < at {
+			c.problem(ProblemOverlap, l.Place, min(at, end)-l.Index, "the plan gives them to %s too", last)
+		}
+		if beyond := max(l.Index, p.total); end > beyond {
+			c.problem(ProblemBadPlan, Place{l.Member, beyond}, end-beyond, "runs past the total of %d", p.total)
+		}
+		if end > at {
+			at, last = end, l.ID
+		}
+	}
+	gap(p.total)
+}
+
+// committed finds who holds a place and is not there to act, and who is there and
+// holds none.
+func (c *Coverage) committed(p *plan, s Survey, members []Recorded) {
+	by := make(map[string]Recorded, len(members))
+	for _, m := range members {
+		by[m.ID] = m
+	}
+	placed := make(map[string]bool, len(p.places))
+	for _, l := range p.places {
+		now, here := by[l.ID]
+		if l.Index >= 0 {
+			placed[l.ID] = true
+			switch {
+			case here && now.kept:
+				c.kept(l.Place)
+			case here && now.Incarnation == l.incarnation:
+			case here:
+				c.problem(ProblemVanished, l.Place, l.Workers, "has come back, and the plan does not say so yet")
+			default:
+				c.problem(ProblemVanished, l.Place, l.Workers, "its record has gone")
+			}
+		}
+		if _, noted := s.Drained[l.incarnation]; !noted && c.Mode == Exclusive && (!here || now.Incarnation != l.incarnation) {
+			c.waitFor(l.ID, s)
+		}
+	}
+	for _, m := range members {
+		if !placed[m.ID] && !m.kept {
+			c.problem(ProblemUnplaced, Place{Member: m.Member}, 0, "is there, and the plan gives it no place")
+		}
+	}
+}
+
+// stopped finds who has not said that it has stopped.
+func (c *Coverage) stopped(p *plan, s Survey) {
+	var names []string
+	for _, l := range p.places {
+		if drained, noted := s.Drained[l.incarnation]; noted && (drained == DrainedForGood || drained == p.generation) {
+			continue
+		}
+		names = append(names, l.ID)
+		c.waitFor(l.ID, s)
+		if l.Index >= 0 {
+			c.Places = append(c.Places, l.Place)
+		}
+	}
+	text := "all have stopped, and the next plan is not there yet"
+	if len(names) > 0 {
+		text = "all stop for the next plan, and have to wait for " + some(names)
+	}
+	c.problem(ProblemStopped, Place{}, p.total, "%s", text)
+}
+
+func (c *Coverage) waitFor(id string, s Survey) {
+	h := Holdup{ID: id}
+	for _, said := range parseHoldups(s.Coordinator) {
+		if said.ID == id {
+			h = said
+		}
+	}
+	c.Waiting = append(c.Waiting, h)
+}
+
+// some lists the first of many.
+func some[T any](all []T) string {
+	const most = 10
+	var b strings.Builder
+	for i, one := range all {
+		switch {
+		case i == most:
+			fmt.Fprintf(&b, " and %d more", len(all)-most)
+			return b.String()
+		case i > 0:
+			b.WriteString(", ")
+		}
+		fmt.Fprint(&b, one)
+	}
+	return b.String()
+}

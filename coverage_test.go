@@ -1,0 +1,296 @@
+package libcluster
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// healthy draws a cluster in which all is well.
+func healthy(t *rapid.T, mode Mode) (Survey, *plan) {
+	s := Survey{Drained: map[string]int64{}}
+	for i, m := range drawMembers(t, "workers", 0, rapid.IntRange(1, 8).Draw(t, "members"), 4) {
+		m.plans.mode = mode
+		s.Members = append(s.Members, Recorded{Member: m, Incarnation: fmt.Sprint("i", i), Since: int64(i + 1)})
+	}
+	if mode == Direct {
+		return s, nil
+	}
+	p := &plan{mode: mode, generation: 1000}
+	p.commit(&plan{}, s.Members)
+	s.Plan, s.Planning.Revision, s.Coordinator = p.encode(), 1, []byte(mode.String())
+	return s, p
+}
+
+// everyMode runs a property in each mode.
+func everyMode(t *testing.T, modes []Mode, property func(t *rapid.T, mode Mode)) {
+	t.Helper()
+	for _, mode := range modes {
+		t.Run(mode.String(), func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) { property(t, mode) })
+		})
+	}
+}
+
+var (
+	allModes   = []Mode{Direct, Planned, Exclusive}
+	planned2   = []Mode{Planned, Exclusive}
+	noProblems = []CoverageProblem(nil)
+)
+
+// brief is a problem without its text.
+func brief(c Coverage) (all []CoverageProblem) {
+	for _, p := range c.Problems {
+		p.Text = ""
+		all = append(all, p)
+	}
+	return all
+}
+
+// placeOf returns where a member is.
+func placeOf(c Coverage, id string) Place {
+	i := slices.IndexFunc(c.Places, func(p Place) bool { return p.ID == id })
+	return c.Places[i]
+}
+
+func TestClusterInWhichAllIsWellIsCovered(t *testing.T) {
+	everyMode(t, allModes, func(t *rapid.T, mode Mode) {
+		s, _ := healthy(t, mode)
+		c := cover(mode, s)
+		require.True(t, c.Covered)
+		require.Equal(t, noProblems, c.Problems)
+		require.Empty(t, c.Waiting)
+		var members []Member
+		for _, m := range s.Members {
+			members = append(members, m.Member)
+		}
+		tile(t, c.Places, members)
+	})
+}
+
+func TestMemberThatNobodyIsBehindIsReportedAndNothingElse(t *testing.T) {
+	everyMode(t, allModes, func(t *rapid.T, mode Mode) {
+		s, _ := healthy(t, mode)
+		before := cover(mode, s)
+		i := rapid.IntRange(0, len(s.Members)-1).Draw(t, "which")
+		m := &s.Members[i]
+		at := placeOf(before, m.ID)
+		want := CoverageProblem{From: at.Index, To: at.Index + at.Workers, ID: m.ID}
+		switch kind := rapid.SampledFrom([]ProblemKind{ProblemOrphan, ProblemKept, ProblemVanished}).Draw(t, "kind"); {
+		case kind == ProblemKept:
+			m.kept, m.Incarnation, want.Kind = true, "parked", ProblemKept
+		case mode == Direct:
+			m.Incarnation, want.Kind = "", ProblemOrphan
+		case kind == ProblemVanished && len(s.Members) > 1:
+			s.Members = slices.Delete(s.Members, i, i+1)
+			want.Kind = ProblemVanished
+		default:
+			m.Incarnation, want.Kind = "another", ProblemVanished
+		}
+		c := cover(mode, s)
+		require.False(t, c.Covered)
+		require.Equal(t, []CoverageProblem{want}, brief(c))
+		require.Equal(t, mode == Exclusive, len(c.Waiting) == 1, "%v", c.Waiting)
+		require.Equal(t, before.Total, c.Total)
+	})
+}
+
+func TestStrangersRecordIsAnOrphan(t *testing.T) {
+	everyMode(t, allModes, func(t *rapid.T, mode Mode) {
+		s, _ := healthy(t, mode)
+		s.Members = append(s.Members, Recorded{Member: Member{ID: "z", Workers: 3}})
+		c := cover(mode, s)
+		require.Equal(t, mode != Direct, c.Covered, "with a plan a stranger has no place")
+		want := CoverageProblem{Kind: ProblemOrphan, ID: "z"}
+		if mode == Direct {
+			want.From, want.To = c.Total-3, c.Total
+		}
+		require.Equal(t, []CoverageProblem{want}, brief(c))
+	})
+}
+
+// replan gives the survey a plan of other places, which may be wrong.
+func replan(s *Survey, p *plan) { s.Plan = p.encode() }
+
+func TestGapInAPlanIsReportedAndNothingElse(t *testing.T) {
+	everyMode(t, planned2, func(t *rapid.T, mode Mode) {
+		s, p := healthy(t, mode)
+		gap := rapid.IntRange(1, 5).Draw(t, "gap")
+		from := rapid.IntRange(0, len(p.places)).Draw(t, "before which")
+		at := p.total
+		for i := from; i < len(p.places); i++ {
+			at = min(at, p.places[i].Index)
+			p.places[i].Index += gap
+		}
+		p.total += gap
+		replan(&s, p)
+		c := cover(mode, s)
+		require.False(t, c.Covered)
+		require.Equal(t, []CoverageProblem{{Kind: ProblemGap, From: at, To: at + gap}}, brief(c))
+	})
+}
+
+func TestOverlapInAPlanIsReportedAndNothingElse(t *testing.T) {
+	everyMode(t, planned2, func(t *rapid.T, mode Mode) {
+		s, p := healthy(t, mode)
+		if len(p.places) < 2 {
+			t.Skip("there are no two")
+		}
+		second := rapid.IntRange(1, len(p.places)-1).Draw(t, "which")
+		overlap := rapid.IntRange(1, min(p.places[second-1].Workers, p.places[second].Workers)).Draw(t, "overlap")
+		for i := second; i < len(p.places); i++ {
+			p.places[i].Index -= overlap
+		}
+		p.total -= overlap
+		if p.places[second].Index == p.places[second-1].Index {
+			t.Skip("which of the two comes first is all the same")
+		}
+		replan(&s, p)
+		at := p.places[second]
+		c := cover(mode, s)
+		require.False(t, c.Covered)
+		require.Equal(t, []CoverageProblem{
+			{Kind: ProblemOverlap, From: at.Index, To: at.Index + overlap, ID: at.ID},
+		}, brief(c))
+		require.Contains(t, c.Problems[0].Text, p.places[second-1].ID)
+	})
+}
+
+// Whatever a plan says: the answer is "covered" only if its places tile.
+func TestPlanThatDoesNotTileIsNeverCovered(t *testing.T) {
+	everyMode(t, planned2, func(t *rapid.T, mode Mode) {
+		s, p := healthy(t, mode)
+		for i := range p.places {
+			p.places[i].Index += rapid.IntRange(-2, 2).Draw(t, "shift")
+			p.places[i].Index = max(0, p.places[i].Index)
+		}
+		p.total += rapid.IntRange(-1, 1).Draw(t, "total")
+		replan(&s, p)
+		holders := make([]int, p.total)
+		good := p.total > 0
+		for _, l := range p.places {
+			for i := l.Index; i < l.Index+l.Workers; i++ {
+				if i >= len(holders) {
+					good = false
+				} else {
+					holders[i]++
+				}
+			}
+		}
+		wrong := map[int]bool{}
+		for i, n := range holders {
+			if n != 1 {
+				good, wrong[i] = false, true
+			}
+		}
+		c := cover(mode, s)
+		require.Equal(t, good, c.Covered, "%v", c.Problems)
+		for _, found := range c.Problems {
+			for i := found.From; i < found.To; i++ {
+				delete(wrong, i)
+			}
+		}
+		require.Empty(t, slices.Sorted(maps.Keys(wrong)), "indexes that nothing was said of: %v", c.Problems)
+	})
+}
+
+func TestPlanThatMakesNoSenseIsNotCovered(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s, p := healthy(t, Exclusive)
+		text := rapid.SampledFrom([]string{
+			"garbage", "exclusive\tcommit\tx\t1\n", "planned\tcommit\t1\t1\n", "exclusive\tcommit\t1\t0\n",
+			string(p.encode()) + "more\n", string(p.encode()) + string(p.encode()),
+		}).Draw(t, "plan")
+		s.Plan = []byte(text)
+		c := cover(Exclusive, s)
+		require.NotEmpty(t, c.Problems)
+		if c.Covered {
+			for _, found := range brief(c) {
+				require.Equal(t, ProblemBadPlan, found.Kind, "lines too many take nothing away")
+			}
+		}
+	})
+}
+
+func TestClusterThatHasStoppedIsNotCoveredAndNamesWhoHasNot(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s, p := healthy(t, Exclusive)
+		p.committed = false
+		replan(&s, p)
+		s.Coordinator = []byte("exclusive\n7000\tm0")
+		var want []string
+		for _, l := range p.places {
+			if rapid.Bool().Draw(t, "drained") {
+				s.Drained[l.incarnation] = rapid.SampledFrom([]int64{p.generation, DrainedForGood}).Draw(t, "note")
+				continue
+			}
+			if rapid.Bool().Draw(t, "drained before") {
+				s.Drained[l.incarnation] = p.generation - 1
+			}
+			want = append(want, l.ID)
+		}
+		c := cover(Exclusive, s)
+		require.False(t, c.Covered)
+		require.Equal(t, []CoverageProblem{{Kind: ProblemStopped, To: p.total}}, brief(c))
+		require.Len(t, c.Places, len(want))
+		for i, h := range c.Waiting {
+			require.Equal(t, want[i], h.ID)
+			require.Contains(t, c.Problems[0].Text, h.ID)
+			require.Equal(t, h.ID == "m0", h.Since.Equal(time.UnixMilli(7000)), "%v", h.Since)
+		}
+	})
+}
+
+func TestWhatLeavesEveryIndexCoveredIsReportedToo(t *testing.T) {
+	everyMode(t, planned2, func(t *rapid.T, mode Mode) {
+		s, _ := healthy(t, mode)
+		newcomer := Member{ID: "new", Workers: 1}
+		newcomer.plans.mode = mode
+		s.Members = append(s.Members, Recorded{Member: newcomer, Incarnation: "n"})
+		other := Member{ID: "other", Workers: 1}
+		s.Members = append(s.Members, Recorded{Member: other, Incarnation: "o"})
+		s.Coordinator = nil
+		c := cover(mode, s)
+		require.True(t, c.Covered)
+		require.Equal(t, []CoverageProblem{
+			{Kind: ProblemNoCoordinator}, {Kind: ProblemUnplaced, ID: "new"}, {Kind: ProblemUnplaced, ID: "other"},
+		}, brief(c))
+	})
+}
+
+func TestClusterOfNobodyIsNotCovered(t *testing.T) {
+	everyMode(t, allModes, func(t *rapid.T, mode Mode) {
+		s, _ := healthy(t, mode)
+		total := cover(mode, s).Total
+		s.Members = nil
+		c := cover(mode, s)
+		require.False(t, c.Covered)
+		if mode == Direct {
+			total = 0
+		}
+		require.Equal(t, []CoverageProblem{{Kind: ProblemNobody, To: total}}, brief(c))
+	})
+	c := cover(Exclusive, Survey{})
+	require.False(t, c.Covered)
+	require.Equal(t, []CoverageProblem{{Kind: ProblemNobody}}, brief(c))
+}
+
+func TestProblemIsToldInOneLine(t *testing.T) {
+	require.Equal(t, "gap, index 3: nobody", CoverageProblem{ProblemGap, 3, 4, "", "nobody"}.String())
+	require.Equal(t, "orphan, indexes 3 to 5, a: no lease", CoverageProblem{ProblemOrphan, 3, 6, "a", "no lease"}.String())
+	require.Equal(t, "unplaced, a: no place", CoverageProblem{ProblemUnplaced, 0, 0, "a", "no place"}.String())
+	require.Equal(t, "1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more", some([]int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}))
+}
+
+func TestRecordThatIsKeptSaysSo(t *testing.T) {
+	m := Member{ID: "a", Workers: 2, kept: true}
+	require.Equal(t, `{"workers":2,"kept":true}`, string(m.Record()))
+	read, err := ParseMember("a", m.Record())
+	require.NoError(t, err)
+	require.Equal(t, m, read)
+}

@@ -1,0 +1,196 @@
+package libcluster
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+const (
+	// repeatCoverage is how often it is logged again that not all is covered.
+	repeatCoverage = time.Minute
+
+	// coveragePause is how often at most a coordinator looks, who takes a survey at
+	// each change.
+	coveragePause = 100 * time.Millisecond
+)
+
+// Coverage reads from the registry whether every worker index is held exactly once
+// right now, by whom, and what is wrong if not. Any instance that has joined can be
+// asked, also a passive or a fenced one. It takes one read, and no longer than some
+// seconds.
+//
+// Who holds an index is what the registry knows: an instance that has crashed, or was
+// cut off, counts until its record expires. In mode [Direct] places follow from the
+// records, so that there are neither gaps nor overlaps in them but for the moment that
+// a change takes to reach everybody; what can go wrong is that nobody is behind a
+// record.
+//
+// The registry of a static cluster cannot be asked; the error is then
+// [ErrCannotLook].
+func (c *Cluster) Coverage(ctx context.Context) (Coverage, error) {
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	c.mu.Lock()
+	s := c.stay
+	c.mu.Unlock()
+	var inc *incarnation
+	if s != nil {
+		inc = s.current.Load()
+	}
+	if inc == nil {
+		return Coverage{}, ErrLeft
+	}
+	for {
+		looker, ok := inc.session.(Looker)
+		if !ok {
+			return Coverage{}, ErrCannotLook
+		}
+		survey, err := looker.Look(ctx)
+		if err == nil {
+			found := cover(c.cfg.Mode, survey)
+			found.Since = c.covered.saw(c, found.Covered)
+			return found, nil
+		}
+		next := s.current.Load()
+		if next == inc {
+			return Coverage{}, fmt.Errorf("libcluster: cannot see who holds what: %w", err)
+		}
+		inc = next // the session was closed because there is another one
+	}
+}
+
+// coverageSeen is what an instance remembers of the last look at the coverage.
+type coverageSeen struct {
+	mu         sync.Mutex // guards what follows
+	at         time.Time  // when it was; zero: never
+	covered    bool
+	since      time.Time
+	generation int64 // of the state then
+}
+
+// saw notes an answer, and returns since when it has been the same.
+//
+// All that can break the coverage makes another generation, but that in a mode with a
+// plan it can also be an incarnation that vanishes, and these never come back: so one
+// generation is not covered, broken and covered again. Who is not covered was not at
+// the last look either, if that says so.
+func (seen *coverageSeen) saw(c *Cluster, covered bool) time.Time {
+	v, now := c.view.Load(), time.Now()
+	seen.mu.Lock()
+	defer seen.mu.Unlock()
+	watched := now.Sub(seen.at) <= c.cfg.TTL
+	switch {
+	case !seen.at.IsZero() && seen.covered == covered && (!covered || watched || seen.generation == v.state.Generation):
+	case covered && !v.since.IsZero() && (seen.at.IsZero() || seen.covered):
+		seen.since = v.since
+	default:
+		seen.since = now
+	}
+	seen.at, seen.covered, seen.generation = now, covered, v.state.Generation
+	return seen.since
+}
+
+// coverageWatch is for how long whoever watches for all has seen trouble. One
+// goroutine at a time uses it: the coordinator, or in direct mode ping.
+type coverageWatch struct {
+	looked, since, logged time.Time
+}
+
+// watchRecords looks, after a heartbeat in direct mode, at what this instance has been
+// told. The first member that is there does the logging; it may not be the primary,
+// behind whose record may be nobody.
+func (s *stay) watchRecords(inc *incarnation) {
+	if s.c.cfg.Mode != Direct || s.c.view.Load().inc != inc {
+		return
+	}
+	inc.mu.Lock()
+	first, whole := inc.index.firstThere()
+	found := Coverage{Covered: true}
+	if !whole && first == s.c.cfg.ID {
+		found = cover(Direct, Survey{Members: inc.index.recorded()})
+	}
+	inc.mu.Unlock()
+	if first != s.c.cfg.ID || s.c.cfg.Passive {
+		s.c.covered.saw(s.c, whole)
+		return
+	}
+	s.watchCoverage(found)
+}
+
+// watchSurvey looks at the coordinator's survey.
+func (s *stay) watchSurvey(survey Survey) {
+	if time.Since(s.watch.looked) >= coveragePause {
+		s.watchCoverage(cover(s.c.cfg.Mode, survey))
+	}
+}
+
+// watchCoverage logs trouble that lasts.
+func (s *stay) watchCoverage(found Coverage) {
+	s.c.covered.saw(s.c, found.Covered)
+	w, now, after := &s.watch, time.Now(), s.c.cfg.CoverageTimeout
+	if now.Sub(w.looked) > s.c.cfg.TTL {
+		*w = coverageWatch{} // somebody else has watched meanwhile, or nobody could
+	}
+	w.looked = now
+	switch {
+	case len(found.Problems) == 0:
+		if !w.logged.IsZero() {
+			s.log.Info("every worker index is held by one instance again", zap.Duration("after", now.Sub(w.since)))
+		}
+		w.since, w.logged = time.Time{}, time.Time{}
+		return
+	case w.since.IsZero():
+		w.since = now
+	}
+	if after < 0 || now.Sub(w.since) < after || now.Sub(w.logged) < repeatCoverage {
+		return
+	}
+	w.logged = now
+	level, message := zapcore.ErrorLevel, "not every worker index is held by exactly one instance"
+	if found.Covered {
+		level, message = zapcore.WarnLevel, "every worker index is held by one instance, but not all is well"
+	}
+	fields := []zap.Field{
+		zap.Duration("for", now.Sub(w.since)), zap.Int("total", found.Total), zap.String("problems", some(found.Problems)),
+	}
+	if len(found.Waiting) > 0 {
+		var names []string
+		for _, h := range found.Waiting {
+			names = append(names, h.ID)
+		}
+		fields = append(fields, zap.String("waiting for", some(names)))
+	}
+	s.log.Log(level, message, fields...)
+}
+
+// firstThere returns the first member by ID that somebody is behind, and whether
+// somebody is behind each, and there is one.
+func (x *index) firstThere() (first string, whole bool) {
+	whole = len(x.members) > 0
+	for id, m := range x.members {
+		if _, orphan := x.orphans[id]; orphan || m.kept {
+			whole = false
+		} else if first == "" || id < first {
+			first = id
+		}
+	}
+	return first, whole
+}
+
+// recorded returns the members as a survey has them, as far as Direct mode minds.
+func (x *index) recorded() []Recorded {
+	all := make([]Recorded, 0, len(x.members))
+	for id, m := range x.members {
+		r := Recorded{Member: m, Incarnation: "somebody's"}
+		if _, orphan := x.orphans[id]; orphan {
+			r.Incarnation = ""
+		}
+		all = append(all, r)
+	}
+	return all
+}

@@ -1,0 +1,72 @@
+package libcluster_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+)
+
+// coverage asks an instance, which must answer.
+func (i *instance) coverage() libcluster.Coverage {
+	i.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c, err := i.Coverage(ctx)
+	require.NoError(i.t, err)
+	return c
+}
+
+func (i *instance) becomesCovered(total int) {
+	i.t.Helper()
+	require.Eventually(i.t, func() bool {
+		c := i.coverage()
+		return c.Covered && c.Total == total && len(c.Problems) == 0
+	}, patience, 10*time.Millisecond)
+}
+
+func TestCoverageOnEtcd(t *testing.T) {
+	for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive} {
+		t.Run(mode.String(), func(t *testing.T) {
+			cluster, client := key(t), etcdClient(t)
+			var all []*instance
+			for n := range 3 {
+				all = append(all, start(t, libcluster.Config{Key: cluster, ID: fmt.Sprintf("node%d", n), Workers: 2, Mode: mode, TTL: 5 * time.Second}))
+			}
+			watching := start(t, libcluster.Config{Key: cluster, ID: "x", Passive: true, Mode: mode})
+			for _, i := range append(all, watching) {
+				i.becomesCovered(6)
+				require.Len(t, i.coverage().Places, 3)
+			}
+
+			// An orphan, and one who has left for a restart.
+			_, err := client.Put(t.Context(), "/"+cluster+"/production/orphan", "3")
+			require.NoError(t, err)
+			c := watching.coverage()
+			require.Equal(t, mode != libcluster.Direct, c.Covered)
+			require.Len(t, c.Problems, 1)
+			require.Equal(t, libcluster.ProblemOrphan, c.Problems[0].Kind)
+			require.Equal(t, "orphan", c.Problems[0].ID)
+			_, err = client.Delete(t.Context(), "/"+cluster+"/production/orphan")
+			require.NoError(t, err)
+			watching.becomesCovered(6)
+
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			require.NoError(t, all[1].Leave(ctx, libcluster.Returning(time.Minute)))
+			for _, i := range []*instance{all[0], all[2], watching} {
+				c := i.coverage()
+				require.False(t, c.Covered)
+				require.Len(t, c.Problems, 1, "%v", c.Problems)
+				require.Equal(t, libcluster.ProblemKept, c.Problems[0].Kind)
+				require.Equal(t, "node1", c.Problems[0].ID)
+			}
+			require.NoError(t, all[1].Join(ctx))
+			watching.becomesCovered(6)
+		})
+	}
+}
