@@ -18,6 +18,7 @@ type census struct {
 	Primary    string          `json:"primary"`
 	Members    []there         `json:"members"`
 	Waiting    []awaited       `json:"waiting"`
+	Coverage   *covered        `json:"coverage"`
 }
 
 // awaited is one who has yet to stop before the others can go on.
@@ -46,6 +47,7 @@ func (c census) table() string {
 		b.WriteString("no members\n")
 		return b.String()
 	}
+	b.WriteString(c.Coverage.text())
 	var addresses, versions bool
 	for _, m := range c.Members {
 		addresses = addresses || m.Address != ""

@@ -18,6 +18,9 @@ import (
 // back for another total only, and here every change is of interest.
 const lookAgain = 100 * time.Millisecond
 
+// askAgain is how often it asks the registry whether every index is held.
+const askAgain = time.Second
+
 // ofAnInstance are the flags that mean nothing to who only looks.
 var ofAnInstance = []string{"instance", "threads", "nodes", "passive", "index", "total", "static-env", "work"}
 
@@ -58,6 +61,7 @@ func show(ctx context.Context, command string, args []string, stdout, stderr io.
 	}
 	failed := l.look(ctx, func() {
 		c := l.take()
+		c.Coverage = l.covered(ctx)
 		write(c)
 		if command == "watch" {
 			l.watch(ctx, c, write)
@@ -201,11 +205,11 @@ func sum(places []libcluster.Place) (workers int) {
 }
 
 // watch prints what it comes to see after the first, until ctx ends: every
-// generation, and for whom the cluster waits.
+// generation, for whom the cluster waits, and whether every index is held.
 func (l *looker) watch(ctx context.Context, first census, write func(census)) {
 	again := time.NewTicker(lookAgain)
 	defer again.Stop()
-	printed, blind := first, false
+	printed, blind, asked := first, false, time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -220,8 +224,15 @@ func (l *looker) watch(ctx context.Context, first census, write func(census)) {
 			l.t.say("can see the cluster again")
 		}
 		blind = why != nil
-		if l.cluster.State().Generation != printed.Generation || !slices.Equal(l.waiting(), printed.Waiting) {
+		changed := l.cluster.State().Generation != printed.Generation || !slices.Equal(l.waiting(), printed.Waiting)
+		if !changed && (blind || time.Since(asked) < askAgain) {
+			continue
+		}
+		asked = time.Now()
+		now := l.covered(ctx)
+		if ctx.Err() == nil && (changed || !now.equal(printed.Coverage)) {
 			printed = l.take()
+			printed.Coverage = now
 			write(printed)
 		}
 	}
@@ -231,8 +242,9 @@ const lookUsage = `Usage: cluster-test ls [OPTIONS]
        cluster-test watch [OPTIONS]
 
 Shows the members of a cluster, each with the worker indexes that it holds,
-without becoming one: ls once, and watch again whenever something has changed,
-until SIGINT or SIGTERM.
+and whether every index is held by exactly one that is there, without becoming
+a member: ls once, and watch again whenever something has changed, until SIGINT
+or SIGTERM.
 
 OPTIONS are those of cluster-test that say where the cluster is: -r, which is
 needed, -k, -e, -p, --ttl, --cacert, --cert, --cert-key and --user; --mode, which

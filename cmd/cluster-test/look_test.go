@@ -37,6 +37,10 @@ func TestMembersAreListedWithWhatTheyHold(t *testing.T) {
 	put(t, "node1", "2")
 	put(t, "node2", "10")
 	require.Regexp(t, `^mode direct, generation \d+, total 13
+not covered:
+  orphan, indexes 0 to 1, node1: its record has no lease[^\n]*
+  orphan, index 2, node10: [^\n]*
+  orphan, indexes 3 to 12, node2: [^\n]*
 member  workers  indexes
 node1         2      0-1  primary
 node10        1        2
@@ -45,7 +49,8 @@ $`, ls(t))
 
 	put(t, "node1", `{"workers":2,"address":"10.0.0.1:80","version":"1.2","metadata":{"zone":"east"}}`)
 	require.Regexp(t, `^mode direct, generation \d+, total 13
-member  address      version  workers  indexes
+not covered:
+(  orphan, [^\n]*\n){3}member  address      version  workers  indexes
 node1   10.0.0.1:80  1.2            2      0-1  primary
 node10                              1        2
 node2                              10     3-12
@@ -78,6 +83,7 @@ func TestClusterWithAPlanIsSeenWithoutSayingSo(t *testing.T) {
 	require.NoError(t, instance(t, "b", libcluster.Planned, nil).Join(t.Context()))
 	require.NoError(t, instance(t, "a", libcluster.Planned, nil).Join(t.Context()))
 	require.Regexp(t, `^mode planned, generation \d+, total 2
+covered: every index is held once
 member  workers  indexes
 b             1        0  primary
 a             1        1

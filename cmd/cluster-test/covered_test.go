@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/libcluster/libcluster"
+)
+
+// remove deletes a record, as a person would.
+func remove(t *testing.T, id string) {
+	t.Helper()
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{etcdURL(t)}})
+	require.NoError(t, err)
+	defer client.Close()
+	_, err = client.Delete(t.Context(), "/"+t.Name()+"/production/"+id)
+	require.NoError(t, err)
+}
+
+func TestWhatNobodyHoldsIsListed(t *testing.T) {
+	a, b := instance(t, "a", libcluster.Exclusive, nil), instance(t, "b", libcluster.Exclusive, nil)
+	require.NoError(t, a.Join(t.Context()))
+	require.NoError(t, b.Join(t.Context()))
+	require.Contains(t, ls(t), "covered: every index is held once\nmember")
+	var c census
+	require.NoError(t, json.Unmarshal([]byte(ls(t, "--json")), &c))
+	require.Equal(t, &covered{Covered: true, Problems: []problem{}}, c.Coverage)
+
+	require.NoError(t, b.Leave(t.Context(), libcluster.Returning(time.Minute)))
+	require.Contains(t, ls(t), "not covered:\n  kept, index 1, b: has left for a restart, and its place is kept\nmember")
+	require.NoError(t, json.Unmarshal([]byte(ls(t, "--json")), &c))
+	require.False(t, c.Coverage.Covered)
+	require.Equal(t, []problem{
+		{Kind: libcluster.ProblemKept, From: 1, To: 2, ID: "b", Text: "has left for a restart, and its place is kept"},
+	}, c.Coverage.Problems)
+	require.NoError(t, b.Join(t.Context()))
+
+	put(t, "stranger", "1")
+	require.Contains(t, ls(t), "covered: every index is held once, but:\n  orphan, stranger: its record has no lease")
+}
+
+func TestWhoWatchesSeesWhenSomethingIsHeldByNobody(t *testing.T) {
+	require.NoError(t, instance(t, "a", libcluster.Planned, nil).Join(t.Context()))
+	p := start(t, "watch", "-k", t.Name(), "-r", etcdURL(t))
+	p.stdout.awaitText(t, "covered: every index is held once\n")
+	put(t, "stranger", "1") // which is no change of the plan's
+	p.stdout.awaitText(t, "orphan, stranger: ")
+	remove(t, "stranger")
+	p.stdout.await(t, "that it is covered again", func(text string) bool {
+		return strings.Count(text, "covered: every index is held once\n") == 2
+	})
+}
+
+func TestThatItCannotBeToldIsSaid(t *testing.T) {
+	c, err := libcluster.New(libcluster.Config{Key: "k"})
+	require.NoError(t, err)
+	l := &looker{cluster: c}
+	require.Equal(t, "cannot tell whether every index is held: left, or never joined\n", l.covered(context.Background()).text())
+}
