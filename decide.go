@@ -105,7 +105,7 @@ func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 		// Somebody has vanished, who may act for a while yet. Until then
 		// the others may as well.
 		return decision{waiting: vanished(waiting, present), again: again}
-	case len(base.places) == 0:
+	case len(waiting) == 0: // nobody acts any more
 		return decision{next: next}
 	}
 	next.committed, next.total, next.places = false, base.total, base.places

@@ -204,3 +204,14 @@ func TestAPlaceThatIsKeptHoldsNobodyUp(t *testing.T) {
 		require.Equal(t, 1, x.State().Index)
 	})
 }
+
+func TestOneWhoComesWhenAllHaveLeftIsNotHeldUp(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		for range 3 {
+			start := time.Now()
+			c := b.member("a")
+			require.Less(t, time.Since(start), 100*time.Millisecond)
+			require.NoError(t, c.Leave(context.Background()))
+		}
+	})
+}
