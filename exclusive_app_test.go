@@ -100,7 +100,7 @@ func (a *app) do(what string, patience time.Duration, call func(context.Context)
 	a.w.say("%s: %s within %v", a, what, patience)
 	a.busy = true
 	a.w.running.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := a.w.patience(patience)
 		defer cancel()
 		err := call(ctx)
 		a.w.locked(func() {
@@ -112,6 +112,26 @@ func (a *app) do(what string, patience time.Duration, call func(context.Context)
 			after(err)
 		})
 	})
+}
+
+// patience is a context that ends after d, but, if nothing goes wrong any more before
+// that, then not.
+func (w *world) patience(d time.Duration) (context.Context, context.CancelFunc) {
+	select {
+	case <-w.calm:
+		return context.WithTimeout(context.Background(), d)
+	default:
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		select {
+		case <-time.After(d):
+			cancel()
+		case <-w.calm:
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 func (a *app) join(patience time.Duration) {

@@ -160,6 +160,7 @@ func (w *world) tamperWithPlan() {
 		w.say("%s: %q", what, text)
 		w.happened(what)
 		w.PutPlan(simulated, text)
+		w.back = time.Now()
 	})
 	w.rest(0)
 	w.locked(func() {
@@ -201,6 +202,7 @@ func (w *world) restore() {
 		w.say("restore")
 		w.happened("restore")
 		w.Restore(b.Snapshot)
+		w.back = time.Now()
 	}
 }
 
@@ -219,6 +221,7 @@ func (w *world) restoreAfterOutage() {
 			b = w.backups[n]
 		}
 		w.Restore(b.Snapshot)
+		w.back = time.Now()
 		w.HealAll()
 	})
 }

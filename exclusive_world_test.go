@@ -42,7 +42,9 @@ type world struct {
 	ttl        time.Duration // of all apps; 0: each has its own
 	oldPlans   []string
 	plans      map[int64]libcluster.PlanText // the committed ones, by generation
+	texts      map[int64]string              // of all plans, by generation
 	generation int64                         // the greatest of any plan
+	back       time.Time                     // when the plan was last put back, or the whole store
 	lastStamp  int64
 	acts       []acting // that are over
 	checked    int      // how many of them had been checked at the last step
@@ -68,6 +70,7 @@ func newWorld(seed uint64) *world {
 		start:     time.Now(),
 		calm:      make(chan struct{}),
 		plans:     map[int64]libcluster.PlanText{},
+		texts:     map[int64]string{},
 		counts:    map[string]int{},
 	}
 	w.Intercept(w.intercept)
