@@ -104,6 +104,13 @@ func TestBadCommandLineIsToldInOneLine(t *testing.T) {
 		{"--ttl 5ms -r http://h", []string{"--ttl 5ms", "1s"}},
 		{"--ttl 25h -r http://h", []string{"--ttl 25h", "24h"}},
 		{"--ttl 10s", []string{"--ttl 10s", "-r/--registry"}},
+		{"--mode foo -r http://h", []string{"--mode", `"foo"`, "direct, planned or exclusive"}},
+		{"--mode planned", []string{"--mode planned", "-r/--registry"}},
+		{"--exclusive", []string{"--exclusive", "-r/--registry"}},
+		{"--exclusive --mode planned -r http://h", []string{"--exclusive", "--mode planned"}},
+		{"--work 5 -r http://h", []string{"--work", `"5"`, "10s"}},
+		{"--work -1s -r http://h", []string{"--work -1s", "negative"}},
+		{"--work 1s -P -r http://h", []string{"--work 1s", "-P/--passive"}},
 
 		{"-r ''", []string{"-r/--registry", "empty"}},
 		{"-r h:2379", []string{"-r/--registry", `"h:2379"`, "embedded:PORT/DIR"}},
