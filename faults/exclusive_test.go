@@ -29,11 +29,39 @@ type troupe struct {
 	folder string
 	acts   string
 	actors []*actor
-	done   map[string]int // how often each fault was injected
+	struck []struck // the faults that were injected
 
 	// What is wrong with etcd, and until when.
 	mend   func()
 	mendAt time.Duration
+}
+
+// struck is a fault.
+type struck struct {
+	at, length time.Duration
+	who, how   string
+}
+
+func (s struck) String() string {
+	return fmt.Sprintf("%v %s: %s %s", s.at, s.who, s.how, short(s.length))
+}
+
+// note takes a fault down.
+func (x *troupe) note(who, how string, length time.Duration) {
+	x.struck = append(x.struck, struck{boot(), length, who, how})
+}
+
+// counts says how often each fault was injected.
+func (x *troupe) counts() string {
+	counts := make(map[string]int)
+	for _, s := range x.struck {
+		counts[s.how]++
+	}
+	var all []string
+	for _, how := range slices.Sorted(maps.Keys(counts)) {
+		all = append(all, fmt.Sprintf("%s %d", how, counts[how]))
+	}
+	return strings.Join(all, ", ")
 }
 
 // actor is an instance whose processes come and go.
@@ -50,7 +78,7 @@ type actor struct {
 func newTroupe(t *testing.T, n int) *troupe {
 	t.Helper()
 	folder := t.TempDir()
-	x := &troupe{t: t, etcd: startIsland(t), folder: folder, acts: filepath.Join(folder, "acts"), done: make(map[string]int)}
+	x := &troupe{t: t, etcd: startIsland(t), folder: folder, acts: filepath.Join(folder, "acts")}
 	for i := range n {
 		a := &actor{part: part{ID: fmt.Sprintf("actor%d", i), Workers: 1 + i%3, TTL: actorTTL, Acts: x.acts}}
 		for _, s := range x.etcd.all {
@@ -149,7 +177,7 @@ func (x *troupe) strike() {
 	}
 	p := a.on()
 	if p == nil {
-		x.done["joins"]++
+		x.note(a.ID, "join", 0)
 		x.start(a)
 		return
 	}
@@ -157,27 +185,27 @@ func (x *troupe) strike() {
 	length := rand.N(2 * actorTTL)
 	switch rand.N(8) {
 	case 0, 1:
-		x.done["leaves"]++
+		x.note(a.ID, "leave", 0)
 		p.signal(syscall.SIGTERM)
 		a.leaves = true
 	case 2:
-		x.done["kill -9"]++
+		x.note(a.ID, "kill -9", 0)
 		p.kill()
 	case 3:
-		x.done["kill -9 and a new process at once"]++
+		x.note(a.ID, "kill -9 and a new process at once", 0)
 		p.kill()
 		x.start(a)
 	case 4:
-		x.done["SIGSTOP"]++
+		x.note(a.ID, "SIGSTOP", length)
 		p.freeze()
 		a.ail(length, p.thaw)
 	case 5:
-		x.done["SIGSTOP and another process with its ID"]++
+		x.note(a.ID, "SIGSTOP and another process with its ID", length)
 		p.freeze()
 		x.start(a)
 		a.ail(length, p.thaw)
 	case 6, 7:
-		x.done["cuts"]++
+		x.note(a.ID, "cut", length)
 		up, down := rand.N(3) > 0, rand.N(3) > 0
 		for _, l := range a.lines {
 			l.cut(up || !down, down)
@@ -192,30 +220,22 @@ func (x *troupe) strike() {
 
 // strikeEtcd has something happen to the leader.
 func (x *troupe) strikeEtcd() {
-	leader := x.findLeader()
-	if leader == nil {
-		return
-	}
+	leader, _ := x.etcd.leader()
 	length := time.Second/2 + rand.N(5*time.Second)
 	switch rand.N(3) {
 	case 0:
-		x.done["etcd leader: kill -9"]++
+		x.note(leader.name, "the leader of etcd killed", length)
 		leader.kill()
 		x.blight(length, func() { x.etcd.start(leader) })
 	case 1:
-		x.done["etcd leader: SIGSTOP"]++
+		x.note(leader.name, "the leader of etcd frozen", length)
 		leader.freeze()
 		x.blight(length, leader.thaw)
 	case 2:
-		x.done["etcd leader: cut off from the others"]++
+		x.note(leader.name, "the leader of etcd cut off from the others", length)
 		x.etcd.isolate(leader)
 		x.blight(length, func() { x.etcd.rejoin(leader) })
 	}
-}
-
-func (x *troupe) findLeader() *server {
-	leader, _ := x.etcd.leader()
-	return leader
 }
 
 // end ends all faults, waits until everybody is at work, and has all leave. It
@@ -292,14 +312,15 @@ func TestProcessesInExclusiveModeNeverActTwoAtOnce(t *testing.T) {
 		actions += s.acts
 		maps.Copy(generations, s.generations)
 	}
-	var faults []string
-	for _, name := range slices.Sorted(maps.Keys(x.done)) {
-		faults = append(faults, fmt.Sprintf("%s %d", name, x.done[name]))
-	}
 	t.Logf("| exclusive mode | %.1f minutes | actions %d | intervals %d | changes %d | overlaps %d | "+
 		"deeds late after a look in time %d | longest time with nobody active %s | all active after the last fault: %s |",
 		lasted.Minutes(), actions, len(stints), len(generations), len(v.overlaps), len(v.late), short(v.idle), short(whole))
-	t.Logf("| faults | %s | lines cut off by them %d |", strings.Join(faults, ", "), cut)
+	t.Logf("| faults | %s | lines cut off by them %d |", x.counts(), cut)
+	for _, s := range x.struck {
+		if s.at > v.idleFrom-2*actorTTL && s.at < v.idleFrom+v.idle {
+			t.Logf("about the longest time with nobody active, from %v: %v", v.idleFrom, s)
+		}
+	}
 	require.Empty(t, v.overlaps)
 	require.Greater(t, len(stints), int(lasted/(10*time.Second)), "hardly anybody acted: nothing is proved")
 }
