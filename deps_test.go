@@ -48,6 +48,7 @@ var unwantedModules = map[string]string{
 	"github.com/stretchr/testify": "is for tests",
 	"go.uber.org/goleak":          "is for tests",
 	"pgregory.net/rapid":          "is for tests",
+	"modernc.org":                 "databases are for tests",
 }
 
 // unwantedPackages of the standard library do something to a program by only

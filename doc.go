@@ -83,6 +83,35 @@
 // that refuses a smaller one than it has seen is safe from whoever wakes up late; on
 // the same etcd [Cluster.EtcdFence] does it.
 //
+// # Fencing in a database
+//
+// Each row holds the token of whoever wrote it last, 0 at first, in a column of 64
+// bits. $token is the generation of the state under which the work was begun. Every
+// write compares, in the statement that writes, so that any isolation level will do:
+//
+//	UPDATE account SET balance = $balance, fence = $token
+//	WHERE id = $id AND fence <= $token
+//
+//	INSERT INTO account (id, balance, fence) VALUES ($id, $balance, $token)
+//	ON CONFLICT (id) DO UPDATE SET balance = excluded.balance, fence = excluded.fence
+//	WHERE account.fence <= excluded.fence
+//
+// If no row was affected, a later owner has been there: return from the function, and
+// whatever comes next comes under a new state. But a row knows of a later owner only
+// when that has written to it. Who decides by what it reads, or leaves some rows as
+// they are, takes its rows first, and then reads:
+//
+//	UPDATE account SET fence = $token
+//	WHERE id % $total >= $index AND id % $total < $index + $workers AND fence < $token
+//
+// From then on all that is late is refused. A row that is deleted takes its fence
+// along, and one that was not there yet has none: instead of deleting a row that may
+// be inserted late, mark it.
+//
+// Two instances that go on beside each other may hold different generations for a
+// while. So a fence belongs to each row, or to whatever is divided, and not to the
+// whole database.
+//
 // # What is guaranteed
 //
 //   - [Cluster.Join] returns after the first callback has returned, or with an
