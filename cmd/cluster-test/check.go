@@ -4,11 +4,15 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/libcluster/libcluster"
 )
+
+// longestReturning is for how long the library can keep a place.
+const longestReturning = 24 * time.Hour
 
 // check finds what is wrong with single flags, and which do not go together.
 func (f *flags) check() error {
@@ -46,6 +50,8 @@ func (f *flags) checkNumbers() error {
 		return fmt.Errorf("%s: must be below the total, which is %d; see -T/--total", f.shown("index"), f.total)
 	case f.work < 0:
 		return fmt.Errorf("%s: must not be negative", f.shown("work"))
+	case f.returning < 0 || f.returning > longestReturning:
+		return fmt.Errorf("%s: must be 0s to %v", f.shown("returning"), longestReturning)
 	case f.ttl <= 0: // to the library 0 is the default
 		return fmt.Errorf("%s: must be positive", f.shown("ttl"))
 	}
@@ -107,6 +113,9 @@ func (f *flags) contradiction() error {
 		{"work", f.passive, "contradicts -P/--passive: a passive instance does no work"},
 		{"threads", f.passive, "contradicts -P/--passive: a passive instance has no threads"},
 		{"ttl", !dynamic, needs},
+		{"returning", !dynamic, needs},
+		{"returning", f.instance == "", "needs an identifier to come back under; give -i/--instance"},
+		{"returning", f.passive, "contradicts -P/--passive: a passive instance has no place"},
 		{"cacert", !dynamic, needs},
 		{"cert", !dynamic, needs},
 		{"cert-key", !dynamic, needs},

@@ -30,6 +30,7 @@ type options struct {
 	ttl                 time.Duration
 	mode                libcluster.Mode
 	work                time.Duration // how long pretended work takes to stop
+	returning           time.Duration // how long the place is kept after leaving
 	registry            libcluster.Registry
 	embedded            *embedded.Config // what has to run for registry to work, or nil
 
@@ -54,7 +55,7 @@ type flags struct {
 	nodes                                 number
 	passive                               bool
 	registry, cacert, cert, certKey, user string
-	ttl, work                             time.Duration
+	ttl, work, returning                  time.Duration
 	mode                                  mode
 	exclusive                             bool
 	index, total                          number
@@ -87,6 +88,7 @@ func newFlags() *flags {
 	s.Var(&f.mode, "mode", "")
 	s.BoolVar(&f.exclusive, "exclusive", false, "")
 	s.DurationVar(&f.work, "work", 0, "")
+	s.DurationVar(&f.returning, "returning", 0, "")
 	s.BoolVar(&f.json, "json", false, "")
 	s.StringVar(&f.cacert, "cacert", "", "")
 	s.StringVar(&f.cert, "cert", "", "")
@@ -116,7 +118,8 @@ func (f *flags) parse(args []string) (options, error) {
 		verbose: f.verbose, json: f.json,
 		key: f.key, env: f.env, partition: f.partition, instance: f.instance,
 		nodes: f.given("nodes"), threads: f.counts, passive: f.passive, ttl: f.ttl, mode: libcluster.Mode(f.mode), work: f.work,
-		flags: f,
+		returning: f.returning,
+		flags:     f,
 	}
 	if f.exclusive {
 		o.mode = libcluster.Exclusive

@@ -111,6 +111,11 @@ func TestBadCommandLineIsToldInOneLine(t *testing.T) {
 		{"--work 5 -r http://h", []string{"--work", `"5"`, "10s"}},
 		{"--work -1s -r http://h", []string{"--work -1s", "negative"}},
 		{"--work 1s -P -r http://h", []string{"--work 1s", "-P/--passive"}},
+		{"--returning 10s -i a", []string{"--returning 10s", "-r/--registry"}},
+		{"--returning 10s -r http://h", []string{"--returning 10s", "-i/--instance"}},
+		{"--returning 10s -r http://h -i a -P", []string{"--returning 10s", "-P/--passive"}},
+		{"--returning -1s -r http://h -i a", []string{"--returning -1s", "0s to 24h"}},
+		{"--returning 25h -r http://h -i a", []string{"--returning 25h", "0s to 24h"}},
 
 		{"-r ''", []string{"-r/--registry", "empty"}},
 		{"-r h:2379", []string{"-r/--registry", `"h:2379"`, "embedded:PORT/DIR"}},

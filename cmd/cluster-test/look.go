@@ -22,7 +22,7 @@ const lookAgain = 100 * time.Millisecond
 const askAgain = time.Second
 
 // ofAnInstance are the flags that mean nothing to who only looks.
-var ofAnInstance = []string{"instance", "threads", "nodes", "passive", "index", "total", "static-env", "work"}
+var ofAnInstance = []string{"instance", "threads", "nodes", "passive", "returning", "index", "total", "static-env", "work"}
 
 // show is the commands ls, which prints the members once, and watch, which goes on
 // printing them whenever they change.

@@ -27,7 +27,8 @@ type node struct {
 	registry string // for people
 	passive  bool
 	work     time.Duration
-	last     string // the last event; the callback's, and after Leave anybody's
+	keep     time.Duration // how long the place is kept after leaving
+	last     string        // the last event; the callback's, and after Leave anybody's
 }
 
 // newNodes makes the instances, none of which has joined. The errors are those
@@ -53,6 +54,7 @@ func newNode(o options, i int, t transcript, log *zap.Logger) (n *node, err erro
 		registry: fmt.Sprint(o.registry),
 		passive:  o.passive,
 		work:     o.work,
+		keep:     o.returning,
 	}
 	n.cluster, err = libcluster.New(libcluster.Config{
 		Key:         o.key,
@@ -124,7 +126,7 @@ func (n *node) sleep(ctx context.Context) error {
 func (n *node) leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
-	err := n.cluster.Leave(ctx)
+	err := n.cluster.Leave(ctx, libcluster.Returning(n.keep))
 	if ctx.Err() == nil && n.last != left {
 		// The last callback has returned, but there was nothing to call it
 		// for: a passive or fenced instance's state is the same after leaving.
