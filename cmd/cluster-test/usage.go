@@ -42,7 +42,7 @@ OPTIONS are one or more of:
       --ttl DURATION        How long a vanished instance keeps its place
                             (default: 10s)
       --returning DURATION  Leave for a restart: keep the place for so long for
-                            an instance of the same identifier
+                            an instance of the same identifier (default: 0s)
       --cacert FILE         Check the servers' certificates against this one's
                             (default: the system's)
       --cert FILE           Use this client certificate
