@@ -151,7 +151,8 @@ func (d *deciding) members(s Survey) (members []Recorded, present map[string]boo
 	present = make(map[string]bool, len(s.Members))
 	for _, m := range s.Members {
 		present[m.Incarnation] = true
-		if m.plans.mode == d.mode && m.Incarnation != "" {
+		leaving := s.Drained[m.Incarnation] == DrainedForGood && !m.kept
+		if m.plans.mode == d.mode && m.Incarnation != "" && !leaving {
 			members = append(members, m)
 		}
 	}

@@ -292,7 +292,7 @@ func (s *stay) publish(ctx context.Context) error {
 	if inc == nil || inc.fenced() != nil {
 		return nil // not joined: ping comes here when it has
 	}
-	m := s.c.desired().clone()
+	m := s.registration().Member
 	if s.c.cfg.Passive || inc.published.Workers == m.Workers && inc.told(m.Workers) {
 		return nil
 	}

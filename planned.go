@@ -309,3 +309,41 @@ func (s *stay) awaitStopped() bool {
 	}
 	return true
 }
+
+// closePlan is called when the application has stopped for good and before the record
+// is removed. The last to leave writes a plan in which nobody has a place: the words of
+// those who have left go with their leases, and whoever comes after that would wait for
+// them as for any who vanished. To be the last even if several leave at once, each says
+// first that it has stopped, and then looks. That it fails costs only such a wait.
+func (s *stay) closePlan(ctx context.Context, p Planner) {
+	v := s.c.view.Load()
+	if v.plan == nil {
+		return
+	}
+	revision := v.plan.revision
+	var survey Survey
+	for tries := 0; ; tries++ {
+		err := p.Drained(ctx, revision, DrainedForGood)
+		if err != nil && !errors.Is(err, ErrPlanChanged) || tries > 2 {
+			return
+		}
+		var trouble error
+		if survey, trouble = p.Survey(ctx, 0); trouble != nil {
+			return
+		}
+		if err == nil {
+			break
+		}
+		revision = survey.Planning.Revision
+	}
+	stopped := func(incarnation string) bool { return survey.Drained[incarnation] == DrainedForGood }
+	last, err := parsePlan(survey.Plan)
+	if err != nil || slices.ContainsFunc(last.places, func(l planned) bool { return !stopped(l.incarnation) }) ||
+		slices.ContainsFunc(survey.Members, func(m Recorded) bool { return m.kept || !stopped(m.Incarnation) }) {
+		return
+	}
+	nobody := plan{mode: s.c.cfg.Mode, committed: true, generation: last.generation + 1}
+	if err := p.Swap(ctx, survey.Planning.Revision, nobody.encode()); err != nil {
+		s.log.Debug("could not leave an empty plan", zap.Error(err))
+	}
+}

@@ -3,6 +3,7 @@ package libclustertest_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -276,4 +277,28 @@ func TestRunInExclusiveModeStopsBeforeAnyStarts(t *testing.T) {
 		}
 		require.EqualValues(t, 3, working.Load())
 	})
+}
+
+// The words of those who have left go with their leases; the last leaves a plan in
+// which nobody has a place, so that nobody is waited for later.
+func TestAClusterThatAllHaveLeftStartsAtOnce(t *testing.T) {
+	for _, together := range []bool{false, true} {
+		inBubble(t, func(w *world) {
+			all := []*app{w.join("a", exclusive), w.join("b", exclusive), w.join("c", exclusive)}
+			wait(time.Second)
+			var leaving sync.WaitGroup
+			for _, a := range all {
+				leaving.Go(func() { require.NoError(w, a.Leave(w.Context())) })
+				if !together {
+					leaving.Wait()
+				}
+			}
+			leaving.Wait()
+			wait(time.Minute)
+			began := time.Now()
+			again := w.join("a", exclusive)
+			require.Less(t, time.Since(began), time.Second)
+			require.Equal(t, "0/1", again.place())
+		})
+	}
 }
