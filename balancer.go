@@ -145,16 +145,27 @@ func (s *stay) notify() {
 		case <-s.ctx.Done():
 			return // leave has given up waiting
 		}
-		s.run.yield()
-		v := s.c.view.Load()
+		v, state := s.newest()
 		if v.inc != nil && v.inc.stay == s && s.ctx.Err() == nil {
-			n.look(v, leaving)
+			n.look(v, state, leaving)
 			s.run.resume(v, n.state)
 			if left, ends := v.inc.remaining(); ends && n.state.Active() {
 				horizon.Reset(max(left, 0))
 			}
 		}
 		<-s.c.calling
+	}
+}
+
+// newest returns the newest view and its state, with nothing running under another one.
+func (s *stay) newest() (*view, State) {
+	for {
+		v := s.c.view.Load()
+		state := v.now()
+		if !s.run.isOver(v, state) {
+			return v, state
+		}
+		s.run.stop() // which may take long
 	}
 }
 
@@ -168,8 +179,8 @@ type teller struct {
 }
 
 // look tells the application what there is to tell.
-func (n *teller) look(v *view, leaving bool) {
-	state, why := v.now(), v.reason()
+func (n *teller) look(v *view, state State, leaving bool) {
+	why := v.reason()
 	taken := errors.Is(why, ErrInstanceTaken)
 	if v.plan != nil && v.plan.prepare != nil {
 		defer func() {
@@ -183,35 +194,47 @@ func (n *teller) look(v *view, leaving bool) {
 		// No state was told yet: there is nothing to take back.
 		return
 	case n.silent:
-		n.call(state)
+		if !n.call(v, state) {
+			return
+		}
 		close(n.s.ready)
 	case n.state.Active() && state.Active() && n.of != v.inc:
 		// Fenced and back while a callback ran. The place that was lost is
 		// taken back before another one is given, and that may take long.
 		state = n.state.inactive()
-		n.call(state)
+		n.call(v, state)
 		n.s.wake()
 	case errors.Is(why, ErrWaiting) && !n.state.Active():
 		return // of what others have meanwhile it is told with its own place
 	case !state.sameTo(n.state), taken && !n.taken:
-		n.call(state)
+		if !n.call(v, state) {
+			return
+		}
 	}
 	n.silent, n.state, n.of, n.taken = false, state, v.inc, taken
 }
 
 // call tells a state, and keeps count of whether the application may act.
-func (n *teller) call(state State) {
+func (n *teller) call(v *view, state State) bool {
+	told := true
 	if state.Active() {
 		n.s.acting.Store(true)
+		// Whoever has fenced it meanwhile may have found it at rest.
+		told = v.reason() == nil
 	}
-	n.s.call(n.state, state)
-	if !state.Active() {
+	if told {
+		n.s.call(n.state, state)
+	} else {
+		n.s.wake()
+	}
+	if !state.Active() || !told && !n.state.Active() {
 		n.s.acting.Store(false)
 		select {
 		case n.s.rested <- struct{}{}:
 		default:
 		}
 	}
+	return told
 }
 
 // call calls the application back.

@@ -1,6 +1,10 @@
 package libcluster
 
-import "time"
+import (
+	"runtime"
+	"strings"
+	"time"
+)
 
 // SetClockRate has an instance's clock run at another rate, from now on: a second
 // lasts rate seconds by it. Timers go on as they are, only readings differ. It is to
@@ -43,3 +47,25 @@ var (
 	Window    = window
 	UntilOver = untilOver
 )
+
+// OnClock has f called at each reading of an instance's clock, with the names of the
+// functions that have asked: the only way in virtual time to stop a goroutine between
+// two of its lines. It is to be called before Join.
+func (c *Cluster) OnClock(f func(callers string)) {
+	clock := c.clock
+	c.clock = func() moment {
+		m := clock()
+		var pcs [16]uintptr
+		frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
+		var callers strings.Builder
+		for {
+			frame, more := frames.Next()
+			callers.WriteString(frame.Function + "\n")
+			if !more {
+				break
+			}
+		}
+		f(callers.String())
+		return m
+	}
+}

@@ -181,18 +181,14 @@ type runner struct {
 
 type task func(context.Context) error
 
-// yield stops what runs under a state that is no more, before the newest one is
-// read: stopping may take long.
-func (r *runner) yield() {
+// isOver reports whether something runs that this state of this view does not allow.
+func (r *runner) isOver(v *view, state State) bool {
 	if r == nil || r.turn == nil {
-		return
+		return false
 	}
 	t := r.turn
-	v := t.inc.stay.c.view.Load()
-	state := v.now()
-	if same := state.sameTo(t.told) || r.primary && state.Primary(); !same || v.inc != t.inc {
-		r.stop()
-	}
+	same := state.sameTo(t.told) || r.primary && state.Primary()
+	return !same || v.inc != t.inc
 }
 
 // resume runs the functions, unless they do, under the state that has been told.
