@@ -242,6 +242,11 @@ func (l *leader) swap(revision int64, next *plan) error {
 	l.s.log.Debug("plan", zap.Bool("committed", next.committed), zap.Int64("generation", next.generation),
 		zap.Int("total", next.total), zap.Int("members", len(next.places)))
 	l.wait = holdingUp
+	for _, p := range next.places {
+		if _, known := l.since[p.incarnation]; !next.committed && !known {
+			l.since[p.incarnation] = time.Now()
+		}
+	}
 	if next.committed {
 		l.wait = l.s.c.cfg.TTL / 2
 		sleep(l.inc.ctx, min(commitPause*time.Duration(len(next.places)), longestPause))

@@ -69,7 +69,8 @@
 // callback for index -1 has. Then it says so, and none starts in the new generation
 // before all have. One that vanished is waited for until its horizon must have
 // passed on any clock that runs at most a tenth faster or slower than it should;
-// meanwhile the others work on. One that leaves is not waited for.
+// meanwhile the others work on. One that leaves is not waited for. Whoever only asks
+// for [Cluster.State] is not waited for either: use Run or the callback.
 //
 // The price is that everybody pauses at each change, for as long as the slowest takes
 // to stop. An instance that does not stop holds all others up, which is the point;
@@ -116,7 +117,8 @@
 //
 //   - [Cluster.Join] returns after the first callback has returned, or with an
 //     error, and then nothing is left running.
-//   - Callbacks never run at the same time. A slow one holds up nobody else;
+//   - Callbacks never run at the same time. A slow one holds up nobody else, but in
+//     mode [Exclusive], where all wait for one that is to stop;
 //     when it returns it is told the newest state, and those between are skipped.
 //   - A callback comes only when the index, the workers or the total has changed,
 //     or once more when an instance that was fenced already learns that its ID is
@@ -131,7 +133,9 @@
 //     at once. It ends within a quarter of a second of its context's end, whatever
 //     the registry does.
 //   - A new worker count is published at once.
-//   - After [Cluster.Leave] no goroutine, lease, key or connection is left.
+//   - After [Cluster.Leave] no goroutine, lease, key or connection is left. (With a
+//     plan that stays, and in mode [Exclusive] for a TTL the word that the instance
+//     has stopped, under the instance's lease.)
 //   - An instance that cannot renew its record is fenced, which means that its
 //     state reads as index -1, before the registry can give its place away. The
 //     time is counted from when the last successful renewal was sent, never from

@@ -40,6 +40,7 @@ type etcdPlanning struct {
 	read     int64   // the revision that mirror was read at
 	heard    int64   // the revision that it is of
 	mine     []int64 // the revisions of the latest swaps and claims
+	told     bool    // the watch has told something
 }
 
 // watched is the prefix that Next watches.
@@ -184,6 +185,7 @@ func (s *etcdSession) startNews(ctx context.Context) {
 	limit, cancel := context.WithTimeout(ctx, min(s.timeout, s.ttl/silentPart))
 	defer cancel()
 	release := context.AfterFunc(limit, s.stopNews)
+	s.told = false
 	s.news = s.client.Watch(watching, s.prefix, clientv3.WithPrefix(), clientv3.WithFragment())
 	release()
 }
@@ -207,8 +209,12 @@ func (s *etcdSession) awaitNews(ctx context.Context, after int64) error {
 		case answer, ok := <-s.news:
 			if !ok || answer.Err() != nil {
 				s.endNews()
+				if !s.told { // or it would be opened again at once, for ever
+					return errors.New("the coordinator's watch was closed")
+				}
 				return nil
 			}
+			s.told = true
 			fresh = s.hear(answer.Events, after) || fresh
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -335,15 +341,42 @@ func (s *etcdSession) leaveDrained(ctx context.Context, d time.Duration) error {
 	s.mu.Unlock()
 	left := false
 	err := s.patiently(ctx, func(ctx context.Context) error {
-		answer, err := s.client.Txn(ctx).If(s.heldBy(s.lease)).Then(then...).Commit()
+		note := clientv3.OpGet(s.prefix+etcdDrained+s.Incarnation(), clientv3.WithKeysOnly())
+		answer, err := s.client.Txn(ctx).If(s.heldBy(s.lease)).Then(then...).Else(note).Commit()
 		if err == nil {
-			left = answer.Succeeded
+			// The answer to the first of several may have been lost.
+			left = answer.Succeeded || len(answer.Responses[0].GetResponseRange().Kvs) > 0
 		}
 		return err
 	})
 	if err == nil && (d > 0 || !left) {
 		err = s.revoke(ctx)
 	}
+	return err
+}
+
+// isOurRecord finds a record that somebody has overwritten under our lease: to the
+// coordinator it is no member, and so we must be none.
+func (s *etcdSession) isOurRecord(kv *mvccpb.KeyValue) error {
+	if s.mode == Direct {
+		return nil // Next finds it
+	}
+	m, err := ParseMember(s.id(), kv.Value)
+	if err != nil || m.plans.mode != s.mode {
+		return fmt.Errorf("%w: %s holds what is not our record", ErrRecordGone, s.key)
+	}
+	return nil
+}
+
+// unseat removes the claim of whoever had the record before us, under a lease that may
+// live on for long. It is over, and meanwhile nobody would coordinate.
+func (s *etcdSession) unseat(ctx context.Context, before *mvccpb.KeyValue) error {
+	if s.mode == Direct || before == nil || before.Lease == 0 || before.Lease == int64(s.lease) {
+		return nil
+	}
+	key := s.prefix + etcdCoordinator
+	_, err := s.client.Txn(ctx).If(clientv3.Compare(clientv3.LeaseValue(key), "=", before.Lease)).
+		Then(clientv3.OpDelete(key)).Commit()
 	return err
 }
 
@@ -358,27 +391,29 @@ func (s *etcdSession) replace(ctx context.Context, previous *etcdSession) {
 }
 
 // EtcdFence returns comparisons for a transaction of the application's own on the
-// same etcd: it then has an effect only if this instance still has the place that it
-// has now, by the plan that is in force. So a write that was held up for however long
-// is refused by etcd itself once the place is another's. The cluster must be on etcd
-// in mode [Exclusive] and this instance active; otherwise the error says what is
-// missing.
+// same etcd: it then has an effect only while the plan is in force that gave this
+// instance the place s, the state that the application goes by. So a write that was
+// held up for however long is refused by etcd itself. The cluster must be on etcd in
+// mode [Exclusive], and s this instance's present state; otherwise the error says what
+// is missing, and is [ErrRebalanced] if there is a newer one.
 //
-// It is refused too for a moment after a plan that leaves this instance where it is:
-// read the state again, and repeat.
-func (c *Cluster) EtcdFence() ([]clientv3.Cmp, error) {
+// It is refused too after a plan that leaves this instance where it is: read the state
+// again, and repeat.
+func (c *Cluster) EtcdFence(s State) ([]clientv3.Cmp, error) {
 	v := c.view.Load()
-	if why := v.reason(); why != nil {
+	switch why := v.reason(); {
+	case why != nil:
 		return nil, why
-	}
-	if !v.state.Active() {
+	case !s.Active() || !v.state.Active():
 		return nil, errors.New("libcluster: no fence: this instance holds no place")
+	case s.Generation != v.state.Generation:
+		return nil, fmt.Errorf("libcluster: no fence for generation %d: %w", s.Generation, ErrRebalanced)
 	}
-	s, ok := v.inc.session.(*etcdSession)
-	if !ok || s.mode != Exclusive {
+	session, ok := v.inc.session.(*etcdSession)
+	if !ok || session.mode != Exclusive {
 		return nil, fmt.Errorf("libcluster: no fence: the cluster must be on etcd and in mode exclusive, and is in mode %v", c.cfg.Mode)
 	}
-	return []clientv3.Cmp{s.heldBy(s.lease), s.planIs(v.plan.revision)}, nil
+	return []clientv3.Cmp{session.heldBy(session.lease), session.planIs(v.plan.revision)}, nil
 }
 
 // planOf reads the public keys.

@@ -3,6 +3,7 @@ package libcluster_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -131,8 +132,8 @@ func TestLeavingAPlanLeavesOnlyThePlan(t *testing.T) {
 func TestASupersededOwnersWriteIsRefusedByEtcd(t *testing.T) {
 	cluster, client := key(t), etcdClient(t)
 	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.Exclusive})
-	a.becomes(0, 1)
-	fence, err := a.EtcdFence()
+	before := a.becomes(0, 1)
+	fence, err := a.EtcdFence(a.State())
 	require.NoError(t, err)
 	write := func(value string, fence []clientv3.Cmp) bool {
 		answer, err := client.Txn(t.Context()).If(fence...).Then(clientv3.OpPut(cluster, value)).Commit()
@@ -144,16 +145,19 @@ func TestASupersededOwnersWriteIsRefusedByEtcd(t *testing.T) {
 	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.Exclusive})
 	b.becomes(1, 2)
 	require.False(t, write("late", fence), "a has read its state before b came")
-	fence, err = b.EtcdFence()
+	a.becomes(0, 2)
+	_, err = a.EtcdFence(before)
+	require.ErrorIs(t, err, libcluster.ErrRebalanced, "nor is there a fence for it any more")
+	fence, err = b.EtcdFence(b.State())
 	require.NoError(t, err)
 	require.True(t, write("b's", fence))
 	b.leave()
 	require.False(t, write("later", fence))
-	_, err = b.EtcdFence()
+	_, err = b.EtcdFence(b.State())
 	require.ErrorIs(t, err, libcluster.ErrLeft)
 
 	direct := start(t, libcluster.Config{Key: cluster + "2", ID: "a"})
-	_, err = direct.EtcdFence()
+	_, err = direct.EtcdFence(direct.State())
 	require.ErrorContains(t, err, "mode direct")
 }
 
@@ -220,5 +224,56 @@ func TestAPlaceKeptInAPlanInEtcdCallsNobodyElseBack(t *testing.T) {
 			require.NoError(t, nodes[2].Leave(ctx, libcluster.Returning(time.Minute)))
 			start(t, libcluster.Config{Key: cluster, ID: "3", Mode: mode}).becomes(3, 4)
 		})
+	}
+}
+
+func TestACoordinatorThatCrashedAndIsBackWaitsNoLongerThanOthers(t *testing.T) {
+	const ttl = 4 * time.Second
+	var took [2]time.Duration
+	for i := range took {
+		cluster := key(t)
+		crashing := etcdClient(t)
+		ids := []string{"crashes", "stays"}
+		if i == 1 {
+			slices.Reverse(ids) // whoever is first coordinates
+		}
+		for _, id := range ids {
+			cfg := libcluster.Config{Key: cluster, ID: id, Mode: libcluster.Exclusive, TTL: ttl}
+			if id == "stays" {
+				start(t, cfg)
+				continue
+			}
+			cfg.Registry = libcluster.EtcdConfig{Client: crashing}
+			crashes, err := libcluster.New(cfg)
+			require.NoError(t, err)
+			require.NoError(t, crashes.Join(t.Context()))
+			t.Cleanup(func() {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+				defer cancel()
+				_ = crashes.Leave(ctx) // it cannot any more
+			})
+		}
+		require.NoError(t, crashing.Close())
+		began := time.Now()
+		again := start(t, libcluster.Config{Key: cluster, ID: "crashes", Mode: libcluster.Exclusive, TTL: ttl})
+		took[i] = time.Since(began)
+		require.True(t, again.State().Active())
+	}
+	require.Less(t, took[0]-took[1], time.Second, "one that coordinated waits longer: %v", took)
+}
+
+// Whoever overwrites a record under its own lease makes it no member's, and its instance
+// must find out, since the others do not wait for it.
+func TestOneWhoseRecordWasOverwrittenUnderItsLeaseRejoins(t *testing.T) {
+	for _, mode := range withPlan {
+		cluster, client := key(t), etcdClient(t)
+		start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, TTL: 2 * time.Second})
+		b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: mode, TTL: 2 * time.Second})
+		b.becomes(1, 2)
+		told := len(b.states())
+		_, err := client.Put(t.Context(), "/"+cluster+"/production/b", "garbage", clientv3.WithIgnoreLease())
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return len(b.states()) > told && b.State().Active() }, patience, time.Millisecond)
+		b.becomes(1, 2)
 	}
 }

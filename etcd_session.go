@@ -149,7 +149,7 @@ func (s *etcdSession) list(ctx context.Context) error {
 		return s.sameStore(before, got.Get().Header)
 	}
 	s.mu.Lock()
-	put := clientv3.OpPut(s.key, s.record, clientv3.WithLease(s.lease))
+	put := clientv3.OpPut(s.key, s.record, clientv3.WithLease(s.lease), clientv3.WithPrevKV())
 	s.mu.Unlock()
 	txn := s.client.Txn(ctx)
 	switch {
@@ -164,8 +164,11 @@ func (s *etcdSession) list(ctx context.Context) error {
 	default: // joining: from whoever has it
 	}
 	then := []clientv3.Op{put, get}
-	if s.mode == Exclusive && s.previous != nil && s.previous.lease != clientv3.NoLease {
-		then = append(then, s.noteDrained(s.previous.lease, DrainedForGood, s.lease))
+	if s.mode == Exclusive {
+		// What this stay has been granted before never acts again, or never has.
+		for _, lease := range s.notes.others(s.lease) {
+			then = append(then, s.noteDrained(lease, DrainedForGood, s.lease))
+		}
 	}
 	answer, err := txn.Then(then...).Else(clientv3.OpGet(s.key)).Commit()
 	if err != nil {
@@ -179,7 +182,10 @@ func (s *etcdSession) list(ctx context.Context) error {
 	}
 	s.notes.written(answer.Header.Revision)
 	s.take(answer.Header, answer.Responses[1].GetResponseRange().Kvs)
-	return s.sameStore(before, answer.Header)
+	if err := s.sameStore(before, answer.Header); err != nil {
+		return err
+	}
+	return s.unseat(ctx, answer.Responses[0].GetResponsePut().GetPrevKv())
 }
 
 // ownLease returns the lease that the key is under if that is of an incarnation
@@ -202,54 +208,6 @@ func (s *etcdSession) ownLease(ctx context.Context) (clientv3.LeaseID, error) {
 		return lease, nil // from a backup: whoever had it may long be over
 	}
 	return 0, s.holder(got.Kvs)
-}
-
-// etcdNotes is what all attempts of one stay to join have in common.
-type etcdNotes struct {
-	mu     sync.Mutex // guards what follows
-	leases map[clientv3.LeaseID]struct{}
-	wrote  int64 // the revision of the latest write that succeeded
-	login  *etcdLogin
-}
-
-func notesOf(stay *Stay, previous *etcdSession) *etcdNotes {
-	if stay == nil {
-		stay = &Stay{}
-	}
-	if stay.Notes == nil && previous != nil {
-		stay.Notes = previous.notes
-	}
-	if stay.Notes == nil {
-		stay.Notes = &etcdNotes{leases: make(map[clientv3.LeaseID]struct{})}
-	}
-	return stay.Notes.(*etcdNotes)
-}
-
-func (n *etcdNotes) granted(id clientv3.LeaseID) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.leases[id] = struct{}{}
-}
-
-func (n *etcdNotes) written(revision int64) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.wrote = max(n.wrote, revision)
-}
-
-func (n *etcdNotes) isOurs(id clientv3.LeaseID) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	_, ok := n.leases[id]
-	return ok
-}
-
-// isOlder reports whether a key was last written before we wrote it, which is
-// so only in a store that was restored. Who takes a key over writes it later.
-func (n *etcdNotes) isOlder(kv *mvccpb.KeyValue) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return kv.ModRevision < n.wrote
 }
 
 func (s *etcdSession) take(header *pb.ResponseHeader, kvs []*mvccpb.KeyValue) {
@@ -340,6 +298,9 @@ func (s *etcdSession) Renew(ctx context.Context) (time.Duration, error) {
 	}
 	if !s.passive {
 		if err := s.holder(got.Kvs); err != nil {
+			return 0, err
+		}
+		if err := s.isOurRecord(got.Kvs[0]); err != nil {
 			return 0, err
 		}
 	}

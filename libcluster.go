@@ -76,7 +76,8 @@ func (c *Cluster) State() State { return c.view.Load().now() }
 // Err returns why this instance holds no place, as an error that [errors.Is]
 // compares to the Err values of this package; nil while it is active, or
 // passive and joined. Before the first place, also while the first Join is still
-// trying, it is [ErrLeft].
+// trying, it is [ErrLeft], and in a mode with a plan [ErrWaiting] once its record is
+// there.
 func (c *Cluster) Err() error { return c.view.Load().reason() }
 
 // Phase returns where this instance stands with its cluster.

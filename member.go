@@ -117,8 +117,8 @@ func ParseMember(id string, record []byte) (Member, error) {
 			return Member{}, err
 		}
 		plans := planner{m.Mode, time.Duration(m.Window) * time.Millisecond, m.Seen}
-		if m.Window < 0 || plans.window > maxTTL || m.Seen < 0 {
-			return Member{}, fmt.Errorf("window %d and seen %d: must be 0 to a day, and 0 or more", m.Window, m.Seen)
+		if m.Window < 0 || m.Window > maxTTL.Milliseconds() || m.Seen < 0 || m.Seen > maxGeneration {
+			return Member{}, fmt.Errorf("window %d and seen %d: must be 0 to a day, and a generation", m.Window, m.Seen)
 		}
 		return Member{id, m.Workers, m.Address, m.Version, m.Metadata, plans, m.Kept}, nil
 	}

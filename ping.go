@@ -51,7 +51,7 @@ func (s *stay) ping() {
 		}
 		s.log.Warn("fenced; will rejoin", zap.Error(why))
 		switch {
-		case inc.confirmed || !isFinal(why):
+		case inc.confirmed || errors.Is(why, ErrHorizonPassed) || errors.Is(why, ErrStuck):
 			brief = nil
 		case brief == nil:
 			brief = &retry{} // once is an accident, and being back at once is worth more

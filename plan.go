@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,6 +40,10 @@ const (
 	planPrepare = "prepare"
 	planCommit  = "commit"
 )
+
+// maxGeneration is none that a cluster comes to by itself: that of the year 140,000 or
+// so. What is above it a stranger has written, and it must not become everybody's.
+const maxGeneration = 1 << 60
 
 func (p *plan) encode() []byte {
 	var b bytes.Buffer
@@ -113,7 +116,7 @@ func parsePlanHead(text []byte) (*plan, []byte, error) {
 		into *int64
 		text string
 		most int64
-	}{{&p.generation, f[2], math.MaxInt64 - 2}, {&total, f[3], MaxWorkers}} {
+	}{{&p.generation, f[2], maxGeneration}, {&total, f[3], MaxWorkers}} {
 		if err == nil {
 			*number.into, err = parseNumber(number.text, 0, number.most)
 		}

@@ -98,11 +98,17 @@ func (s *stay) applyPlan(inc *incarnation, now *Planning) {
 			v = &view{inc: inc, state: before.state, why: before.why, plan: before.plan.says(now.Coordinator)}
 		} else {
 			v.plan = &planView{coordinator: now.Coordinator}
+			if known := s.c.known.Load(); known != nil {
+				v.state.Generation = known.generation
+			}
 		}
 	default:
 		v.plan = &planView{text: now.Plan, coordinator: now.Coordinator, revision: now.Revision, generation: p.generation}
 		v.state.Total, v.state.Generation = p.total, p.generation
 		s.place(inc, v, p, own)
+	}
+	if v.why != nil {
+		s.note(s.whyWaiting(v, p, own))
 	}
 	s.c.view.Store(v.after(before))
 	if v.plan.text != nil {
@@ -112,6 +118,24 @@ func (s *stay) applyPlan(inc *incarnation, now *Planning) {
 	if first || before.inc != inc || v.plan.prepare != nil || !v.state.sameTo(before.state) {
 		s.wake()
 	}
+}
+
+// whyWaiting is for whoever has to give up joining. It also ends a join that will come
+// to nothing.
+func (s *stay) whyWaiting(v *view, p *plan, own *planned) error {
+	if p != nil && p.committed && own == nil && p.total > MaxWorkers-s.c.desired().Workers {
+		err := errTotal(p.total + s.c.desired().Workers)
+		s.fail(err)
+		return err
+	}
+	var ids []string
+	for _, h := range v.holdups() {
+		ids = append(ids, h.ID)
+	}
+	if ids == nil {
+		return ErrWaiting
+	}
+	return fmt.Errorf("%w; the others wait for %s to stop", ErrWaiting, strings.Join(ids, ", "))
 }
 
 // place fills in the place that a plan gives.

@@ -34,8 +34,9 @@ var errGoexit = errors.New("libcluster: a function given to Run has ended its go
 //   - what ended ctx, from which f's context descends.
 //
 // When f has returned it is run again under the newest state, unless Run ends.
-// Taking long delays only f's own next run, and leaving; it is logged, and the
-// record is kept alive meanwhile. [Config.OnRebalance] is called too, between the
+// Taking long delays only f's own next run, and leaving; in mode [Exclusive] all
+// others too, see [Config.DrainTimeout]. It is logged, and the record is kept alive
+// meanwhile. [Config.OnRebalance] is called too, between the
 // return of f and its next run.
 //
 // The state that f is given is that of its start. [Cluster.State] has the newest
@@ -97,10 +98,10 @@ func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, wo
 // instances is the one whose index is 0. It is what leader election is used for;
 // the other instances call it too, and wait for their turn.
 //
-// Other than with Run a state that leaves this instance the primary does not
-// stop f: it goes on for as long as the index stays 0 in one incarnation,
-// whatever becomes of workers and total. So [Config.OnRebalance] can be called
-// while f runs.
+// Other than with Run, but in mode [Exclusive], a state that leaves this instance the
+// primary does not stop f: it goes on for as long as the index stays 0 in one
+// incarnation, whatever becomes of workers and total. So [Config.OnRebalance] can be
+// called while f runs.
 //
 // But in mode [Exclusive] the next primary can start before this one has heard that
 // the index has moved, as with every index; see the package's documentation. In mode

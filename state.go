@@ -22,7 +22,10 @@ type State struct {
 	Generation int64
 	// Horizon is the moment up to which this instance may act, unless its
 	// record is renewed before, which is what happens as a rule. Zero: there is
-	// no such moment. To have it renewed, read the state again.
+	// no such moment. To have it renewed, read the state again. In mode
+	// [Exclusive] it is no promise to be alone until then: a callback for index
+	// -1, or the end of the context of a function given to [Cluster.Run], may
+	// come before, and the others go on when that has returned.
 	Horizon time.Time
 }
 

@@ -207,11 +207,11 @@ func (s *stay) remove(ctx context.Context, session Session, returning time.Durat
 		}
 		_ = session.Update(ctx, kept) // otherwise it looks as if somebody were there, and is waited for longer
 	}
-	if stopped {
+	if planner, ok := session.(Planner); ok && stopped {
 		if returning == 0 {
-			s.closePlan(ctx, session.(Planner))
+			s.closePlan(ctx, planner)
 		}
-		if err := session.(Planner).LeaveDrained(ctx, returning); err != nil {
+		if err := planner.LeaveDrained(ctx, returning); err != nil {
 			return fmt.Errorf("libcluster: left, but the others will wait for the record to expire: %w", err)
 		}
 		return nil

@@ -63,8 +63,8 @@ func playHolder(p part) error {
 		}
 		return answer.Succeeded, nil
 	}
-	err = c.Run(until, func(context.Context, libcluster.State) error {
-		fence, err := c.EtcdFence()
+	err = c.Run(until, func(_ context.Context, s libcluster.State) error {
+		fence, err := c.EtcdFence(s)
 		if err != nil {
 			return nil // superseded already; not asked here
 		}
@@ -176,7 +176,7 @@ func (h *staleHolder) end() {
 // supersede has the successor write.
 func (h *staleHolder) supersede(client *clientv3.Client) {
 	h.t.Helper()
-	fence, err := h.successor.EtcdFence()
+	fence, err := h.successor.EtcdFence(h.successor.State())
 	require.NoError(h.t, err)
 	answer, err := client.Txn(h.t.Context()).If(fence...).Then(clientv3.OpPut(owner(h.Key), h.successor.ID())).Commit()
 	require.NoError(h.t, err)

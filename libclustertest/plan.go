@@ -275,10 +275,3 @@ func (s *session) park(st *store, d time.Duration) *lease {
 	}
 	return parked
 }
-
-// replacedBy notes, when an instance rejoins, that its previous incarnation is over.
-func (s *store) replacedBy(c *cluster, previous, l *lease) {
-	if previous != nil && previous.id > 0 {
-		s.noteDrained(c, previous.incarnation(), libcluster.DrainedForGood, l)
-	}
-}

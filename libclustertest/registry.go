@@ -137,9 +137,21 @@ func (s *session) open(reg libcluster.Registration) (opening, error) {
 	}
 	l := r.store.grant(ttl)
 	l.stay = s.stay
+	if held := c.records[s.id].lease; held != nil && held.stay == s.stay {
+		l.before = append(l.before, held.incarnation()) // perhaps of an attempt whose answer was lost
+		l.before = append(l.before, held.before...)
+	}
 	r.store.put(c, s.id, string(reg.Member.Record()), l)
-	if previous, ok := reg.Previous.(*session); ok && s.mode == libcluster.Exclusive {
-		r.store.replacedBy(c, previous.lease, l)
+	if previous, ok := reg.Previous.(*session); ok {
+		l.before = append(l.before, previous.lease.incarnation())
+		l.before = append(l.before, previous.lease.before...)
+	}
+	if s.mode == libcluster.Exclusive {
+		const enough = 16
+		l.before = l.before[:min(len(l.before), enough)]
+		for _, incarnation := range l.before {
+			r.store.noteDrained(c, incarnation, libcluster.DrainedForGood, l)
+		}
 	}
 	l.seen = s.revisionFor(c)
 	r.counts.Writes++

@@ -58,8 +58,9 @@ type lease struct {
 	expires time.Time
 	place   int // in the heap
 	cluster *cluster
-	record  string // the ID of the record
-	left    bool   // it holds no record, but only a note
+	record  string   // the ID of the record
+	left    bool     // it holds no record, but only a note
+	before  []string // the incarnations of the same stay before this one
 	lost    error
 	seen    int64 // the last revision that its session has been told of
 }

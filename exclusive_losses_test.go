@@ -1,0 +1,185 @@
+package libcluster_test
+
+import (
+	"context"
+	"math"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/libclustertest"
+)
+
+// becomesActive waits until an instance is, and returns after how long.
+func becomesActive(c *libcluster.Cluster) time.Duration {
+	began := time.Now()
+	for !c.State().Active() && time.Since(began) < time.Minute {
+		wait(10 * time.Millisecond)
+	}
+	return time.Since(began)
+}
+
+// Who rejoins has stopped in all that it was before, and says so of all.
+func TestOneWhoRejoinsIsNotWaitedForHoweverOftenItWasLost(t *testing.T) {
+	t.Run("the answer to rejoining is lost", func(t *testing.T) {
+		inBubble(t, func(b *bubble) {
+			b.member("x")
+			a := b.member("a")
+			wait(time.Second)
+			var once atomic.Bool
+			b.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+				err := call.Send(ctx)
+				if call.ID == "a" && call.Op == libclustertest.OpJoin && once.CompareAndSwap(false, true) {
+					return errReset
+				}
+				return err
+			})
+			b.Expire(simulated, "a")
+			wait(10 * time.Millisecond)
+			require.Less(t, becomesActive(a), time.Second)
+		})
+	})
+	t.Run("two losses in a row before the coordinator looks", func(t *testing.T) {
+		inBubble(t, func(b *bubble) {
+			b.member("x") // coordinates
+			a := b.member("a")
+			wait(time.Second)
+			b.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+				if call.ID == "x" && call.Op == libclustertest.OpSurvey {
+					time.Sleep(800 * time.Millisecond)
+				}
+				return call.Send(ctx)
+			})
+			wait(6 * time.Second) // the survey that had begun is over
+			b.Expire(simulated, "a")
+			wait(300 * time.Millisecond)
+			require.True(t, b.Expire(simulated, "a"))
+			require.Less(t, becomesActive(a), 5*time.Second)
+		})
+	})
+}
+
+func TestOneWhoFindsAnotherModeWhenItIsBackAsksNowAndAgain(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		b.member("a")
+		b.Cut("a")
+		wait(time.Second)
+		b.Expire(simulated, "a")
+		b.joins(b.instance("d", func(c *libcluster.Config) { c.Mode = libcluster.Direct }))
+		wait(10 * time.Second)
+		var joins atomic.Int32
+		b.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.Op == libclustertest.OpJoin && joins.Add(1) > 1000 {
+				<-ctx.Done()
+				return context.Cause(ctx)
+			}
+			return call.Send(ctx)
+		})
+		b.Heal("a")
+		wait(10 * time.Second)
+		require.Positive(t, joins.Load())
+		require.Less(t, joins.Load(), int32(40))
+	})
+}
+
+func TestAStrangersGenerationDoesNotBecomeEverybodys(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		a := b.member("a")
+		b.member("x")
+		wait(time.Second)
+		b.PutPlan(simulated, "exclusive\tcommit\t"+strconv.Itoa(math.MaxInt64-2)+"\t0\n")
+		b.Put(simulated, "s", []byte(`{"workers":1,"mode":"exclusive","seen":`+strconv.Itoa(math.MaxInt64)+`}`))
+		wait(30 * time.Second)
+		b.member("y")
+		wait(time.Second)
+		require.Equal(t, 3, a.State().Total, b.Plan(simulated))
+	})
+}
+
+func TestOneForWhomThereIsNoRoomIsRefused(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		b.member("a", func(c *libcluster.Config) { c.Workers = libcluster.MaxWorkers })
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		require.ErrorContains(t, b.instance("x").Join(ctx), "at most 2147483647")
+	})
+}
+
+func TestOneWhoGivesUpJoiningSaysForWhomItHasWaited(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		released := make(chan struct{})
+		b.member("slow", func(c *libcluster.Config) {
+			c.OnRebalance = func(s libcluster.State) {
+				if !s.Active() {
+					<-released
+				}
+			}
+		})
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		err := b.instance("x").Join(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorIs(t, err, libcluster.ErrWaiting)
+		require.ErrorContains(t, err, "wait for slow to stop")
+		close(released)
+	})
+}
+
+func TestGenerationsGoOnFromThoseBeforeWhileAPlanIsLost(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		a := b.member("a")
+		b.member("x")
+		wait(time.Second)
+		before := a.State()
+		b.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.Op == libclustertest.OpSwap {
+				<-ctx.Done()
+				return context.Cause(ctx)
+			}
+			return call.Send(ctx)
+		})
+		b.PutPlan(simulated, "")
+		b.Expire(simulated, "a")
+		for range 1000 {
+			wait(time.Millisecond)
+			require.GreaterOrEqual(t, a.State().Generation, before.Generation)
+		}
+		b.Intercept(nil)
+	})
+}
+
+// plain is a registry whose sessions cannot plan, and which lets a join take a while.
+type plain struct {
+	libcluster.Registry
+	joined, goOn chan struct{}
+}
+
+type plainSession struct{ libcluster.Session }
+
+func (p plain) Join(ctx context.Context, r libcluster.Registration) (libcluster.Session, time.Duration, error) {
+	s, ttl, err := p.Registry.Join(ctx, r)
+	close(p.joined)
+	<-p.goOn
+	return plainSession{s}, ttl, err
+}
+
+func TestARegistryThatCannotPlanIsRefusedAlsoWhileLeaving(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		p := plain{b.Registry, make(chan struct{}), make(chan struct{})}
+		c, err := libcluster.New(libcluster.Config{Key: "mailer", ID: "a", Registry: p, Mode: libcluster.Exclusive})
+		require.NoError(t, err)
+		left := make(chan error, 1)
+		go func() {
+			<-p.joined
+			go func() { left <- c.Leave(context.Background()) }()
+			time.Sleep(50 * time.Millisecond) // by the bubble's clock: until it leaves
+			close(p.goOn)
+		}()
+		require.Error(t, c.Join(context.Background()))
+		require.NoError(t, <-left)
+	})
+}
