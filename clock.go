@@ -4,20 +4,23 @@ import "time"
 
 // moment is a reading of the clocks by which a horizon is kept.
 //
-// Two clocks are read because either alone can stand still: Go's monotonic
-// clock stops while a Linux machine sleeps, and the second one (CLOCK_BOOTTIME
-// on Linux, the wall clock elsewhere) may be set back. Whichever says that more
-// time has passed is believed, which errs towards fencing.
+// Go's monotonic clock stops while a Linux machine sleeps, and so does the lease's
+// owner's sense of time; the time asleep is read beside it and added. It only ever
+// adds, which errs towards fencing.
 type moment struct {
-	mono time.Time
-	also time.Duration
+	mono   time.Time
+	asleep time.Duration
 }
 
-func now() moment { return moment{time.Now(), secondClock()} }
+// now reads the time asleep first: of a sleep between the two nothing is lost then.
+func now() moment {
+	asleep := timeAsleep()
+	return moment{time.Now(), asleep}
+}
 
 // since returns how much time has passed from earlier to m, at the most.
 func (m moment) since(earlier moment) time.Duration {
-	return max(m.mono.Sub(earlier.mono), m.also-earlier.also)
+	return m.mono.Sub(earlier.mono) + max(0, m.asleep-earlier.asleep)
 }
 
 // sinceAtLeast returns how much time has passed from earlier to m, at the least:

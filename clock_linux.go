@@ -6,11 +6,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// secondClock goes on while the machine sleeps, unlike Go's monotonic clock.
-func secondClock() time.Duration {
+// timeAsleep is for how long the machine has slept since it was started, up to an
+// unknown constant: CLOCK_BOOTTIME goes on meanwhile, CLOCK_MONOTONIC does not.
+func timeAsleep() time.Duration {
+	const near = time.Millisecond
+	for tries := 0; ; tries++ {
+		before, boot, after := read(unix.CLOCK_MONOTONIC), read(unix.CLOCK_BOOTTIME), read(unix.CLOCK_MONOTONIC)
+		// Not if the process has stood still in between.
+		if after-before < near || tries == 3 {
+			return boot - after
+		}
+	}
+}
+
+func read(clock int32) time.Duration {
 	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		return 0 // a kernel before 2.6.39: the monotonic clock alone
+	if err := unix.ClockGettime(clock, &ts); err != nil {
+		return 0 // a kernel before 2.6.39 has no CLOCK_BOOTTIME: the monotonic clock alone
 	}
 	return time.Duration(ts.Nano())
 }

@@ -4,5 +4,10 @@ package libcluster
 
 import "time"
 
-// secondClock is the wall clock: it goes on while the machine sleeps.
-func secondClock() time.Duration { return time.Duration(time.Now().UnixNano()) }
+var started = time.Now()
+
+// timeAsleep is by how much the wall clock has gone on more than the monotonic one.
+func timeAsleep() time.Duration {
+	now := time.Now()
+	return time.Duration(now.UnixNano()) - now.Sub(started)
+}

@@ -100,7 +100,7 @@ func (s *small) key() string {
 	for _, l := range s.leaders {
 		b = append(b, 'l')
 		for _, incarnation := range slices.Sorted(maps.Keys(l.gone)) {
-			b = append(append(b, incarnation...), byte(l.gone[incarnation].also/halfWait))
+			b = append(append(b, incarnation...), byte(l.gone[incarnation].mono.Sub(later(0).mono)/halfWait))
 		}
 		if l.known != nil {
 			b = append(b, 'k', byte(l.known.generation))

@@ -14,7 +14,7 @@ func recorded(id, incarnation string, workers int, seen int64) Recorded {
 	return Recorded{Member: m, Incarnation: incarnation, Since: 1}
 }
 
-func later(d time.Duration) moment { return moment{time.Unix(0, 0).Add(d), d} }
+func later(d time.Duration) moment { return moment{time.Unix(0, 0).Add(d), 0} }
 
 func TestEachPlanThatNobodyKnowsIsWaitedForAnew(t *testing.T) {
 	d := deciding{mode: Exclusive, incarnation: "1"}

@@ -25,7 +25,6 @@ func (s *stay) ping() {
 		if next == nil {
 			return // the last session is leave's to end
 		}
-		s.discard(inc)
 		inc = next
 
 		balanced := make(chan struct{})
@@ -79,11 +78,11 @@ func (s *stay) join(previous *incarnation) *incarnation {
 	for !s.stopping() {
 		r := s.registration()
 		if previous != nil {
-			r.Previous = previous.session
+			r.Previous = s.current.Load().session // previous's, or that of an attempt since
 		}
 		inc, err := s.attempt(r)
 		if err == nil {
-			s.current.Store(inc)
+			s.discard(s.current.Swap(inc))
 			return inc
 		}
 		if s.ctx.Err() != nil {
@@ -118,7 +117,7 @@ func (s *stay) attempt(r Registration) (*incarnation, error) {
 		return nil, err
 	}
 	if _, ok := session.(Planner); !ok && r.Mode != Direct {
-		s.giveUp(ctx, r, session)
+		s.giveUp(r, session)
 		return nil, Permanent(ErrCannotPlan)
 	}
 	if w := window(ttl); w > 0 && s.c.clock().since(sent) > w/slowJoin {
@@ -126,29 +125,20 @@ func (s *stay) attempt(r Registration) (*incarnation, error) {
 		// Rather than to begin like that, or not at all, earn a fresh one.
 		sent = s.c.clock()
 		if ttl, err = session.Renew(ctx); err != nil {
-			s.giveUp(ctx, r, session)
+			s.giveUp(r, session)
 			return nil, fmt.Errorf("joined slowly and then not renewed: %w", err)
 		}
 	}
 	return newIncarnation(s, session, sent, ttl, r.Member), nil
 }
 
-// giveUp ends a session that has not become an incarnation. The record of one
-// that rejoins stays, since the next attempt replaces it and nobody need notice.
-func (s *stay) giveUp(ctx context.Context, r Registration, session Session) {
-	var err error
-	switch {
-	case s.stopping():
-		// leave has more time for it.
-		s.discard(s.current.Swap(newIncarnation(s, session, s.c.clock(), 0, r.Member)))
-	case r.Previous != nil:
-		err = session.Close()
-	default:
-		err = session.Leave(ctx)
-	}
-	if err != nil {
-		s.log.Debug("giving up a session failed", zap.Error(err))
-	}
+// giveUp keeps a session that has not become an incarnation in place of the one
+// before: its record stays, since the next attempt replaces it and nobody need notice,
+// but should the instance leave first, leave removes it.
+func (s *stay) giveUp(r Registration, session Session) {
+	inc := newIncarnation(s, session, s.c.clock(), 0, r.Member)
+	inc.end(ErrHorizonPassed)
+	s.discard(s.current.Swap(inc))
 }
 
 // slowJoin: a join that took more than a quarter of the window was slow.

@@ -256,3 +256,26 @@ func TestErrorOfTheRegistryOnLeavingIsReturned(t *testing.T) {
 		require.Equal(t, "0/1 -1/0", a.story())
 	})
 }
+
+// An attempt to rejoin has made a record and come to nothing; leaving removes that too.
+func TestLeavingRemovesWhatAFailedAttemptToRejoinHasRecorded(t *testing.T) {
+	inBubble(t, func(w *world) {
+		a := w.join("a")
+		w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			switch call.Op {
+			case libclustertest.OpJoin:
+				time.Sleep(3 * time.Second) // so long that the horizon has to be earned anew
+			case libclustertest.OpRenew:
+				return gone(ctx)
+			}
+			return call.Send(ctx)
+		})
+		w.Expire(cluster, "a")
+		wait(6 * time.Second)
+		require.True(t, w.Holds(cluster, "a"))
+		require.False(t, a.State().Active())
+		w.Intercept(nil)
+		require.NoError(t, a.Leave(w.within(time.Minute)))
+		require.False(t, w.Holds(cluster, "a"))
+	})
+}
