@@ -200,7 +200,7 @@ var tests = []test{
 	{"SurveyIsNotWokenByOnesOwnSwapOrClaim", inEachPlan(surveyIsNotWokenByOnesOwnDoing), []need{others, plans}},
 	{"SurveyIsOfOneInstant", inEachPlan(surveyIsNoMixture), []need{others, plans}},
 	{"DrainedIsForOnePlan", inEachPlan(drainedIsForOnePlan), []need{others, plans}},
-	{"DrainedIsRefusedToOneThatIsOver", inEachPlan(drainedIsRefusedToOneThatIsOver), []need{others, plans, deletion}},
+	{"OneThatIsOverHasNoSay", inEachPlan(oneThatIsOverHasNoSay), []need{others, plans, deletion}},
 	{"LeavingDrainedIsOneStep", inEachPlan(leavingDrainedIsOneStep), []need{others, plans}},
 	{"LeavingDrainedForARestartKeepsTheRecord", inEachPlan(leavingDrainedForARestartKeepsTheRecord), []need{others, plans, returning}},
 	{"LeavingDrainedForARestartThatNeverComesFreesTheRecord", inEachPlan(leavingDrainedForARestartThatNeverComes), []need{others, plans, returning, expiry}},

@@ -261,7 +261,7 @@ func drainedIsForOnePlan(s *suite) {
 	require.Equal(s, map[string]int64{b.Incarnation(): 7}, a.survey(0).Drained)
 }
 
-func drainedIsRefusedToOneThatIsOver(s *suite) {
+func oneThatIsOverHasNoSay(s *suite) {
 	w, gone, taken := s.plan("w", s.outliving()), s.plan("a", s.outliving()), s.plan("b", s.outliving())
 	w.swap("1")
 	require.NoError(s, s.h.Delete(s.within(), s.registry, s.cluster(), "a"))
@@ -281,11 +281,14 @@ func drainedIsRefusedToOneThatIsOver(s *suite) {
 	for p, want := range over {
 		err := p.Drained(s.within(), w.now.Revision, 1)
 		require.ErrorIs(s, err, want, "Drained of %q", p.reg.Member.ID)
+		claimed, _ := p.Claim(s.within(), nil) // may say why not
+		require.False(s, claimed, "Claim of %q", p.reg.Member.ID)
 		p.left.Store(true)
 		_ = p.LeaveDrained(s.within(), 0) // may say why it has no effect
 	}
 	survey := w.survey(0)
 	require.Empty(s, survey.Drained, "one that is over has said nothing")
+	require.Nil(s, survey.Coordinator)
 	require.Equal(s, newer.Incarnation(), s.has(survey, "b").Incarnation, "nor has it taken anybody's record away")
 	_, there := found(survey, "a")
 	require.False(s, there)
