@@ -130,25 +130,22 @@ func (s *session) open(reg libcluster.Registration) (opening, error) {
 		r.counts.Reads++
 		return opening{&lease{ttl: ttl, seen: s.revisionFor(c)}, s.list(c), c.epoch}, nil
 	}
-	if previous, ok := reg.Previous.(*session); ok {
+	previous, rejoins := reg.Previous.(*session)
+	if rejoins {
 		if err := r.store.foreign(c, s.id, previous.lease); err != nil {
 			return opening{}, err
 		}
 	}
 	l := r.store.grant(ttl)
 	l.stay = s.stay
+	if rejoins {
+		l.follow(previous.lease)
+	}
 	if held := c.records[s.id].lease; held != nil && held.stay == s.stay {
-		l.before = append(l.before, held.incarnation()) // perhaps of an attempt whose answer was lost
-		l.before = append(l.before, held.before...)
+		l.follow(held) // perhaps of an attempt whose answer was lost
 	}
 	r.store.put(c, s.id, string(reg.Member.Record()), l)
-	if previous, ok := reg.Previous.(*session); ok {
-		l.before = append(l.before, previous.lease.incarnation())
-		l.before = append(l.before, previous.lease.before...)
-	}
 	if s.mode == libcluster.Exclusive {
-		const enough = 16
-		l.before = l.before[:min(len(l.before), enough)]
 		for _, incarnation := range l.before {
 			r.store.noteDrained(c, incarnation, libcluster.DrainedForGood, l)
 		}

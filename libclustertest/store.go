@@ -65,6 +65,18 @@ type lease struct {
 	seen    int64 // the last revision that its session has been told of
 }
 
+// maxBefore is how many incarnations of its stay a lease remembers.
+const maxBefore = 16
+
+// follow notes that another lease, and those before that, were of the same stay.
+func (l *lease) follow(o *lease) {
+	for _, incarnation := range append([]string{o.incarnation()}, o.before...) {
+		if len(l.before) < maxBefore && !slices.Contains(l.before, incarnation) {
+			l.before = append(l.before, incarnation)
+		}
+	}
+}
+
 func (s *store) cluster(name string) *cluster {
 	c := s.clusters[name]
 	if c == nil {
