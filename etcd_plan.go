@@ -361,8 +361,11 @@ func (s *etcdSession) isOurRecord(kv *mvccpb.KeyValue) error {
 	if s.mode == Direct {
 		return nil // Next finds it
 	}
+	s.mu.Lock()
+	own, _ := ParseMember(s.id(), []byte(s.record))
+	s.mu.Unlock()
 	m, err := ParseMember(s.id(), kv.Value)
-	if err != nil || m.plans.mode != s.mode {
+	if err != nil || m.plans.mode != own.plans.mode {
 		return fmt.Errorf("%w: %s holds what is not our record", ErrRecordGone, s.key)
 	}
 	return nil
