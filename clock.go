@@ -20,8 +20,16 @@ func now() moment {
 
 // since returns how much time has passed from earlier to m, at the most.
 func (m moment) since(earlier moment) time.Duration {
-	return m.mono.Sub(earlier.mono) + max(0, m.asleep-earlier.asleep)
+	passed := m.mono.Sub(earlier.mono)
+	if slept := m.asleep - earlier.asleep; slept >= shortestSleep {
+		passed += slept
+	}
+	return passed
 }
+
+// shortestSleep: two clocks can't be read at the same instant, and no machine sleeps for
+// less.
+const shortestSleep = 10 * time.Millisecond
 
 // sinceAtLeast returns how much time has passed from earlier to m, at the least:
 // for one who waits until another must have stopped. The monotonic clock may stand

@@ -9,11 +9,9 @@ import (
 // timeAsleep is for how long the machine has slept since it was started, up to an
 // unknown constant: CLOCK_BOOTTIME goes on meanwhile, CLOCK_MONOTONIC does not.
 func timeAsleep() time.Duration {
-	const near = time.Millisecond
-	for tries := 0; ; tries++ {
+	for {
 		before, boot, after := read(unix.CLOCK_MONOTONIC), read(unix.CLOCK_BOOTTIME), read(unix.CLOCK_MONOTONIC)
-		// Not if the process has stood still in between.
-		if after-before < near || tries == 3 {
+		if after-before < shortestSleep/2 { // the process has not stood still in between
 			return boot - after
 		}
 	}
