@@ -109,7 +109,7 @@ type Config struct {
 	// CoverageTimeout is for how long not every worker index may be held by exactly
 	// one instance before that is logged at Error, with who is missing or waited
 	// for, and again each minute; see [Cluster.Coverage]. One instance does it for
-	// all. It looks several times a TTL, at what it is told anyway: nothing is read
+	// all. It looks at least twice a TTL, at what it is told anyway: nothing is read
 	// or written for it. Default: [DefaultCoverageTimeout]; negative: never.
 	CoverageTimeout time.Duration
 

@@ -60,6 +60,12 @@
 // passive instance, which can so pass requests on. [State.Partitions] is for work
 // in a fixed number of parts, and [State.Range] for contiguous ranges.
 //
+// # Is every index held
+//
+// [Cluster.Coverage] asks the registry whether every index is held by exactly one
+// instance right now, by whom, and for whom it waits if not. When that has not been so
+// for longer than [Config.CoverageTimeout], one instance logs it at Error.
+//
 // # Never two at once
 //
 // What has to be exclusive is keys, not indexes: an instance at 0 of 2 and one at 2

@@ -200,12 +200,7 @@ func (s *stay) remove(ctx context.Context, session Session, returning time.Durat
 	defer cancel()
 	stopped := s.c.cfg.Mode == Exclusive && !s.c.cfg.Passive && !s.acting.Load()
 	if _, ok := session.(Returner); returning > 0 && !s.c.cfg.Passive && (ok || stopped) {
-		kept := s.registration().Member
-		kept.kept = true
-		if stopped {
-			kept.plans.window = 0 // whoever holds the place for us will never act
-		}
-		_ = session.Update(ctx, kept) // otherwise it looks as if somebody were there, and is waited for longer
+		defer s.keep(ctx, session, stopped)()
 	}
 	if planner, ok := session.(Planner); ok && stopped {
 		if returning == 0 {
@@ -231,6 +226,26 @@ func (s *stay) remove(ctx context.Context, session Session, returning time.Durat
 		return ErrCannotReturn
 	}
 	return nil
+}
+
+// keep says in the record that the place is kept, unless somebody publishes and does
+// not come to an end. Otherwise it would look as if somebody were there, and be waited
+// for longer; no more than that. Nobody publishes anything else until done is called.
+func (s *stay) keep(ctx context.Context, session Session, stopped bool) (done func()) {
+	limit, cancel := context.WithTimeout(ctx, releaseGrace)
+	defer cancel()
+	select {
+	case s.publishing <- struct{}{}:
+	case <-limit.Done():
+		return func() {}
+	}
+	m := s.registration().Member
+	m.kept = true
+	if stopped {
+		m.plans.window = 0 // whoever holds the place for us will never act
+	}
+	_ = session.Update(ctx, m)
+	return func() { <-s.publishing }
 }
 
 // fail refuses the stay for good; Join returns err.

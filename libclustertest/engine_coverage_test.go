@@ -100,6 +100,23 @@ func TestEachInstanceCanTellWhoHoldsWhat(t *testing.T) {
 	}
 }
 
+func TestSinceIsNoEarlierThanWhatAnInstanceKnows(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.join("a", planned)
+		b := w.join("b", planned) // does not coordinate, and so looks only when it is asked
+		joined := time.Now()
+		wait(time.Hour)
+		require.InDelta(w, 0, b.coverage().Since.Sub(joined), float64(time.Second))
+		w.join("c", planned)
+		changed := time.Now()
+		wait(time.Hour)
+		require.InDelta(w, 0, b.coverage().Since.Sub(changed), float64(time.Second), "before, it may have been otherwise for a while")
+		since := b.coverage().Since
+		wait(time.Hour)
+		require.Equal(w, since, b.coverage().Since)
+	})
+}
+
 func TestOrphanIsReportedUntilItIsGone(t *testing.T) {
 	inBubble(t, func(w *world) {
 		a, b := w.join("a"), w.join("b")
