@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -261,9 +262,13 @@ func TestErrorOfTheRegistryOnLeavingIsReturned(t *testing.T) {
 func TestLeavingRemovesWhatAFailedAttemptToRejoinHasRecorded(t *testing.T) {
 	inBubble(t, func(w *world) {
 		a := w.join("a")
+		joins := 0
 		w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 			switch call.Op {
 			case libclustertest.OpJoin:
+				if joins++; joins > 1 {
+					return errors.New("the registry is down")
+				}
 				time.Sleep(3 * time.Second) // so long that the horizon has to be earned anew
 			case libclustertest.OpRenew:
 				return gone(ctx)
@@ -274,8 +279,36 @@ func TestLeavingRemovesWhatAFailedAttemptToRejoinHasRecorded(t *testing.T) {
 		wait(6 * time.Second)
 		require.True(t, w.Holds(cluster, "a"))
 		require.False(t, a.State().Active())
-		w.Intercept(nil)
 		require.NoError(t, a.Leave(w.within(time.Minute)))
 		require.False(t, w.Holds(cluster, "a"))
+	})
+}
+
+// Both write the record: one who still publishes a worker count, and one who leaves for
+// a restart.
+func TestLeavingForARestartDoesNotWriteWhileSomebodyPublishes(t *testing.T) {
+	inBubble(t, func(w *world) {
+		a := w.app("a")
+		require.NoError(w, a.Join(w.Context()))
+		var updating, most atomic.Int32
+		w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.Op == libclustertest.OpUpdate {
+				most.Store(max(most.Load(), updating.Add(1)))
+				defer updating.Add(-1)
+				time.Sleep(2 * time.Second)
+			}
+			return call.Send(ctx)
+		})
+		published := make(chan error, 1)
+		go func() { published <- a.SetWorkers(w.Context(), 3) }()
+		wait(time.Second)
+		start := time.Now()
+		require.NoError(w, a.Leave(w.Context(), libcluster.Returning(time.Minute)))
+		require.Less(w, time.Since(start), time.Second, "it does not wait for that for long")
+		require.EqualValues(w, 1, most.Load())
+		<-published
+		require.True(w, w.Holds(cluster, "a"))
+		wait(time.Minute)
+		require.Empty(w, w.Members(cluster))
 	})
 }
