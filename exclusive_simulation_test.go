@@ -26,7 +26,7 @@ const (
 	// is of the seed, but how it goes on also depends on chance.
 	exclusiveReplays = 300
 	// enoughSeeds for every fault to have happened.
-	enoughSeeds = 300
+	enoughSeeds = 2000
 	// stuckAfter is when a seed that does not end is named: time in a bubble stands
 	// still while anything in it runs.
 	stuckAfter = 30 * time.Second
