@@ -253,8 +253,11 @@ func (inc *incarnation) untilBeat(failed bool) time.Duration {
 		d /= 5
 	}
 	d += rand.N(d/3 + 1)
-	return min(d, inc.beforeHorizon(2*d)/2) // a beat at the horizon would come too late
+	// A beat at the horizon would come too late; half the way is soon no way at all.
+	return max(min(d, inc.beforeHorizon(2*d)/2), leastBeat)
 }
+
+const leastBeat = time.Millisecond
 
 // patience returns how long a heartbeat may take: a sixth of the window, so that
 // of three servers two may hang, and the third is still asked in time. Not past
