@@ -21,7 +21,7 @@ type Coverage struct {
 	// Covered says that each index of [0, Total) is held by exactly one instance,
 	// and that this one is there. Of a cluster without members it is false.
 	Covered bool
-	// Since is for how long that answer has been the same, as far as this instance
+	// Since is from when on that answer has been the same, as far as this instance
 	// has seen. The one that watches the cluster for the log has seen the most.
 	Since time.Time
 	// Places are who holds what, by index. While all stop for the next plan, they

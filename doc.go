@@ -123,8 +123,8 @@
 //
 //   - [Cluster.Join] returns after the first callback has returned, or with an
 //     error, and then nothing is left running.
-//   - Callbacks never run at the same time. A slow one holds up nobody else, but in
-//     mode [Exclusive], where all wait for one that is to stop;
+//   - Callbacks never run at the same time. A slow one holds up nobody else,
+//     except in mode [Exclusive], where all wait for one that is to stop;
 //     when it returns it is told the newest state, and those between are skipped.
 //   - A callback comes only when the index, the workers or the total has changed,
 //     or once more when an instance that was fenced already learns that its ID is
@@ -154,13 +154,13 @@
 //
 // # What you may not assume
 //
-// But in mode [Exclusive] instances learn of a change one after another, within
+// Except in mode [Exclusive], instances learn of a change one after another, within
 // milliseconds as a rule but with no bound. For that long two of them, in different generations, can
 // hold the same index, or different totals. So treat an index as should-be
 // unique: let whatever must not happen twice be refused by the resource itself,
 // by a transaction or a unique key.
 //
-// But in mode [Exclusive] the generation is not a fencing token. In any, a process
+// Only in mode [Exclusive] is the generation a fencing token. In any, a process
 // can be stopped between reading its state and acting on it.
 //
 // In mode [Direct] a registry that goes back in time, such as an etcd that was restored from a

@@ -19,7 +19,8 @@ import (
 type Holdup struct {
 	// ID is the instance's.
 	ID string
-	// Since is when the wait began, by the clock of the coordinator's machine.
+	// Since is when the wait began, by the clock of the coordinator's machine. It is
+	// zero in a [Coverage] while the wait has lasted less than a second.
 	Since time.Time
 }
 

@@ -98,12 +98,12 @@ func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, wo
 // instances is the one whose index is 0. It is what leader election is used for;
 // the other instances call it too, and wait for their turn.
 //
-// Other than with Run, but in mode [Exclusive], a state that leaves this instance the
+// Unlike with Run, and except in mode [Exclusive], a state that leaves this instance the
 // primary does not stop f: it goes on for as long as the index stays 0 in one
 // incarnation, whatever becomes of workers and total. So [Config.OnRebalance] can be
 // called while f runs.
 //
-// But in mode [Exclusive] the next primary can start before this one has heard that
+// Except in mode [Exclusive], the next primary can start before this one has heard that
 // the index has moved, as with every index; see the package's documentation. In mode
 // [Exclusive] every change stops f, since everybody stops.
 //
