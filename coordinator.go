@@ -109,7 +109,7 @@ func (s *stay) claim(inc *incarnation) bool {
 	if err := s.fits(inc, survey); err != nil {
 		// Others were there first, and have lost their coordinator just now. With
 		// our record goes our claim.
-		s.fail(err)
+		s.refuse(err)
 		inc.end(err)
 		return false
 	}

@@ -70,7 +70,7 @@ type knownPlan struct {
 // applyPlan computes the state after a change of the plan, and publishes it.
 func (s *stay) applyPlan(inc *incarnation, now *Planning) {
 	if err := s.sameMode(now.Coordinator); err != nil {
-		s.fail(err) // if it is the first Join
+		s.refuse(err)
 		s.log.Error("the cluster runs in another mode", zap.Error(err))
 		return
 	}
@@ -126,7 +126,7 @@ func (s *stay) applyPlan(inc *incarnation, now *Planning) {
 func (s *stay) whyWaiting(v *view, p *plan, own *planned) error {
 	if p != nil && p.committed && own == nil && p.total > MaxWorkers-s.c.desired().Workers {
 		err := errTotal(p.total + s.c.desired().Workers)
-		s.fail(err)
+		s.refuse(err)
 		return err
 	}
 	var ids []string

@@ -152,7 +152,7 @@ func (c *Cluster) run(r *runner) error {
 	case !isClosed(s.ready):
 		return s.notJoined(err)
 	case isClosed(s.failed):
-		return s.trouble() // the ID is another instance's
+		return s.failErr // the ID is another instance's
 	}
 	return nil
 }

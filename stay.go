@@ -73,6 +73,7 @@ type stay struct {
 	publishing chan struct{}
 
 	failOnce, leaveOnce sync.Once
+	failErr             error         // why failed is closed; read after that
 	done                chan struct{} // closed when leave is through
 	leaveErr            error         // read after done
 
@@ -111,7 +112,7 @@ func (s *stay) joined(ctx context.Context) error {
 	case <-s.ready:
 		return nil
 	case <-s.failed:
-		return s.trouble()
+		return s.failErr
 	case <-s.leaving:
 		return ErrLeft
 	case <-ctx.Done():
@@ -252,8 +253,17 @@ func (s *stay) keep(ctx context.Context, session Session, stopped bool) (done fu
 func (s *stay) fail(err error) {
 	s.failOnce.Do(func() {
 		s.note(err)
+		s.failErr = err
 		close(s.failed)
 	})
+}
+
+// refuse fails the stay for good if it has not been joined yet. Of one that has, it may
+// pass.
+func (s *stay) refuse(err error) {
+	if !isClosed(s.ready) {
+		s.fail(err)
+	}
 }
 
 // stopping reports whether nothing new should be started.

@@ -302,3 +302,43 @@ func TestAClusterThatAllHaveLeftStartsAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// Somebody who is refused may have claimed the coordination for a moment.
+func TestACoordinatorOfAnotherModeEndsNobodysRun(t *testing.T) {
+	inBubble(t, func(w *world) {
+		a := w.app("a", planned)
+		ctx, stop := context.WithCancel(w.Context())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- a.Run(ctx, func(ctx context.Context, _ libcluster.State) error {
+				<-ctx.Done()
+				return nil
+			})
+		}()
+		wait(time.Second)
+		var claimed atomic.Bool
+		w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.ID == "a" && call.Op == libclustertest.OpClaim && !claimed.Load() {
+				return gone(ctx)
+			}
+			err := call.Send(ctx)
+			if call.ID == "x" && call.Op == libclustertest.OpClaim {
+				claimed.Store(true)
+				time.Sleep(time.Second) // while everybody hears of it
+			}
+			return err
+		})
+		w.Depose(cluster)
+		wait(time.Millisecond)
+		x := w.app("x", exclusive)
+		require.ErrorAs(t, x.Join(w.within(time.Minute)), new(*libcluster.ModeError))
+		require.True(t, claimed.Load())
+		w.Intercept(nil)
+		wait(20 * time.Second)
+		require.Empty(t, ended)
+		require.Equal(t, "0/1", a.place())
+		require.Equal(t, "a", w.Coordinator(cluster))
+		stop()
+		require.NoError(t, <-ended)
+	})
+}
