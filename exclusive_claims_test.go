@@ -170,6 +170,9 @@ func TestALateSuccessRevivesNobody(t *testing.T) {
 		a, x := b.member("a"), b.member("x")
 		var once atomic.Bool
 		b.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.ID == "x" && call.Op == libclustertest.OpJoin {
+				time.Sleep(50 * time.Millisecond) // c is there first, so the next plan is of all three
+			}
 			err := call.Send(ctx)
 			switch {
 			case call.ID != "x":
