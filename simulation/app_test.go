@@ -23,17 +23,17 @@ type app struct {
 	crashed chan struct{} // closed when it is cut off for ever
 
 	// Guarded by world.mu.
-	sky     weather
-	busy    bool // one of its methods is being called
-	stay    int  // the number of its present stay; 0: it has not joined yet
-	inStay  bool // from before Join until Leave has returned, or Join has failed
-	joined  bool // from when Join has returned until before Leave
-	leaving time.Time
-	gone    time.Time // when Leave has returned
-	wants   int       // workers
-	orphans int       // attempts to join that may have happened, without an answer
-	rivals  int       // others that have taken the ID, in this stay
-	reset   bool      // the store has gone back, in this stay
+	sky      weather
+	busy     bool // one of its methods is being called
+	stay     int  // the number of its present stay; 0: it has not joined yet
+	inStay   bool // from before Join until Leave has returned, or Join has failed
+	joined   bool // from when Join has returned until before Leave
+	leaving  time.Time
+	gone     time.Time // when Leave has returned
+	wants    int       // workers
+	orphans  int       // attempts to join that may have happened, without an answer
+	rivals   int       // others that have taken the ID, in this stay
+	restores int       // how often the store had gone back when its stay began
 
 	view *incarnation    // the one that State is of: the latest that was told of a change
 	eras map[int64][]int // of each generation that it was told of
@@ -87,7 +87,7 @@ func (a *app) isCrashed() bool {
 func (a *app) opens() *incarnation {
 	var s *incarnation
 	a.w.locked(func() {
-		s = &incarnation{a: a, stay: a.stay, rejoins: a.view != nil && a.view.stay == a.stay}
+		s = &incarnation{a: a, stay: a.stay, restores: a.restores, rejoins: a.view != nil && a.view.stay == a.stay}
 		if !a.inStay {
 			a.w.fail("%s joins the registry while it is not in the cluster", a)
 		}
@@ -124,7 +124,7 @@ func (a *app) do(what string, patience time.Duration, call func(context.Context)
 func (a *app) join(patience time.Duration) {
 	a.stay++
 	a.inStay, a.joined, a.leaving, a.rivals = true, false, time.Time{}, 0
-	a.calls, a.returned, a.repeated, a.orphans, a.reset = nil, 0, false, 0, false
+	a.calls, a.returned, a.repeated, a.orphans, a.restores = nil, 0, false, 0, a.w.restores
 	a.toldOf = nil
 	a.do("Join", patience, a.Join, func(err error) {
 		if err == nil {
@@ -169,7 +169,7 @@ func (a *app) leaveAs(how string, patience time.Duration, options ...libcluster.
 // of, or could not remove: because nobody answered, or because a callback had used
 // up the time for it.
 func (a *app) checkGone() {
-	if a.orphans == 0 && a.w.owners[a.id] == a && a.w.Holds(cluster, a.id) && !a.w.restored {
+	if a.orphans == 0 && a.w.owners[a.id] == a && a.w.Holds(cluster, a.id) && a.w.restores == 0 {
 		a.w.fail("%s has left and its record is there still", a)
 	}
 }

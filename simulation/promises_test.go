@@ -72,7 +72,7 @@ func (a *app) checkMark(how string, last mark, s libcluster.State) mark {
 
 // astray tells whether it may have missed that the store has gone back: a passive
 // app has no lease by which to tell when the store has gone on again since.
-func (a *app) astray() bool { return a.cfg.Passive && a.w.restored }
+func (a *app) astray() bool { return a.cfg.Passive && a.w.restores > 0 }
 
 // era is the latest in which it was told of a generation.
 func (a *app) era(generation int64) int {

@@ -213,10 +213,9 @@ func (w *world) restore(b backup) {
 	w.say("restore %d", b.revision)
 	w.past.back(b.era, b.revision)
 	w.Restore(b.Snapshot)
-	w.restored = true
+	w.restores++
 	clear(w.owners)
 	for _, a := range w.apps {
-		a.reset = true
 		w.tampered(a.id, nil)
 	}
 }

@@ -123,7 +123,7 @@ func (w *world) send(ctx context.Context, s *incarnation, call libclustertest.Ca
 func (w *world) sendJoin(ctx context.Context, s *incarnation, call libclustertest.Call) error {
 	id, held := s.a.id, w.Holds(cluster, s.a.id)
 	owner, known := w.owners[id]
-	known = known && !s.a.reset // in a store that has gone back nobody can tell whose record it is
+	known = known && s.restores == w.restores // in a store that has gone back nobody can tell whose record it is
 	err := call.Send(ctx)
 	if err != nil || s.a.cfg.Passive {
 		return err

@@ -24,6 +24,8 @@ type incarnation struct {
 	a    *app
 	stay int
 
+	restores int // how often the store had gone back when its stay began
+
 	rejoins   bool      // it is not the first of its stay
 	horizon   time.Time // by the rule: the last renewal's sending plus the window
 	past      *time.Timer

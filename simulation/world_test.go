@@ -30,7 +30,7 @@ type world struct {
 	apps      []*app
 	past      history
 	backups   []backup
-	restored  bool            // the store has gone back, so owners says little
+	restores  int             // how often the store has gone back; once it has, owners says little
 	owners    map[string]*app // who has written each record; nil: a stranger or a thief
 	lines     []string
 	broken    string
