@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/simulator"
 )
 
 // app is an application with one instance: what it does, and what it was told.
@@ -17,25 +18,14 @@ import (
 // been told to stop: what is done after that is the application's own fault. Nobody
 // else may act meanwhile.
 type app struct {
-	*libcluster.Cluster
-	w       *world
-	name    string // tells apart those that have one ID one after another
-	id      string
-	rate    float64 // of its clock
-	start   time.Time
-	cfg     libcluster.Config
-	crashed chan struct{} // closed when it is cut off for ever; it goes on acting
+	*simulator.App
+	w     *world
+	rate  float64 // of its clock
+	start time.Time
+	cfg   libcluster.Config
 
-	// Guarded by world.mu.
-	sky    weather
-	doom   *doom
-	slow   func() // in each callback
-	stay   int    // the number of its present stay
-	busy   bool   // one of its methods is being called
-	inStay bool   // from before Join until Leave has returned, or Join has failed
-	joined bool   // from when Join has returned until before Leave
-	wants  int    // workers
-
+	// Guarded by the world's lock.
+	doom       *doom
 	view       *incarnation // the latest that was watched
 	calling    bool
 	told       libcluster.State
@@ -48,19 +38,16 @@ type app struct {
 func (w *world) addApp(id string) *app {
 	drains := []time.Duration{time.Second, 5 * time.Second, 30 * time.Second}
 	a := &app{
-		w: w, name: fmt.Sprintf("%s%d", id, len(w.apps)), id: id, wants: 1 + w.steps.IntN(5),
-		crashed: make(chan struct{}), start: time.Now(), rate: 0.9 + 0.2*w.steps.Float64(),
+		App: w.NewApp(fmt.Sprintf("%s%d", id, len(w.apps)), id, 1+w.Steps.IntN(5)),
+		w:   w, start: time.Now(), rate: 0.9 + 0.2*w.Steps.Float64(),
 	}
 	a.cfg = libcluster.Config{
-		Key: "mailer", ID: id, Workers: a.wants, Mode: libcluster.Exclusive,
-		Registry: witness{a}, OnRebalance: a.onRebalance, OnStuck: func() { w.locked(func() { w.happened("stuck") }) },
-		TTL: ttls[w.steps.IntN(len(ttls))], DrainTimeout: drains[w.steps.IntN(len(drains))],
+		Key: "mailer", ID: id, Workers: a.Wants, Mode: libcluster.Exclusive,
+		Registry: witness{a}, OnRebalance: a.onRebalance, OnStuck: func() { w.Locked(func() { w.Happened("stuck") }) },
+		Logger: w.Logger(a), TTL: ttls[w.Steps.IntN(len(ttls))], DrainTimeout: drains[w.Steps.IntN(len(drains))],
 	}
 	if w.ttl > 0 {
 		a.cfg.TTL = w.ttl
-	}
-	if *exclusiveSeed > 0 {
-		a.cfg.Logger = w.logger(a)
 	}
 	var err error
 	if a.Cluster, err = libcluster.New(a.cfg); err != nil {
@@ -71,43 +58,24 @@ func (w *world) addApp(id string) *app {
 	return a
 }
 
-func (a *app) String() string { return a.name }
-
-func (a *app) isCrashed() bool {
-	select {
-	case <-a.crashed:
-		return true
-	default:
-		return false
-	}
-}
-
-// crash ends an app as kill -9 does, as far as the registry can tell.
-func (a *app) crash() {
-	if !a.isCrashed() {
-		a.w.say("%s crashes", a)
-		close(a.crashed)
-	}
-}
-
 // shouldBeActive tells who has to be back when nothing is wrong any more.
 func (a *app) shouldBeActive() bool {
-	return a.inStay && (a.joined || a.busy) && !a.isCrashed() && !errors.Is(a.Err(), libcluster.ErrInstanceTaken)
+	return a.InStay && (a.Joined || a.Busy) && !a.Crashed() && !errors.Is(a.Err(), libcluster.ErrInstanceTaken)
 }
 
 // do calls a method in a goroutine of its own; an app has one at a time.
 func (a *app) do(what string, patience time.Duration, call func(context.Context) error, after func(error)) {
-	a.w.say("%s: %s within %v", a, what, patience)
-	a.busy = true
-	a.w.running.Go(func() {
+	a.w.Say("%s: %s within %v", a, what, patience)
+	a.Busy = true
+	a.w.Running.Go(func() {
 		ctx, cancel := a.w.patience(patience)
 		defer cancel()
 		err := call(ctx)
-		a.w.locked(func() {
-			a.busy = false
-			a.w.say("%s: %s: %v", a, what, err)
+		a.w.Locked(func() {
+			a.Busy = false
+			a.w.Say("%s: %s: %v", a, what, err)
 			if ctx.Err() != nil {
-				a.w.happened("context ended in " + what)
+				a.w.Happened("context ended in " + what)
 			}
 			after(err)
 		})
@@ -118,7 +86,7 @@ func (a *app) do(what string, patience time.Duration, call func(context.Context)
 // that, then not.
 func (w *world) patience(d time.Duration) (context.Context, context.CancelFunc) {
 	select {
-	case <-w.calm:
+	case <-w.Calm:
 		return context.WithTimeout(context.Background(), d)
 	default:
 	}
@@ -127,7 +95,7 @@ func (w *world) patience(d time.Duration) (context.Context, context.CancelFunc) 
 		select {
 		case <-time.After(d):
 			cancel()
-		case <-w.calm:
+		case <-w.Calm:
 		case <-ctx.Done():
 		}
 	}()
@@ -135,23 +103,23 @@ func (w *world) patience(d time.Duration) (context.Context, context.CancelFunc) 
 }
 
 func (a *app) join(patience time.Duration) {
-	a.stay++
-	a.inStay, a.joined = true, false
-	a.do("Join", patience, a.Join, func(err error) { a.joined, a.inStay = err == nil, err == nil })
+	a.Stay++
+	a.InStay, a.Joined = true, false
+	a.do("Join", patience, a.Join, func(err error) { a.Joined, a.InStay = err == nil, err == nil })
 }
 
 func (a *app) leave(patience time.Duration, options ...libcluster.LeaveOption) {
-	a.joined = false
+	a.Joined = false
 	a.do("Leave", patience, func(ctx context.Context) error { return a.Leave(ctx, options...) }, func(error) {
-		a.inStay = false
+		a.InStay = false
 		if a.State().Active() {
-			a.w.fail("%s has left and is active: %v", a, a.State())
+			a.w.Fail("%s has left and is active: %v", a, a.State())
 		}
 	})
 }
 
 func (a *app) setWorkers(n int, patience time.Duration) {
-	a.wants = n
+	a.Wants = n
 	a.do("SetWorkers", patience, func(ctx context.Context) error { return a.SetWorkers(ctx, n) }, func(error) {})
 }
 
@@ -159,16 +127,16 @@ func (a *app) setWorkers(n int, patience time.Duration) {
 func (a *app) onRebalance(s libcluster.State) {
 	w := a.w
 	var slow func()
-	w.locked(func() {
-		w.say("%s is told %d+%d/%d in %d", a, s.Index, s.Workers, s.Total, s.Generation)
-		w.happened("callback")
+	w.Locked(func() {
+		w.Say("%s is told %d+%d/%d in %d", a, s.Index, s.Workers, s.Total, s.Generation)
+		w.Happened("callback")
 		if a.calling {
-			w.fail("%s: two callbacks at the same time", a)
+			w.Fail("%s: two callbacks at the same time", a)
 		}
-		a.calling, a.told, slow = true, s, a.slow
+		a.calling, a.told, slow = true, s, a.Slow
 		switch {
-		case s.Active() && a.open != nil && a.of.stay == a.stay:
-			w.fail("%s is told of a place before it was told to stop: %v", a, s)
+		case s.Active() && a.open != nil && a.of.stay == a.Stay:
+			w.Fail("%s is told of a place before it was told to stop: %v", a, s)
 		case s.Active():
 			// A Leave that had no time to wait has said so, and no callback.
 			a.stopped(w.stamp())
@@ -179,7 +147,7 @@ func (a *app) onRebalance(s libcluster.State) {
 	if slow != nil {
 		slow()
 	}
-	w.locked(func() {
+	w.Locked(func() {
 		a.calling = false
 		if !s.Active() {
 			a.stopped(w.stamp())
@@ -189,7 +157,7 @@ func (a *app) onRebalance(s libcluster.State) {
 
 // acts is what it does in a state, from now on.
 func (a *app) acts(s libcluster.State) *acting {
-	return &acting{a.name, s.Index, s.Workers, s.Total, s.Generation, a.w.stamp(), 0}
+	return &acting{a.Name, s.Index, s.Workers, s.Total, s.Generation, a.w.stamp(), 0}
 }
 
 // until is what it has done so far, or by its horizon.
@@ -201,9 +169,15 @@ func (a *app) until(now int64) acting {
 
 func (a *app) stopped(now int64) {
 	if a.open != nil {
-		a.w.acts = append(a.w.acts, a.until(now))
+		a.w.noteActs(a.until(now))
 		a.open = nil
 	}
+}
+
+// noteActs notes what an app has done.
+func (w *world) noteActs(a acting) {
+	w.acts = append(w.acts, a)
+	w.Happened("interval of acting")
 }
 
 // sample reads everybody's State.
@@ -220,27 +194,27 @@ func (a *app) sample() {
 	}
 	w.checkPlace(a, s)
 	if s.Generation < a.generation {
-		w.fail("%s reads generation %d after %d", a, s.Generation, a.generation)
+		w.Fail("%s reads generation %d after %d", a, s.Generation, a.generation)
 	}
 	a.generation = s.Generation
 	if late := time.Since(a.view.horizon); late > rounding {
-		w.fail("%s is active %v after its horizon", a, late)
+		w.Fail("%s is active %v after its horizon", a, late)
 	}
 	if horizon := a.start.Add(time.Duration(float64(s.Horizon.Sub(a.start)) / a.rate)); horizon.Sub(a.view.horizon) > rounding {
-		w.fail("%s thinks that its horizon is %v later", a, horizon.Sub(a.view.horizon))
+		w.Fail("%s thinks that its horizon is %v later", a, horizon.Sub(a.view.horizon))
 	}
 	switch {
 	case a.open == nil || a.of != a.view:
 		// It has not been told yet, but may look.
 		now := a.acts(s)
 		now.to = now.from + 1
-		w.acts = append(w.acts, *now)
+		w.noteActs(*now)
 	case a.open.index != s.Index || a.open.workers != s.Workers || a.open.total != s.Total:
-		w.fail("%s has moved without having stopped: from %v to %v", a, *a.open, s)
+		w.Fail("%s has moved without having stopped: from %v to %v", a, *a.open, s)
 	case a.open.generation != s.Generation:
 		a.stopped(w.stamp())
 		a.open, a.of = a.acts(s), a.view
-		w.happened("new generation, same places")
+		w.Happened("new generation, same places")
 	}
 }
 
@@ -251,15 +225,15 @@ const rounding = 10 * time.Nanosecond
 func (w *world) checkPlace(a *app, s libcluster.State) {
 	p, known := w.plans[s.Generation]
 	if !known {
-		w.fail("%s has a generation that was never committed: %v", a, s)
+		w.Fail("%s has a generation that was never committed: %v", a, s)
 		return
 	}
 	for _, place := range p.Places {
-		if place.ID == a.id && place.Index == s.Index && place.Workers == s.Workers && p.Total == s.Total {
+		if place.ID == a.ID && place.Index == s.Index && place.Workers == s.Workers && p.Total == s.Total {
 			return
 		}
 	}
-	w.fail("%s is at %v, and the plan is %+v", a, s, p)
+	w.Fail("%s is at %v, and the plan is %+v", a, s, p)
 }
 
 // checkOverlaps looks at what was done since it last did, and at what is being done.
@@ -273,6 +247,6 @@ func (w *world) checkOverlaps() {
 		}
 	}
 	if a, b, found := findOverlap(recent); found {
-		w.fail("%v, and %v", a, b)
+		w.Fail("%v, and %v", a, b)
 	}
 }

@@ -21,7 +21,7 @@ type incarnation struct {
 	a       *app
 	stay    int
 	watched bool
-	horizon time.Time // by the rule: the last renewal's sending plus the window. Guarded by world.mu
+	horizon time.Time // by the rule: the last renewal's sending plus the window. Guarded by the world's lock
 	past    *time.Timer
 }
 
@@ -34,12 +34,12 @@ func (s *incarnation) within(ctx context.Context) context.Context {
 
 func (w witness) Join(ctx context.Context, r libcluster.Registration) (libcluster.Session, time.Duration, error) {
 	s := &incarnation{a: w.a}
-	w.a.w.locked(func() { s.stay = w.a.stay })
+	w.a.w.Locked(func() { s.stay = w.a.Stay })
 	if previous, ok := r.Previous.(*incarnation); ok {
 		r.Previous = previous.Session
-		w.a.w.locked(func() {
+		w.a.w.Locked(func() {
 			if previous.acts() {
-				w.a.w.fail("%s rejoins before it has stopped", w.a)
+				w.a.w.Fail("%s rejoins before it has stopped", w.a)
 			}
 		})
 	}
@@ -50,7 +50,7 @@ func (w witness) Join(ctx context.Context, r libcluster.Registration) (libcluste
 		return nil, 0, err
 	}
 	s.Session = session
-	s.a.w.locked(func() { s.renewed(sent, ttl) })
+	s.a.w.Locked(func() { s.renewed(sent, ttl) })
 	return s, ttl, nil
 }
 
@@ -63,7 +63,7 @@ func (s *incarnation) renewed(sent time.Time, granted time.Duration) {
 	window := libcluster.Window(min(granted, s.a.cfg.TTL))
 	s.horizon = sent.Add(time.Duration(float64(window)/s.a.rate) + 1)
 	if s.past == nil {
-		s.past = time.AfterFunc(time.Until(s.horizon)+rounding+1, func() { s.a.w.locked(s.a.w.sample) })
+		s.past = time.AfterFunc(time.Until(s.horizon)+rounding+1, func() { s.a.w.Locked(s.a.w.sample) })
 	} else {
 		s.past.Reset(time.Until(s.horizon) + rounding + 1)
 	}
@@ -75,7 +75,7 @@ func (s *incarnation) acts() bool { return s.a.open != nil && s.a.of == s }
 func (s *incarnation) planner() libcluster.Planner { return s.Session.(libcluster.Planner) }
 
 func (s *incarnation) Next(ctx context.Context) (libcluster.Change, error) {
-	s.a.w.locked(func() {
+	s.a.w.Locked(func() {
 		s.watched = true
 		s.a.view = s
 	})
@@ -86,7 +86,7 @@ func (s *incarnation) Renew(ctx context.Context) (time.Duration, error) {
 	sent := time.Now()
 	ttl, err := s.Session.Renew(s.within(ctx))
 	if err == nil {
-		s.a.w.locked(func() { s.renewed(sent, ttl) })
+		s.a.w.Locked(func() { s.renewed(sent, ttl) })
 	}
 	return ttl, err
 }
@@ -122,9 +122,9 @@ func (s *incarnation) Drained(ctx context.Context, revision, generation int64) e
 }
 
 func (s *incarnation) LeaveDrained(ctx context.Context, d time.Duration) error {
-	s.a.w.locked(func() {
+	s.a.w.Locked(func() {
 		if s.acts() {
-			s.a.w.fail("%s leaves as one that has stopped and has not", s.a)
+			s.a.w.Fail("%s leaves as one that has stopped and has not", s.a)
 		}
 	})
 	return s.planner().LeaveDrained(s.within(ctx), d)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/simulator"
 )
 
 // cluster is the one that all apps join.
@@ -15,22 +16,13 @@ const cluster = "mailer/production"
 
 // app is an application with one instance: what it does, and what it was told.
 type app struct {
-	*libcluster.Cluster
-	w       *world
-	name    string // tells apart those that have one ID one after another
-	id      string
-	cfg     libcluster.Config
-	crashed chan struct{} // closed when it is cut off for ever
+	*simulator.App
+	w   *world
+	cfg libcluster.Config
 
-	// Guarded by world.mu.
-	sky      weather
-	busy     bool // one of its methods is being called
-	stay     int  // the number of its present stay; 0: it has not joined yet
-	inStay   bool // from before Join until Leave has returned, or Join has failed
-	joined   bool // from when Join has returned until before Leave
+	// Guarded by the world's lock.
 	leaving  time.Time
 	gone     time.Time // when Leave has returned
-	wants    int       // workers
 	orphans  int       // attempts to join that may have happened, without an answer
 	rivals   int       // others that have taken the ID, in this stay
 	restores int       // how often the store had gone back when its stay began
@@ -41,7 +33,6 @@ type app struct {
 	toldOf *incarnation // the one whose place it was told of last
 
 	read     mark // what State returned last
-	slow     func()
 	calling  bool
 	calls    []libcluster.State // of this stay
 	returned int                // of those
@@ -58,11 +49,9 @@ type mark struct {
 
 // add makes an app, which does nothing yet.
 func (w *world) add(name string, cfg libcluster.Config) *app {
-	a := &app{w: w, name: name, id: cfg.ID, wants: cfg.Workers, crashed: make(chan struct{}), eras: map[int64][]int{}}
+	a := &app{App: w.NewApp(name, cfg.ID, cfg.Workers), w: w, eras: map[int64][]int{}}
 	cfg.Key, cfg.Registry, cfg.OnRebalance = "mailer", witness{a}, a.onRebalance
-	if *oneSeed > 0 {
-		cfg.Logger = w.logger(a)
-	}
+	cfg.Logger = w.Logger(a)
 	a.cfg = cfg
 	var err error
 	if a.Cluster, err = libcluster.New(cfg); err != nil {
@@ -72,27 +61,16 @@ func (w *world) add(name string, cfg libcluster.Config) *app {
 	return a
 }
 
-func (a *app) String() string { return a.name }
-
-func (a *app) isCrashed() bool {
-	select {
-	case <-a.crashed:
-		return true
-	default:
-		return false
-	}
-}
-
 // opens makes the incarnation for an attempt to join the registry.
 func (a *app) opens() *incarnation {
 	var s *incarnation
-	a.w.locked(func() {
-		s = &incarnation{a: a, stay: a.stay, restores: a.restores, rejoins: a.view != nil && a.view.stay == a.stay}
-		if !a.inStay {
-			a.w.fail("%s joins the registry while it is not in the cluster", a)
+	a.w.Locked(func() {
+		s = &incarnation{a: a, stay: a.Stay, restores: a.restores, rejoins: a.view != nil && a.view.stay == a.Stay}
+		if !a.InStay {
+			a.w.Fail("%s joins the registry while it is not in the cluster", a)
 		}
-		if a.view != nil && a.view.stay == a.stay && errors.Is(a.Err(), libcluster.ErrInstanceTaken) {
-			a.w.fail("%s fights for its ID", a)
+		if a.view != nil && a.view.stay == a.Stay && errors.Is(a.Err(), libcluster.ErrInstanceTaken) {
+			a.w.Fail("%s fights for its ID", a)
 		}
 	})
 	return s
@@ -100,21 +78,21 @@ func (a *app) opens() *incarnation {
 
 // do calls a method in a goroutine of its own; an app has one at a time.
 func (a *app) do(what string, patience time.Duration, call func(context.Context) error, after func(error)) {
-	a.w.say("%s: %s within %v", a, what, patience)
-	a.busy = true
-	a.w.running.Go(func() {
+	a.w.Say("%s: %s within %v", a, what, patience)
+	a.Busy = true
+	a.w.Running.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		err := call(ctx)
-		a.w.locked(func() {
-			a.busy = false
-			a.w.say("%s: %s: %v", a, what, err)
+		a.w.Locked(func() {
+			a.Busy = false
+			a.w.Say("%s: %s: %v", a, what, err)
 			a.news = append(a.news, fmt.Sprintf("%s has returned: %v", what, err))
 			if ctx.Err() != nil {
 				if strings.HasPrefix(what, "SetWorkers") {
 					what = "SetWorkers" // of whatever number
 				}
-				a.w.happened("context ended in " + what)
+				a.w.Happened("context ended in " + what)
 			}
 			after(err)
 		})
@@ -122,19 +100,19 @@ func (a *app) do(what string, patience time.Duration, call func(context.Context)
 }
 
 func (a *app) join(patience time.Duration) {
-	a.stay++
-	a.inStay, a.joined, a.leaving, a.rivals = true, false, time.Time{}, 0
+	a.Stay++
+	a.InStay, a.Joined, a.leaving, a.rivals = true, false, time.Time{}, 0
 	a.calls, a.returned, a.repeated, a.orphans, a.restores = nil, 0, false, 0, a.w.restores
 	a.toldOf = nil
 	a.do("Join", patience, a.Join, func(err error) {
 		if err == nil {
-			a.joined = true
+			a.Joined = true
 			if a.returned == 0 {
-				a.w.fail("%s: Join returned before the first callback", a)
+				a.w.Fail("%s: Join returned before the first callback", a)
 			}
 			return
 		}
-		a.inStay = false
+		a.InStay = false
 		a.checkGone()
 	})
 }
@@ -146,18 +124,18 @@ func (a *app) leaveReturning(d, patience time.Duration) {
 }
 
 func (a *app) leaveAs(how string, patience time.Duration, options ...libcluster.LeaveOption) {
-	a.joined, a.leaving = false, time.Now()
+	a.Joined, a.leaving = false, time.Now()
 	a.do(how, patience, func(ctx context.Context) error { return a.Leave(ctx, options...) }, func(err error) {
-		a.inStay, a.gone = false, time.Now()
+		a.InStay, a.gone = false, time.Now()
 		if a.State().Active() || !errors.Is(a.Err(), libcluster.ErrLeft) {
-			a.w.fail("%s has left and is active: %v, %v", a, a.State(), a.Err())
+			a.w.Fail("%s has left and is active: %v, %v", a, a.State(), a.Err())
 		}
 		if err != nil {
 			a.orphans++ // its record expires only
 			return
 		}
 		if len(a.calls) > 0 && (a.calls[len(a.calls)-1].Index != -1 || a.calling) {
-			a.w.fail("%s has left and its last callback was not index -1: %v", a, a.calls)
+			a.w.Fail("%s has left and its last callback was not index -1: %v", a, a.calls)
 		}
 		if how == "Leave" {
 			a.checkGone()
@@ -169,25 +147,25 @@ func (a *app) leaveAs(how string, patience time.Duration, options ...libcluster.
 // of, or could not remove: because nobody answered, or because a callback had used
 // up the time for it.
 func (a *app) checkGone() {
-	if a.orphans == 0 && a.w.owners[a.id] == a && a.w.Holds(cluster, a.id) && a.w.restores == 0 {
-		a.w.fail("%s has left and its record is there still", a)
+	if a.orphans == 0 && a.w.owners[a.ID] == a && a.w.Holds(cluster, a.ID) && a.w.restores == 0 {
+		a.w.Fail("%s has left and its record is there still", a)
 	}
 }
 
 func (a *app) setWorkers(n int, patience time.Duration) {
-	a.wants = n
+	a.Wants = n
 	before := a.view
 	a.do(fmt.Sprintf("SetWorkers(%d)", n), patience,
 		func(ctx context.Context) error { return a.SetWorkers(ctx, n) },
 		func(err error) {
-			if err != nil || !a.joined || a.view != before || a.view.tampered || !a.State().Active() {
+			if err != nil || !a.Joined || a.view != before || a.view.tampered || !a.State().Active() {
 				return
 			}
-			if before.overtaken || !a.fences() && !a.w.Holds(cluster, a.id) {
+			if before.overtaken || !a.fences() && !a.w.Holds(cluster, a.ID) {
 				return // undone by a request that arrived late, or expired without the app knowing
 			}
-			if _, workers, _ := stateOf(a.id, true, a.w.Members(cluster)); workers != n {
-				a.w.fail("%s: SetWorkers(%d) has returned, and the registry has %d", a, n, workers)
+			if _, workers, _ := stateOf(a.ID, true, a.w.Members(cluster)); workers != n {
+				a.w.Fail("%s: SetWorkers(%d) has returned, and the registry has %d", a, n, workers)
 			}
 		})
 }
@@ -196,22 +174,22 @@ func (a *app) setWorkers(n int, patience time.Duration) {
 func (a *app) onRebalance(s libcluster.State) {
 	var slow func()
 	stay := 0
-	a.w.locked(func() {
-		stay = a.stay
-		a.w.say("%s is told %d+%d/%d in %d", a, s.Index, s.Workers, s.Total, s.Generation)
-		a.w.happened("callback")
+	a.w.Locked(func() {
+		stay = a.Stay
+		a.w.Say("%s is told %d+%d/%d in %d", a, s.Index, s.Workers, s.Total, s.Generation)
+		a.w.Happened("callback")
 		a.checkCallback(s)
 		a.calling = true
 		a.calls = append(a.calls, s)
 		a.news = append(a.news, "is told "+placeOf(s))
-		slow = a.slow
+		slow = a.Slow
 	})
 	if slow != nil {
 		slow()
 	}
-	a.w.locked(func() {
+	a.w.Locked(func() {
 		a.calling = false
-		if a.stay == stay {
+		if a.Stay == stay {
 			a.returned++
 		}
 	})

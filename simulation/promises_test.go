@@ -8,7 +8,7 @@ import (
 	"github.com/libcluster/libcluster"
 )
 
-// What is promised, of one app. All is called with world.mu held.
+// What is promised, of one app. All is called with the world's lock held.
 
 // fences tells whether the app gives way when its horizon has passed. A passive
 // one then knows only that what it was told may be out of date.
@@ -18,23 +18,23 @@ func (a *app) fences() bool { return a.cfg.Outage == libcluster.FenceOnOutage }
 func (a *app) checkCallback(s libcluster.State) {
 	w := a.w
 	if a.calling {
-		w.fail("%s: two callbacks at the same time", a)
+		w.Fail("%s: two callbacks at the same time", a)
 	}
 	// A Leave that was given no time may return just before the last callback begins.
-	if !a.inStay && (s.Active() || !a.gone.Equal(time.Now())) {
-		w.fail("%s is called back and is not in the cluster: %v", a, s)
+	if !a.InStay && (s.Active() || !a.gone.Equal(time.Now())) {
+		w.Fail("%s is called back and is not in the cluster: %v", a, s)
 	}
 	if n := len(a.calls); n > 0 {
 		last := a.calls[n-1]
 		if last.Index == s.Index && last.Workers == s.Workers && last.Total == s.Total {
 			// Once, that its ID has been taken.
 			if a.repeated || !errors.Is(a.Err(), libcluster.ErrInstanceTaken) {
-				w.fail("%s is called back without news: %v", a, s)
+				w.Fail("%s is called back without news: %v", a, s)
 			}
 			a.repeated = true
 		}
 	} else if !s.Active() && !a.cfg.Passive {
-		w.fail("%s is told of no place first: %v", a, s)
+		w.Fail("%s is told of no place first: %v", a, s)
 	}
 	a.toldMark = a.checkMark("was told", a.toldMark, s)
 	a.checkPlace("was told", s)
@@ -42,18 +42,18 @@ func (a *app) checkCallback(s libcluster.State) {
 		return
 	}
 	if !a.leaving.IsZero() && a.leaving.Before(time.Now()) {
-		w.fail("%s is told of a place while it leaves: %v", a, s)
+		w.Fail("%s is told of a place while it leaves: %v", a, s)
 	}
 	if a.fences() && !time.Now().Before(s.Horizon) {
-		w.fail("%s is told of a place after its horizon: %v", a, s)
+		w.Fail("%s is told of a place after its horizon: %v", a, s)
 	}
 	if a.view.fenced {
-		w.fail("%s is told of a place that it has lost: %v", a, s)
+		w.Fail("%s is told of a place that it has lost: %v", a, s)
 	}
 	// A state from before the present incarnation's first is of the one before, which
 	// has been replaced while the callback was about to begin.
 	if n := len(a.calls); n > 0 && a.calls[n-1].Active() && a.toldOf != a.view && s.Generation >= a.view.first {
-		w.fail("%s is told of a place and not that it has lost the one before: %v", a, s)
+		w.Fail("%s is told of a place and not that it has lost the one before: %v", a, s)
 	}
 	a.toldOf = a.view
 }
@@ -65,7 +65,7 @@ func (a *app) checkMark(how string, last mark, s libcluster.State) mark {
 	}
 	next := mark{a.era(s.Generation), s.Generation}
 	if next.generation < last.generation && next.era <= last.era {
-		a.w.fail("%s %s generation %d after %d", a, how, next.generation, last.generation)
+		a.w.Fail("%s %s generation %d after %d", a, how, next.generation, last.generation)
 	}
 	return next
 }
@@ -90,7 +90,7 @@ func (a *app) checkPlace(how string, s libcluster.State) {
 	}
 	eras := a.eras[s.Generation]
 	if len(eras) == 0 {
-		a.w.fail("%s %s a generation that it cannot know: %v", a, how, s)
+		a.w.Fail("%s %s a generation that it cannot know: %v", a, how, s)
 		return
 	}
 	var index, workers, total int
@@ -100,7 +100,7 @@ func (a *app) checkPlace(how string, s libcluster.State) {
 			return
 		}
 	}
-	a.w.fail("%s %s %v, and it should be %d+%d/%d", a, how, s, index, workers, total)
+	a.w.Fail("%s %s %v, and it should be %d+%d/%d", a, how, s, index, workers, total)
 }
 
 // memberID is the ID under which it is a member, if it is.
@@ -108,7 +108,7 @@ func (a *app) memberID() string {
 	if a.cfg.Passive {
 		return ""
 	}
-	return a.id
+	return a.ID
 }
 
 // checkHorizon is called at any time. A horizon that has passed must show.
@@ -118,13 +118,13 @@ func (a *app) checkHorizon() {
 		return
 	}
 	if a.fences() && !time.Now().Before(s.horizon) {
-		a.w.fail("%s is active %v after its horizon", a, time.Since(s.horizon))
+		a.w.Fail("%s is active %v after its horizon", a, time.Since(s.horizon))
 	}
-	if a.fences() && !s.tampered && !a.w.Holds(cluster, a.id) {
-		a.w.fail("%s is active and its record has expired", a)
+	if a.fences() && !s.tampered && !a.w.Holds(cluster, a.ID) {
+		a.w.Fail("%s is active and its record has expired", a)
 	}
 	if s.fenced {
-		a.w.fail("%s is active again in an incarnation that was fenced", a)
+		a.w.Fail("%s is active again in an incarnation that was fenced", a)
 	}
 }
 
@@ -135,17 +135,17 @@ func (a *app) check() {
 	a.read = a.checkMark("reads", a.read, state)
 	a.checkPlace("reads", state)
 	s := a.view
-	if s == nil || s.stay != a.stay {
+	if s == nil || s.stay != a.Stay {
 		return
 	}
 	a.checkReason(state, err)
 	if !a.cfg.Passive && !state.Active() {
 		s.fenced = true
 	}
-	if n := len(a.calls); n > 0 && !a.calling && a.inStay && !errors.Is(err, libcluster.ErrLeft) {
+	if n := len(a.calls); n > 0 && !a.calling && a.InStay && !errors.Is(err, libcluster.ErrLeft) {
 		last := a.calls[n-1]
 		if last.Index != state.Index || last.Workers != state.Workers || last.Total != state.Total {
-			a.w.fail("%s is at rest and was not told %v but %v", a, state, last)
+			a.w.Fail("%s is at rest and was not told %v but %v", a, state, last)
 		}
 	}
 	if members, known := a.w.past.eras[a.era(state.Generation)][state.Generation]; known && !a.astray() {
@@ -153,7 +153,7 @@ func (a *app) check() {
 		if got := a.Members(); !slices.EqualFunc(got, want, func(a, b libcluster.Place) bool {
 			return a.ID == b.ID && a.Workers == b.Workers && a.Index == b.Index
 		}) {
-			a.w.fail("%s has members %v, and it should be %v", a, got, want)
+			a.w.Fail("%s has members %v, and it should be %v", a, got, want)
 		}
 	}
 }
@@ -163,29 +163,29 @@ func (a *app) checkReason(state libcluster.State, err error) {
 	s := a.view
 	lost := s.over != nil || a.fences() && !time.Now().Before(s.horizon)
 	switch {
-	case !a.leaving.IsZero() || !a.inStay || !a.joined && errors.Is(err, libcluster.ErrLeft):
+	case !a.leaving.IsZero() || !a.InStay || !a.Joined && errors.Is(err, libcluster.ErrLeft):
 		lost = true // a Join that fails leaves, too
 	case lost && err == nil:
-		a.w.fail("%s has lost its place and knows of no reason: %v, %v", a, state, s.over)
+		a.w.Fail("%s has lost its place and knows of no reason: %v, %v", a, state, s.over)
 	case !lost && errors.Is(err, libcluster.ErrHorizonPassed) && a.fences():
-		a.w.happened("stall") // real time counts too, if it is the longer
+		a.w.Happened("stall") // real time counts too, if it is the longer
 		lost = true
 	case !lost && err != nil:
-		a.w.fail("%s has lost its place without a reason: %v, %v", a, state, err)
+		a.w.Fail("%s has lost its place without a reason: %v, %v", a, state, err)
 	}
 	if state.Active() == lost && !a.cfg.Passive {
-		a.w.fail("%s: active is %v, and over is %v: %v", a, state.Active(), lost, err)
+		a.w.Fail("%s: active is %v, and over is %v: %v", a, state.Active(), lost, err)
 	}
 	phase := a.Phase()
-	if a.joined && !a.calling && (phase == libcluster.Active) == lost {
-		a.w.fail("%s is %v, and over is %v: %v", a, phase, lost, err)
+	if a.Joined && !a.calling && (phase == libcluster.Active) == lost {
+		a.w.Fail("%s is %v, and over is %v: %v", a, phase, lost, err)
 	}
 	if errors.Is(err, libcluster.ErrInstanceTaken) && a.rivals == 0 {
-		a.w.fail("%s gives way, and nobody has taken its ID: %v", a, err)
+		a.w.Fail("%s gives way, and nobody has taken its ID: %v", a, err)
 	}
 }
 
 // shouldBeActive tells who has to be back when nothing is wrong any more.
 func (a *app) shouldBeActive() bool {
-	return a.joined && !a.isCrashed() && !errors.Is(a.Err(), libcluster.ErrInstanceTaken)
+	return a.Joined && !a.Crashed() && !errors.Is(a.Err(), libcluster.ErrInstanceTaken)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/simulator"
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
@@ -87,7 +88,7 @@ func TestEverythingMayBeCalledAtOnceOnARegistryThatFails(t *testing.T) {
 		registry.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 			switch rand.IntN(6) {
 			case 0:
-				return errDown
+				return simulator.ErrDown
 			case 1:
 				<-ctx.Done()
 				return context.Cause(ctx)

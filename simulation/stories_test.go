@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/simulator"
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
@@ -76,10 +77,10 @@ func tell(t *testing.T, told string) string {
 				b.WriteString(line + "\n")
 			}
 		}
-		require.Empty(t, s.broken, "a promise: %s", s.report())
+		require.Empty(t, s.Broken(), "a promise: %s", s.Report())
 		s.settle()
 		s.end()
-		require.Empty(t, s.broken, "a promise: %s", s.report())
+		require.Empty(t, s.Broken(), "a promise: %s", s.Report())
 	})
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }
@@ -103,7 +104,7 @@ func (s *story) seen() []string {
 	s.rest(0)
 	seen := s.shown
 	s.shown = nil
-	s.locked(func() {
+	s.Locked(func() {
 		for _, a := range s.byName() {
 			if s.quiet && len(a.news) > 0 {
 				a.news = []string{"is told something"}
@@ -118,11 +119,11 @@ func (s *story) seen() []string {
 }
 
 func (s *story) byName() []*app {
-	return slices.SortedFunc(slices.Values(s.apps), func(a, b *app) int { return strings.Compare(a.name, b.name) })
+	return slices.SortedFunc(slices.Values(s.apps), func(a, b *app) int { return strings.Compare(a.Name, b.Name) })
 }
 
 func (s *story) app(name string) *app {
-	i := slices.IndexFunc(s.apps, func(a *app) bool { return a.name == name })
+	i := slices.IndexFunc(s.apps, func(a *app) bool { return a.Name == name })
 	require.GreaterOrEqual(s.t, i, 0, "no app %s", name)
 	return s.apps[i]
 }
@@ -153,7 +154,7 @@ func (s *story) do(words []string) {
 	if last := words[len(words)-1]; last[0] == '+' {
 		defer s.rest(s.duration(last[1:]))
 	}
-	s.locked(func() {
+	s.Locked(func() {
 		s.note()
 		defer s.note()
 		switch words[0] {
@@ -169,11 +170,11 @@ func (s *story) do(words []string) {
 			s.app(arg(1)).setWorkers(n, s.patience(options))
 		case "slow":
 			d := s.duration(arg(2))
-			s.app(arg(1)).slow = func() { time.Sleep(d) }
+			s.app(arg(1)).Slow = func() { time.Sleep(d) }
 		case "crash":
-			close(s.app(arg(1)).crashed)
+			s.app(arg(1)).Crash()
 		case "weather":
-			s.app(arg(1)).sky = s.weather(options)
+			s.app(arg(1)).Sky = s.weather(options)
 		default:
 			s.doRegistry(words[0], words[1:])
 		}
@@ -247,7 +248,7 @@ func (s *story) patience(options map[string]string) time.Duration {
 
 func (s *story) join(name string, options map[string]string) {
 	patience := s.patience(options)
-	if i := slices.IndexFunc(s.apps, func(a *app) bool { return a.name == name }); i >= 0 {
+	if i := slices.IndexFunc(s.apps, func(a *app) bool { return a.Name == name }); i >= 0 {
 		s.apps[i].join(patience)
 		return
 	}
@@ -279,19 +280,19 @@ func (s *story) leave(a *app, options map[string]string) {
 }
 
 // weather has all calls of an app meet one fault.
-func (s *story) weather(options map[string]string) (sky weather) {
+func (s *story) weather(options map[string]string) (sky simulator.Weather) {
 	for option, value := range options {
 		switch option {
 		case "each-way":
-			sky.slowest, sky.steady = s.duration(value), true
+			sky.Slowest, sky.Steady = s.duration(value), true
 		case "only":
-			sky.only = libclustertest.Op(value)
+			sky.Only = libclustertest.Op(value)
 		case "answers-lost":
-			sky.loseAnswer = 100
+			sky.LoseAnswer = 100
 		case "requests-lost":
-			sky.loseRequest = 100
+			sky.LoseRequest = 100
 		case "errors":
-			sky.fail = 100
+			sky.Fail = 100
 		}
 	}
 	return sky

@@ -18,7 +18,7 @@ const windowPercent = 60
 // know.
 type witness struct{ a *app }
 
-// incarnation is one session, as far as its app knows. Guarded by world.mu.
+// incarnation is one session, as far as its app knows. Guarded by the world's lock.
 type incarnation struct {
 	libcluster.Session
 	a    *app
@@ -46,25 +46,25 @@ func (w witness) Join(ctx context.Context, r libcluster.Registration) (libcluste
 	if previous, ok := r.Previous.(*incarnation); ok {
 		r.Previous = previous.Session
 	}
-	r.Logger = zap.NewNop() // it is used while world.mu is held
+	r.Logger = zap.NewNop() // it is used while the world's lock is held
 	sent := time.Now()
 	session, ttl, err := w.a.w.Join(context.WithValue(ctx, key{}, s), r)
 	if err != nil {
-		w.a.w.locked(func() { w.a.orphans++ }) // it may have happened nevertheless
+		w.a.w.Locked(func() { w.a.orphans++ }) // it may have happened nevertheless
 		return nil, 0, err
 	}
 	s.Session = session
-	s.a.w.locked(func() { s.renewed(sent, ttl) })
+	s.a.w.Locked(func() { s.renewed(sent, ttl) })
 	return s, ttl, nil
 }
 
 func (s *incarnation) Next(ctx context.Context) (libcluster.Change, error) {
-	s.a.w.locked(func() { s.watched = true })
+	s.a.w.Locked(func() { s.watched = true })
 	change, err := s.Session.Next(context.WithValue(ctx, key{}, s))
 	if ctx.Err() != nil {
 		return change, err
 	}
-	s.a.w.locked(func() {
+	s.a.w.Locked(func() {
 		s.learns(err)
 		if err == nil {
 			if !s.told {
@@ -80,7 +80,7 @@ func (s *incarnation) Next(ctx context.Context) (libcluster.Change, error) {
 func (s *incarnation) Renew(ctx context.Context) (time.Duration, error) {
 	sent := time.Now()
 	ttl, err := s.Session.Renew(context.WithValue(ctx, key{}, s))
-	s.a.w.locked(func() {
+	s.a.w.Locked(func() {
 		s.learns(err)
 		if err == nil {
 			s.renewed(sent, ttl)
@@ -91,14 +91,14 @@ func (s *incarnation) Renew(ctx context.Context) (time.Duration, error) {
 
 func (s *incarnation) Update(ctx context.Context, m libcluster.Member) error {
 	err := s.Session.Update(context.WithValue(ctx, key{}, s), m)
-	s.a.w.locked(func() { s.learns(err) })
+	s.a.w.Locked(func() { s.learns(err) })
 	return err
 }
 
 func (s *incarnation) Leave(ctx context.Context) error {
 	err := s.Session.Leave(context.WithValue(ctx, key{}, s))
 	if err != nil {
-		s.a.w.locked(func() { s.a.orphans++ })
+		s.a.w.Locked(func() { s.a.orphans++ })
 	}
 	return err
 }
@@ -110,7 +110,7 @@ func (s *incarnation) LeaveFor(ctx context.Context, d time.Duration) error {
 // Close of a session that never came to anything leaves a record that the app has
 // forgotten, until it is replaced or expires.
 func (s *incarnation) Close() error {
-	s.a.w.locked(func() {
+	s.a.w.Locked(func() {
 		if !s.watched && !errors.Is(s.a.Err(), libcluster.ErrLeft) {
 			s.a.orphans++
 		}
@@ -126,7 +126,7 @@ func (s *incarnation) renewed(sent time.Time, ttl time.Duration) {
 	}
 	s.horizon = sent.Add(ttl * windowPercent / 100)
 	if s.past == nil {
-		s.past = time.AfterFunc(time.Until(s.horizon), func() { s.a.w.locked(s.a.checkHorizon) })
+		s.past = time.AfterFunc(time.Until(s.horizon), func() { s.a.w.Locked(s.a.checkHorizon) })
 	} else {
 		s.past.Reset(time.Until(s.horizon))
 	}
