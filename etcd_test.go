@@ -138,24 +138,18 @@ func TestPartitionAndEnvironmentSeparateClusters(t *testing.T) {
 
 func TestLeavingIsSeenAtOnceAndLeavesNothing(t *testing.T) {
 	cluster, client := key(t), etcdClient(t)
-	leases := func() map[clientv3.LeaseID]bool {
-		all, err := client.Leases(t.Context())
-		require.NoError(t, err)
-		ids := map[clientv3.LeaseID]bool{}
-		for _, l := range all.Leases {
-			ids[l.ID] = true
-		}
-		return ids
-	}
-	before := leases()
-	// An hour: whoever notices in this test has not waited for a TTL.
-	a := start(t, libcluster.Config{Key: cluster, ID: "a", TTL: time.Hour})
-	c := start(t, libcluster.Config{Key: cluster, ID: "c", TTL: time.Hour})
+	// About an hour: whoever notices in this test has not waited for a TTL. And nobody
+	// else on this etcd asks for it: by that its leases are known.
+	const ttl = time.Hour + 1789*time.Second
+	require.Zero(t, leases(t, client, ttl))
+	a := start(t, libcluster.Config{Key: cluster, ID: "a", TTL: ttl})
+	c := start(t, libcluster.Config{Key: cluster, ID: "c", TTL: ttl})
 	a.becomes(0, 2) // it has its watch, and with it all of its goroutines
 	c.leave()
 	running := goleak.IgnoreCurrent()
-	b := start(t, libcluster.Config{Key: cluster, ID: "b", Workers: 3, TTL: time.Hour})
+	b := start(t, libcluster.Config{Key: cluster, ID: "b", Workers: 3, TTL: ttl})
 	a.becomes(0, 4)
+	require.Equal(t, 2, leases(t, client, ttl))
 	b.leave()
 	a.becomes(0, 1)
 	require.NoError(t, goleak.Find(running), "after leaving")
@@ -168,9 +162,21 @@ func TestLeavingIsSeenAtOnceAndLeavesNothing(t *testing.T) {
 	got, err := client.Get(t.Context(), "/"+cluster+"/", clientv3.WithPrefix())
 	require.NoError(t, err)
 	require.Empty(t, got.Kvs)
-	for id := range leases() {
-		require.True(t, before[id], "lease %x is left behind", id)
+	require.Zero(t, leases(t, client, ttl), "a lease is left behind")
+}
+
+// leases counts the leases that were granted for a TTL.
+func leases(t *testing.T, client *clientv3.Client, ttl time.Duration) (n int) {
+	all, err := client.Leases(t.Context())
+	require.NoError(t, err)
+	for _, l := range all.Leases {
+		lease, err := client.TimeToLive(t.Context(), l.ID)
+		require.NoError(t, err)
+		if lease.GrantedTTL == int64(ttl/time.Second) {
+			n++
+		}
 	}
+	return n
 }
 
 func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
