@@ -217,6 +217,9 @@ func (s *etcdSession) awaitNews(ctx context.Context, after int64) error {
 			s.told = true
 			fresh = s.hear(answer.Events, after) || fresh
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				s.endNews() // nobody coordinates here any more
+			}
 			return context.Cause(ctx)
 		}
 	}

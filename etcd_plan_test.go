@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster"
 )
@@ -276,4 +277,21 @@ func TestOneWhoseRecordWasOverwrittenUnderItsLeaseRejoins(t *testing.T) {
 		require.Eventually(t, func() bool { return len(b.states()) > told && b.State().Active() }, patience, time.Millisecond)
 		b.becomes(1, 2)
 	}
+}
+
+func TestCoordinatorThatIsCancelledWatchesNoMore(t *testing.T) {
+	before := watches()
+	s, _, err := libcluster.Etcd(etcdURL(t)).Join(t.Context(), libcluster.Registration{
+		Key: key(t), Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: time.Minute, Logger: zap.NewNop(), Mode: libcluster.Planned,
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	survey, err := s.(libcluster.Planner).Survey(t.Context(), 0)
+	require.NoError(t, err)
+	require.Equal(t, 2, watches()-before, "its own, of the plan, and the coordinator's")
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(10*time.Millisecond, cancel)
+	_, err = s.(libcluster.Planner).Survey(ctx, survey.Revision)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Eventually(t, func() bool { return watches()-before == 1 }, patience, time.Millisecond)
 }

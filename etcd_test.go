@@ -3,6 +3,7 @@ package libcluster_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -313,6 +314,34 @@ func TestInstanceWhoseIDIsTakenIsToldAndDoesNotFight(t *testing.T) {
 	require.True(t, b.State().Active(), "the one that lost the ID took the other's record along")
 	require.NoError(t, b.Err())
 	require.Len(t, b.states(), 1)
+}
+
+// watches counts the watches that are open in this process.
+func watches() int {
+	stacks := make([]byte, 1<<20)
+	return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), ".serveSubstream(")
+}
+
+// An incarnation that is over stays until Leave, which removes what it has left. What
+// its watches would report meanwhile, nobody would read.
+func TestInstanceWhoseIDIsTakenWatchesNoMore(t *testing.T) {
+	for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Exclusive} {
+		t.Run(mode.String(), func(t *testing.T) {
+			before := watches()
+			cluster := key(t)
+			cfg := libcluster.Config{Key: cluster, ID: "same", Mode: mode, TTL: 2 * time.Second}
+			a := start(t, cfg)
+			a.becomes(0, 1)
+			own := watches() - before
+			require.Positive(t, own)
+			b := start(t, cfg)
+			a.becomes(-1, 0)
+			require.ErrorIs(t, a.Err(), libcluster.ErrInstanceTaken)
+			b.becomes(0, 1)
+			require.Eventually(t, func() bool { return watches()-before == own }, patience, time.Millisecond,
+				"%d watches, and of one instance it is %d", watches()-before, own)
+		})
+	}
 }
 
 func TestDeletedKeyIsWrittenAgainByItsOwner(t *testing.T) {

@@ -24,7 +24,8 @@ const (
 
 // Next waits for the next change under the prefix. A watch that was cut is
 // resumed after the last revision seen; one that can't be, because its history
-// was compacted, is preceded by a new list.
+// was compacted, is preceded by a new list. When nobody waits for the next one
+// any more, the watch is given up: what it reports would be kept for ever.
 func (s *etcdSession) Next(ctx context.Context) (Change, error) {
 	for {
 		if s.compacted {
@@ -47,13 +48,18 @@ func (s *etcdSession) Next(ctx context.Context) (Change, error) {
 			}
 			s.asked = time.Time{}
 			if events := s.unseen(answer.Events); len(events) > 0 {
-				return s.change(events)
+				change, err := s.change(events)
+				if err != nil {
+					s.endWatch()
+				}
+				return change, err
 			}
 		case <-s.beat:
 			if err := s.probeWatch(); err != nil {
 				return Change{}, err
 			}
 		case <-ctx.Done():
+			s.endWatch()
 			return Change{}, context.Cause(ctx)
 		}
 	}
