@@ -49,9 +49,10 @@ func (w *world) sendJoin(ctx context.Context, s *incarnation, call libclustertes
 	}
 	if s.stay < s.a.Stay {
 		// A request of an earlier stay that arrives only now looks like that of
-		// another instance.
+		// another instance, and nobody knows of the record to remove it.
 		w.Happened("join of an earlier stay")
 		s.a.rivals++
+		s.a.orphans++
 	}
 	w.owners[id] = s.a
 	w.tampered(id, s)
