@@ -52,3 +52,17 @@ func TestArrangeIsWhatTheClusterGoesBy(t *testing.T) {
 	require.Equal(t, []string{"b", "a"}, ids(Planned.Arrange(last, members[1:])), "the last fills the hole")
 	require.Equal(t, []string{"a", "b"}, ids(Direct.Arrange(last, members[1:])))
 }
+
+func TestArrangeMakesDoWithPlacesThatNoClusterHas(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var last []Place
+		var members []Member
+		total := 0
+		for _, id := range bytewise {
+			m := Member{ID: id, Workers: rapid.IntRange(1, 9).Draw(t, "workers")}
+			last = append(last, Place{m, rapid.IntRange(-9, 20).Draw(t, "index")})
+			members, total = append(members, m), total+m.Workers
+		}
+		requireTiles(t, Planned.Arrange(last, members), total)
+	})
+}

@@ -204,14 +204,14 @@ func arrange(last []Place, members []Member) []Place {
 		}
 	}
 	slices.SortFunc(stay, byIndex)
-	kept := stay[:0]
+	kept, taken := stay[:0], 0 // taken is where the last of them ends; no cluster's places overlap, but any may be given
 	for i, p := range stay {
 		end := p.Index + p.Workers
 		overlaps := p.Workers > before[p.ID].Workers && i+1 < len(stay) && end > stay[i+1].Index
-		if end > total || overlaps {
+		if p.Index < taken || end > total || overlaps {
 			move = append(move, p)
 		} else {
-			kept = append(kept, p)
+			kept, taken = append(kept, p), end
 		}
 	}
 	slices.Reverse(move)
