@@ -260,7 +260,7 @@ func (c *Coverage) committed(p *plan, s Survey, members []Recorded) {
 				c.problem(ProblemVanished, l.Place, l.Workers, "its record has gone")
 			}
 		}
-		if _, noted := s.Drained[l.incarnation]; !noted && c.Mode == Exclusive && (!here || now.Incarnation != l.incarnation) {
+		if c.Mode == Exclusive && (!here || now.Incarnation != l.incarnation) && !s.hasStopped(l.incarnation, p) {
 			c.waitFor(l.ID, s)
 		}
 	}
@@ -275,7 +275,7 @@ func (c *Coverage) committed(p *plan, s Survey, members []Recorded) {
 func (c *Coverage) stopped(p *plan, s Survey) {
 	var names []string
 	for _, l := range p.places {
-		if drained, noted := s.Drained[l.incarnation]; noted && (drained == DrainedForGood || drained == p.generation) {
+		if s.hasStopped(l.incarnation, p) {
 			continue
 		}
 		names = append(names, l.ID)

@@ -173,8 +173,7 @@ func (d *deciding) holdingUp(p *plan, s Survey, present map[string]bool, at mome
 ) {
 	gone := make(map[string]moment)
 	for _, l := range p.places {
-		drained, noted := s.Drained[l.incarnation]
-		if noted && (drained == DrainedForGood || !p.committed && drained == p.generation) {
+		if s.hasStopped(l.incarnation, p) {
 			continue
 		}
 		if !present[l.incarnation] {
@@ -196,6 +195,13 @@ func (d *deciding) holdingUp(p *plan, s Survey, present map[string]bool, at mome
 	}
 	d.gone = gone
 	return waiting, again, over
+}
+
+// hasStopped reports whether an incarnation has said that it has stopped, for good or for
+// this plan.
+func (s Survey) hasStopped(incarnation string, p *plan) bool {
+	drained, noted := s.Drained[incarnation]
+	return noted && (drained == DrainedForGood || !p.committed && drained == p.generation)
 }
 
 func vanished(all []planned, present map[string]bool) []planned {

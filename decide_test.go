@@ -52,3 +52,20 @@ func TestACoordinatorRemembersThePlanThatItHasSurveyed(t *testing.T) {
 	require.Greater(t, stop.generation, p.generation)
 	require.Contains(t, stop.places, p.places[0])
 }
+
+// What one who vanished has once said lives as long as its lease, which may be longer
+// than its record.
+func TestOneWhoHadStoppedForAnEarlierPlanIsWaitedForAndNamed(t *testing.T) {
+	old, now := recorded("a", "1", 1, 0), recorded("b", "2", 1, 0)
+	p := plan{mode: Exclusive, generation: 7}
+	p.commit(&plan{}, []Recorded{old, now})
+	old.Incarnation = "3" // it is back
+	s := Survey{Members: []Recorded{old, now}, Drained: map[string]int64{"1": 6, "2": 6}}
+	s.Plan, s.Planning.Revision, s.Coordinator = p.encode(), 1, []byte("exclusive\t2")
+	d := deciding{mode: Exclusive, incarnation: "2"}
+	require.Len(t, d.decide(s, later(0), 0).waiting, 1)
+	require.Equal(t, []Holdup{{ID: "a"}}, cover(Exclusive, s).Waiting)
+	s.Drained["1"] = DrainedForGood
+	require.NotNil(t, d.decide(s, later(0), 0).next)
+	require.Empty(t, cover(Exclusive, s).Waiting)
+}
