@@ -31,8 +31,8 @@ func (s *stay) coordinateIf(inc *incarnation, says []byte) {
 	inc.mu.Lock()
 	defer inc.mu.Unlock()
 	_, who, _ := strings.Cut(firstLine(says), "\t")
-	inc.vacant, inc.appointed = says == nil, who == inc.planner().Incarnation()
-	if (inc.vacant || inc.appointed) && !inc.coordinates {
+	inc.mayCoordinate = says == nil || who == inc.planner().Incarnation()
+	if inc.mayCoordinate && !inc.coordinates {
 		inc.coordinates = true
 		inc.coordinator.Go(func() { s.coordinate(inc) })
 	}
@@ -48,30 +48,29 @@ func firstLine(says []byte) string {
 	return string(line)
 }
 
-func (inc *incarnation) mayCoordinate() bool {
-	inc.mu.Lock()
-	defer inc.mu.Unlock()
-	return inc.vacant || inc.appointed
-}
-
 // coordinate is the coordinator's goroutine. It ends with the incarnation, or when
 // somebody else coordinates.
 func (s *stay) coordinate(inc *incarnation) {
 	sleep(inc.ctx, s.rank(inc))
 	var again retry
-	for {
-		if inc.mayCoordinate() && s.claim(inc) {
+	for inc.goesOnCoordinating() {
+		if s.claim(inc) {
 			s.lead(inc)
 		}
-		inc.mu.Lock()
-		over := !inc.vacant && !inc.appointed || inc.ctx.Err() != nil
-		inc.coordinates = !over
-		inc.mu.Unlock()
-		if over {
+		if !inc.goesOnCoordinating() {
 			return
 		}
 		again.wait(inc.ctx)
 	}
+}
+
+// goesOnCoordinating tells the coordinator whether to. If not it ends at once, since from
+// then on another one may be started.
+func (inc *incarnation) goesOnCoordinating() bool {
+	inc.mu.Lock()
+	defer inc.mu.Unlock()
+	inc.coordinates = inc.mayCoordinate && inc.ctx.Err() == nil
+	return inc.coordinates
 }
 
 // rank is how long to leave the coordination to those before in the plan.

@@ -30,10 +30,9 @@ type Holdup struct {
 // ping tells the registry.
 type planning struct {
 	// Guarded by incarnation.mu.
-	own         *planned // its line in the committed plan
-	vacant      bool     // nobody coordinates
-	appointed   bool     // it does, as far as the registry knows
-	coordinates bool     // its coordinator runs
+	own           *planned // its line in the committed plan
+	mayCoordinate bool     // nobody else does, as far as the registry has told
+	coordinates   bool     // its coordinator runs
 
 	coordinator sync.WaitGroup // the coordinator, started by the balancer and awaited by ping
 
