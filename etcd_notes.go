@@ -10,9 +10,8 @@ import (
 
 // etcdNotes is what all attempts of one stay to join have in common.
 type etcdNotes struct {
-	mu     sync.Mutex // guards what follows
-	leases map[clientv3.LeaseID]struct{}
-	order  []clientv3.LeaseID // the same, the latest last
+	mu     sync.Mutex         // guards what follows
+	leases []clientv3.LeaseID // all that were granted, the latest last
 	wrote  int64              // the revision of the latest write that succeeded
 	login  *etcdLogin
 }
@@ -25,7 +24,7 @@ func notesOf(stay *Stay, previous *etcdSession) *etcdNotes {
 		stay.Notes = previous.notes
 	}
 	if stay.Notes == nil {
-		stay.Notes = &etcdNotes{leases: make(map[clientv3.LeaseID]struct{})}
+		stay.Notes = &etcdNotes{}
 	}
 	return stay.Notes.(*etcdNotes)
 }
@@ -33,8 +32,7 @@ func notesOf(stay *Stay, previous *etcdSession) *etcdNotes {
 func (n *etcdNotes) granted(id clientv3.LeaseID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.leases[id] = struct{}{}
-	n.order = append(n.order, id)
+	n.leases = append(n.leases, id)
 }
 
 // others returns the latest of the leases but one.
@@ -42,7 +40,7 @@ func (n *etcdNotes) others(but clientv3.LeaseID) []clientv3.LeaseID {
 	const enough = 16 // a transaction has room for 128 operations
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	others := slices.DeleteFunc(slices.Clone(n.order), func(id clientv3.LeaseID) bool { return id == but })
+	others := slices.DeleteFunc(slices.Clone(n.leases), func(id clientv3.LeaseID) bool { return id == but })
 	return others[max(0, len(others)-enough):]
 }
 
@@ -55,8 +53,7 @@ func (n *etcdNotes) written(revision int64) {
 func (n *etcdNotes) isOurs(id clientv3.LeaseID) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	_, ok := n.leases[id]
-	return ok
+	return slices.Contains(n.leases, id)
 }
 
 // isOlder reports whether a key was last written before we wrote it, which is

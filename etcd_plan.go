@@ -386,12 +386,12 @@ func (s *etcdSession) unseat(ctx context.Context, before *mvccpb.KeyValue) error
 	return err
 }
 
-// replace ends what is left of the previous incarnation, once this one has its key.
-func (s *etcdSession) replace(ctx context.Context, previous *etcdSession) {
-	if s.mode == Direct || s.passive || previous == nil || previous.lease == clientv3.NoLease {
+// endPrevious ends what is left of the previous incarnation, once this one has its key.
+func (s *etcdSession) endPrevious(ctx context.Context) {
+	if s.mode == Direct || s.passive || s.previous == nil {
 		return
 	}
-	if err := s.revokeLease(ctx, previous.lease); err != nil {
+	if err := s.revokeLease(ctx, s.previous.lease); err != nil {
 		s.log.Debug("could not revoke the previous lease", zap.Error(err))
 	}
 }

@@ -110,7 +110,7 @@ func (s *etcdSession) open(ctx context.Context) (time.Duration, error) {
 		_ = s.revoke(cleanup)
 		return 0, err
 	}
-	s.replace(ctx, s.previous)
+	s.endPrevious(ctx)
 	return ttl, nil
 }
 
