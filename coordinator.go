@@ -130,15 +130,19 @@ func (s *stay) coordinatorTrouble(inc *incarnation, err error) bool {
 	return true
 }
 
-// fits tells whether all members that were there before us are of our mode.
+// fits tells whether all members that were there before us are of our mode. While we join
+// that is everybody of another mode: a record that we have taken over looks older than
+// we are.
 func (s *stay) fits(inc *incarnation, survey Survey) error {
 	own := inc.planner().Incarnation()
 	i := slices.IndexFunc(survey.Members, func(m Recorded) bool { return m.Incarnation == own })
 	if i < 0 {
 		return nil // whoever renews the record will find out
 	}
+	joining := !isClosed(s.ready)
 	for _, m := range survey.Members {
-		if m.Incarnation != "" && m.plans.mode != s.c.cfg.Mode && m.Since < survey.Members[i].Since {
+		there := m.Incarnation != "" && !m.kept
+		if there && m.plans.mode != s.c.cfg.Mode && (joining || m.Since < survey.Members[i].Since) {
 			return &ModeError{s.c.cfg.Mode, m.plans.mode}
 		}
 	}

@@ -147,6 +147,42 @@ func TestAnotherModeIsRefused(t *testing.T) {
 	}
 }
 
+// Its record is as old as that of its former self.
+func TestAnotherModeIsRefusedToOneThatWasThereBefore(t *testing.T) {
+	for _, joins := range []libcluster.Mode{libcluster.Planned, libcluster.Exclusive} {
+		for _, kept := range []bool{false, true} {
+			inBubble(t, func(w *world) {
+				a, b := w.join("a"), w.join("b")
+				if kept {
+					require.NoError(t, a.Leave(w.Context(), libcluster.Returning(time.Minute)))
+				} else {
+					w.Cut("a")
+				}
+				wait(time.Second)
+				w.Heal("a")
+				x := w.app("a", mode(joins))
+				var refused *libcluster.ModeError
+				require.ErrorAs(t, x.Join(w.within(time.Minute)), &refused)
+				require.Equal(t, libcluster.ModeError{Mode: joins, Cluster: libcluster.Direct}, *refused)
+				require.Equal(t, "0/1", b.place())
+			})
+		}
+	}
+}
+
+// Of those who have left for a restart nobody is there.
+func TestAnotherModeIsNotRefusedForPlacesThatAreKept(t *testing.T) {
+	inBubble(t, func(w *world) {
+		all := []*app{w.join("a"), w.join("b")}
+		for _, x := range all {
+			require.NoError(t, x.Leave(w.Context(), libcluster.Returning(time.Minute)))
+		}
+		b := w.join("b", exclusive)
+		a := w.join("a", exclusive)
+		require.Equal(t, []string{"0/2", "1/2"}, []string{b.place(), a.place()})
+	})
+}
+
 func TestAnApplicationThatDoesNotStopLosesItsRecord(t *testing.T) {
 	inBubble(t, func(w *world) {
 		stuck := make(chan struct{})
