@@ -54,7 +54,7 @@ func (s *stay) coordinate(inc *incarnation) {
 	sleep(inc.ctx, s.rank(inc))
 	var again retry
 	for inc.goesOnCoordinating() {
-		if s.claim(inc) {
+		if s.claim(inc, &again) {
 			s.lead(inc)
 		}
 		if !inc.goesOnCoordinating() {
@@ -90,19 +90,19 @@ func (s *stay) rank(inc *incarnation) time.Duration {
 }
 
 // claim makes this incarnation the coordinator, if it can.
-func (s *stay) claim(inc *incarnation) bool {
+func (s *stay) claim(inc *incarnation, again *retry) bool {
 	ctx, cancel := context.WithTimeout(inc.ctx, joinTimeout)
 	defer cancel()
 	claimed, err := inc.planner().Claim(ctx, []byte(s.says(inc)))
 	if err != nil {
-		s.coordinatorTrouble(inc, err)
+		s.coordinatorTrouble(inc, again, err)
 	}
 	if !claimed {
 		return false
 	}
 	survey, err := inc.planner().Survey(ctx, 0)
 	if err != nil {
-		return s.coordinatorTrouble(inc, err)
+		return s.coordinatorTrouble(inc, again, err)
 	}
 	s.watchSurvey(survey)
 	if err := s.fits(inc, survey); err != nil {
@@ -117,7 +117,7 @@ func (s *stay) claim(inc *incarnation) bool {
 }
 
 // coordinatorTrouble reports whether to go on.
-func (s *stay) coordinatorTrouble(inc *incarnation, err error) bool {
+func (s *stay) coordinatorTrouble(inc *incarnation, again *retry, err error) bool {
 	switch {
 	case inc.ctx.Err() != nil:
 		return false
@@ -126,7 +126,9 @@ func (s *stay) coordinatorTrouble(inc *incarnation, err error) bool {
 		return false
 	}
 	s.note(err)
-	s.log.Debug("cannot coordinate", zap.Error(err))
+	if again.worthLogging() {
+		s.log.Warn("cannot coordinate the cluster yet, will keep trying", zap.Error(err))
+	}
 	return true
 }
 
@@ -164,7 +166,7 @@ func (s *stay) lead(inc *incarnation) {
 			continue
 		}
 		l.after = 0
-		if !s.coordinatorTrouble(inc, err) || !again.wait(inc.ctx) {
+		if !s.coordinatorTrouble(inc, &again, err) || !again.wait(inc.ctx) {
 			return
 		}
 	}

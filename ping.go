@@ -174,7 +174,6 @@ func (s *stay) heartbeat(inc *incarnation) {
 		case <-inc.ctx.Done():
 			return
 		case <-inc.heed:
-			heed = retry{}
 		case <-heedAgain.C:
 		case <-beat.C:
 			if !s.beat(inc, &again) {
@@ -183,7 +182,9 @@ func (s *stay) heartbeat(inc *incarnation) {
 			beat.Reset(inc.untilBeat(again.failures > 0))
 			continue
 		}
-		if !s.acknowledge(inc) {
+		if s.acknowledge(inc, &heed) {
+			heed = retry{}
+		} else {
 			heedAgain.Reset(heed.next())
 		}
 	}

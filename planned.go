@@ -274,7 +274,7 @@ func (inc *incarnation) stopped(under *prepare) {
 
 // acknowledge tells the registry that the application has stopped. It reports
 // false if that has to be tried again.
-func (s *stay) acknowledge(inc *incarnation) bool {
+func (s *stay) acknowledge(inc *incarnation, again *retry) bool {
 	p := inc.toHeed.Load()
 	if v := s.c.view.Load(); v.inc != inc || v.plan == nil || v.plan.prepare == nil || *v.plan.prepare != *p {
 		return true // there is another plan by now
@@ -283,14 +283,16 @@ func (s *stay) acknowledge(inc *incarnation) bool {
 	defer cancel()
 	err := inc.planner().Drained(ctx, p.revision, p.generation)
 	switch {
-	case err == nil, errors.Is(err, ErrPlanChanged):
+	case err == nil, errors.Is(err, ErrPlanChanged), inc.ctx.Err() != nil:
 		return true
 	case isFinal(err):
 		inc.end(err)
 		return true
 	}
 	s.note(err)
-	s.log.Debug("cannot say yet that the application has stopped", zap.Error(err))
+	if again.worthLogging() {
+		s.log.Warn("cannot say yet that the application has stopped, will keep trying", zap.Error(err))
+	}
 	return false
 }
 

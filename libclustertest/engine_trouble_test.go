@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/libclustertest"
@@ -150,4 +151,31 @@ func TestSessionThatOpensAfterLeavingIsClosed(t *testing.T) {
 		require.Error(t, a.Join(t.within(100*time.Millisecond)))
 		<-registry.closed
 	})
+}
+
+// A store that is full answers reads and renewals, and no writes. Then a change can
+// not be brought to an end, and whoever wonders why looks into the log.
+func TestWritesThatFailInTheMiddleOfAChangeAreLogged(t *testing.T) {
+	for op, message := range map[libclustertest.Op]string{
+		libclustertest.OpSwap:    "cannot coordinate the cluster yet, will keep trying",
+		libclustertest.OpDrained: "cannot say yet that the application has stopped, will keep trying",
+	} {
+		inBubble(t, func(w *world) {
+			var log logs
+			w.join("a", exclusive, log.configure)
+			wait(time.Second)
+			w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+				if call.Op == op && call.ID == "a" {
+					return errors.New("database space exceeded")
+				}
+				return call.Send(ctx)
+			})
+			b := w.app("b", exclusive)
+			require.Error(w, b.Join(w.within(15*time.Second)))
+			entries := log.FilterMessage(message).All()
+			require.Len(w, entries, 2, "now and again: %v", log.All())
+			require.Equal(w, zap.WarnLevel, entries[0].Level)
+			require.Equal(w, "database space exceeded", entries[0].ContextMap()["error"])
+		})
+	}
 }
