@@ -119,12 +119,12 @@ type Config struct {
 	// its ID is another one's by now, see [Cluster.Err].
 	//
 	// Calls come from one goroutine, one after another. One that takes long
-	// delays only itself and Leave, and in mode [Exclusive] the others: when it returns it is called with the
-	// newest state, and those between are skipped, except that an index of -1
-	// is always reported before a place in a new incarnation. State and
-	// SetWorkers may be called inside. Leave inside would wait for this very
-	// call until its context ends: start a goroutine for it. A panic is not
-	// recovered.
+	// delays only itself and Leave, and in mode [Exclusive] the others: when it
+	// returns it is called with the newest state, and those between are skipped,
+	// except that an index of -1 is always reported before a place in a new
+	// incarnation. State and SetWorkers may be called inside. Leave inside would
+	// wait for this very call until its context ends: start a goroutine for it. A
+	// panic is not recovered.
 	//
 	// With [Cluster.Run] it is optional: it comes after the function has been
 	// stopped and before it is run again.

@@ -106,7 +106,7 @@ func cover(mode Mode, s Survey) Coverage {
 		case mode == Direct && m.plans.mode == Direct, m.Incarnation != "":
 			members = append(members, m)
 		default:
-			c.problem(ProblemOrphan, Place{Member: m.Member}, 0, "its record has no lease: nobody is behind it, and it stays until it is deleted")
+			c.orphan(Place{Member: m.Member}, 0)
 		}
 	}
 	if mode == Direct {
@@ -131,6 +131,10 @@ func (c *Coverage) problem(kind ProblemKind, p Place, workers int, format string
 	})
 }
 
+func (c *Coverage) orphan(p Place, workers int) {
+	c.problem(ProblemOrphan, p, workers, "its record has no lease: nobody is behind it, and it stays until it is deleted")
+}
+
 func (c *Coverage) kept(p Place) {
 	c.problem(ProblemKept, p, p.Workers, "has left for a restart, and its place is kept")
 }
@@ -146,7 +150,7 @@ func (c *Coverage) direct(members []Recorded) {
 	for _, p := range c.Places {
 		switch {
 		case by[p.ID].Incarnation == "":
-			c.problem(ProblemOrphan, p, p.Workers, "its record has no lease: nobody is behind it, and it stays until it is deleted")
+			c.orphan(p, p.Workers)
 		case p.kept:
 			c.kept(p)
 		}

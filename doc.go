@@ -155,14 +155,14 @@
 // # What you may not assume
 //
 // Except in mode [Exclusive], instances learn of a change one after another, within
-// milliseconds as a rule but with no bound. For that long two of them, in different generations, can
-// hold the same index, or different totals. So treat an index as should-be
-// unique: let whatever must not happen twice be refused by the resource itself,
-// by a transaction or a unique key.
+// milliseconds as a rule but with no bound. For that long two of them, in different
+// generations, can hold the same index, or different totals. So treat an index as
+// should-be unique: let whatever must not happen twice be refused by the resource
+// itself, by a transaction or a unique key.
 //
 // Only in mode [Exclusive] is the generation a fencing token. In any, a process
 // can be stopped between reading its state and acting on it.
 //
-// In mode [Direct] a registry that goes back in time, such as an etcd that was restored from a
-// backup, starts numbering its generations anew from there.
+// In mode [Direct] a registry that goes back in time, such as an etcd that was
+// restored from a backup, starts numbering its generations anew from there.
 package libcluster

@@ -48,7 +48,7 @@ type etcdSession struct {
 	watchCtx  context.Context
 	stopWatch context.CancelFunc
 	asked     time.Time           // when the watch was asked for a sign of life that it still owes
-	strangers map[string]struct{} // foreign keys that were reported
+	strangers map[string]struct{} // foreign keys that were reported; with a plan the coordinator's
 
 	etcdPlanning // in a mode with a plan
 

@@ -89,8 +89,8 @@ func (s *stay) applyPlan(inc *incarnation, now *Planning) {
 	case err != nil || late || p.mode != s.c.cfg.Mode:
 		// There is none yet, or one that is somebody's mistake, or was left by
 		// a cluster of another mode, or by a store from before a newer one: then
-		// a new one will be made, by us if by nobody else. Whatever we hold by the plan before, nobody
-		// else can hold before we have heard of it.
+		// a new one will be made, by us if by nobody else. Whatever we hold by the
+		// plan before, nobody else can hold before we have heard of it.
 		if len(now.Plan) > 0 {
 			s.log.Warn("ignoring a plan that is none of this cluster's", zap.Bool("of the past", late), zap.Error(err))
 		}
@@ -223,7 +223,7 @@ func (p *planView) places() []Place {
 	return places
 }
 
-// holdups returns for whom the coordinator says that it waits: after the mode, a line
+// holdups returns for whom the coordinator says that it waits: after the first line, one
 // for each with the time and the ID.
 func (v *view) holdups() (all []Holdup) {
 	if v.plan == nil || v.inc.over() != nil {

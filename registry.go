@@ -49,9 +49,10 @@ type Registration struct {
 	// with no other attempt.
 	Stay *Stay
 	// Previous is set when an instance that was fenced rejoins: the session
-	// that it has lost, which is closed once this one has joined. If by now somebody else has the record, Join
-	// returns [ErrInstanceTaken]: an instance that was cut off for a while
-	// must not take its ID back from the one that was started in its stead.
+	// that it has lost, which is closed once this one has joined. If by now
+	// somebody else has the record, Join returns [ErrInstanceTaken]: an instance
+	// that was cut off for a while must not take its ID back from the one that was
+	// started in its stead.
 	//
 	// In mode [Exclusive] the application has stopped by then, and a [Planner]
 	// notes with joining that Previous has, for good.
@@ -163,7 +164,8 @@ type Assignment struct {
 
 // Planner is implemented by a session whose registry can keep a plan, which the
 // modes [Planned] and [Exclusive] need. Joined in one of these its Next reports
-// the plan instead of the members. It may be used by several goroutines.
+// the plan instead of the members. It may be used by several goroutines. In mode
+// [Exclusive] its record must expire: Join and Renew return more than 0.
 //
 // The plan is one record without a lease, which only Swap writes. The safety of
 // [Exclusive] rests on these: Swap is a compare-and-swap; a Survey is of one instant

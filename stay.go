@@ -231,7 +231,8 @@ func (s *stay) remove(ctx context.Context, session Session, returning time.Durat
 
 // keep says in the record that the place is kept, unless somebody publishes and does
 // not come to an end. Otherwise it would look as if somebody were there, and be waited
-// for longer; no more than that. Nobody publishes anything else until done is called.
+// for longer; or in mode [Exclusive] as if one had left for good, and the place is free.
+// Nobody publishes anything else until done is called.
 func (s *stay) keep(ctx context.Context, session Session, stopped bool) (done func()) {
 	limit, cancel := context.WithTimeout(ctx, releaseGrace)
 	defer cancel()
