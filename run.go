@@ -70,9 +70,7 @@ var errGoexit = errors.New("libcluster: a function given to Run has ended its go
 // holds it up by little more than a second at the most. [runtime.Goexit] in f
 // ends Run's goroutine too.
 func (c *Cluster) Run(ctx context.Context, f func(ctx context.Context, s State) error) error {
-	return c.run(&runner{ctx: ctx, tasks: func(s State) []task {
-		return []task{func(ctx context.Context) error { return f(ctx, s) }}
-	}})
+	return c.run(&runner{ctx: ctx, tasks: alone(f)})
 }
 
 // RunWorkers is [Cluster.Run] with a goroutine for each worker of this instance:
@@ -110,9 +108,14 @@ func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, wo
 // A nil that f returns by itself ends RunPrimary like Run. So the instance leaves
 // and the next one becomes the primary, and runs its f.
 func (c *Cluster) RunPrimary(ctx context.Context, f func(ctx context.Context, s State) error) error {
-	return c.run(&runner{ctx: ctx, primary: true, tasks: func(s State) []task {
+	return c.run(&runner{ctx: ctx, primary: true, tasks: alone(f)})
+}
+
+// alone is the one task of whoever has no workers.
+func alone(f func(context.Context, State) error) func(State) []task {
+	return func(s State) []task {
 		return []task{func(ctx context.Context) error { return f(ctx, s) }}
-	}})
+	}
 }
 
 // run joins, waits for a reason to end, and leaves.
