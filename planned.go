@@ -30,7 +30,7 @@ type Holdup struct {
 // ping tells the registry.
 type planning struct {
 	// Guarded by incarnation.mu.
-	own           *planned // its line in the committed plan
+	own           *planned // its line in the committed plan; nil while all stop for the next one
 	mayCoordinate bool     // nobody else does, as far as the registry has told
 	coordinates   bool     // its coordinator runs
 
@@ -155,10 +155,12 @@ func (s *stay) place(inc *incarnation, v *view, p *plan, own *planned) {
 	}
 	if p.committed {
 		inc.stopDraining()
-		inc.mu.Lock()
-		inc.own = own
-		inc.mu.Unlock()
+	} else {
+		own = nil
 	}
+	inc.mu.Lock()
+	inc.own = own
+	inc.mu.Unlock()
 }
 
 // sameMode returns an error if whoever coordinates does so in another mode.

@@ -73,6 +73,27 @@ func TestAllStopBeforeAnyStartsInExclusiveMode(t *testing.T) {
 	})
 }
 
+func TestWhatIsPublishedIsNotWrittenAgainWhileAllStop(t *testing.T) {
+	inBubble(t, func(w *world) {
+		a, b := w.join("a", exclusive), w.join("b", exclusive)
+		wait(time.Second)
+		released := make(chan struct{})
+		a.inCallback(func(s libcluster.State) {
+			if !s.Active() {
+				<-released
+			}
+		})
+		require.NoError(t, b.SetWorkers(w.Context(), 3))
+		wait(5 * time.Second) // until everybody has been told who is waited for
+		before := w.Counts().Writes
+		wait(45 * time.Second)
+		require.Equal(t, before, w.Counts().Writes)
+		close(released)
+		wait(time.Second)
+		require.Equal(t, "1/4", b.place())
+	})
+}
+
 func TestOneWhoVanishedIsWaitedForUntilItsHorizonMustHavePassed(t *testing.T) {
 	inBubble(t, func(w *world) {
 		a, b := w.join("a", exclusive, ttl(10*time.Second)), w.join("b", exclusive, ttl(10*time.Second))
