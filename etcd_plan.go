@@ -314,11 +314,11 @@ func (s *etcdSession) noteDrained(of clientv3.LeaseID, generation int64, under c
 
 // LeaveDrained deletes the key and leaves the note under our lease, which expires;
 // or puts both under a lease of d.
-func (s *etcdSession) LeaveDrained(ctx context.Context, d time.Duration) error {
-	return errors.Join(s.leaveDrained(ctx, d), s.release())
+func (s *etcdSession) LeaveDrained(ctx context.Context, d time.Duration, kept Member) error {
+	return errors.Join(s.leaveDrained(ctx, d, kept), s.release())
 }
 
-func (s *etcdSession) leaveDrained(ctx context.Context, d time.Duration) error {
+func (s *etcdSession) leaveDrained(ctx context.Context, d time.Duration, kept Member) error {
 	under := s.lease
 	leave := clientv3.OpDelete(s.key)
 	if d > 0 {
@@ -326,9 +326,7 @@ func (s *etcdSession) leaveDrained(ctx context.Context, d time.Duration) error {
 		if under, err = s.grantFor(ctx, d); err != nil {
 			return err
 		}
-		s.mu.Lock()
-		leave = clientv3.OpPut(s.key, s.record, clientv3.WithLease(under))
-		s.mu.Unlock()
+		leave = clientv3.OpPut(s.key, string(kept.Record()), clientv3.WithLease(under))
 	}
 	then := []clientv3.Op{leave, s.noteDrained(s.lease, DrainedForGood, under)}
 	if d > 0 {

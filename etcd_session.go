@@ -393,11 +393,11 @@ func (s *etcdSession) Leave(ctx context.Context) error {
 }
 
 // LeaveFor puts the key under a lease that lives for d and that nobody renews.
-func (s *etcdSession) LeaveFor(ctx context.Context, d time.Duration) error {
-	return errors.Join(s.park(ctx, d), s.release())
+func (s *etcdSession) LeaveFor(ctx context.Context, d time.Duration, kept Member) error {
+	return errors.Join(s.park(ctx, d, kept), s.release())
 }
 
-func (s *etcdSession) park(ctx context.Context, d time.Duration) error {
+func (s *etcdSession) park(ctx context.Context, d time.Duration, kept Member) error {
 	if s.passive {
 		return nil
 	}
@@ -405,10 +405,7 @@ func (s *etcdSession) park(ctx context.Context, d time.Duration) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	put := clientv3.OpPut(s.key, s.record, clientv3.WithLease(lease))
-	s.mu.Unlock()
-	puts := []clientv3.Op{put}
+	puts := []clientv3.Op{clientv3.OpPut(s.key, string(kept.Record()), clientv3.WithLease(lease))}
 	if s.mode == Exclusive {
 		puts = append(puts, s.noteDrained(lease, DrainedForGood, lease))
 	}

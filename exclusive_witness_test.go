@@ -99,8 +99,8 @@ func (s *incarnation) Leave(ctx context.Context) error {
 	return s.Session.Leave(s.within(ctx))
 }
 
-func (s *incarnation) LeaveFor(ctx context.Context, d time.Duration) error {
-	return s.Session.(libcluster.Returner).LeaveFor(s.within(ctx), d)
+func (s *incarnation) LeaveFor(ctx context.Context, d time.Duration, kept libcluster.Member) error {
+	return s.Session.(libcluster.Returner).LeaveFor(s.within(ctx), d, kept)
 }
 
 func (s *incarnation) Incarnation() string { return s.planner().Incarnation() }
@@ -121,11 +121,11 @@ func (s *incarnation) Drained(ctx context.Context, revision, generation int64) e
 	return s.planner().Drained(s.within(ctx), revision, generation)
 }
 
-func (s *incarnation) LeaveDrained(ctx context.Context, d time.Duration) error {
+func (s *incarnation) LeaveDrained(ctx context.Context, d time.Duration, kept libcluster.Member) error {
 	s.a.w.Locked(func() {
 		if s.acts() {
 			s.a.w.Fail("%s leaves as one that has stopped and has not", s.a)
 		}
 	})
-	return s.planner().LeaveDrained(s.within(ctx), d)
+	return s.planner().LeaveDrained(s.within(ctx), d, kept)
 }

@@ -110,9 +110,9 @@ type Checker interface {
 // Returner is implemented by a session whose registry can keep a place; see
 // [Returning].
 type Returner interface {
-	// LeaveFor leaves as Leave does, but for the record: it stays as it is for
-	// d, and then goes unless the same ID has joined again.
-	LeaveFor(ctx context.Context, d time.Duration) error
+	// LeaveFor leaves as Leave does, but for the record: it becomes kept and stays
+	// for d, and then goes unless the same ID has joined again.
+	LeaveFor(ctx context.Context, d time.Duration, kept Member) error
 }
 
 // Looker is implemented by a session that can tell what there is at this moment;
@@ -192,13 +192,13 @@ type Planner interface {
 	// revision; if there is another by now, it returns [ErrPlanChanged].
 	Drained(ctx context.Context, revision, generation int64) error
 	// LeaveDrained leaves, and in the same step notes that this session has
-	// stopped for good; with d above 0 the record stays for d, as LeaveFor
-	// has it. The note may go after the TTL.
+	// stopped for good; with d above 0 the record becomes kept and stays for d, as
+	// LeaveFor has it. The note may go after the TTL.
 	//
 	// In mode [Exclusive] a record that stays, be it by LeaveFor, is of an
 	// incarnation that is noted to have stopped for good for as long as the record
 	// stays: there is nobody who could say so, and all would wait.
-	LeaveDrained(ctx context.Context, d time.Duration) error
+	LeaveDrained(ctx context.Context, d time.Duration, kept Member) error
 }
 
 // DrainedForGood is the generation that the note of a session has that has left,

@@ -275,6 +275,6 @@ func (s *staticSession) Update(_ context.Context, m Member) error {
 	return nil
 }
 
-func (s *staticSession) Leave(context.Context) error                   { return nil }
-func (s *staticSession) LeaveFor(context.Context, time.Duration) error { return nil }
-func (s *staticSession) Close() error                                  { return nil }
+func (s *staticSession) Leave(context.Context) error                           { return nil }
+func (s *staticSession) LeaveFor(context.Context, time.Duration, Member) error { return nil }
+func (s *staticSession) Close() error                                          { return nil }

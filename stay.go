@@ -200,21 +200,19 @@ func (s *stay) remove(ctx context.Context, session Session, returning time.Durat
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	stopped := s.c.cfg.Mode == Exclusive && !s.c.cfg.Passive && !s.acting.Load()
-	if _, ok := session.(Returner); returning > 0 && !s.c.cfg.Passive && (ok || stopped) {
-		defer s.keep(ctx, session, stopped)()
-	}
+	kept := s.kept(stopped)
 	if planner, ok := session.(Planner); ok && stopped {
 		if returning == 0 {
 			s.closePlan(ctx, planner)
 		}
-		if err := planner.LeaveDrained(ctx, returning); err != nil {
+		if err := planner.LeaveDrained(ctx, returning, kept); err != nil {
 			return fmt.Errorf("libcluster: left, but the others will wait for the record to expire: %w", err)
 		}
 		return nil
 	}
 	if returning > 0 {
 		if returner, ok := session.(Returner); ok {
-			if err := returner.LeaveFor(ctx, returning); err != nil {
+			if err := returner.LeaveFor(ctx, returning, kept); err != nil {
 				return fmt.Errorf("libcluster: left, but the place may not be kept: %w", err)
 			}
 			return nil
@@ -229,25 +227,15 @@ func (s *stay) remove(ctx context.Context, session Session, returning time.Durat
 	return nil
 }
 
-// keep says in the record that the place is kept, unless somebody publishes and does
-// not come to an end. Otherwise it would look as if somebody were there, and be waited
-// for longer; or in mode [Exclusive] as if one had left for good, and the place is free.
-// Nobody publishes anything else until done is called.
-func (s *stay) keep(ctx context.Context, session Session, stopped bool) (done func()) {
-	limit, cancel := context.WithTimeout(ctx, releaseGrace)
-	defer cancel()
-	select {
-	case s.publishing <- struct{}{}:
-	case <-limit.Done():
-		return func() {}
-	}
+// kept is the record of one that has left for a restart: a place, and nobody who is
+// there and could be waited for.
+func (s *stay) kept(stopped bool) Member {
 	m := s.registration().Member
 	m.kept = true
 	if stopped {
 		m.plans.window = 0 // whoever holds the place for us will never act
 	}
-	_ = session.Update(ctx, m)
-	return func() { <-s.publishing }
+	return m
 }
 
 // fail refuses the stay for good; Join returns err.

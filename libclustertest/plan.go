@@ -243,7 +243,7 @@ func plans[T any](ctx context.Context, s *session, op Op, effect func(*store, *c
 
 // LeaveDrained deletes the record, or parks it, and notes that the session has
 // stopped for good.
-func (s *session) LeaveDrained(ctx context.Context, d time.Duration) error {
+func (s *session) LeaveDrained(ctx context.Context, d time.Duration, kept libcluster.Member) error {
 	return s.leave(ctx, func(st *store) error {
 		if s.lease.lost != nil {
 			if errors.Is(s.lease.lost, libcluster.ErrInstanceTaken) {
@@ -253,7 +253,7 @@ func (s *session) LeaveDrained(ctx context.Context, d time.Duration) error {
 		}
 		c, l := st.cluster(s.cluster), s.lease
 		if d > 0 {
-			st.noteDrained(c, s.Incarnation(), libcluster.DrainedForGood, s.park(st, d))
+			st.noteDrained(c, s.Incarnation(), libcluster.DrainedForGood, s.park(st, d, kept))
 			return nil
 		}
 		// The lease goes on without a record, for the note. What it claimed ends.
@@ -267,9 +267,9 @@ func (s *session) LeaveDrained(ctx context.Context, d time.Duration) error {
 
 // park puts the record under a lease of d that nobody renews. With a plan that is an
 // incarnation of its own, which never acts.
-func (s *session) park(st *store, d time.Duration) *lease {
+func (s *session) park(st *store, d time.Duration, kept libcluster.Member) *lease {
 	c, parked := st.cluster(s.cluster), st.grant(d)
-	st.put(c, s.id, c.records[s.id].value, parked)
+	st.put(c, s.id, string(kept.Record()), parked)
 	if s.mode == libcluster.Exclusive {
 		st.noteDrained(c, parked.incarnation(), libcluster.DrainedForGood, parked)
 	}

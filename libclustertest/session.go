@@ -254,12 +254,12 @@ func (s *session) Leave(ctx context.Context) error {
 }
 
 // LeaveFor puts the record under a lease of d that nobody renews.
-func (s *session) LeaveFor(ctx context.Context, d time.Duration) error {
+func (s *session) LeaveFor(ctx context.Context, d time.Duration, kept libcluster.Member) error {
 	return s.leave(ctx, func(st *store) error {
 		if s.lease.lost != nil {
 			return s.lease.lost
 		}
-		s.park(st, d)
+		s.park(st, d, kept)
 		return nil
 	})
 }

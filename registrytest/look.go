@@ -76,7 +76,7 @@ func lookingShowsAPlaceThatIsKept(s *suite) {
 	p := s.join("p", passive())
 	a := s.join("a", workers(2))
 	was := p.look()["a"]
-	a.leaveFor(longTTL)
+	a.leaveFor(longTTL, a.reg.Member)
 	kept := p.look()["a"]
 	require.Equal(s, 2, kept.Workers)
 	require.NotEmpty(s, kept.Incarnation, "it will go by itself")

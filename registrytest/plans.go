@@ -144,7 +144,7 @@ func membersDoNotWakeNext(s *suite) {
 	b.update(4)
 	require.NoError(s, c.Drained(s.within(), a.now.Revision, 1))
 	c.left.Store(true)
-	require.NoError(s, c.LeaveDrained(s.within(), 0))
+	require.NoError(s, c.LeaveDrained(s.within(), 0, c.reg.Member))
 	a.hearsNothing("a member has come, changed, said that it has stopped, and gone")
 }
 
@@ -210,7 +210,7 @@ func planOutlivesItsMembers(s *suite) {
 	a.swap("1")
 	a.leave()
 	b.left.Store(true)
-	require.NoError(s, b.LeaveDrained(s.within(), 0))
+	require.NoError(s, b.LeaveDrained(s.within(), 0, b.reg.Member))
 	c := s.plan("c")
 	c.hears("1", "")
 	require.Equal(s, a.now.Revision, c.now.Revision)
@@ -266,13 +266,13 @@ func coordinatorIsVacated(s *suite) {
 		end  func(*planner) error
 	}{
 		{"Leave", func(p *planner) error { return p.tryLeave() }},
-		{"LeaveDrained", func(p *planner) error { return p.LeaveDrained(s.within(), 0) }},
-		{"LeaveDrained for a restart", func(p *planner) error { return p.LeaveDrained(s.within(), longTTL) }},
+		{"LeaveDrained", func(p *planner) error { return p.LeaveDrained(s.within(), 0, p.reg.Member) }},
+		{"LeaveDrained for a restart", func(p *planner) error { return p.LeaveDrained(s.within(), longTTL, p.reg.Member) }},
 		{"LeaveFor", func(p *planner) error {
 			if s.h.NoReturning {
 				return p.tryLeave()
 			}
-			return p.session.(libcluster.Returner).LeaveFor(s.within(), longTTL)
+			return p.session.(libcluster.Returner).LeaveFor(s.within(), longTTL, p.reg.Member)
 		}},
 	}
 	for _, way := range ways {
@@ -365,14 +365,14 @@ func planCallsReturnSoonAfterTheirContextEnds(s *suite) {
 	s.returnsSoon("Swap", func() error { return a.Swap(over, a.now.Revision, nil) })
 	s.returnsSoon("Drained", func() error { return a.Drained(over, a.now.Revision, 1) })
 	a.left.Store(true)
-	s.returnsSoon("LeaveDrained", func() error { return a.LeaveDrained(over, 0) })
+	s.returnsSoon("LeaveDrained", func() error { return a.LeaveDrained(over, 0, a.reg.Member) })
 }
 
 func closingEndsASurveyThatWaits(s *suite) {
 	for _, end := range []func(*planner) error{
 		func(p *planner) error { return p.tryLeave() },
 		func(p *planner) error { return p.session.Close() },
-		func(p *planner) error { return p.LeaveDrained(s.within(), 0) },
+		func(p *planner) error { return p.LeaveDrained(s.within(), 0, p.reg.Member) },
 	} {
 		b := s.plan("b")
 		after := b.survey(0).Revision

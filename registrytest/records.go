@@ -122,21 +122,24 @@ func rejoiningDoesNotTakeTheIDBack(s *suite) {
 }
 
 // leaveFor leaves for a restart, which must work.
-func (i *instance) leaveFor(d time.Duration) {
+func (i *instance) leaveFor(d time.Duration, kept libcluster.Member) {
 	i.Helper()
 	i.left.Store(true)
 	returner, ok := i.session.(libcluster.Returner)
 	require.True(i, ok, "the session is no libcluster.Returner: %T; if it cannot be one, set NoReturning", i.session)
-	require.NoError(i, returner.LeaveFor(i.within(), d), "LeaveFor of %q", i.reg.Member.ID)
+	require.NoError(i, returner.LeaveFor(i.within(), d, kept), "LeaveFor of %q", i.reg.Member.ID)
 }
 
 func leavingForARestartKeepsThePlace(s *suite) {
 	watcher := s.join("w")
 	first := s.join("a", workers(2))
 	first.sees("a=2 w=1")
-	first.leaveFor(longTTL)
+	kept := first.reg.Member
+	kept.Workers = 5
+	first.leaveFor(longTTL, kept)
 	_, err := first.session.Renew(s.briefly())
 	require.Error(s, err, "Renew after LeaveFor")
+	watcher.sees("a=5 w=1")
 	second := s.join("a", workers(2))
 	second.sees("a=2 w=1")
 	_, err = second.session.Renew(s.within())
@@ -153,7 +156,7 @@ func leavingForARestartFreesThePlace(s *suite) {
 	a := s.join("a")
 	watcher.sees("a=1")
 	sent := time.Now()
-	a.leaveFor(s.h.TTL)
+	a.leaveFor(s.h.TTL, a.reg.Member)
 	watcher.goesWithin(s.h.TTL)
 	require.GreaterOrEqual(s, time.Since(sent), s.h.TTL, "the place is kept for as long as was asked for")
 }
@@ -165,7 +168,7 @@ func takenInstanceCannotKeepThePlace(s *suite) {
 	older.left.Store(true)
 	returner, _ := older.session.(libcluster.Returner)
 	require.NotNil(s, returner)
-	require.Error(s, returner.LeaveFor(s.within(), s.h.TTL), "LeaveFor of an instance that has lost its ID")
+	require.Error(s, returner.LeaveFor(s.within(), s.h.TTL, older.reg.Member), "LeaveFor of an instance that has lost its ID")
 	_, err := newer.session.Renew(s.within())
 	require.NoError(s, err, "Renew of the instance that has taken over")
 	watcher.sees("a=3 w=1")

@@ -149,7 +149,7 @@ func surveyWaits(s *suite) {
 		{"it says something else", func() { require.True(s, b.claims("b2")); a.hears("2", "b2") }},
 		{"it leaves drained", func() {
 			b.left.Store(true)
-			require.NoError(s, b.LeaveDrained(s.within(), 0))
+			require.NoError(s, b.LeaveDrained(s.within(), 0, b.reg.Member))
 			a.hears("2", "")
 		}},
 		{"one changes oneself", func() { a.update(7) }},
@@ -284,7 +284,7 @@ func oneThatIsOverHasNoSay(s *suite) {
 		claimed, _ := p.Claim(s.within(), nil) // may say why not
 		require.False(s, claimed, "Claim of %q", p.reg.Member.ID)
 		p.left.Store(true)
-		_ = p.LeaveDrained(s.within(), 0) // may say why it has no effect
+		_ = p.LeaveDrained(s.within(), 0, p.reg.Member) // may say why it has no effect
 	}
 	survey := w.survey(0)
 	require.Empty(s, survey.Drained, "one that is over has said nothing")
@@ -302,7 +302,7 @@ func leavingDrainedIsOneStep(s *suite) {
 		var leaving sync.WaitGroup
 		a.left.Store(true)
 		var failed error
-		leaving.Go(func() { failed = a.LeaveDrained(s.within(), 0) })
+		leaving.Go(func() { failed = a.LeaveDrained(s.within(), 0, a.reg.Member) })
 		survey := w.surveys("a to leave", func(survey libcluster.Survey) bool {
 			_, there := found(survey, "a")
 			_, noted := survey.Drained[a.Incarnation()]
@@ -323,10 +323,12 @@ func leavingDrainedForARestartKeepsTheRecord(s *suite) {
 	w, a := s.plan("w"), s.plan("a", workers(4))
 	first := s.has(w.survey(0), "a")
 	a.left.Store(true)
-	require.NoError(s, a.LeaveDrained(s.within(), longTTL))
+	parked := a.reg.Member
+	parked.Address = "192.0.2.1:80"
+	require.NoError(s, a.LeaveDrained(s.within(), longTTL, parked))
 	survey := w.survey(0)
 	kept := s.has(survey, "a")
-	require.Equal(s, first.Member, kept.Member)
+	require.Equal(s, parked.Address, kept.Address)
 	require.Equal(s, first.Since, kept.Since, "it is the same record")
 	require.NotEmpty(s, kept.Incarnation, "it was no stranger who wrote it")
 	require.NotEqual(s, a.Incarnation(), kept.Incarnation, "the session does not hold it any more")
@@ -344,7 +346,7 @@ func leavingDrainedForARestartThatNeverComes(s *suite) {
 	w, a := s.plan("w", s.outliving()), s.plan("a")
 	a.left.Store(true)
 	sent := time.Now()
-	require.NoError(s, a.LeaveDrained(s.within(), s.h.TTL))
+	require.NoError(s, a.LeaveDrained(s.within(), s.h.TTL, a.reg.Member))
 	ctx, cancel := context.WithTimeout(context.Background(), s.h.TTL+s.h.Patience)
 	defer cancel()
 	survey := w.survey(0)

@@ -103,8 +103,8 @@ func (s *incarnation) Leave(ctx context.Context) error {
 	return err
 }
 
-func (s *incarnation) LeaveFor(ctx context.Context, d time.Duration) error {
-	return s.Session.(libcluster.Returner).LeaveFor(context.WithValue(ctx, key{}, s), d)
+func (s *incarnation) LeaveFor(ctx context.Context, d time.Duration, kept libcluster.Member) error {
+	return s.Session.(libcluster.Returner).LeaveFor(context.WithValue(ctx, key{}, s), d, kept)
 }
 
 // Close of a session that never came to anything leaves a record that the app has
