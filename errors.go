@@ -50,7 +50,8 @@ var (
 	ErrStuck = errors.New("libcluster: the application has not stopped in time")
 
 	// ErrCannotPlan is returned by [Cluster.Join] in a mode that needs a plan, with
-	// a registry that cannot keep one.
+	// a registry that cannot keep one, or whose records do not expire as mode
+	// [Exclusive] needs.
 	ErrCannotPlan = errors.New("libcluster: Config.Mode: this registry cannot keep a plan")
 
 	// ErrPlanChanged is returned by a [Planner] when the plan is another by now.

@@ -52,6 +52,14 @@ const windowPercent = 60
 
 func window(ttl time.Duration) time.Duration { return ttl * windowPercent / 100 }
 
+// trusted is the window of a record that was granted ttl.
+func (c *Config) trusted(ttl time.Duration) time.Duration {
+	if c.Mode == Exclusive {
+		ttl = min(ttl, c.TTL) // the others reckon with what was asked for
+	}
+	return window(ttl)
+}
+
 func newIncarnation(s *stay, session Session, sent moment, ttl time.Duration, published Member) *incarnation {
 	inc := &incarnation{stay: s, session: session, published: published, index: newIndex(s.c.cfg.ID)}
 	inc.heed = make(chan struct{}, 1)
@@ -64,14 +72,11 @@ func newIncarnation(s *stay, session Session, sent moment, ttl time.Duration, pu
 // from a renewal sent at sent: none, if an outage is to be sat out.
 func (inc *incarnation) renewed(sent moment, ttl time.Duration) *horizon {
 	inc.ttl = ttl
-	cfg := &inc.stay.c.cfg
-	switch {
-	case cfg.Outage == KeepOnOutage:
-		ttl = 0
-	case cfg.Mode == Exclusive:
-		ttl = min(ttl, cfg.TTL) // the others reckon with what was asked for
+	h := &horizon{sent: sent}
+	if cfg := &inc.stay.c.cfg; cfg.Outage != KeepOnOutage {
+		h.window = cfg.trusted(ttl)
 	}
-	return &horizon{sent: sent, window: window(ttl)}
+	return h
 }
 
 // over returns why the incarnation may not act, or nil if it may.

@@ -120,7 +120,11 @@ func (s *stay) attempt(r Registration) (*incarnation, error) {
 		s.giveUp(r, session)
 		return nil, Permanent(ErrCannotPlan)
 	}
-	if w := window(ttl); w > 0 && s.c.clock().since(sent) > w/slowJoin {
+	if r.Mode == Exclusive && !r.Passive && ttl <= 0 {
+		s.giveUp(r, session)
+		return nil, Permanent(fmt.Errorf("%w: its records do not expire", ErrCannotPlan))
+	}
+	if w := s.c.cfg.trusted(ttl); w > 0 && s.c.clock().since(sent) > w/slowJoin {
 		// Little or nothing is left of the horizon that counts from sending.
 		// Rather than to begin like that, or not at all, earn a fresh one.
 		sent = s.c.clock()

@@ -253,6 +253,43 @@ func TestARegistryWithoutAPlanIsRefused(t *testing.T) {
 	require.True(t, errors.As(err, new(*libcluster.ConfigError)))
 }
 
+// lasting is a registry whose records never expire.
+type lasting struct{ *libclustertest.Registry }
+
+func (l lasting) Join(ctx context.Context, r libcluster.Registration) (libcluster.Session, time.Duration, error) {
+	session, _, err := l.Registry.Join(ctx, r)
+	return session, 0, err
+}
+
+// Whoever vanished would act for ever, and the others wait for its window only.
+func TestRecordsThatDoNotExpireAreRefusedInExclusiveMode(t *testing.T) {
+	inBubble(t, func(w *world) {
+		on := func(c *libcluster.Config) { c.Registry = lasting{w.Registry} }
+		err := w.app("a", exclusive, on).Join(w.Context())
+		require.ErrorIs(t, err, libcluster.ErrCannotPlan)
+		require.ErrorContains(t, err, "do not expire")
+		require.Empty(t, w.Members(cluster), "what was recorded is removed")
+		w.join("a", planned, on)
+	})
+}
+
+// In exclusive mode one acts only for as long as it has asked for, whatever it was
+// granted: by that it is known whether a join was slow.
+func TestAfterASlowJoinTheHorizonIsFresh(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.GrantTTL(25 * time.Second)
+		w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			err := call.Send(ctx)
+			if call.Op == libclustertest.OpJoin {
+				time.Sleep(1100 * time.Millisecond)
+			}
+			return err
+		})
+		a := w.join("a", exclusive, func(c *libcluster.Config) { c.TTL = 2 * time.Second })
+		require.Greater(t, time.Until(a.State().Horizon), time.Second)
+	})
+}
+
 func TestAPlaceThatIsKeptCallsNobodyElseBack(t *testing.T) {
 	for _, m := range []libcluster.Mode{libcluster.Planned, libcluster.Exclusive} {
 		t.Run(m.String(), func(t *testing.T) {
