@@ -96,14 +96,10 @@ func TestInExclusiveModeAllProcessesStopBeforeAnyStarts(t *testing.T) {
 	require.Len(t, all, 5+2+2, "%v", all)
 	requireOneAfterAnother(t, all)
 
-	var events []string
-	for _, r := range records(t, one.stdout.String()) {
-		events = append(events, fmt.Sprintf("%s %d/%d", r.Event, r.Index, r.Total))
-	}
 	require.Equal(t, []string{
 		"joined 0/2", "stopped -1/0", "rebalanced 0/3", "stopped -1/1", "rebalanced 0/7",
 		"stopped -1/5", "rebalanced 0/6", "stopped -1/4", "rebalanced 0/2", "left -1/0",
-	}, events)
+	}, one.events(t))
 	require.GreaterOrEqual(t, all[2].from.Sub(all[1].until), 600*time.Millisecond-clockSlack,
 		"node1 has waited for node2, which takes longer to stop")
 }

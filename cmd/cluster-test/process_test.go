@@ -62,6 +62,15 @@ func (c *child) ends(t *testing.T) error {
 	return nil
 }
 
+// events are the lines of --json so far, in brief.
+func (c *child) events(t *testing.T) (all []string) {
+	t.Helper()
+	for _, r := range records(t, c.stdout.String()) {
+		all = append(all, fmt.Sprintf("%s %d/%d", r.Event, r.Index, r.Total))
+	}
+	return all
+}
+
 // freePort is free for now, which is as good as it gets.
 func freePort(t *testing.T) int {
 	t.Helper()

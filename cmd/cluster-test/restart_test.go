@@ -3,6 +3,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"fmt"
 	"strings"
 	"syscall"
@@ -18,65 +19,89 @@ import (
 type deployment struct {
 	*testing.T
 	binary    string
+	mode      libcluster.Mode
 	args      []string
 	processes []*child
+	told      []int // how many events each has had once it had its place among the ten
 }
 
 func deploy(t *testing.T, binary string, mode libcluster.Mode, args ...string) *deployment {
 	t.Helper()
 	const processes = 10
-	d := &deployment{t, binary, append([]string{
-		"--json", "-k", strings.ReplaceAll(t.Name(), "/", " "), "-r", etcdURL(t), "--mode", mode.String(), "--returning", "1m",
-	}, args...), make([]*child, processes)}
+	key := rand.Text() // a run meets nobody whom the one before it has killed
+	d := &deployment{t, binary, mode, append([]string{
+		"--json", "-k", key, "-r", etcdURL(t), "--mode", mode.String(), "--returning", "1m",
+	}, args...), make([]*child, processes), make([]int, processes)}
 	for i := range d.processes {
-		d.start(i)
+		d.processes[i] = d.start(nodeID(i))
 	}
-	for i := range d.processes {
-		d.processes[i].stdout.await(t, "a total of ten", func(text string) bool {
+	for i, p := range d.processes {
+		p.stdout.await(t, "a total of ten", func(text string) bool {
 			all := records(t, text)
+			d.told[i] = len(all)
 			return len(all) > 0 && all[len(all)-1].Total == processes && all[len(all)-1].Index >= 0
 		})
 	}
 	return d
 }
 
-func (d *deployment) start(i int) {
+func nodeID(i int) string { return fmt.Sprintf("node%d", i) }
+
+func (d *deployment) start(id string) *child {
 	d.Helper()
-	d.processes[i] = launch(d.T, d.binary, append(d.args, "-i", fmt.Sprintf("node%d", i))...)
+	return launch(d.T, d.binary, append(d.args, "-i", id)...)
 }
 
-// last is the latest state of a process, and how many it has been told.
-func (d *deployment) last(i int) (place record, told int) {
+// place is what a process was told when it got its place among the ten.
+func (d *deployment) place(i int) record {
 	d.Helper()
-	all := records(d.T, d.processes[i].stdout.String())
-	return all[len(all)-1], len(all)
+	return records(d.T, d.processes[i].stdout.String())[d.told[i]-1]
 }
 
-// told is how many callbacks all but one have had.
-func (d *deployment) told(but int) (sum int) {
+// since are the events of a process since then.
+func (d *deployment) since(i int) string {
 	d.Helper()
-	for i := range d.processes {
-		if i != but {
-			_, told := d.last(i)
-			sum += told
-		}
-	}
-	return sum
+	return strings.Join(d.processes[i].events(d.T)[d.told[i]:], ", ")
 }
 
-// restart ends a process and starts it again. It returns for how long its place was
-// without it, and how many callbacks the others had.
-func (d *deployment) restart(i int, how syscall.Signal) (away time.Duration, called int) {
+// restart ends a process and starts it again, in the same place. It returns for how
+// long that was without it.
+func (d *deployment) restart(i int, how syscall.Signal) (away time.Duration) {
 	d.Helper()
-	before, _ := d.last(i)
-	told := d.told(i)
+	before := d.place(i)
 	gone := time.Now()
 	d.processes[i].signal(d.T, how)
 	ended := d.processes[i].ends(d.T)
-	require.Equal(d, how == syscall.SIGKILL, ended != nil, "%v", ended)
-	d.start(i)
-	d.processes[i].stdout.awaitPlace(d.T, fmt.Sprintf("node%d", i), before.Index, before.Total)
-	return time.Since(gone), d.told(i) - told
+	last := ""
+	if how == syscall.SIGKILL {
+		require.Error(d, ended)
+	} else {
+		require.NoError(d, ended)
+		last = fmt.Sprintf("left -1/%d", before.Total-1)
+	}
+	require.Equal(d, last, d.since(i), "what %s is told before it ends", nodeID(i))
+	d.processes[i], d.told[i] = d.start(nodeID(i)), 1
+	d.processes[i].stdout.awaitPlace(d.T, nodeID(i), before.Index, before.Total)
+	return time.Since(gone)
+}
+
+// requireNothingTold makes sure that nobody has been told anything since all ten had
+// their places. One more joins, of which everybody is told: whatever was told before
+// has come by then.
+func (d *deployment) requireNothingTold() {
+	d.Helper()
+	last, all := d.start("z"), len(d.processes)+1 // by its ID too it is the last
+	last.stdout.awaitPlace(d.T, "z", all-1, all)
+	require.Equal(d, []string{fmt.Sprintf("joined %d/%d", all-1, all)}, last.events(d.T))
+	for i, p := range d.processes {
+		index := d.place(i).Index
+		p.stdout.awaitPlace(d.T, nodeID(i), index, all)
+		want := fmt.Sprintf("rebalanced %d/%d", index, all)
+		if d.mode == libcluster.Exclusive {
+			want = fmt.Sprintf("stopped -1/%d, ", all-2) + want
+		}
+		require.Equal(d, want, d.since(i), "%s is told of the one who joins, and of nothing else", nodeID(i))
+	}
 }
 
 func TestRollingRestartOfTenProcessesCallsNobodyElseBack(t *testing.T) {
@@ -86,15 +111,11 @@ func TestRollingRestartOfTenProcessesCallsNobodyElseBack(t *testing.T) {
 			t.Parallel()
 			d := deploy(t, binary, mode)
 			var longest time.Duration
-			called := 0
 			for i := range d.processes {
-				away, others := d.restart(i, syscall.SIGTERM)
-				longest, called = max(longest, away), called+others
+				longest = max(longest, d.restart(i, syscall.SIGTERM))
 			}
-			time.Sleep(200 * time.Millisecond) // for what should not come
-			require.Zero(t, called+d.told(-1)-len(d.processes), "each new process has been told one place, and nobody else a thing")
-			t.Logf("ten restarts: %d callbacks of others; a place was without its process for %v at most",
-				called, longest.Round(time.Millisecond))
+			d.requireNothingTold()
+			t.Logf("ten restarts: a place was without its process for %v at most", longest.Round(time.Millisecond))
 		})
 	}
 }
@@ -105,12 +126,12 @@ func TestProcessThatIsKilledAndBackWithinTheTTLCallsNobodyElseBack(t *testing.T)
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
 			d := deploy(t, binary, mode, "--ttl", "5s")
-			away, called := d.restart(3, syscall.SIGKILL)
-			require.Zero(t, called)
+			away := d.restart(3, syscall.SIGKILL)
+			d.requireNothingTold()
 			if mode == libcluster.Exclusive {
 				require.Greater(t, away, 4*time.Second, "until the killed one must have stopped by any clock")
 			}
-			t.Logf("killed: %d callbacks of others; its place was without it for %v", called, away.Round(time.Millisecond))
+			t.Logf("killed: its place was without it for %v", away.Round(time.Millisecond))
 		})
 	}
 }
