@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"syscall"
 	"testing"
 	"time"
 
@@ -77,17 +76,14 @@ func TestInExclusiveModeAllProcessesStopBeforeAnyStarts(t *testing.T) {
 	two.stderr.awaitText(t, "cluster-test: has stopped for the next plan\n")
 
 	// One that leaves is waited for too: it says so when its work has ended.
-	two.signal(t, syscall.SIGTERM)
-	require.NoError(t, two.ends(t))
+	two.terminate(t)
 	one.stdout.awaitPlace(t, "node1", 0, 6)
 	three.stdout.awaitPlace(t, "node3", 2, 6)
 
-	three.signal(t, syscall.SIGKILL)
-	require.Error(t, three.ends(t))
+	three.kill(t)
 	killed := time.Now()
 	one.stdout.awaitPlace(t, "node1", 0, 2)
-	one.signal(t, syscall.SIGTERM)
-	require.NoError(t, one.ends(t))
+	one.terminate(t)
 
 	var all []spell
 	for _, c := range []*child{one, two, three} {
@@ -120,8 +116,7 @@ func TestInPlannedModeProcessesKeepTheirPlaces(t *testing.T) {
 	a.stdout.awaitPlace(t, "a", 2, 3)
 	c.stdout.awaitPlace(t, "c", 0, 3)
 	b.stdout.awaitPlace(t, "b", 1, 3)
-	c.signal(t, syscall.SIGTERM)
-	require.NoError(t, c.ends(t))
+	c.terminate(t)
 	a.stdout.awaitPlace(t, "a", 0, 2)
 	b.stdout.awaitPlace(t, "b", 1, 2)
 	for _, r := range records(t, b.stdout.String()) {

@@ -62,6 +62,20 @@ func (c *child) ends(t *testing.T) error {
 	return nil
 }
 
+// terminate has the process leave and end, as its supervisor does.
+func (c *child) terminate(t *testing.T) {
+	t.Helper()
+	c.signal(t, syscall.SIGTERM)
+	require.NoError(t, c.ends(t), "%s", c.stderr)
+}
+
+// kill ends the process in the middle of whatever it does.
+func (c *child) kill(t *testing.T) {
+	t.Helper()
+	c.signal(t, syscall.SIGKILL)
+	require.Error(t, c.ends(t))
+}
+
 // events are the lines of --json so far, in brief.
 func (c *child) events(t *testing.T) (all []string) {
 	t.Helper()
@@ -110,17 +124,14 @@ $`, two.stderr.String())
 	three.stdout.awaitPlace(t, "node3", 2, 7)
 	four.stdout.awaitPlace(t, "node4", 6, 7)
 
-	host.signal(t, syscall.SIGKILL)
-	require.Error(t, host.ends(t))
+	host.kill(t)
 	three.stdout.awaitPlace(t, "node3", 0, 5)
 	four.stdout.awaitPlace(t, "node4", 4, 5)
 
 	// The one that has taken over leaves properly too, and so does the last.
-	three.signal(t, syscall.SIGTERM)
-	require.NoError(t, three.ends(t))
+	three.terminate(t)
 	four.stdout.awaitPlace(t, "node4", 0, 1)
-	four.signal(t, syscall.SIGTERM)
-	require.NoError(t, four.ends(t), "%s", four.stderr)
+	four.terminate(t)
 }
 
 func TestSecondSignalEndsTheProcessAtOnce(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -64,22 +63,14 @@ func (d *deployment) since(i int) string {
 	return strings.Join(d.processes[i].events(d.T)[d.told[i]:], ", ")
 }
 
-// restart ends a process and starts it again, in the same place. It returns for how
-// long that was without it.
-func (d *deployment) restart(i int, how syscall.Signal) (away time.Duration) {
+// restart ends a process, which is told just that since it has its place, and starts
+// it again, in the same place. It returns for how long that was without it.
+func (d *deployment) restart(i int, end func(*child, *testing.T), told string) (away time.Duration) {
 	d.Helper()
 	before := d.place(i)
 	gone := time.Now()
-	d.processes[i].signal(d.T, how)
-	ended := d.processes[i].ends(d.T)
-	last := ""
-	if how == syscall.SIGKILL {
-		require.Error(d, ended)
-	} else {
-		require.NoError(d, ended)
-		last = fmt.Sprintf("left -1/%d", before.Total-1)
-	}
-	require.Equal(d, last, d.since(i), "what %s is told before it ends", nodeID(i))
+	end(d.processes[i], d.T)
+	require.Equal(d, told, d.since(i), nodeID(i))
 	d.processes[i], d.told[i] = d.start(nodeID(i)), 1
 	d.processes[i].stdout.awaitPlace(d.T, nodeID(i), before.Index, before.Total)
 	return time.Since(gone)
@@ -112,7 +103,7 @@ func TestRollingRestartOfTenProcessesCallsNobodyElseBack(t *testing.T) {
 			d := deploy(t, binary, mode)
 			var longest time.Duration
 			for i := range d.processes {
-				longest = max(longest, d.restart(i, syscall.SIGTERM))
+				longest = max(longest, d.restart(i, (*child).terminate, "left -1/9"))
 			}
 			d.requireNothingTold()
 			t.Logf("ten restarts: a place was without its process for %v at most", longest.Round(time.Millisecond))
@@ -126,7 +117,7 @@ func TestProcessThatIsKilledAndBackWithinTheTTLCallsNobodyElseBack(t *testing.T)
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
 			d := deploy(t, binary, mode, "--ttl", "5s")
-			away := d.restart(3, syscall.SIGKILL)
+			away := d.restart(3, (*child).kill, "")
 			d.requireNothingTold()
 			if mode == libcluster.Exclusive {
 				require.Greater(t, away, 4*time.Second, "until the killed one must have stopped by any clock")
