@@ -64,6 +64,41 @@ func (r *renewals) of(id string) time.Time {
 
 func promptly() time.Duration { return 0 }
 
+// joinForAMinute has an instance join and renew promptly, and returns its horizon too.
+func (w *world) joinForAMinute(id string) (a *app, horizon time.Time) {
+	w.Helper()
+	renewals := w.watchRenewals(promptly)
+	a = w.join(id)
+	wait(time.Minute)
+	return a, renewals.of(id).Add(window(libcluster.DefaultTTL))
+}
+
+// hang has each call of the registry hang, its context notwithstanding, until goOn is
+// called or the test ends.
+func (w *world) hang() (goOn func()) {
+	hang := make(chan struct{})
+	w.Intercept(func(_ context.Context, call libclustertest.Call) error {
+		<-hang
+		return call.Send(context.Background())
+	})
+	goOn = sync.OnceFunc(func() {
+		w.Intercept(nil)
+		close(hang)
+	})
+	w.Cleanup(goOn)
+	return goOn
+}
+
+// requireFencedAt waits until the horizon and makes sure that the instance is fenced
+// then, and not a nanosecond before.
+func (a *app) requireFencedAt(horizon time.Time) {
+	a.w.Helper()
+	wait(time.Until(horizon) - time.Nanosecond)
+	require.True(a.w, a.State().Active(), "one nanosecond before the horizon")
+	time.Sleep(time.Nanosecond)
+	require.False(a.w, a.State().Active(), "at the horizon")
+}
+
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -128,10 +163,7 @@ func TestHorizonCountsFromSendingAndNotFromTheAnswer(t *testing.T) {
 		renewals.stop()
 		t.CutAll()
 		horizon := renewals.of("a").Add(window(libcluster.DefaultTTL))
-		wait(time.Until(horizon) - time.Nanosecond)
-		require.True(t, a.State().Active())
-		time.Sleep(time.Nanosecond)
-		require.False(t, a.State().Active())
+		a.requireFencedAt(horizon)
 	})
 }
 
@@ -143,34 +175,20 @@ func TestHorizonFollowsTheGrantedTTLAndNotTheOneAskedFor(t *testing.T) {
 		wait(time.Hour)
 		renewals.stop()
 		t.Cut("a")
-		wait(time.Until(renewals.of("a").Add(36*time.Second)) - time.Nanosecond)
-		require.True(t, a.State().Active())
-		time.Sleep(time.Nanosecond)
-		require.False(t, a.State().Active())
+		a.requireFencedAt(renewals.of("a").Add(36 * time.Second))
 	})
 }
 
 func TestFenceDoesNotWaitForACallbackOrForACallThatHangs(t *testing.T) {
 	inBubble(t, func(t *world) {
-		renewals := t.watchRenewals(promptly)
-		a := t.join("a")
-		wait(time.Minute)
-		horizon := renewals.of("a").Add(window(libcluster.DefaultTTL))
-		hang := make(chan struct{})
-		t.Intercept(func(_ context.Context, call libclustertest.Call) error {
-			<-hang // its context notwithstanding
-			return call.Send(context.Background())
-		})
+		a, horizon := t.joinForAMinute("a")
+		goOn := t.hang()
 		a.inCallback(func(libcluster.State) { time.Sleep(time.Hour) })
 		t.Put(cluster, "b", []byte("1")) // calls back, and that hangs too
-		wait(time.Until(horizon) - time.Nanosecond)
-		require.True(t, a.State().Active())
-		time.Sleep(time.Nanosecond)
-		require.False(t, a.State().Active())
+		a.requireFencedAt(horizon)
 		require.Equal(t, "0/1 0/2", a.story())
 		a.inCallback(nil)
-		t.Intercept(nil)
-		close(hang)
+		goOn()
 		wait(2 * time.Hour)
 		require.Equal(t, "0/1 0/2 -1/1 0/2", a.story())
 	})
@@ -178,20 +196,12 @@ func TestFenceDoesNotWaitForACallbackOrForACallThatHangs(t *testing.T) {
 
 func TestCallbackOfTheHorizonDoesNotWaitForARenewalThatHangs(t *testing.T) {
 	inBubble(t, func(t *world) {
-		renewals := t.watchRenewals(promptly)
-		a := t.join("a")
-		wait(time.Minute)
-		horizon := renewals.of("a").Add(window(libcluster.DefaultTTL))
-		hang := make(chan struct{})
-		t.Intercept(func(_ context.Context, call libclustertest.Call) error {
-			<-hang // its context notwithstanding
-			return call.Send(context.Background())
-		})
+		a, horizon := t.joinForAMinute("a")
+		goOn := t.hang()
 		wait(time.Minute)
 		require.Equal(t, "0/1 -1/0", a.story())
 		require.Equal(t, horizon, a.last().at)
-		t.Intercept(nil)
-		close(hang)
+		goOn()
 		wait(time.Minute)
 		require.Equal(t, "0/1 -1/0 0/1", a.story())
 	})
@@ -201,10 +211,7 @@ func TestCallbackOfTheHorizonDoesNotWaitForARenewalThatHangs(t *testing.T) {
 // changes nothing, for the place may have been given to others.
 func TestLateSuccessAfterTheHorizonDoesNotResurrect(t *testing.T) {
 	inBubble(t, func(t *world) {
-		renewals := t.watchRenewals(promptly)
-		a := t.join("a")
-		wait(time.Minute)
-		horizon := renewals.of("a").Add(window(libcluster.DefaultTTL))
+		a, horizon := t.joinForAMinute("a")
 		var late atomic.Int32
 		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 			if call.Op != libclustertest.OpRenew {
