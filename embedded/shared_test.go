@@ -59,22 +59,19 @@ func TestManyMayOpenAtOnce(t *testing.T) {
 }
 
 func TestAnotherTakesOverWhenTheHostCloses(t *testing.T) {
-	temporary(t)
-	port := freePort(t)
-	host := startChild(t, port)
-	s := open(t, embedded.Config{Port: port})
-	lease, watch := leave(t, s)
-
-	begin := time.Now()
-	require.NoError(t, host.end.Close())
-	eventuallyHosting(t, s)
-	t.Logf("taken over after %v", time.Since(begin))
+	host := requireTakeOver(t, func(host process) error { return host.end.Close() })
 	require.NoError(t, host.Wait())
 	require.Empty(t, host.errors.String(), "the host wrote to standard error")
-	requireKept(t, s, lease, watch)
 }
 
 func TestAnotherTakesOverWhenTheHostIsKilled(t *testing.T) {
+	requireTakeOver(t, func(host process) error { return host.Process.Kill() })
+}
+
+// requireTakeOver ends a host, and fails the test unless another takes over and what
+// clients had is still there.
+func requireTakeOver(t *testing.T, end func(host process) error) process {
+	t.Helper()
 	temporary(t)
 	port := freePort(t)
 	host := startChild(t, port)
@@ -82,10 +79,11 @@ func TestAnotherTakesOverWhenTheHostIsKilled(t *testing.T) {
 	lease, watch := leave(t, s)
 
 	begin := time.Now()
-	require.NoError(t, host.Process.Kill())
+	require.NoError(t, end(host))
 	eventuallyHosting(t, s)
 	t.Logf("taken over after %v", time.Since(begin))
 	requireKept(t, s, lease, watch)
+	return host
 }
 
 // leave leaves a key with a lease in an etcd, and a watch on another key.
