@@ -208,36 +208,48 @@ func TestNothingIsLeftBehindAfterLeave(t *testing.T) {
 	})
 }
 
-// Many goroutines use a few clusters in no order at all. What matters is that it
-// ends, that callbacks stay one at a time and that nothing is left.
+// useAtOnce has eight goroutines use each of a few clusters twenty times, in no order at
+// all, while the registry takes its time. use is told which cluster, which goroutine and
+// which time it is.
+func (w *world) useAtOnce(clusters int, use func(n, m, k int)) {
+	w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+		time.Sleep(time.Duration(len(call.Op)) * time.Millisecond)
+		return call.Send(ctx)
+	})
+	var acting sync.WaitGroup
+	for n := range clusters {
+		for m := range 8 {
+			acting.Go(func() {
+				for k := range 20 {
+					use(n, m, k)
+				}
+			})
+		}
+	}
+	acting.Wait()
+}
+
+// What matters is that it ends, that callbacks stay one at a time and that nothing is
+// left.
 func TestEverythingAtOnceEndsCleanly(t *testing.T) {
 	inBubble(t, func(t *world) {
 		apps := []*app{t.app("a"), t.app("b"), t.app("c")}
-		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
-			time.Sleep(time.Duration(len(call.Op)) * time.Millisecond)
-			return call.Send(ctx)
-		})
-		var acting sync.WaitGroup
-		for n, a := range apps {
+		for _, a := range apps {
 			a.inCallback(func(libcluster.State) { time.Sleep(7 * time.Millisecond) })
-			for m := range 8 {
-				acting.Go(func() {
-					for k := range 20 {
-						ctx := t.within(time.Duration(1+(n+m+k)%50) * time.Millisecond)
-						switch (n + m*k) % 4 {
-						case 0, 1:
-							_ = a.Join(ctx)
-						case 2:
-							_ = a.SetWorkers(ctx, 1+k%3)
-						default:
-							_ = a.Leave(ctx)
-						}
-						_, _ = a.State(), a.Members()
-					}
-				})
-			}
 		}
-		acting.Wait()
+		t.useAtOnce(len(apps), func(n, m, k int) {
+			a := apps[n]
+			ctx := t.within(time.Duration(1+(n+m+k)%50) * time.Millisecond)
+			switch (n + m*k) % 4 {
+			case 0, 1:
+				_ = a.Join(ctx)
+			case 2:
+				_ = a.SetWorkers(ctx, 1+k%3)
+			default:
+				_ = a.Leave(ctx)
+			}
+			_, _ = a.State(), a.Members()
+		})
 		for _, a := range apps {
 			require.NoError(t, a.Leave(t.Context()))
 			a.told() // fails if callbacks overlapped

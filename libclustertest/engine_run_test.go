@@ -553,39 +553,27 @@ func TestGoexitInTheFunctionEndsRunsGoroutineToo(t *testing.T) {
 	})
 }
 
-// Many goroutines use a few clusters in no order at all, as in the test of Join
-// and Leave. What matters is that it ends, that no function runs twice at the
-// same time, and that nothing is left.
+// As in the test of Join and Leave, what matters is that it ends, that no function runs
+// twice at the same time, and that nothing is left.
 func TestRunAndEverythingElseAtOnceEndsCleanly(t *testing.T) {
 	inBubble(t, func(t *world) {
 		jobs := []*job{t.job("a"), t.job("b"), t.job("c")}
-		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
-			time.Sleep(time.Duration(len(call.Op)) * time.Millisecond)
-			return call.Send(ctx)
-		})
-		var acting sync.WaitGroup
-		for n, j := range jobs {
-			for m := range 8 {
-				acting.Go(func() {
-					for k := range 20 {
-						ctx := t.within(time.Duration(10*((n+m+k)%50)) * time.Millisecond)
-						switch (n + m*k) % 5 {
-						case 0, 1:
-							if errors.Is(j.Run(ctx, j.noting(slowly(7*time.Millisecond))), libcluster.ErrJoined) {
-								time.Sleep(20 * time.Millisecond)
-							}
-						case 2:
-							_ = j.Join(ctx)
-						case 3:
-							_ = j.SetWorkers(ctx, 1+k%3)
-						default:
-							_ = j.Leave(ctx)
-						}
-					}
-				})
+		t.useAtOnce(len(jobs), func(n, m, k int) {
+			j := jobs[n]
+			ctx := t.within(time.Duration(10*((n+m+k)%50)) * time.Millisecond)
+			switch (n + m*k) % 5 {
+			case 0, 1:
+				if errors.Is(j.Run(ctx, j.noting(slowly(7*time.Millisecond))), libcluster.ErrJoined) {
+					time.Sleep(20 * time.Millisecond)
+				}
+			case 2:
+				_ = j.Join(ctx)
+			case 3:
+				_ = j.SetWorkers(ctx, 1+k%3)
+			default:
+				_ = j.Leave(ctx)
 			}
-		}
-		acting.Wait()
+		})
 		runs := 0
 		for _, j := range jobs {
 			require.NoError(t, j.Leave(t.Context()))
