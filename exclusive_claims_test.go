@@ -118,6 +118,15 @@ func apart(b *bubble) (a, slow *libcluster.Cluster) {
 	return a, slow
 }
 
+// neverTwoUntilAlone looks at everybody's State until the one who vanished must have
+// been given up.
+func (b *bubble) neverTwoUntilAlone(a, vanished *libcluster.Cluster) {
+	b.Helper()
+	b.neverTwo(20 * time.Second)
+	require.Equal(b.T, 1, a.State().Total)
+	require.False(b.T, vanished.State().Active())
+}
+
 func TestOneWhoVanishedIsWaitedForByClocksThatDiffer(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		a, slow := apart(b)
@@ -132,10 +141,8 @@ func TestOneWhoVanishedIsWaitedForByClocksThatDiffer(t *testing.T) {
 			}
 			return err
 		})
-		b.neverTwo(20 * time.Second)
+		b.neverTwoUntilAlone(a, slow)
 		require.True(t, once.Load())
-		require.Equal(t, 1, a.State().Total)
-		require.False(t, slow.State().Active())
 	})
 }
 
@@ -158,10 +165,8 @@ func TestTheHorizonCountsFromTheSendingOfARenewal(t *testing.T) {
 		})
 		a, slow := apart(b)
 		begun.Store(true)
-		b.neverTwo(20 * time.Second)
+		b.neverTwoUntilAlone(a, slow)
 		require.True(t, once.Load())
-		require.Equal(t, 1, a.State().Total)
-		require.False(t, slow.State().Active())
 	})
 }
 
