@@ -181,14 +181,20 @@ func TestAnotherModeIsRefusedOnEtcd(t *testing.T) {
 	}
 }
 
+// startMany starts instances 0, 1 and so on, one after another.
+func startMany(t *testing.T, many int, cfg libcluster.Config) (nodes []*instance) {
+	t.Helper()
+	for n := range many {
+		cfg.ID = fmt.Sprint(n)
+		nodes = append(nodes, start(t, cfg))
+	}
+	return nodes
+}
+
 func TestACoordinatorThatLeavesIsReplacedAtOnce(t *testing.T) {
 	for _, mode := range withPlan {
 		t.Run(mode.String(), func(t *testing.T) {
-			cluster := key(t)
-			var nodes []*instance
-			for n := range 4 {
-				nodes = append(nodes, start(t, libcluster.Config{Key: cluster, ID: fmt.Sprint(n), Mode: mode}))
-			}
+			nodes := startMany(t, 4, libcluster.Config{Key: key(t), Mode: mode})
 			for n := range 3 {
 				nodes[3].becomes(nodes[3].State().Index, 4-n)
 				left := time.Now()
@@ -207,10 +213,7 @@ func TestAPlaceKeptInAPlanInEtcdCallsNobodyElseBack(t *testing.T) {
 	for _, mode := range withPlan {
 		t.Run(mode.String(), func(t *testing.T) {
 			cluster := key(t)
-			var nodes []*instance
-			for n := range 3 {
-				nodes = append(nodes, start(t, libcluster.Config{Key: cluster, ID: fmt.Sprint(n), Mode: mode}))
-			}
+			nodes := startMany(t, 3, libcluster.Config{Key: cluster, Mode: mode})
 			for n := range 3 {
 				nodes[n].becomes(n, 3)
 			}
