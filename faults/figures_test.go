@@ -39,6 +39,17 @@ func (f *figures) judge(t *testing.T, m *member, w *witness, since time.Duration
 	}
 }
 
+// allBack notes how long after the end of a fault each member was active again, and judges
+// what it believed since the fault began.
+func (f *figures) allBack(t *testing.T, members []*member, w *witness, begin, end time.Duration) {
+	t.Helper()
+	w.catchUp()
+	for _, m := range members {
+		f.whole = append(f.whole, max(0, m.awaitActive(back)-end))
+		f.judge(t, m, w, begin)
+	}
+}
+
 // report logs the row, and fails if a fence was late.
 func (f *figures) report(t *testing.T) {
 	t.Helper()

@@ -130,11 +130,7 @@ func (i *island) trial(t *testing.T, row *figures, isolated *server, others []*s
 	i.rejoin(isolated)
 	healed := i.awaitReadableAt(isolated)
 	awaitWhole(t, back, members)
-	w.catchUp()
-	for _, m := range members {
-		row.whole = append(row.whole, max(0, m.awaitActive(back)-healed))
-		row.judge(t, m, w, begin)
-	}
+	row.allBack(t, members, w, begin, healed)
 	row.trials += len(members)
 	stop()
 	end()

@@ -136,11 +136,7 @@ func TestLossOfTheMajorityFencesAllAndAllComeBack(t *testing.T) {
 			}
 			end := etcd.awaitReadable(patience)
 			awaitWhole(t, back, members)
-			w.catchUp()
-			for _, m := range members {
-				row.whole = append(row.whole, max(0, m.awaitActive(back)-end))
-				row.judge(t, m, w, begin)
-			}
+			row.allBack(t, members, w, begin, end)
 			row.trials++
 			stop()
 		}

@@ -48,11 +48,7 @@ func TestAllAreBackSoonAfterAnOutageOfAnyLength(t *testing.T) {
 			}
 			end := etcd.awaitReadable(patience)
 			awaitWhole(t, back, all)
-			w.catchUp()
-			for _, m := range members {
-				row.whole = append(row.whole, max(0, m.awaitActive(back)-end))
-				row.judge(t, m, w, begin)
-			}
+			row.allBack(t, members, w, begin, end)
 			row.trials++
 		}
 		row.report(t)
@@ -84,11 +80,7 @@ func TestMinorityServerGivesNobodyAPlace(t *testing.T) {
 	followers[1].thaw()
 	end := etcd.awaitReadable(patience)
 	awaitWhole(t, back, members)
-	w.catchUp()
-	for _, m := range members {
-		row.whole = append(row.whole, max(0, m.awaitActive(back)-end))
-		row.judge(t, m, w, begin)
-	}
+	row.allBack(t, members, w, begin, end)
 	row.trials++
 	row.report(t)
 }
