@@ -253,10 +253,14 @@ type turn struct {
 }
 
 // why returns why the turn has to end. That the place was lost counts more than
-// that the instance leaves, which may be because of that.
+// that the instance leaves, which may be because of that, or because Run's context
+// has ended.
 func (t *turn) why() error {
 	if err := t.inc.fenced(); err != nil {
 		return err
+	}
+	if t.run.ctx.Err() != nil {
+		return context.Cause(t.run.ctx)
 	}
 	if err := t.inc.over(); err != nil {
 		return err

@@ -440,6 +440,32 @@ func TestRunEndsWhenTheIDWasTakenWhileItWasCutOff(t *testing.T) {
 	})
 }
 
+// loose is a context whose children are told of its end by a goroutine, as of any
+// context that is not of the standard library.
+type loose struct {
+	context.Context
+	done chan struct{}
+}
+
+func (l loose) Done() <-chan struct{} { return l.done }
+
+// Run leaves as soon as its context ends, which may be before the function's has.
+func TestWhatEndsRunsContextIsTheCause(t *testing.T) {
+	for range 100 {
+		inBubble(t, func(w *world) {
+			inner, stop := context.WithCancelCause(w.Context())
+			ctx := loose{inner, make(chan struct{})}
+			context.AfterFunc(inner, func() { close(ctx.done) })
+			require.NoError(w, w.app("a").Run(ctx, func(ctx context.Context, _ libcluster.State) error {
+				stop(errStop)
+				<-ctx.Done()
+				require.ErrorIs(w, context.Cause(ctx), errStop)
+				return nil
+			}))
+		})
+	}
+}
+
 func TestLeaveElsewhereEndsRun(t *testing.T) {
 	inBubble(t, func(t *world) {
 		j := t.run("a", slowly(time.Minute))
