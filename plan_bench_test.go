@@ -33,7 +33,8 @@ func inMode(b *testing.B, cluster string, mode libcluster.Mode, told func(total 
 
 // BenchmarkPriceOfAMode measures the time from a join until everybody, and the
 // newcomer, is active again, for each mode in turn, beside the round trip of one
-// linearizable read.
+// linearizable read, and beside a word: what is written until somebody else's watch
+// tells of it, which is what a change consists of.
 func BenchmarkPriceOfAMode(b *testing.B) {
 	for _, n := range []int{3, 30, 100} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -55,8 +56,11 @@ func BenchmarkPriceOfAMode(b *testing.B) {
 				join(b, crowds[m])
 			}
 			client := etcdClient(b)
+			said := key(b)
+			hears := etcdClient(b).Watch(b.Context(), said, clientv3.WithCreatedNotify())
+			<-hears
 			var took [3][]time.Duration
-			var trips []time.Duration
+			var trips, words []time.Duration
 			for b.Loop() {
 				for m, mode := range allModes {
 					for _, c := range crowds[m] {
@@ -75,14 +79,21 @@ func BenchmarkPriceOfAMode(b *testing.B) {
 				_, err := client.Get(b.Context(), "x")
 				require.NoError(b, err)
 				trips = append(trips, time.Since(began))
+				began = time.Now()
+				_, err = client.Put(b.Context(), said, "")
+				require.NoError(b, err)
+				<-hears
+				words = append(words, time.Since(began))
 			}
-			trip := median(trips)
+			trip, word := median(trips), median(words)
 			direct := median(took[0])
 			b.ReportMetric(ms(trip), "trip-ms")
+			b.ReportMetric(ms(word), "word-ms")
 			for m, mode := range allModes {
 				b.ReportMetric(ms(median(took[m])), mode.String()+"-ms")
 				if m > 0 {
 					b.ReportMetric(float64(median(took[m])-direct)/float64(trip), mode.String()+"-more-trips")
+					b.ReportMetric(float64(median(took[m])-direct)/float64(word), mode.String()+"-more-words")
 				}
 				leaveAll(b, crowds[m])
 			}
