@@ -39,11 +39,12 @@ type Seeds struct {
 // often. It returns that, too.
 func (s Seeds) Run(t *testing.T, simulate func(t *testing.T, seed uint64) *World) map[string]int {
 	var (
-		mu     sync.Mutex // guards the next two, and failed
+		start = time.Now()
+
+		mu     sync.Mutex // guards what follows
 		total  = map[string]int{}
 		ran    int
 		failed int
-		start  = time.Now()
 	)
 	count := s.Count
 	if s.One > 0 {
