@@ -19,7 +19,7 @@ func remove(t *testing.T, id string) {
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{etcdURL(t)}})
 	require.NoError(t, err)
 	defer client.Close()
-	_, err = client.Delete(t.Context(), "/"+t.Name()+"/production/"+id)
+	_, err = client.Delete(t.Context(), "/"+key(t)+"/production/"+id)
 	require.NoError(t, err)
 }
 
@@ -47,7 +47,7 @@ func TestWhatNobodyHoldsIsListed(t *testing.T) {
 
 func TestWhoWatchesSeesWhenSomethingIsHeldByNobody(t *testing.T) {
 	require.NoError(t, instance(t, "a", libcluster.Planned, nil).Join(t.Context()))
-	p := start(t, "watch", "-k", t.Name(), "-r", etcdURL(t))
+	p := start(t, "watch", "-k", key(t), "-r", etcdURL(t))
 	p.stdout.awaitText(t, "covered: every index is held once\n")
 	put(t, "stranger", "1") // which is no change of the plan's
 	p.stdout.awaitText(t, "orphan, stranger: ")

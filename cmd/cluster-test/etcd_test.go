@@ -14,7 +14,7 @@ import (
 
 // This is the original's example, and its picture of the ranges.
 func TestThreeNodesOfTwoOneAndFourThreads(t *testing.T) {
-	args := []string{"--json", "-k", t.Name(), "-r", etcdURL(t)}
+	args := []string{"--json", "-k", key(t), "-r", etcdURL(t)}
 	one := start(t, append(args, "-i", "node1", "-n", "2")...)
 	one.stderr.awaitText(t, "sleeping until terminated\n")
 	two := start(t, append(args, "-i", "node2")...)
@@ -59,7 +59,7 @@ cluster-test: successfully left the cluster
 }
 
 func TestNodesRunInOneProcessAndEveryLineSaysWhich(t *testing.T) {
-	p := start(t, "--json", "-k", t.Name(), "-r", etcdURL(t), "-i", "node", "--nodes", "3", "-n", "2,1,4")
+	p := start(t, "--json", "-k", key(t), "-r", etcdURL(t), "-i", "node", "--nodes", "3", "-n", "2,1,4")
 	p.stdout.awaitPlace(t, "node1", 0, 7)
 	p.stdout.awaitPlace(t, "node2", 2, 7)
 	p.stdout.awaitPlace(t, "node3", 3, 7)
@@ -82,7 +82,7 @@ func TestNodesRunInOneProcessAndEveryLineSaysWhich(t *testing.T) {
 }
 
 func TestNodesHaveRandomIDsUnlessGiven(t *testing.T) {
-	p := start(t, "--json", "-k", t.Name(), "-r", etcdURL(t), "--nodes", "2")
+	p := start(t, "--json", "-k", key(t), "-r", etcdURL(t), "--nodes", "2")
 	p.stdout.await(t, "two instances with a total of 2", func(text string) bool {
 		seen := map[string]bool{}
 		for _, r := range records(t, text) {
@@ -95,7 +95,7 @@ func TestNodesHaveRandomIDsUnlessGiven(t *testing.T) {
 }
 
 func TestPassiveInstanceShowsTotalsAndIsNotCounted(t *testing.T) {
-	args := []string{"--json", "-k", t.Name(), "-r", etcdURL(t)}
+	args := []string{"--json", "-k", key(t), "-r", etcdURL(t)}
 	member := start(t, append(args, "-i", "member", "-n", "2")...)
 	member.stdout.awaitPlace(t, "member", 0, 2)
 	passive := start(t, append(args, "-i", "passive", "-P")...)
@@ -140,7 +140,7 @@ func TestUnreachableEtcdIsNamedAndWaitingEndsAtOnce(t *testing.T) {
 }
 
 func TestInstanceWhoseIDIsTakenEndsWithOneLine(t *testing.T) {
-	args := []string{"--json", "-k", t.Name(), "-r", etcdURL(t), "-i", "same", "--ttl", "2s"}
+	args := []string{"--json", "-k", key(t), "-r", etcdURL(t), "-i", "same", "--ttl", "2s"}
 	older := start(t, args...)
 	older.stdout.awaitPlace(t, "same", 0, 1)
 	newer := start(t, append(args, "-n", "2")...)
@@ -156,7 +156,7 @@ func TestInstanceWhoseIDIsTakenEndsWithOneLine(t *testing.T) {
 }
 
 func TestOneTakenNodeDoesNotEndTheOthers(t *testing.T) {
-	args := []string{"--json", "-k", t.Name(), "-r", etcdURL(t), "--ttl", "2s", "-i"}
+	args := []string{"--json", "-k", key(t), "-r", etcdURL(t), "--ttl", "2s", "-i"}
 	nodes := start(t, append(args, "node", "--nodes", "2")...)
 	nodes.stdout.awaitPlace(t, "node2", 1, 2)
 	start(t, append(args, "node1", "-n", "3")...)
@@ -200,7 +200,7 @@ func enableUsers(t *testing.T, endpoint string) {
 }
 
 func TestFailedJoinOfOneNodeEndsTheOthers(t *testing.T) {
-	args := []string{"-k", t.Name(), "-r", etcdURL(t)}
+	args := []string{"-k", key(t), "-r", etcdURL(t)}
 	huge := start(t, append(args, "-i", "a", "-n", "2147483646")...)
 	huge.stderr.awaitText(t, "sleeping until terminated\n")
 	p := start(t, append(args, "-i", "b", "--nodes", "2")...)

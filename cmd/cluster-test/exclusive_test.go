@@ -60,7 +60,7 @@ func requireOneAfterAnother(t *testing.T, all []spell) {
 func TestInExclusiveModeAllProcessesStopBeforeAnyStarts(t *testing.T) {
 	binary := build(t)
 	run := func(id, threads, work string) *child {
-		return launch(t, binary, "--json", "--exclusive", "--ttl", "4s", "-k", t.Name(), "-r", etcdURL(t),
+		return launch(t, binary, "--json", "--exclusive", "--ttl", "4s", "-k", key(t), "-r", etcdURL(t),
 			"-i", id, "-n", threads, "--work", work)
 	}
 	// The one that takes longest to stop is none that the others could guess.
@@ -106,7 +106,7 @@ const clockSlack = 50 * time.Millisecond
 func TestInPlannedModeProcessesKeepTheirPlaces(t *testing.T) {
 	binary := build(t)
 	run := func(id string) *child {
-		return launch(t, binary, "--json", "--mode", "planned", "-k", t.Name(), "-r", etcdURL(t), "-i", id)
+		return launch(t, binary, "--json", "--mode", "planned", "-k", key(t), "-r", etcdURL(t), "-i", id)
 	}
 	c := run("c")
 	c.stdout.awaitPlace(t, "c", 0, 1)
@@ -125,7 +125,7 @@ func TestInPlannedModeProcessesKeepTheirPlaces(t *testing.T) {
 }
 
 func TestAProcessOfAnotherModeIsRefused(t *testing.T) {
-	args := []string{"--json", "-k", t.Name(), "-r", etcdURL(t)}
+	args := []string{"--json", "-k", key(t), "-r", etcdURL(t)}
 	first := start(t, append(args, "--exclusive", "-i", "a")...)
 	first.stdout.awaitPlace(t, "a", 0, 1)
 	for _, other := range [][]string{nil, {"--mode", "planned"}} {

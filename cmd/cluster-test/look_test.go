@@ -19,14 +19,14 @@ func put(t *testing.T, id, record string) {
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{etcdURL(t)}})
 	require.NoError(t, err)
 	defer client.Close()
-	_, err = client.Put(t.Context(), "/"+t.Name()+"/production/"+id, record)
+	_, err = client.Put(t.Context(), "/"+key(t)+"/production/"+id, record)
 	require.NoError(t, err)
 }
 
 func ls(t *testing.T, args ...string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, exitOK, run(t.Context(), append([]string{"ls", "-k", t.Name(), "-r", etcdURL(t)}, args...), &stdout, &stderr))
+	require.Equal(t, exitOK, run(t.Context(), append([]string{"ls", "-k", key(t), "-r", etcdURL(t)}, args...), &stdout, &stderr))
 	require.Empty(t, stderr.String())
 	return stdout.String()
 }
@@ -72,7 +72,7 @@ $`, ls(t))
 func instance(t *testing.T, id string, m libcluster.Mode, during func(libcluster.State)) *libcluster.Cluster {
 	t.Helper()
 	c, err := libcluster.New(libcluster.Config{
-		Key: t.Name(), ID: id, Mode: m, Registry: libcluster.Etcd(etcdURL(t)), OnRebalance: during,
+		Key: key(t), ID: id, Mode: m, Registry: libcluster.Etcd(etcdURL(t)), OnRebalance: during,
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Leave(context.Background())) })
@@ -91,7 +91,7 @@ $`, ls(t))
 }
 
 func TestClusterWithAPlanIsWatchedBeforeAnybodyIsThere(t *testing.T) {
-	p := start(t, "watch", "--mode", "planned", "-k", t.Name(), "-r", etcdURL(t))
+	p := start(t, "watch", "--mode", "planned", "-k", key(t), "-r", etcdURL(t))
 	p.stdout.awaitText(t, "no members\n")
 	require.NoError(t, instance(t, "a", libcluster.Planned, nil).Join(t.Context()))
 	p.stdout.awaitText(t, "a             1        0  primary\n")
@@ -105,7 +105,7 @@ func TestOneWhoIsWaitedForIsNamed(t *testing.T) {
 		}
 	})
 	require.NoError(t, slow.Join(t.Context()))
-	p := start(t, "watch", "-k", t.Name(), "-r", etcdURL(t))
+	p := start(t, "watch", "-k", key(t), "-r", etcdURL(t))
 	p.stdout.awaitText(t, "slow          1        0  primary\n")
 	next, joined := instance(t, "b", libcluster.Exclusive, nil), make(chan error, 1)
 	go func() { joined <- next.Join(t.Context()) }()
@@ -116,9 +116,9 @@ func TestOneWhoIsWaitedForIsNamed(t *testing.T) {
 }
 
 func TestLookingJoinsNobody(t *testing.T) {
-	node := start(t, "--json", "-k", t.Name(), "-r", etcdURL(t), "-i", "node")
+	node := start(t, "--json", "-k", key(t), "-r", etcdURL(t), "-i", "node")
 	node.stdout.awaitPlace(t, "node", 0, 1)
-	p := start(t, "watch", "-k", t.Name(), "-r", etcdURL(t))
+	p := start(t, "watch", "-k", key(t), "-r", etcdURL(t))
 	p.stdout.awaitText(t, "node          1        0  primary\n")
 	require.Contains(t, ls(t), "total 1\n")
 	require.Len(t, records(t, node.stdout.String()), 1)
@@ -129,7 +129,7 @@ func TestLookingJoinsNobody(t *testing.T) {
 // Also a change that leaves the total as it was, of which a passive instance is not
 // called back.
 func TestEveryChangeIsSeenByWhoWatches(t *testing.T) {
-	p := start(t, "watch", "-k", t.Name(), "-r", etcdURL(t))
+	p := start(t, "watch", "-k", key(t), "-r", etcdURL(t))
 	p.stdout.awaitText(t, "no members\n")
 	put(t, "a", "2")
 	p.stdout.awaitText(t, "total 2\n")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -21,6 +22,15 @@ const patience = 30 * time.Second
 func TestMain(m *testing.M) { testetcd.Main(m) }
 
 func etcdURL(t *testing.T) string { return testetcd.URL(t) }
+
+var keyOf sync.Map // by test
+
+// key is that of a cluster which a run of a test has for itself: with -count it meets
+// nobody of the run before.
+func key(t *testing.T) string {
+	key, _ := keyOf.LoadOrStore(t, rand.Text())
+	return key.(string)
+}
 
 // console collects what a program writes, and wakes those who wait for it.
 type console struct {

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"crypto/rand"
 	"fmt"
 	"strings"
 	"testing"
@@ -27,9 +26,8 @@ type deployment struct {
 func deploy(t *testing.T, binary string, mode libcluster.Mode, args ...string) *deployment {
 	t.Helper()
 	const processes = 10
-	key := rand.Text() // a run meets nobody whom the one before it has killed
 	d := &deployment{t, binary, mode, append([]string{
-		"--json", "-k", key, "-r", etcdURL(t), "--mode", mode.String(), "--returning", "1m",
+		"--json", "-k", key(t), "-r", etcdURL(t), "--mode", mode.String(), "--returning", "1m",
 	}, args...), make([]*child, processes), make([]int, processes)}
 	for i := range d.processes {
 		d.processes[i] = d.start(nodeID(i))

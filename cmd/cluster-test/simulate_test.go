@@ -81,7 +81,7 @@ func TestSimulationStartsWithTheMembersOfACluster(t *testing.T) {
 	put(t, "node2", "1")
 	put(t, "node3", "4")
 	args := []string{"--join", "node4", "--workers", "2", "--leave", "node2"}
-	got := simulated(t, append(args, "-r", etcdURL(t), "-k", t.Name())...)
+	got := simulated(t, append(args, "-r", etcdURL(t), "-k", key(t))...)
 	want := simulated(t, "--members", "node1,node2,node3", "--workers", "2,1,4", "--join", "node4", "--leave", "node2")
 	_, got, _ = strings.Cut(got, "\n")
 	_, want, _ = strings.Cut(want, "\n")
@@ -90,7 +90,7 @@ func TestSimulationStartsWithTheMembersOfACluster(t *testing.T) {
 
 func TestClusterWithoutMembersIsNotSimulated(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, exitFailed, run(t.Context(), []string{"simulate", "-r", etcdURL(t), "-k", t.Name()}, &stdout, &stderr))
+	require.Equal(t, exitFailed, run(t.Context(), []string{"simulate", "-r", etcdURL(t), "-k", key(t)}, &stdout, &stderr))
 	require.Empty(t, stdout.String())
 	require.Equal(t, "cluster-test: simulate: the cluster has no members\n", stderr.String())
 }

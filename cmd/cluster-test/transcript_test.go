@@ -105,7 +105,7 @@ func TestReaderThatHasGoneEndsTheProgramAfterLeaving(t *testing.T) {
 }
 
 func TestBlockIsOneWrite(t *testing.T) {
-	p := start(t, "-r", etcdURL(t), "-k", t.Name(), "--nodes", "8", "-i", "node")
+	p := start(t, "-r", etcdURL(t), "-k", key(t), "--nodes", "8", "-i", "node")
 	for _, node := range []string{"node1", "node2", "node3", "node4", "node5", "node6", "node7", "node8"} {
 		p.stderr.awaitText(t, "cluster-test: "+node+": cluster joined; sleeping until terminated\n")
 	}
