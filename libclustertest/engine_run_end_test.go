@@ -1,0 +1,286 @@
+package libclustertest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/libclustertest"
+)
+
+func TestRunEndsWithTheFunctionsError(t *testing.T) {
+	inBubble(t, func(t *world) {
+		broken := errors.New("the disk is full")
+		j := t.run("a", func(context.Context, libcluster.State) error {
+			time.Sleep(time.Minute)
+			return broken
+		})
+		start := time.Now()
+		require.Same(t, broken, j.result())
+		require.Equal(t, time.Minute, time.Since(start))
+		require.Equal(t, "told 0/1, run 0/1, end (alive), told -1/0", j.log())
+		require.Empty(t, t.Members(cluster), "it leaves first")
+	})
+}
+
+func TestRunEndsWhenTheFunctionHasFinished(t *testing.T) {
+	inBubble(t, func(t *world) {
+		j := t.run("a", func(ctx context.Context, _ libcluster.State) error {
+			if !sleep(ctx, time.Minute) {
+				return nil // stopped in the middle: not finished
+			}
+			return nil
+		})
+		wait(time.Second)
+		t.join("b")
+		require.NoError(t, j.result())
+		require.Equal(t, "told 0/1, run 0/1, end (the cluster has re-balanced), told 0/2, run 0/2, end (alive), told -1/1", j.log(),
+			"a nil from who was stopped does not say that the work is done")
+		require.False(t, t.Holds(cluster, "a"))
+	})
+}
+
+func TestOnlyTheEndOfItsContextIsNoFailure(t *testing.T) {
+	failed := errors.New("could not roll back")
+	for name, c := range map[string]struct {
+		f    func(ctx context.Context) error
+		want error
+	}{
+		"nil":           {func(context.Context) error { return nil }, nil},
+		"error":         {func(ctx context.Context) error { return ctx.Err() }, nil},
+		"wrapped error": {func(ctx context.Context) error { return fmt.Errorf("query: %w", ctx.Err()) }, nil},
+		"cause":         {context.Cause, nil},
+		"another error": {func(context.Context) error { return failed }, failed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *world) {
+				f := func(ctx context.Context, _ libcluster.State) error {
+					<-ctx.Done()
+					return c.f(ctx)
+				}
+				stopped := t.run("b", f)
+				require.Equal(t, c.want, stopped.end())
+
+				rebalanced := t.run("b", f)
+				t.join("a")
+				if c.want == nil {
+					require.Equal(t, "1/2", rebalanced.place(), "it goes on")
+				} else {
+					require.Equal(t, c.want, rebalanced.result())
+				}
+			})
+		})
+	}
+}
+
+func TestErrorOfAContextWhileItsOwnHasNotEndedIsAFailure(t *testing.T) {
+	inBubble(t, func(t *world) {
+		j := t.run("a", func(context.Context, libcluster.State) error { return context.Canceled })
+		require.ErrorIs(t, j.result(), context.Canceled)
+	})
+}
+
+func TestRunEndsWhenTheIDIsTaken(t *testing.T) {
+	inBubble(t, func(t *world) {
+		j := t.run("a", untilStopped)
+		newer := t.join("a", workers(2))
+		require.ErrorIs(t, j.result(), libcluster.ErrInstanceTaken)
+		log := j.log()
+		require.Contains(t, log, "told 0/1, run 0/1, end (another instance has taken over this ID: ")
+		require.Contains(t, log, "), told -1/0")
+		wait(time.Hour)
+		require.Equal(t, "0/2", newer.place(), "whose record stays")
+	})
+}
+
+// It is fenced already when it learns that its ID is another one's.
+func TestRunEndsWhenTheIDWasTakenWhileItWasCutOff(t *testing.T) {
+	inBubble(t, func(t *world) {
+		j := t.run("a", untilStopped)
+		t.Intercept(func(ctx context.Context, _ libclustertest.Call) error { return gone(ctx) })
+		t.Put(cluster, "b", []byte("1")) // ends the Next that was not intercepted
+		wait(time.Hour)
+		t.Intercept(nil)
+		t.open("a", 2)
+		require.ErrorIs(t, j.result(), libcluster.ErrInstanceTaken)
+		require.Contains(t, j.log(), "end (the record could not be renewed in time), told -1/1")
+	})
+}
+
+// loose is a context whose children are told of its end by a goroutine, as of any
+// context that is not of the standard library.
+type loose struct {
+	context.Context
+	done chan struct{}
+}
+
+func (l loose) Done() <-chan struct{} { return l.done }
+
+// Run leaves as soon as its context ends, which may be before the function's has.
+func TestWhatEndsRunsContextIsTheCause(t *testing.T) {
+	for range 100 {
+		inBubble(t, func(w *world) {
+			inner, stop := context.WithCancelCause(w.Context())
+			ctx := loose{inner, make(chan struct{})}
+			context.AfterFunc(inner, func() { close(ctx.done) })
+			require.NoError(w, w.app("a").Run(ctx, func(ctx context.Context, _ libcluster.State) error {
+				stop(errStop)
+				<-ctx.Done()
+				require.ErrorIs(w, context.Cause(ctx), errStop)
+				return nil
+			}))
+		})
+	}
+}
+
+func TestLeaveElsewhereEndsRun(t *testing.T) {
+	inBubble(t, func(t *world) {
+		j := t.run("a", slowly(time.Minute))
+		start := time.Now()
+		require.NoError(t, j.Leave(t.Context()))
+		require.Equal(t, time.Minute, time.Since(start), "Leave waits for the function")
+		require.NoError(t, j.result())
+		require.Equal(t, "told 0/1, run 0/1, end (left, or never joined), told -1/0", j.log())
+	})
+}
+
+func TestRunReturnsAfterTheFunctionAlsoIfLeaveHasGivenUpOnIt(t *testing.T) {
+	for _, patience := range []time.Duration{0, time.Second} {
+		inBubble(t, func(t *world) {
+			j := t.run("a", slowly(time.Minute))
+			require.ErrorContains(t, j.Leave(t.within(patience)), "a callback has not returned")
+			require.Equal(t, libcluster.Left, j.Phase())
+			wait(30 * time.Second)
+			require.NotContains(t, j.log(), "end")
+			require.ErrorIs(t, j.Join(t.Context()), libcluster.ErrJoined, "what still acts is not joined by another")
+			require.ErrorIs(t, j.Run(t.Context(), untilStopped), libcluster.ErrJoined)
+			require.NoError(t, j.result())
+			require.Contains(t, j.log(), "end (left, or never joined)")
+			require.NoError(t, j.Join(t.Context()))
+			require.NoError(t, j.Leave(t.Context()))
+		})
+	}
+}
+
+func TestRunWhileJoinedOrRunningIsRefused(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a")
+		require.ErrorIs(t, a.Run(t.Context(), untilStopped), libcluster.ErrJoined)
+		j := t.run("b", untilStopped)
+		require.ErrorIs(t, j.Run(t.Context(), untilStopped), libcluster.ErrJoined)
+		require.ErrorIs(t, j.Join(t.Context()), libcluster.ErrJoined)
+		require.Equal(t, "told 1/2, run 1/2", j.log(), "and changes nothing")
+	})
+}
+
+func TestRunAgainAfterItHasEnded(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.app("a")
+		runs := 0
+		for range 3 {
+			require.NoError(t, a.Run(t.Context(), func(context.Context, libcluster.State) error {
+				runs++
+				return nil
+			}))
+			require.NoError(t, a.Join(t.Context()))
+			require.NoError(t, a.Leave(t.Context()))
+		}
+		require.Equal(t, 3, runs)
+	})
+}
+
+func TestRunOfAPassiveInstanceIsRefused(t *testing.T) {
+	inBubble(t, func(t *world) {
+		require.ErrorIs(t, t.app("p", passive).Run(t.Context(), untilStopped), libcluster.ErrPassive)
+	})
+}
+
+func TestRunThatEndsBeforeItHasJoinedSaysWhy(t *testing.T) {
+	inBubble(t, func(t *world) {
+		t.CutAll()
+		j := t.run("a", untilStopped)
+		wait(time.Minute)
+		err := j.end()
+		require.ErrorIs(t, err, errStop)
+		require.ErrorContains(t, err, "libcluster: join "+cluster+": that is enough; last: ")
+		require.Empty(t, j.log())
+		t.HealAll()
+		wait(time.Minute)
+		require.Empty(t, t.Members(cluster))
+
+		refused := errors.New("wrong password")
+		t.Intercept(func(context.Context, libclustertest.Call) error { return libcluster.Permanent(refused) })
+		require.ErrorIs(t, t.run("a", untilStopped).result(), refused)
+	})
+}
+
+func TestRegistryThatHangsDoesNotKeepRunFromReturning(t *testing.T) {
+	inBubble(t, func(t *world) {
+		j := t.run("a", untilStopped)
+		t.CutAll()
+		start := time.Now()
+		require.NoError(t, j.end(), "the function has ended well")
+		require.LessOrEqual(t, time.Since(start), 11*time.Second)
+	})
+}
+
+func TestRunOfAStaticClusterEndsWithItsWork(t *testing.T) {
+	inBubble(t, func(t *world) {
+		j := t.run("a", func(context.Context, libcluster.State) error { return nil },
+			func(c *libcluster.Config) { c.Registry = libcluster.Static(4, 8) })
+		require.NoError(t, j.result())
+		require.Equal(t, "told 4/8, run 4/8, end (alive), told -1/7", j.log())
+	})
+}
+
+func TestGoexitInTheFunctionEndsRunsGoroutineToo(t *testing.T) {
+	inBubble(t, func(t *world) {
+		j := t.run("a", func(context.Context, libcluster.State) error {
+			runtime.Goexit() // as t.FailNow does
+			return nil
+		})
+		require.EqualError(t, j.result(), "Run has not returned")
+		require.Empty(t, t.Members(cluster), "it leaves first")
+		require.NoError(t, j.Join(t.Context()))
+		require.NoError(t, j.Leave(t.Context()))
+	})
+}
+
+// As in the test of Join and Leave, what matters is that it ends, that no function runs
+// twice at the same time, and that nothing is left.
+func TestRunAndEverythingElseAtOnceEndsCleanly(t *testing.T) {
+	inBubble(t, func(t *world) {
+		jobs := []*job{t.job("a"), t.job("b"), t.job("c")}
+		t.useAtOnce(len(jobs), func(n, m, k int) {
+			j := jobs[n]
+			ctx := t.within(time.Duration(10*((n+m+k)%50)) * time.Millisecond)
+			switch (n + m*k) % 5 {
+			case 0, 1:
+				if errors.Is(j.Run(ctx, j.noting(slowly(7*time.Millisecond))), libcluster.ErrJoined) {
+					time.Sleep(20 * time.Millisecond)
+				}
+			case 2:
+				_ = j.Join(ctx)
+			case 3:
+				_ = j.SetWorkers(ctx, 1+k%3)
+			default:
+				_ = j.Leave(ctx)
+			}
+		})
+		runs := 0
+		for _, j := range jobs {
+			require.NoError(t, j.Leave(t.Context()))
+			runs += strings.Count(j.log(), "run ") // fails if functions overlapped
+		}
+		require.Greater(t, runs, 5)
+		wait(libcluster.DefaultTTL)
+		require.Empty(t, t.Members(cluster))
+	})
+}
