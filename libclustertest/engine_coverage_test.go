@@ -261,12 +261,7 @@ func TestOneWhoHoldsAllUpIsNamed(t *testing.T) {
 	inBubble(t, func(w *world) {
 		var log logs
 		a := w.join("a", exclusive, log.configure)
-		released := make(chan struct{})
-		a.inCallback(func(s libcluster.State) {
-			if !s.Active() {
-				<-released
-			}
-		})
+		release := a.doesNotStop()
 		b := w.app("b", exclusive, log.configure)
 		joined := make(chan error, 1)
 		go func() { joined <- b.Join(w.Context()) }()
@@ -281,7 +276,7 @@ func TestOneWhoHoldsAllUpIsNamed(t *testing.T) {
 		require.InDelta(w, 35, time.Since(b.coverage().Since).Seconds(), 1)
 		require.Len(w, log.about(), 1)
 		require.Equal(w, "a", log.about()[0].ContextMap()["waiting for"])
-		close(released)
+		release()
 		require.NoError(w, <-joined)
 		a.covers(time.Second)
 		require.NoError(w, b.Leave(w.Context()))

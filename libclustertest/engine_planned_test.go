@@ -23,6 +23,17 @@ var (
 	exclusive = mode(libcluster.Exclusive)
 )
 
+// doesNotStop has an application that is told to stop go on until it is released.
+func (a *app) doesNotStop() (release func()) {
+	released := make(chan struct{})
+	a.inCallback(func(s libcluster.State) {
+		if !s.Active() {
+			<-released
+		}
+	})
+	return func() { close(released) }
+}
+
 func TestPlacesOfAPlanAreSticky(t *testing.T) {
 	for _, m := range []libcluster.Mode{libcluster.Planned, libcluster.Exclusive} {
 		t.Run(m.String(), func(t *testing.T) {
@@ -45,12 +56,7 @@ func TestAllStopBeforeAnyStartsInExclusiveMode(t *testing.T) {
 	inBubble(t, func(w *world) {
 		a, b := w.join("a", exclusive), w.join("b", exclusive)
 		wait(time.Second)
-		released := make(chan struct{})
-		a.inCallback(func(s libcluster.State) {
-			if !s.Active() {
-				<-released
-			}
-		})
+		release := a.doesNotStop()
 		c := w.app("c", exclusive)
 		joined := make(chan error, 1)
 		go func() { joined <- c.Join(w.Context()) }()
@@ -64,7 +70,7 @@ func TestAllStopBeforeAnyStartsInExclusiveMode(t *testing.T) {
 			require.InDelta(t, 3, time.Since(held[0].Since).Seconds(), 0.5)
 		}
 		require.Equal(t, libcluster.Waiting, b.Phase())
-		close(released)
+		release()
 		wait(100 * time.Millisecond)
 		require.NoError(t, <-joined)
 		require.Equal(t, []string{"0/3", "1/3", "2/3"}, []string{a.place(), b.place(), c.place()})
@@ -77,18 +83,13 @@ func TestWhatIsPublishedIsNotWrittenAgainWhileAllStop(t *testing.T) {
 	inBubble(t, func(w *world) {
 		a, b := w.join("a", exclusive), w.join("b", exclusive)
 		wait(time.Second)
-		released := make(chan struct{})
-		a.inCallback(func(s libcluster.State) {
-			if !s.Active() {
-				<-released
-			}
-		})
+		release := a.doesNotStop()
 		require.NoError(t, b.SetWorkers(w.Context(), 3))
 		wait(5 * time.Second) // until everybody has been told who is waited for
 		before := w.Counts().Writes
 		wait(45 * time.Second)
 		require.Equal(t, before, w.Counts().Writes)
-		close(released)
+		release()
 		wait(time.Second)
 		require.Equal(t, "1/4", b.place())
 	})
@@ -210,12 +211,7 @@ func TestAnApplicationThatDoesNotStopLosesItsRecord(t *testing.T) {
 		a := w.join("a", exclusive, func(c *libcluster.Config) {
 			c.DrainTimeout, c.OnStuck = 5*time.Second, func() { close(stuck) }
 		})
-		released := make(chan struct{})
-		a.inCallback(func(s libcluster.State) {
-			if !s.Active() {
-				<-released
-			}
-		})
+		release := a.doesNotStop()
 		b := w.app("b", exclusive)
 		joined := make(chan error, 1)
 		go func() { joined <- b.Join(w.Context()) }()
@@ -225,7 +221,7 @@ func TestAnApplicationThatDoesNotStopLosesItsRecord(t *testing.T) {
 		wait(20 * time.Second)
 		require.NoError(t, <-joined)
 		require.Equal(t, "0/1", b.place())
-		close(released)
+		release()
 		wait(time.Second)
 		require.Equal(t, "1/2", a.place(), "it is back when it has stopped")
 		require.NoError(t, b.Leave(w.Context()))
