@@ -4,9 +4,9 @@ import "time"
 
 // moment is a reading of the clocks by which a horizon is kept.
 //
-// Go's monotonic clock stops while a Linux machine sleeps, and so does the lease's
-// owner's sense of time; the time asleep is read beside it and added. It only ever
-// adds, which errs towards fencing.
+// Go's monotonic clock stops while a Linux machine sleeps, and the life of a lease goes
+// on. So the time asleep is read beside it and added. It only ever adds, which errs
+// towards fencing.
 type moment struct {
 	mono   time.Time
 	asleep time.Duration

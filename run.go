@@ -36,8 +36,8 @@ var errGoexit = errors.New("libcluster: a function given to Run has ended its go
 // When f has returned it is run again under the newest state, unless Run ends.
 // Taking long delays only f's own next run, and leaving; in mode [Exclusive] all
 // others too, see [Config.DrainTimeout]. It is logged, and the record is kept alive
-// meanwhile. [Config.OnRebalance] is called too, between the
-// return of f and its next run.
+// meanwhile. [Config.OnRebalance] is called too, between the return of f and its next
+// run.
 //
 // The state that f is given is that of its start. [Cluster.State] has the newest
 // horizon and looks at the clock, so that it is right also in a process that has

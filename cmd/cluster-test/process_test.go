@@ -85,7 +85,7 @@ func (c *child) events(t *testing.T) (all []string) {
 	return all
 }
 
-// freePort is free for now, which is as good as it gets.
+// freePort returns a port that is free: a child is to listen on it, and so the test cannot.
 func freePort(t *testing.T) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
