@@ -99,7 +99,8 @@ func placeOf(s libcluster.State) string {
 }
 
 // seen lets all come to rest, and tells what has happened. The order is that of the
-// apps: what happens at one instant has none.
+// apps: what happens at one instant has none. Nor is there one between the return of
+// SetWorkers and the callback for it, so that comes first.
 func (s *story) seen() []string {
 	s.rest(0)
 	seen := s.shown
@@ -109,6 +110,15 @@ func (s *story) seen() []string {
 			if s.quiet && len(a.news) > 0 {
 				a.news = []string{"is told something"}
 			}
+			slices.SortStableFunc(a.news, func(x, y string) int {
+				switch {
+				case strings.HasPrefix(x, "SetWorkers") == strings.HasPrefix(y, "SetWorkers"):
+					return 0
+				case strings.HasPrefix(x, "SetWorkers"):
+					return -1
+				}
+				return 1
+			})
 			for _, news := range a.news {
 				seen = append(seen, fmt.Sprintf("%s %s\n", a, strings.ReplaceAll(news, "\n", "; ")))
 			}
