@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -99,7 +100,8 @@ type instance struct {
 	generation int64
 	changes    int
 	// history has one entry for each event that told something: "b=2" when b
-	// appeared or changed, "b gone" when it went.
+	// appeared or changed, "b gone" when it went. Of a list, only what differs
+	// from what was known: a registry may send one again at any time.
 	history []string
 }
 
@@ -184,22 +186,37 @@ func (i *instance) take(change libcluster.Change) error {
 		return fmt.Errorf("the generation must grow with events: it was %d already, got %+v", i.generation, change)
 	}
 	i.generation = change.Generation
-	before := i.members
+	events := change.Events
 	if change.Reset {
-		i.members = map[string]libcluster.Member{}
-		clear(i.orphans)
-		for _, e := range change.Events {
-			if e.Gone {
-				return fmt.Errorf("a list must hold members only, not those that are gone; got %+v", change)
-			}
+		if slices.ContainsFunc(events, func(e libcluster.Event) bool { return e.Gone }) {
+			return fmt.Errorf("a list must hold members only, not those that are gone; got %+v", change)
 		}
-	} else {
-		i.members = maps.Clone(before)
+		events = i.news(events)
 	}
-	for _, e := range change.Events {
+	i.members = maps.Clone(i.members)
+	for _, e := range events {
 		i.apply(e)
 	}
 	return nil
+}
+
+// news returns the events that make the known members those of the list.
+func (i *instance) news(list []libcluster.Event) []libcluster.Event {
+	var events []libcluster.Event
+	listed := map[string]bool{}
+	for _, e := range list {
+		id := e.Member.ID
+		listed[id] = true
+		if known, ok := i.members[id]; !ok || i.orphans[id] != e.Orphan || !reflect.DeepEqual(known, e.Member) {
+			events = append(events, e)
+		}
+	}
+	for id, known := range i.members {
+		if !listed[id] {
+			events = append(events, libcluster.Event{Member: known, Gone: true})
+		}
+	}
+	return events
 }
 
 func (i *instance) apply(e libcluster.Event) {

@@ -31,8 +31,8 @@ import (
 type Harness struct {
 	// Open returns the registry for one test, ready to be joined. All that a
 	// test does is below a random key of its own, so that it may be the same
-	// store each time. What Open starts it ends with t.Cleanup; by then every
-	// session has been left.
+	// store each time; but nobody must drop the store's history meanwhile. What
+	// Open starts it ends with t.Cleanup; by then every session has been left.
 	Open func(t *testing.T) libcluster.Registry
 
 	// Around runs one test. With [testing/synctest.Test] here the suite runs in

@@ -24,7 +24,8 @@ var shared struct {
 }
 
 // URL returns the URLs of a real etcd, for tests that use a key of their own each:
-// that of LIBCLUSTER_ETCD, or an embedded one that the first to ask starts.
+// that of LIBCLUSTER_ETCD, or an embedded one that the first to ask starts. One
+// that is given is for one package at a time: a test compacts it.
 func URL(t testing.TB) string {
 	t.Helper()
 	if urls := os.Getenv("LIBCLUSTER_ETCD"); urls != "" {
