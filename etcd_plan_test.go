@@ -2,6 +2,7 @@ package libcluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,8 +11,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 
 	"github.com/libcluster/libcluster"
 )
@@ -297,4 +300,55 @@ func TestCoordinatorThatIsCancelledWatchesNoMore(t *testing.T) {
 	_, err = s.(libcluster.Planner).Survey(ctx, survey.Revision)
 	require.ErrorIs(t, err, context.Canceled)
 	require.Eventually(t, func() bool { return watches()-before == 1 }, patience, time.Millisecond)
+}
+
+// The request of an attempt to join that was given up has its effect when a later
+// attempt has succeeded, whose instance may act by then: nobody may be told that it has
+// stopped.
+func TestAnAttemptThatArrivesLateSaysNothingOfALaterOne(t *testing.T) {
+	var late func() error
+	registry := libcluster.EtcdConfig{Client: etcdClient(t, func(config *clientv3.Config) {
+		config.DialOptions = append(config.DialOptions, grpc.WithChainUnaryInterceptor(func(ctx context.Context,
+			method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
+		) error {
+			switch {
+			case late == nil && method == pb.KV_Txn_FullMethodName:
+				late = func() error { return invoke(context.WithoutCancel(ctx), method, req, reply, cc, opts...) }
+				return errors.New("no answer")
+			case method == pb.Lease_LeaseRevoke_FullMethodName:
+				return errors.New("no answer") // so that the lease is there when the request is
+			}
+			return invoke(ctx, method, req, reply, cc, opts...)
+		}))
+	})}
+	attempt := libcluster.Registration{
+		Key: key(t), Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: time.Minute, Logger: zap.NewNop(),
+		Mode: libcluster.Exclusive, Stay: &libcluster.Stay{},
+	}
+	join := func() (libcluster.Session, error) {
+		s, _, err := registry.Join(t.Context(), attempt)
+		if err == nil {
+			t.Cleanup(func() { s.Close() })
+		}
+		return s, err
+	}
+	drained := func(s libcluster.Session) map[string]int64 {
+		survey, err := s.(libcluster.Looker).Look(t.Context())
+		require.NoError(t, err)
+		return survey.Drained
+	}
+	_, err := join()
+	require.ErrorContains(t, err, "no answer")
+	joined, err := join()
+	require.NoError(t, err)
+	require.NoError(t, late())
+	_, err = joined.Renew(t.Context())
+	require.ErrorIs(t, err, libcluster.ErrRecordGone)
+	incarnation := joined.(libcluster.Planner).Incarnation()
+	require.NotContains(t, drained(joined), incarnation)
+
+	attempt.Previous = joined
+	again, err := join()
+	require.NoError(t, err)
+	require.Contains(t, drained(again), incarnation, "it has stopped before it rejoined")
 }

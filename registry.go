@@ -55,7 +55,9 @@ type Registration struct {
 	// started in its stead.
 	//
 	// In mode [Exclusive] the application has stopped by then, and a [Planner]
-	// notes with joining that Previous has, for good.
+	// notes with joining that Previous has, for good, and so have all attempts of
+	// the stay that were made before Join was called. Of a later one a request
+	// that arrives late must not say so: it may act.
 	Previous Session
 	// Logger is never nil.
 	Logger *zap.Logger
@@ -202,7 +204,7 @@ type Planner interface {
 }
 
 // DrainedForGood is the generation that the note of a session has that has left,
-// or that another session of the same stay has replaced.
+// or that was followed by another of the same stay.
 const DrainedForGood = math.MaxInt64
 
 // Planning is what a session with a plan reports.

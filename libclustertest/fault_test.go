@@ -406,3 +406,42 @@ func TestCountsTellWhatInstancesHaveCost(t *testing.T) {
 		require.EqualValues(t, 6, t.Revision())
 	})
 }
+
+// A request to join that was given up has its effect when a later one has succeeded,
+// and its instance may act by then: nobody may be told that it has stopped.
+func TestAttemptThatArrivesLateSaysNothingOfALaterOne(t *testing.T) {
+	inBubble(t, func(t *world) {
+		var requests []libclustertest.Call
+		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.Op != libclustertest.OpJoin {
+				return call.Send(ctx)
+			}
+			requests = append(requests, call)
+			if len(requests) == 1 {
+				return errors.New("no answer")
+			}
+			return call.Send(ctx)
+		})
+		attempt := registration("a", 1)
+		attempt.Mode, attempt.Stay = libcluster.Exclusive, &libcluster.Stay{}
+		_, _, err := t.Join(t.Context(), attempt)
+		require.Error(t, err)
+		joined, _, err := t.Join(t.Context(), attempt)
+		require.NoError(t, err)
+		drained := func(s libcluster.Session) map[string]int64 {
+			survey, err := s.(libcluster.Looker).Look(t.Context())
+			require.NoError(t, err)
+			return survey.Drained
+		}
+		for _, late := range requests { // the second for the second time
+			require.NoError(t, late.Send(t.Context()))
+			_, err = joined.Renew(t.Context())
+			require.ErrorIs(t, err, libcluster.ErrRecordGone)
+			require.NotContains(t, drained(joined), joined.(libcluster.Planner).Incarnation())
+		}
+		attempt.Previous = joined
+		again, _, err := t.Join(t.Context(), attempt)
+		require.NoError(t, err)
+		require.Contains(t, drained(again), joined.(libcluster.Planner).Incarnation(), "it has stopped before it rejoined")
+	})
+}

@@ -91,6 +91,9 @@ func (r *Registry) Join(ctx context.Context, reg libcluster.Registration) (libcl
 	if s.stay == nil {
 		s.stay = &libcluster.Stay{}
 	}
+	r.mu.Lock()
+	s.sent = r.store.lastLease
+	r.mu.Unlock()
 	opened, err := exchange(ctx, r, s.call(OpJoin), func(context.Context) (opening, error) {
 		return s.open(reg)
 	})
@@ -141,8 +144,10 @@ func (s *session) open(reg libcluster.Registration) (opening, error) {
 	if rejoins {
 		l.follow(previous.lease)
 	}
-	if held := c.records[s.id].lease; held != nil && held.stay == s.stay {
-		l.follow(held) // perhaps of an attempt whose answer was lost
+	// An attempt whose answer was lost is over, too; but not one that was made
+	// since this request was sent, which may be late.
+	if held := c.records[s.id].lease; held != nil && held.stay == s.stay && held.id <= s.sent {
+		l.follow(held)
 	}
 	r.store.put(c, s.id, string(reg.Member.Record()), l)
 	if s.mode == libcluster.Exclusive {

@@ -25,6 +25,7 @@ type session struct {
 	passive  bool
 	mode     libcluster.Mode
 	log      *zap.Logger
+	sent     int64 // the store's last lease when Join was called
 	lease    *lease
 
 	// Guarded by registry.mu, and but for closed used by Next only.
