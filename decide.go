@@ -79,7 +79,9 @@ func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 		}
 		return decision{next: next}
 	}
-	unknown := seen > base.generation // somebody has seen a plan that we know nothing of
+	// There may be a plan that we know nothing of: somebody has seen one, or the
+	// registry has gone back, and whoever acts may do so by one that it has forgotten.
+	unknown := seen > base.generation || lost && d.known != nil
 	if lost || unknown {
 		return d.stop(base, next, members, unknown)
 	}

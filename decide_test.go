@@ -53,6 +53,28 @@ func TestACoordinatorRemembersThePlanThatItHasSurveyed(t *testing.T) {
 	require.Contains(t, stop.places, p.places[0])
 }
 
+// Somebody may act by a plan that was newer than all that we know, and that the
+// registry has forgotten.
+func TestAfterTheRegistryHasGoneBackSomebodyUnknownIsWaitedFor(t *testing.T) {
+	older := plan{mode: Exclusive, committed: true, generation: 7}
+	older.commit(&plan{}, []Recorded{recorded("x", "1", 1, 0)})
+	known := plan{mode: Exclusive, committed: true, generation: 9}
+	known.commit(&plan{}, []Recorded{recorded("a", "2", 1, 0)})
+	for what, restored := range map[string][]byte{"an older plan": older.encode(), "no plan": nil, "garbage": []byte("x")} {
+		d := deciding{mode: Exclusive, incarnation: "3", known: &known}
+		s := Survey{
+			Members: []Recorded{recorded("a", "3", 1, 9)}, Drained: map[string]int64{"2": DrainedForGood},
+			Planning: Planning{Plan: restored, Revision: 1},
+		}
+		stop := d.decide(s, later(0), 0).next
+		require.False(t, stop.committed, what)
+		s.Plan, s.Planning.Revision, s.Drained["3"] = stop.encode(), 2, stop.generation
+		require.Nil(t, d.decide(s, later(0), 0).next, what)
+		require.Nil(t, d.decide(s, later(untilOver(window(DefaultTTL))-1), 0).next, what)
+		require.True(t, d.decide(s, later(untilOver(window(DefaultTTL))), 0).next.committed, what)
+	}
+}
+
 // What one who vanished has once said lives as long as its lease, which may be longer
 // than its record.
 func TestOneWhoHadStoppedForAnEarlierPlanIsWaitedForAndNamed(t *testing.T) {
