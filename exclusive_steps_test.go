@@ -150,7 +150,10 @@ func (w *world) stepStore(*app) {
 	case n < 70:
 		w.Say("backup of %d", w.Revision())
 		p, err := libcluster.ReadPlan(w.Plan(simulated))
-		w.backups = append(w.backups, backup{w.Snapshot(), err == nil && p.Holders > 0})
+		if err != nil || !p.Committed {
+			p.Named = nil
+		}
+		w.backups = append(w.backups, backup{w.Snapshot(), p.Named})
 	default:
 		d := []time.Duration{0, 3 * time.Second, longestGrant}[w.Steps.IntN(3)]
 		w.Say("grant %v", d)
@@ -159,19 +162,27 @@ func (w *world) stepStore(*app) {
 	}
 }
 
-// restore restores a backup at once, while all are at work. It must not be one of an
-// empty cluster: who is alone in it cannot know that somebody may be cut off. And who
-// holds a place in it is waited for only as long as it would act itself.
+// restore restores a backup at once, while all are at work. It must name all who may
+// act, whatever plan they act by: who has not heard of that one, and finds the plan of
+// the backup, cannot know that anybody else may be cut off. And they are waited for only
+// as long as those would act that it names.
 func (w *world) restore() {
 	if len(w.backups) == 0 || w.ttl == 0 {
 		return
 	}
-	if b := w.backups[w.Steps.IntN(len(w.backups))]; b.held {
+	if b := w.backups[w.Steps.IntN(len(w.backups))]; b.named != nil && w.nobodyElseMayAct(b.named) {
 		w.Say("restore")
 		w.Happened("restore")
 		w.Restore(b.Snapshot)
 		w.back = time.Now()
 	}
+}
+
+// nobodyElseMayAct tells whether nobody may act but these incarnations.
+func (w *world) nobodyElseMayAct(these []string) bool {
+	return !slices.ContainsFunc(w.apps, func(a *app) bool {
+		return a.view != nil && time.Now().Before(a.view.horizon) && !slices.Contains(these, a.view.Incarnation())
+	})
 }
 
 // restoreAfterOutage restores any backup, or none at all, as one should: after the

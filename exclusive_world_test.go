@@ -37,10 +37,10 @@ type world struct {
 	checked    int      // how many of them had been checked at the last step
 }
 
-// backup is a snapshot, and whether anybody had a place in it.
+// backup is a snapshot, and whom its plan gives a place; nil if nobody has one.
 type backup struct {
 	libclustertest.Snapshot
-	held bool
+	named []string
 }
 
 // ttls are what apps ask for.

@@ -23,7 +23,7 @@ type PlanText struct {
 	Generation int64
 	Total      int
 	Places     []Place
-	Holders    int // how many it has wait for, or gives a place
+	Named      []string // the incarnations that it gives a place, or waits for
 }
 
 // ReadPlan reads a plan. One whose ranges do not tile is an error.
@@ -32,8 +32,9 @@ func ReadPlan(text string) (PlanText, error) {
 	if err != nil {
 		return PlanText{}, err
 	}
-	read := PlanText{p.committed, p.generation, p.total, nil, len(p.places)}
+	read := PlanText{Committed: p.committed, Generation: p.generation, Total: p.total}
 	for _, l := range p.places {
+		read.Named = append(read.Named, l.incarnation)
 		if l.Index >= 0 {
 			read.Places = append(read.Places, l.Place)
 		}
