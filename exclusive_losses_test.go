@@ -63,6 +63,28 @@ func TestOneWhoRejoinsIsNotWaitedForHoweverOftenItWasLost(t *testing.T) {
 	})
 }
 
+// Nobody can know who else may act, by a plan that the store has forgotten.
+func TestAfterTheStoreHasGoneBackAllWaitUntilAnybodyHasStopped(t *testing.T) {
+	for _, what := range []string{"a backup", "nothing"} {
+		inBubble(t, func(b *bubble) {
+			a := b.member("a")
+			wait(time.Second)
+			var before libclustertest.Snapshot
+			if what == "a backup" {
+				before = b.Snapshot()
+			}
+			x := b.member("x")
+			wait(time.Second)
+			b.Restore(before)
+			wait(10 * time.Millisecond)
+			require.False(t, a.State().Active(), what)
+			require.InDelta(t, 7.75, becomesActive(a).Seconds(), 0.5, what)
+			wait(10 * time.Millisecond)
+			require.True(t, x.State().Active(), what)
+		})
+	}
+}
+
 func TestOneWhoFindsAnotherModeWhenItIsBackAsksNowAndAgain(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		b.member("a")
