@@ -129,7 +129,7 @@ func BenchmarkCrowd(b *testing.B) {
 // crowdJoins has n instances join that have connected before, as the floor's clients
 // have.
 func crowdJoins(b *testing.B, mode libcluster.Mode, n int) time.Duration {
-	told := make(chan struct{}, 2*n)
+	told := make(chan struct{}, n)
 	cluster := key(b) + mode.String()
 	clients, instances := make([]*clientv3.Client, n), make([]*libcluster.Cluster, n)
 	for i := range instances {
@@ -138,11 +138,7 @@ func crowdJoins(b *testing.B, mode libcluster.Mode, n int) time.Duration {
 		var err error
 		instances[i], err = libcluster.New(libcluster.Config{
 			Key: cluster, Registry: libcluster.EtcdConfig{Client: clients[i]}, Mode: mode, TTL: time.Minute,
-			OnRebalance: func(s libcluster.State) {
-				if s.Active() && s.Total == n {
-					told <- struct{}{}
-				}
-			},
+			OnRebalance: whenAll(n, told),
 		})
 		require.NoError(b, err)
 	}
