@@ -8,7 +8,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap/zapcore"
 
+	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/embedded"
 )
 
@@ -165,6 +167,44 @@ func TestOneTakenNodeDoesNotEndTheOthers(t *testing.T) {
 	nodes.signal()
 	require.Equal(t, exitFailed, nodes.ends(t))
 	require.Contains(t, nodes.stderr.String(), "cluster-test: node2: successfully left the cluster\n")
+}
+
+// takes is a registry where somebody else takes one ID over while it joins.
+type takes struct {
+	libcluster.Registry
+	id string
+}
+
+func (r takes) Join(ctx context.Context, to libcluster.Registration) (libcluster.Session, time.Duration, error) {
+	if to.Member.ID == r.id {
+		return nil, 0, libcluster.Permanent(libcluster.ErrInstanceTaken)
+	}
+	return r.Registry.Join(ctx, to)
+}
+
+func TestNodeTakenWhileItJoinsDoesNotEndTheOthersEither(t *testing.T) {
+	out := newConsole()
+	nodes, err := newNodes(options{
+		key:      "test",
+		env:      "test",
+		mode:     libcluster.Direct,
+		instance: "node",
+		nodes:    true,
+		threads:  []int{1, 1},
+		registry: takes{libcluster.Static(0, 1), "node1"},
+	}, newTranscript(&output{stderr: zapcore.AddSync(out)}))
+	require.NoError(t, err)
+
+	until, end := context.WithCancel(t.Context())
+	failed := make(chan bool, 1)
+	go func() { failed <- runNodes(until, func() { t.Error("the others were ended") }, nodes) }()
+	t.Cleanup(func() {
+		end()
+		require.True(t, <-failed)
+	})
+	out.awaitText(t, `cluster-test: node1: another instance has taken over the ID "node1": each instance needs an ID of its own`+"\n")
+	out.awaitText(t, "cluster-test: node2: cluster joined; sleeping until terminated\n")
+	require.NotContains(t, out.String(), "failed to join")
 }
 
 func TestWrongPasswordEndsWithOneLine(t *testing.T) {

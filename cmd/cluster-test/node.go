@@ -82,10 +82,13 @@ func newNode(o options, i int, t transcript, log *zap.Logger) (n *node, err erro
 // run joins, waits until ctx ends, and leaves.
 func (n *node) run(ctx context.Context) error {
 	err := n.t.waitingFor(n.registry, func() error { return n.cluster.Join(ctx) })
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil // given up because told to
-		}
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return nil // given up because told to
+	case errors.Is(err, libcluster.ErrInstanceTaken): // at the same moment
+		return n.taken()
+	default:
 		return fmt.Errorf("failed to join cluster: %s", oneLine(err))
 	}
 	n.t.say("cluster joined; sleeping until terminated")
@@ -116,10 +119,14 @@ func (n *node) sleep(ctx context.Context) error {
 			return nil
 		case <-look.C:
 			if errors.Is(n.cluster.Err(), libcluster.ErrInstanceTaken) {
-				return fmt.Errorf("another instance has taken over the ID %q: %w", n.cluster.ID(), errTaken)
+				return n.taken()
 			}
 		}
 	}
+}
+
+func (n *node) taken() error {
+	return fmt.Errorf("another instance has taken over the ID %q: %w", n.cluster.ID(), errTaken)
 }
 
 // leave leaves, ctx or no ctx.
