@@ -122,7 +122,8 @@ func (c *Cluster) Waiting() []Holdup { return c.view.Load().holdups() }
 // Leave does, and the record stays until its TTL has passed.)
 //
 // While the registry does not answer it goes on trying until ctx ends. What no
-// retry can mend, such as a wrong password, ends it at once. From then on the
+// retry can mend ends it at once, such as a wrong password, or another instance that
+// takes the ID over meanwhile ([ErrInstanceTaken]). Once it has joined, the
 // cluster looks after itself until [Cluster.Leave]: ctx ends only the joining.
 func (c *Cluster) Join(ctx context.Context) error {
 	s, err := c.enter(nil)

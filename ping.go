@@ -72,7 +72,7 @@ func (s *stay) discard(inc *incarnation) {
 
 // join tries until it has joined, as the incarnation after previous, which is nil
 // for the first. It returns nil when the stay ends, when the first is refused for
-// good, or when somebody else has taken the ID since the previous.
+// good, or when somebody else has taken the ID since it had it.
 func (s *stay) join(previous *incarnation) *incarnation {
 	var again retry
 	for !s.stopping() {
@@ -89,11 +89,11 @@ func (s *stay) join(previous *incarnation) *incarnation {
 			return nil
 		}
 		s.note(err)
-		if previous == nil && isPermanent(err) {
+		switch {
+		case previous == nil && isPermanent(err):
 			s.fail(err)
 			return nil
-		}
-		if previous != nil && errors.Is(err, ErrInstanceTaken) {
+		case errors.Is(err, ErrInstanceTaken):
 			s.lost(err)
 			return nil
 		}

@@ -3,6 +3,7 @@ package libclustertest_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,6 +61,32 @@ func TestTakenInstanceStaysOutWhenItsIDIsFreeAgain(t *testing.T) {
 		require.ErrorIs(t, a.Err(), libcluster.ErrInstanceTaken)
 		require.Empty(t, t.Members(cluster))
 		require.Equal(t, "0/1 -1/0", a.story())
+	})
+}
+
+// A join that took so long that it is renewed first, and by then somebody else has
+// joined with that ID.
+func TestInstanceTakenDuringItsFirstJoinDoesNotFight(t *testing.T) {
+	inBubble(t, func(t *world) {
+		var first atomic.Bool
+		first.Store(true)
+		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			err := call.Send(ctx)
+			if call.Op == libclustertest.OpJoin && first.CompareAndSwap(true, false) {
+				time.Sleep(2 * time.Second)
+			}
+			return err
+		})
+		older := t.app("a", workers(2))
+		joined := make(chan error, 1)
+		go func() { joined <- older.Join(t.within(time.Minute)) }()
+		wait(time.Second)
+		newer := t.join("a", workers(3))
+		require.ErrorIs(t, <-joined, libcluster.ErrInstanceTaken)
+		wait(time.Minute)
+		require.NoError(t, newer.Err())
+		require.Equal(t, "0/3", newer.story())
+		require.Empty(t, older.story())
 	})
 }
 
