@@ -15,9 +15,6 @@ import (
 // output that does not read, must not keep the program alive.
 const leaveTimeout = 10 * time.Second
 
-// lookForTaken is how often an instance looks whether it still has its ID.
-const lookForTaken = 500 * time.Millisecond
-
 var errTaken = errors.New("each instance needs an ID of its own")
 
 // node is one instance of the cluster in this process.
@@ -28,6 +25,7 @@ type node struct {
 	passive  bool
 	work     time.Duration
 	keep     time.Duration // how long the place is kept after leaving
+	taken    chan struct{} // has an element once another instance has taken over the ID
 	last     string        // the last event; the callback's, and after Leave anybody's
 }
 
@@ -55,6 +53,7 @@ func newNode(o options, i int, t transcript, log *zap.Logger) (n *node, err erro
 		passive:  o.passive,
 		work:     o.work,
 		keep:     o.returning,
+		taken:    make(chan struct{}, 1),
 	}
 	n.cluster, err = libcluster.New(libcluster.Config{
 		Key:         o.key,
@@ -84,15 +83,15 @@ func (n *node) run(ctx context.Context) error {
 	err := n.t.waitingFor(n.registry, func() error { return n.cluster.Join(ctx) })
 	switch {
 	case err == nil:
+		n.t.say("cluster joined; sleeping until terminated")
+		err = n.sleep(ctx)
 	case ctx.Err() != nil:
 		return nil // given up because told to
-	case errors.Is(err, libcluster.ErrInstanceTaken): // at the same moment
-		return n.taken()
+	case errors.Is(err, libcluster.ErrInstanceTaken): // a moment earlier than sleep would have
+		err = n.overtaken()
 	default:
 		return fmt.Errorf("failed to join cluster: %s", oneLine(err))
 	}
-	n.t.say("cluster joined; sleeping until terminated")
-	err = n.sleep(ctx)
 	if err == nil {
 		n.t.say("will now leave the cluster")
 	}
@@ -109,23 +108,15 @@ func (n *node) run(ctx context.Context) error {
 
 // sleep returns when ctx ends, or with an error when the ID has been taken over.
 func (n *node) sleep(ctx context.Context) error {
-	// A fenced instance that finds its ID taken when it rejoins is not called
-	// back again: its state is still the same. So this has to be asked for.
-	look := time.NewTicker(lookForTaken)
-	defer look.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-look.C:
-			if errors.Is(n.cluster.Err(), libcluster.ErrInstanceTaken) {
-				return n.taken()
-			}
-		}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-n.taken:
+		return n.overtaken()
 	}
 }
 
-func (n *node) taken() error {
+func (n *node) overtaken() error {
 	return fmt.Errorf("another instance has taken over the ID %q: %w", n.cluster.ID(), errTaken)
 }
 
@@ -134,7 +125,7 @@ func (n *node) leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
 	err := n.cluster.Leave(ctx, libcluster.Returning(n.keep))
-	if ctx.Err() == nil && n.last != left {
+	if ctx.Err() == nil && n.last != "" && n.last != left {
 		// The last callback has returned, but there was nothing to call it
 		// for: a passive or fenced instance's state is the same after leaving.
 		n.t.record(time.Now(), n.cluster.ID(), left, n.cluster.State())
@@ -153,7 +144,12 @@ func (n *node) rebalanced(s libcluster.State) {
 	switch {
 	case n.last == stopped:
 		n.t.say("has stopped for the next plan")
-	case n.last != fenced, errors.Is(why, libcluster.ErrInstanceTaken): // sleep finds that
+	case n.last != fenced:
+	case errors.Is(why, libcluster.ErrInstanceTaken):
+		select {
+		case n.taken <- struct{}{}:
+		default:
+		}
 	case why == nil:
 		n.t.say("fenced for a moment") // and back by now
 	default:
