@@ -26,16 +26,15 @@ func BenchmarkJoinAtOnce(b *testing.B) {
 	compare(b,
 		func() time.Duration {
 			instances := make([]*libcluster.Cluster, crowd)
-			told := make(chan struct{}, crowd)
+			var all rollCall
 			cluster := key(b)
 			for i := range instances {
-				instances[i] = quiet(b, cluster, whenAll(crowd, told))
+				instances[i] = quiet(b, cluster, all.of(i, crowd))
 			}
+			all.begin(crowd)
 			began := time.Now()
 			join(b, instances)
-			for range crowd {
-				<-told
-			}
+			<-all.answered
 			took := time.Since(began)
 			leaveAll(b, instances)
 			return took
@@ -50,7 +49,7 @@ func BenchmarkJoinAtOnce(b *testing.B) {
 					clients[i] = bare(b)
 					watch := clients[i].Watch(b.Context(), prefix, clientv3.WithPrefix(), clientv3.WithRev(from))
 					put(b, clients[i], prefix, i)
-					await(watch, crowd)
+					await(b, watch, crowd)
 				})
 			}
 			seen.Wait()
@@ -61,14 +60,39 @@ func BenchmarkJoinAtOnce(b *testing.B) {
 		})
 }
 
-// whenAll is the callback of one instance that tells when it first reports the whole
-// total. On a busy machine somebody's first attempt to join may fail when the record
-// is there, and all are called back again.
-func whenAll(total int, told chan<- struct{}) func(libcluster.State) {
-	var once sync.Once
+// rollCall waits until all have reported the whole total. They may do so more than
+// once: on a busy machine somebody's first attempt to join may fail when the record is
+// there, and all are called back again.
+type rollCall struct {
+	mu       sync.Mutex
+	missing  map[int]bool
+	answered chan struct{} // closed when nobody is missing any more
+}
+
+// begin begins anew, with the instances 0 to n-1.
+func (r *rollCall) begin(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.missing, r.answered = make(map[int]bool, n), make(chan struct{})
+	for i := range n {
+		r.missing[i] = true
+	}
+}
+
+// of returns the callback of instance i.
+func (r *rollCall) of(i, total int) func(libcluster.State) {
 	return func(s libcluster.State) {
-		if s.Active() && s.Total == total {
-			once.Do(func() { told <- struct{}{} })
+		if !s.Active() || s.Total != total {
+			return
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if !r.missing[i] {
+			return
+		}
+		delete(r.missing, i)
+		if len(r.missing) == 0 {
+			close(r.answered)
 		}
 	}
 }
@@ -77,15 +101,11 @@ func whenAll(total int, told chan<- struct{}) func(libcluster.State) {
 // have been told of it, beside the floor: one more bare client that puts a key,
 // until as many that watch have seen it. Both include connecting.
 func BenchmarkJoinSeenByAll(b *testing.B) {
-	told := make(chan struct{}, crowd)
+	var all rollCall
 	cluster := key(b)
 	instances := make([]*libcluster.Cluster, crowd)
 	for i := range instances {
-		instances[i] = quiet(b, cluster, func(s libcluster.State) {
-			if s.Active() && s.Total == crowd+1 {
-				told <- struct{}{}
-			}
-		})
+		instances[i] = quiet(b, cluster, all.of(i, crowd+1))
 	}
 	join(b, instances)
 	b.Cleanup(func() { leaveAll(b, instances) })
@@ -101,11 +121,10 @@ func BenchmarkJoinSeenByAll(b *testing.B) {
 	compare(b,
 		func() time.Duration {
 			newcomer := []*libcluster.Cluster{quiet(b, cluster, nil)}
+			all.begin(crowd)
 			began := time.Now()
 			join(b, newcomer)
-			for range crowd {
-				<-told
-			}
+			<-all.answered
 			took := time.Since(began)
 			leaveAll(b, newcomer)
 			require.Eventually(b, func() bool {
@@ -124,7 +143,7 @@ func BenchmarkJoinSeenByAll(b *testing.B) {
 			put(b, newcomer, prefix, 0)
 			var seen sync.WaitGroup
 			for _, w := range watches {
-				seen.Go(func() { await(w, 1) })
+				seen.Go(func() { await(b, w, 1) })
 			}
 			seen.Wait()
 			took := time.Since(began)
@@ -173,10 +192,10 @@ func compare(b *testing.B, ours, floor func() time.Duration) {
 }
 
 // quiet makes an instance that reports to nobody but the given callback.
-func quiet(b *testing.B, cluster string, told func(libcluster.State)) *libcluster.Cluster {
+func quiet(b *testing.B, cluster string, called func(libcluster.State)) *libcluster.Cluster {
 	b.Helper()
 	c, err := libcluster.New(libcluster.Config{
-		Key: cluster, Registry: libcluster.Etcd(etcdURL(b)), OnRebalance: told, TTL: time.Minute,
+		Key: cluster, Registry: libcluster.Etcd(etcdURL(b)), OnRebalance: called, TTL: time.Minute,
 	})
 	require.NoError(b, err)
 	return c
@@ -226,9 +245,14 @@ func put(b *testing.B, client *clientv3.Client, prefix string, n int) {
 	}
 }
 
-func await(watch clientv3.WatchChan, events int) {
+func await(b *testing.B, watch clientv3.WatchChan, events int) {
 	for seen := 0; seen < events; {
-		seen += len((<-watch).Events)
+		answer, open := <-watch
+		if !open {
+			b.Error("a watch has ended")
+			return
+		}
+		seen += len(answer.Events)
 	}
 }
 

@@ -16,17 +16,10 @@ import (
 
 var allModes = []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive}
 
-// inMode makes an instance that tells of each place that it gets in a cluster of
-// so many.
-func inMode(b *testing.B, cluster string, mode libcluster.Mode, told func(total int)) *libcluster.Cluster {
+func inMode(b *testing.B, cluster string, mode libcluster.Mode, called func(libcluster.State)) *libcluster.Cluster {
 	b.Helper()
 	c, err := libcluster.New(libcluster.Config{
-		Key: cluster, Registry: libcluster.Etcd(etcdURL(b)), Mode: mode, TTL: time.Minute,
-		OnRebalance: func(s libcluster.State) {
-			if s.Active() {
-				told(s.Total)
-			}
-		},
+		Key: cluster, Registry: libcluster.Etcd(etcdURL(b)), Mode: mode, TTL: time.Minute, OnRebalance: called,
 	})
 	require.NoError(b, err)
 	return c
@@ -39,20 +32,13 @@ func inMode(b *testing.B, cluster string, mode libcluster.Mode, told func(total 
 func BenchmarkPriceOfAMode(b *testing.B) {
 	for _, n := range []int{3, 30, 100} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			told := make([]chan struct{}, len(allModes))
+			all := make([]rollCall, len(allModes))
 			keys := make([]string, len(allModes))
 			crowds := make([][]*libcluster.Cluster, len(allModes))
-			count := func(m int) func(int) {
-				return func(total int) {
-					if total == n+1 {
-						told[m] <- struct{}{}
-					}
-				}
-			}
 			for m, mode := range allModes {
-				told[m], keys[m] = make(chan struct{}, 2*n), key(b)+mode.String()
-				for range n {
-					crowds[m] = append(crowds[m], inMode(b, keys[m], mode, count(m)))
+				keys[m] = key(b) + mode.String()
+				for i := range n {
+					crowds[m] = append(crowds[m], inMode(b, keys[m], mode, all[m].of(i, n+1)))
 				}
 				join(b, crowds[m])
 			}
@@ -67,12 +53,11 @@ func BenchmarkPriceOfAMode(b *testing.B) {
 					for _, c := range crowds[m] {
 						require.Eventually(b, func() bool { return c.State().Active() && c.State().Total == n }, patience, time.Millisecond)
 					}
-					newcomer := []*libcluster.Cluster{inMode(b, keys[m], mode, count(m))}
+					newcomer := []*libcluster.Cluster{inMode(b, keys[m], mode, all[m].of(n, n+1))}
+					all[m].begin(n + 1)
 					began := time.Now()
 					join(b, newcomer)
-					for range n + 1 {
-						<-told[m]
-					}
+					<-all[m].answered
 					took[m] = append(took[m], time.Since(began))
 					leaveAll(b, newcomer)
 				}
@@ -129,7 +114,7 @@ func BenchmarkCrowd(b *testing.B) {
 // crowdJoins has n instances join that have connected before, as the floor's clients
 // have.
 func crowdJoins(b *testing.B, mode libcluster.Mode, n int) time.Duration {
-	told := make(chan struct{}, n)
+	var all rollCall
 	cluster := key(b) + mode.String()
 	clients, instances := make([]*clientv3.Client, n), make([]*libcluster.Cluster, n)
 	for i := range instances {
@@ -138,15 +123,14 @@ func crowdJoins(b *testing.B, mode libcluster.Mode, n int) time.Duration {
 		var err error
 		instances[i], err = libcluster.New(libcluster.Config{
 			Key: cluster, Registry: libcluster.EtcdConfig{Client: clients[i]}, Mode: mode, TTL: time.Minute,
-			OnRebalance: whenAll(n, told),
+			OnRebalance: all.of(i, n),
 		})
 		require.NoError(b, err)
 	}
+	all.begin(n)
 	began := time.Now()
 	join(b, instances)
-	for range n {
-		<-told
-	}
+	<-all.answered
 	took := time.Since(began)
 	var leaving sync.WaitGroup
 	for _, c := range instances {
@@ -177,7 +161,7 @@ func crowdPuts(b *testing.B, n int) time.Duration {
 		seen.Go(func() {
 			watch := client.Watch(b.Context(), prefix, clientv3.WithPrefix(), clientv3.WithRev(from))
 			put(b, client, prefix, i)
-			await(watch, n)
+			await(b, watch, n)
 		})
 	}
 	seen.Wait()
