@@ -63,7 +63,10 @@ func TestHundredJoinAtOnceByAPlan(t *testing.T) {
 			nodes := make([]*instance, n)
 			var joining sync.WaitGroup
 			for i := range nodes {
-				nodes[i] = prepare(t, libcluster.Config{Key: cluster, Mode: mode})
+				nodes[i] = prepare(t, libcluster.Config{Key: cluster, Mode: mode, Registry: libcluster.EtcdConfig{
+					Endpoints:      strings.Split(etcdURL(t), ","),
+					RequestTimeout: patience, // what is given up on a busy machine makes it busier
+				}})
 				joining.Go(func() {
 					ctx, cancel := context.WithTimeout(context.Background(), patience)
 					defer cancel()
@@ -88,8 +91,8 @@ func TestHundredJoinAtOnceByAPlan(t *testing.T) {
 
 func TestACrashIsWaitedForOnEtcd(t *testing.T) {
 	cluster, client := key(t), etcdClient(t)
-	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.Exclusive, TTL: 2 * time.Second})
-	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.Exclusive, TTL: 2 * time.Second})
+	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.Exclusive, TTL: 5 * time.Second})
+	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.Exclusive, TTL: 5 * time.Second})
 	a.becomes(0, 2)
 	b.becomes(1, 2)
 
@@ -235,7 +238,7 @@ func TestAPlaceKeptInAPlanInEtcdCallsNobodyElseBack(t *testing.T) {
 }
 
 func TestACoordinatorThatCrashedAndIsBackWaitsNoLongerThanOthers(t *testing.T) {
-	const ttl = 4 * time.Second
+	const ttl = 8 * time.Second
 	var took [2]time.Duration
 	for i := range took {
 		cluster := key(t)
@@ -266,7 +269,7 @@ func TestACoordinatorThatCrashedAndIsBackWaitsNoLongerThanOthers(t *testing.T) {
 		took[i] = time.Since(began)
 		require.True(t, again.State().Active())
 	}
-	require.Less(t, took[0]-took[1], time.Second, "one that coordinated waits longer: %v", took)
+	require.Less(t, took[0]-took[1], ttl/4, "one that coordinated waits longer: %v", took)
 }
 
 // Whoever overwrites a record under its own lease makes it no member's, and its instance

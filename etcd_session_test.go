@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
@@ -162,7 +163,7 @@ type cuttable struct {
 func (c *cuttable) client(t *testing.T) *clientv3.Client {
 	return etcdClient(t, func(config *clientv3.Config) {
 		config.DialOptions = append(config.DialOptions, grpc.WithContextDialer(c.dial),
-			grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{
+			grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: patience, Backoff: backoff.Config{
 				BaseDelay: time.Millisecond, Multiplier: 1, MaxDelay: time.Millisecond,
 			}}))
 	})
@@ -317,10 +318,14 @@ func TestTLSWithAClientCertificate(t *testing.T) {
 	i.becomes(0, 1)
 	i.leave()
 
-	without := prepare(t, libcluster.Config{Key: key(t), Registry: libcluster.EtcdConfig{
+	core, logs := observer.New(zap.WarnLevel)
+	without := prepare(t, libcluster.Config{Key: key(t), Logger: zap.New(core), Registry: libcluster.EtcdConfig{
 		Endpoints: []string{endpoint}, CACert: ca, RequestTimeout: 100 * time.Millisecond,
 	}})
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	require.ErrorContains(t, without.Join(ctx), endpoint)
+	ctx, cancel := context.WithCancel(t.Context())
+	joined := make(chan error, 1)
+	go func() { joined <- without.Join(ctx) }()
+	require.Eventually(t, func() bool { return logs.Len() > 0 }, patience, time.Millisecond)
+	cancel()
+	require.ErrorContains(t, <-joined, endpoint)
 }

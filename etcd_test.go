@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
 // patience bounds every wait in these tests. What is waited for takes
@@ -153,7 +154,7 @@ func TestLeavingIsSeenAtOnceAndLeavesNothing(t *testing.T) {
 	require.Equal(t, 2, leases(t, client, ttl))
 	b.leave()
 	a.becomes(0, 1)
-	require.NoError(t, goleak.Find(running), "after leaving")
+	require.NoError(t, testetcd.Leaked(running), "after leaving")
 	last := b.states()[len(b.states())-1]
 	require.Equal(t, -1, last.Index)
 	require.Equal(t, 1, last.Total, "the total of those who stay")
@@ -196,7 +197,7 @@ func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
 	})
 	cluster := key(t)
 	i := start(t, libcluster.Config{
-		Key: cluster, ID: "a", TTL: 2 * time.Second, Registry: libcluster.EtcdConfig{Client: counting},
+		Key: cluster, ID: "a", TTL: 5 * time.Second, Registry: libcluster.EtcdConfig{Client: counting},
 	})
 	require.Eventually(t, func() bool { return beats.Load() > 4 }, patience, time.Millisecond, "no heartbeats")
 	got, err := counting.Get(t.Context(), "/"+cluster+"/production/a")
@@ -325,21 +326,22 @@ func watches() int {
 // An incarnation that is over stays until Leave, which removes what it has left. What
 // its watches would report meanwhile, nobody would read.
 func TestInstanceWhoseIDIsTakenWatchesNoMore(t *testing.T) {
-	for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Exclusive} {
+	for mode, want := range map[libcluster.Mode]int{
+		libcluster.Direct:    1,
+		libcluster.Exclusive: 2, // its own, of the plan, and the coordinator's
+	} {
 		t.Run(mode.String(), func(t *testing.T) {
 			before := watches()
-			cluster := key(t)
-			cfg := libcluster.Config{Key: cluster, ID: "same", Mode: mode, TTL: 2 * time.Second}
+			ofOne := func() bool { return watches()-before == want }
+			cfg := libcluster.Config{Key: key(t), ID: "same", Mode: mode, TTL: 4 * time.Second}
 			a := start(t, cfg)
 			a.becomes(0, 1)
-			own := watches() - before
-			require.Positive(t, own)
+			require.Eventually(t, ofOne, patience, time.Millisecond)
 			b := start(t, cfg)
 			a.becomes(-1, 0)
 			require.ErrorIs(t, a.Err(), libcluster.ErrInstanceTaken)
 			b.becomes(0, 1)
-			require.Eventually(t, func() bool { return watches()-before == own }, patience, time.Millisecond,
-				"%d watches, and of one instance it is %d", watches()-before, own)
+			require.Eventually(t, ofOne, patience, time.Millisecond)
 		})
 	}
 }
@@ -445,6 +447,6 @@ func TestUnreachableEtcdIsNamedAndJoiningEndsWithItsContext(t *testing.T) {
 	err = <-joined
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorContains(t, err, "http://127.0.0.1:1")
-	require.NoError(t, goleak.Find(running), "a failed join leaves something running")
+	require.NoError(t, testetcd.Leaked(running), "a failed join leaves something running")
 	require.Equal(t, -1, c.State().Index)
 }

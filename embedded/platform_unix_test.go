@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/libcluster/libcluster/embedded"
+	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
 func TestFolderThatOthersMayWriteToIsRefused(t *testing.T) {
@@ -58,7 +59,7 @@ func TestStartOnTheFolderOfAnotherProgramEndsWithItsContext(t *testing.T) {
 
 	// What was given up ends when it can, and leaves everything as it was.
 	require.NoError(t, other.Unlock())
-	goleak.VerifyNone(t, others)
+	require.NoError(t, testetcd.Leaked(others))
 	s = start(t, embedded.Config{Dir: dir})
 	require.Equal(t, "value", get(t, s.Endpoint(), "key"))
 }

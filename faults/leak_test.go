@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
 func TestNothingIsLeftAfterFaults(t *testing.T) {
@@ -43,7 +44,7 @@ func TestNothingIsLeftAfterFaults(t *testing.T) {
 	for _, l := range lines {
 		l.end()
 	}
-	require.NoError(t, goleak.Find(running), "after leaving")
+	require.NoError(t, testetcd.Leaked(running), "after leaving")
 
 	requireOnly(t, client, nil)
 	// The leases of the incarnations that were fenced are left to expire.

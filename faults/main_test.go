@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/server/v3/etcdmain"
-	"go.uber.org/goleak"
+
+	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
 var (
@@ -52,7 +53,7 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	if code == 0 {
-		if err := goleak.Find(); err != nil {
+		if err := testetcd.Leaked(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os/exec"
 	"path/filepath"
@@ -85,13 +86,19 @@ func (c *child) events(t *testing.T) (all []string) {
 	return all
 }
 
-// freePort returns a port that is free: a child is to listen on it, and so the test cannot.
+// freePort returns a port that the system does not give to clients that ask for any:
+// nobody else takes it while no child listens on it.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	for range 100 {
+		port := 10000 + rand.IntN(20000)
+		if l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			l.Close()
+			return port
+		}
+	}
+	require.Fail(t, "no free port")
+	return 0
 }
 
 func TestProcessesShareAnEmbeddedEtcdThatOutlivesItsHost(t *testing.T) {
@@ -108,6 +115,7 @@ func TestProcessesShareAnEmbeddedEtcdThatOutlivesItsHost(t *testing.T) {
 	two.stdout.awaitPlace(t, "node2", 2, 8)
 	three.stdout.awaitPlace(t, "node3", 3, 8)
 	four.stdout.awaitPlace(t, "node4", 7, 8)
+	two.stderr.awaitText(t, "sleeping until terminated\n")
 
 	two.signal(t, syscall.SIGINT)
 	require.NoError(t, two.ends(t))
