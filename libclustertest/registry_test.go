@@ -23,7 +23,7 @@ func harness() registrytest.Harness {
 			r.(*libclustertest.Registry).Delete(cluster, id)
 			return nil
 		},
-		TTL: time.Second,
+		TTL: 2 * time.Second,
 	}
 }
 
