@@ -164,9 +164,34 @@ func (i *instance) with(n int) libcluster.Member {
 	return m
 }
 
+// nextOf calls a session's Next, and calls it again as long as the session does not
+// know.
+func nextOf(ctx context.Context, session libcluster.Session) (libcluster.Change, error) {
+	for {
+		change, err := session.Next(ctx)
+		if err == nil || ctx.Err() != nil || isFinal(err) {
+			return change, err
+		}
+		select {
+		case <-time.After(nextAgain):
+		case <-ctx.Done():
+			return change, errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+// nextAgain is how long to wait before Next is called again.
+const nextAgain = 10 * time.Millisecond
+
+// isFinal reports whether err says that the session is over.
+func isFinal(err error) bool {
+	return errors.Is(err, libcluster.ErrRecordGone) || errors.Is(err, libcluster.ErrInstanceTaken) ||
+		errors.Is(err, libcluster.ErrRegistryReset)
+}
+
 // next waits for one change and takes it in.
 func (i *instance) next(ctx context.Context) error {
-	change, err := i.session.Next(ctx)
+	change, err := nextOf(ctx, i.session)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func (s *suite) plan(id string, options ...option) *planner {
 
 // hear waits for one change of the plan and takes it in.
 func (p *planner) hear(ctx context.Context) error {
-	change, err := p.session.Next(ctx)
+	change, err := nextOf(ctx, p.session)
 	if err != nil {
 		return err
 	}
