@@ -317,10 +317,14 @@ func TestInstanceWhoseIDIsTakenIsToldAndDoesNotFight(t *testing.T) {
 	require.Len(t, b.states(), 1)
 }
 
-// watches counts the watches that are open in this process.
-func watches() int {
-	stacks := make([]byte, 1<<20)
-	return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), ".serveSubstream(")
+// becomeWatches waits until so many watches are open in this process. A test that
+// counts its own begins with 0: those of the test before may not all have ended.
+func becomeWatches(t *testing.T, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		stacks := make([]byte, 1<<20)
+		return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), ".serveSubstream(") == n
+	}, patience, time.Millisecond, "%d watches", n)
 }
 
 // An incarnation that is over stays until Leave, which removes what it has left. What
@@ -331,17 +335,16 @@ func TestInstanceWhoseIDIsTakenWatchesNoMore(t *testing.T) {
 		libcluster.Exclusive: 2, // its own, of the plan, and the coordinator's
 	} {
 		t.Run(mode.String(), func(t *testing.T) {
-			before := watches()
-			ofOne := func() bool { return watches()-before == want }
+			becomeWatches(t, 0)
 			cfg := libcluster.Config{Key: key(t), ID: "same", Mode: mode, TTL: 4 * time.Second}
 			a := start(t, cfg)
 			a.becomes(0, 1)
-			require.Eventually(t, ofOne, patience, time.Millisecond)
+			becomeWatches(t, want)
 			b := start(t, cfg)
 			a.becomes(-1, 0)
 			require.ErrorIs(t, a.Err(), libcluster.ErrInstanceTaken)
 			b.becomes(0, 1)
-			require.Eventually(t, ofOne, patience, time.Millisecond)
+			becomeWatches(t, want)
 		})
 	}
 }
