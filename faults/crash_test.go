@@ -153,9 +153,10 @@ func awaitCalled(t *testing.T, members []*member, id string) (last time.Duration
 	return last
 }
 
+// agree reports whether all members count so many workers, and have been told.
 func agree(members []*member, total int) bool {
 	for _, m := range members {
-		if m.State().Total != total {
+		if s := m.State(); s.Total != total || !m.hasHeard(s) {
 			return false
 		}
 	}

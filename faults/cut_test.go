@@ -119,16 +119,16 @@ func (f fault) inject(t *testing.T, m *member, l *line) time.Duration {
 		lasts(2*f.ttl + rand.N(f.ttl/2))
 	}
 	end := boot()
+	holds := m.State().Active()
 	l.slow(f.before)
 	l.heal(rand.N(2) == 0)
 
-	// What was sent before the cut is the last that can have succeeded.
+	// What was sent before the cut is the last that can have succeeded. (Where answers
+	// are slow all along the place may have been lost before, too.)
 	fenced, ok := m.fencedAfter(begin)
-	if end-begin > window(f.ttl) {
-		if !ok || fenced > begin+window(f.ttl)+clockError {
-			t.Errorf("%s: cut off at %v it counted on its record until %v (fenced: %v), which is more than %v",
-				m.ID(), begin, fenced, ok, window(f.ttl))
-		}
+	if limit := window(f.ttl) + clockError; end-begin > limit && (!ok && holds || ok && fenced > begin+limit) {
+		t.Errorf("%s: cut off at %v it counted on its record until %v (fenced: %v, holds a place at %v: %v), which is more than %v",
+			m.ID(), begin, fenced, ok, end, holds, window(f.ttl))
 	}
 	return end
 }

@@ -63,13 +63,17 @@ func playHolder(p part) error {
 		}
 		return answer.Succeeded, nil
 	}
-	err = c.Run(until, func(_ context.Context, s libcluster.State) error {
+	err = c.Run(until, func(ctx context.Context, s libcluster.State) error {
 		fence, err := c.EtcdFence(s)
-		if err != nil {
-			return nil // superseded already; not asked here
+		taken := false
+		if err == nil {
+			if taken, err = write(fence); err != nil {
+				return err
+			}
 		}
-		if taken, err := write(fence); err != nil || !taken {
-			return err
+		if !taken { // superseded already; not asked here
+			<-ctx.Done()
+			return nil
 		}
 		fmt.Fprintln(file, fenceTaken)
 		select {
@@ -77,8 +81,7 @@ func playHolder(p part) error {
 		case <-until.Done():
 			return nil
 		}
-		taken, err := write(fence)
-		if err != nil {
+		if taken, err = write(fence); err != nil {
 			return err
 		}
 		word := writeRefused
@@ -176,11 +179,15 @@ func (h *staleHolder) end() {
 // supersede has the successor write.
 func (h *staleHolder) supersede(client *clientv3.Client) {
 	h.t.Helper()
-	fence, err := h.successor.EtcdFence(h.successor.State())
-	require.NoError(h.t, err)
-	answer, err := client.Txn(h.t.Context()).If(fence...).Then(clientv3.OpPut(owner(h.Key), h.successor.ID())).Commit()
-	require.NoError(h.t, err)
-	require.True(h.t, answer.Succeeded, "the successor's write is refused")
+	await(h.t, patience, "the successor to write under its place", func() bool {
+		fence, err := h.successor.EtcdFence(h.successor.State())
+		if err != nil { // fenced for a moment
+			return false
+		}
+		answer, err := client.Txn(h.t.Context()).If(fence...).Then(clientv3.OpPut(owner(h.Key), h.successor.ID())).Commit()
+		require.NoError(h.t, err)
+		return answer.Succeeded
+	})
 }
 
 // owner returns who has written.

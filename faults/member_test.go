@@ -75,6 +75,17 @@ func (m *member) hear(s libcluster.State) {
 	m.seen = present
 }
 
+// hasHeard reports whether this place is what the application was last told.
+func (m *member) hasHeard(s libcluster.State) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.told) == 0 {
+		return false
+	}
+	last := m.told[len(m.told)-1]
+	return last.Index == s.Index && last.Workers == s.Workers && last.Total == s.Total
+}
+
 // join makes a member and returns when it has joined.
 func join(t *testing.T, cfg libcluster.Config) *member {
 	t.Helper()

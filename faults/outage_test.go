@@ -86,7 +86,7 @@ func TestMinorityServerGivesNobodyAPlace(t *testing.T) {
 }
 
 func TestKeepOnOutageGoesOnWithItsPlace(t *testing.T) {
-	const ttl = 4 * time.Second
+	const ttl = 6 * time.Second
 	etcd := startServers(t, 1)
 	lines := []*line{newLine(t, etcd.all[0]), newLine(t, etcd.all[0])}
 	config := func(i int) libcluster.Config {
@@ -105,7 +105,7 @@ func TestKeepOnOutageGoesOnWithItsPlace(t *testing.T) {
 	for _, l := range lines {
 		l.cut(true, true)
 	}
-	lasts(window(ttl) + ttl/8)
+	lasts(window(ttl) + 100*time.Millisecond)
 	for _, l := range lines {
 		l.heal(true)
 	}
@@ -137,8 +137,10 @@ func TestKeepOnOutageGoesOnWithItsPlace(t *testing.T) {
 	}
 	row := &figures{fault: "KeepOnOutage, outage longer than the lease", trials: len(members)}
 	for i, m := range members {
-		fenced := func() bool { _, ok := m.fencedAfter(end); return ok }
-		await(t, back, m.ID()+" to find out that its record has gone", fenced)
+		await(t, back, m.ID()+" to find out that its record has gone", func() bool {
+			_, fenced := m.fencedAfter(end)
+			return fenced && len(m.since(calls[i])) > 0
+		})
 		require.Equal(t, -1, m.since(calls[i])[0].Index, "%s was not told that it had lost its place", m.ID())
 	}
 	awaitWhole(t, back, append([]*member{other}, members...))

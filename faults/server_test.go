@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -187,18 +188,25 @@ func dial(t *testing.T, urls ...string) *clientv3.Client {
 	return client
 }
 
-// freeAddress returns an address on which nobody listens. Its port is not one
-// that the kernel gives to outgoing connections: a member that dials a server
-// that is down could be connected to itself.
+// freeAddress returns an address on which nobody listens, another one each time: its
+// server may not have started yet, or be down. Its port is not one that the kernel
+// gives to outgoing connections: a member that dials a server that is down could be
+// connected to itself.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000)))
-		if err == nil {
-			defer l.Close()
-			return l.Addr().String()
+		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		if _, given := addresses.LoadOrStore(address, true); given {
+			continue
+		}
+		if l, err := net.Listen("tcp", address); err == nil {
+			l.Close()
+			return address
 		}
 	}
 	require.FailNow(t, "no free port")
 	return ""
 }
+
+// addresses are those that freeAddress has returned, or found in use.
+var addresses sync.Map

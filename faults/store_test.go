@@ -20,21 +20,22 @@ import (
 
 func TestFullStoreKeepsThoseWhoAreInAndLetsTheOthersInAfterwards(t *testing.T) {
 	etcd := startServers(t, 1, "--quota-backend-bytes", fmt.Sprint(16<<20))
+	const ttl = 2 * shortTTL // etcd has much to do meanwhile
 	members := joinMany(t, 3, func(int) libcluster.Config {
-		return libcluster.Config{Registry: libcluster.Etcd(etcd.urls()...), TTL: shortTTL}
+		return libcluster.Config{Registry: libcluster.Etcd(etcd.urls()...), TTL: ttl}
 	})
 	watchBeliefs(t, members...)
 	client := dial(t, etcd.urls()...)
 	fill(t, client)
 
 	calls := callsOf(members)
-	refused := prepare(t, libcluster.Config{ID: "refused", Registry: libcluster.Etcd(etcd.urls()...), TTL: shortTTL})
-	err := joinWithin(refused, time.Second)
+	refused := prepare(t, libcluster.Config{ID: "refused", Registry: libcluster.Etcd(etcd.urls()...), TTL: ttl})
+	err := joinWithin(refused, back)
 	require.ErrorContains(t, err, "database space exceeded", "the error does not say what is wrong")
-	waiting := prepare(t, libcluster.Config{ID: "waiting", Registry: libcluster.Etcd(etcd.urls()...), TTL: shortTTL})
+	waiting := prepare(t, libcluster.Config{ID: "waiting", Registry: libcluster.Etcd(etcd.urls()...), TTL: ttl})
 	joined := make(chan error, 1)
 	go func() { joined <- joinWithin(waiting, patience) }()
-	lasts(2 * shortTTL) // leases that can't be renewed would expire
+	lasts(2 * ttl) // leases that can't be renewed would expire
 	requireUnmoved(t, members, calls)
 	require.Equal(t, libcluster.Joining, waiting.Phase())
 
@@ -136,10 +137,10 @@ func testOtherStore(t *testing.T, reason error, put func(t *testing.T, s *server
 	put(t, s, backup)
 	etcd.start(s)
 	end := etcd.awaitReadable(patience)
-	for _, m := range members {
+	for i, m := range members {
 		await(t, back+libcluster.DefaultTTL/5, m.ID()+" to find out that the store is another", func() bool {
 			_, fenced := m.fencedAfter(0)
-			return fenced
+			return fenced && len(m.since(calls[i])) > 0
 		})
 	}
 	awaitWhole(t, back, members)

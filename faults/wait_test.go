@@ -47,8 +47,8 @@ func lasts(d time.Duration) {
 	<-timer.C
 }
 
-// awaitWhole waits until all members are active, in one generation, and their
-// ranges tile the total, and returns how long that took.
+// awaitWhole waits until all members are active, in one generation, their ranges
+// tile the total, and they have been told, and returns how long that took.
 func awaitWhole(t *testing.T, bound time.Duration, members []*member) time.Duration {
 	t.Helper()
 	return await(t, bound, func() string {
@@ -56,7 +56,8 @@ func awaitWhole(t *testing.T, bound time.Duration, members []*member) time.Durat
 		all.WriteString("not all members are active in one generation:")
 		for _, m := range members {
 			s := m.State()
-			fmt.Fprintf(&all, "\n%s: %s, index %d of %d, generation %d, %v", m.ID(), m.Phase(), s.Index, s.Total, s.Generation, m.Err())
+			fmt.Fprintf(&all, "\n%s: %s, index %d of %d, generation %d, told %v, %v",
+				m.ID(), m.Phase(), s.Index, s.Total, s.Generation, m.hasHeard(s), m.Err())
 		}
 		return all.String()
 	}, func() bool { return whole(members) })
@@ -71,7 +72,7 @@ func whole(members []*member) bool {
 	generation := members[0].State().Generation
 	for _, m := range members {
 		s := m.State()
-		if !s.Active() || s.Total != total || s.Generation != generation || s.Index+s.Workers > total {
+		if !s.Active() || s.Total != total || s.Generation != generation || s.Index+s.Workers > total || !m.hasHeard(s) {
 			return false
 		}
 		for w := s.Index; w < s.Index+s.Workers; w++ {
