@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -104,21 +103,6 @@ func temporary(t *testing.T) string {
 	t.Setenv("TMPDIR", dir)
 	t.Setenv("TMP", dir)
 	return dir
-}
-
-// freePort returns a port that the system does not give to clients that ask
-// for any: nobody else takes it while a test stops and starts its server.
-func freePort(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		port := 10000 + rand.IntN(20000)
-		if l, err := net.Listen("tcp4", address(port)); err == nil {
-			l.Close()
-			return port
-		}
-	}
-	require.Fail(t, "no free port")
-	return 0
 }
 
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

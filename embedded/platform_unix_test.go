@@ -20,7 +20,7 @@ import (
 
 func TestFolderThatOthersMayWriteToIsRefused(t *testing.T) {
 	dir := temporary(t)
-	port := freePort(t)
+	port := testetcd.FreePort(t)
 	name := "libcluster-etcd-" + strconv.Itoa(os.Geteuid()) + "-" + strconv.Itoa(port)
 	require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o700))
 	require.NoError(t, os.Chmod(filepath.Join(dir, name), 0o777))

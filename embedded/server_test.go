@@ -20,11 +20,12 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/libcluster/libcluster/embedded"
+	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
 func TestStartServesAndCloseLeavesNothingBehind(t *testing.T) {
 	dir := temporary(t)
-	port := freePort(t)
+	port := testetcd.FreePort(t)
 	s := start(t, embedded.Config{Port: port})
 	require.Equal(t, "http://"+address(port), s.Endpoint())
 	put(t, s.Endpoint(), "key", "value")
@@ -155,7 +156,7 @@ func TestStartEndsWithItsContext(t *testing.T) {
 	// When the etcd runs, but an election is still to come.
 	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	port := freePort(t)
+	port := testetcd.FreePort(t)
 	_, err = embedded.Start(soon, embedded.Config{Port: port})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	l, err := net.Listen("tcp4", address(port))

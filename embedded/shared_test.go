@@ -16,11 +16,12 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/libcluster/libcluster/embedded"
+	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
 func TestOneHostsAndTheOthersUseIt(t *testing.T) {
 	temporary(t)
-	port := freePort(t)
+	port := testetcd.FreePort(t)
 	a := open(t, embedded.Config{Port: port})
 	b := open(t, embedded.Config{Port: port})
 	require.True(t, a.Hosting())
@@ -33,7 +34,7 @@ func TestOneHostsAndTheOthersUseIt(t *testing.T) {
 
 func TestManyMayOpenAtOnce(t *testing.T) {
 	temporary(t)
-	port := freePort(t)
+	port := testetcd.FreePort(t)
 	ctx := testContext(t)
 	const many = 8
 	opened := make(chan *embedded.Shared, many)
@@ -73,7 +74,7 @@ func TestAnotherTakesOverWhenTheHostIsKilled(t *testing.T) {
 func requireTakeOver(t *testing.T, end func(host process) error) process {
 	t.Helper()
 	temporary(t)
-	port := freePort(t)
+	port := testetcd.FreePort(t)
 	host := startChild(t, port)
 	s := open(t, embedded.Config{Port: port})
 	lease, watch := leave(t, s)
@@ -119,7 +120,7 @@ func requireKept(t *testing.T, s *embedded.Shared, lease clientv3.LeaseID, watch
 
 func TestHostThatClosesWaitsForNoClient(t *testing.T) {
 	temporary(t)
-	s := open(t, embedded.Config{Port: freePort(t)})
+	s := open(t, embedded.Config{Port: testetcd.FreePort(t)})
 	watch := client(t, s.Endpoint()).Watch(t.Context(), "key", clientv3.WithCreatedNotify())
 	created := <-watch
 	require.NoError(t, created.Err())
@@ -132,7 +133,7 @@ func TestHostThatClosesWaitsForNoClient(t *testing.T) {
 
 func TestTheLastToCloseRemovesTheTemporaryFolder(t *testing.T) {
 	dir := temporary(t)
-	port := freePort(t)
+	port := testetcd.FreePort(t)
 	a := open(t, embedded.Config{Port: port})
 	b := open(t, embedded.Config{Port: port})
 	require.Len(t, entries(t, dir), 1)
@@ -144,7 +145,7 @@ func TestTheLastToCloseRemovesTheTemporaryFolder(t *testing.T) {
 
 func TestWhatKilledProcessesLeftInTheTemporaryFolderIsNotFound(t *testing.T) {
 	dir := temporary(t)
-	port := freePort(t)
+	port := testetcd.FreePort(t)
 	host := startChild(t, port)
 	put(t, "http://"+address(port), "key", "value")
 	require.NoError(t, host.Process.Kill())
@@ -157,10 +158,10 @@ func TestWhatKilledProcessesLeftInTheTemporaryFolderIsNotFound(t *testing.T) {
 
 func TestNamedFolderIsNeitherClearedNorRemoved(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, embedded.Config{Port: freePort(t), Dir: dir})
+	s := open(t, embedded.Config{Port: testetcd.FreePort(t), Dir: dir})
 	put(t, s.Endpoint(), "key", "value")
 	require.NoError(t, s.Close())
-	s = open(t, embedded.Config{Port: freePort(t), Dir: dir})
+	s = open(t, embedded.Config{Port: testetcd.FreePort(t), Dir: dir})
 	require.Equal(t, "value", get(t, s.Endpoint(), "key"))
 }
 
@@ -184,20 +185,20 @@ func TestOpenNeedsAPort(t *testing.T) {
 
 func TestOneFolderServesOnePort(t *testing.T) {
 	dir := t.TempDir()
-	port := freePort(t)
+	port := testetcd.FreePort(t)
 	open(t, embedded.Config{Port: port, Dir: dir})
-	_, err := embedded.Open(testContext(t), embedded.Config{Port: freePort(t), Dir: dir, Fast: true})
+	_, err := embedded.Open(testContext(t), embedded.Config{Port: testetcd.FreePort(t), Dir: dir, Fast: true})
 	require.ErrorContains(t, err, dir+": is in use for port "+strconv.Itoa(port))
 }
 
 func TestStartAndOpenDoNotShareAFolder(t *testing.T) {
 	dir := t.TempDir()
 	s := start(t, embedded.Config{Dir: dir})
-	_, err := embedded.Open(testContext(t), embedded.Config{Port: freePort(t), Dir: dir, Fast: true})
+	_, err := embedded.Open(testContext(t), embedded.Config{Port: testetcd.FreePort(t), Dir: dir, Fast: true})
 	require.ErrorContains(t, err, dir+" is in use")
 	require.NoError(t, s.Close())
 
-	open(t, embedded.Config{Port: freePort(t), Dir: dir})
+	open(t, embedded.Config{Port: testetcd.FreePort(t), Dir: dir})
 	_, err = embedded.Start(testContext(t), embedded.Config{Dir: dir, Fast: true})
 	require.ErrorContains(t, err, dir+" is in use")
 }
@@ -229,14 +230,14 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 	hang(t, dir, false)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_, err := embedded.Open(ctx, embedded.Config{Port: freePort(t), Dir: dir, Fast: true})
+	_, err := embedded.Open(ctx, embedded.Config{Port: testetcd.FreePort(t), Dir: dir, Fast: true})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorContains(t, err, dir)
 }
 
 func TestTakeOverIsTriedUntilThePortIsFree(t *testing.T) {
 	dir := t.TempDir()
-	port := freePort(t)
+	port := testetcd.FreePort(t)
 	end := hang(t, dir, true)
 	core, logs := observer.New(zapcore.InfoLevel)
 	s := open(t, embedded.Config{Port: port, Dir: dir, Logger: zap.New(core)})

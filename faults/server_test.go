@@ -6,12 +6,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +17,8 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+
+	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
 // server is an etcd server, a process of its own.
@@ -188,25 +187,7 @@ func dial(t *testing.T, urls ...string) *clientv3.Client {
 	return client
 }
 
-// freeAddress returns an address on which nobody listens, another one each time: its
-// server may not have started yet, or be down. Its port is not one that the kernel
-// gives to outgoing connections: a member that dials a server that is down could be
-// connected to itself.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
-		if _, given := addresses.LoadOrStore(address, true); given {
-			continue
-		}
-		if l, err := net.Listen("tcp", address); err == nil {
-			l.Close()
-			return address
-		}
-	}
-	require.FailNow(t, "no free port")
-	return ""
+	return fmt.Sprintf("127.0.0.1:%d", testetcd.FreePort(t))
 }
-
-// addresses are those that freeAddress has returned, or found in use.
-var addresses sync.Map

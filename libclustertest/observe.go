@@ -35,9 +35,9 @@ func (r *Registry) Revision() int64 {
 
 // Counts is what instances have cost so far.
 type Counts struct {
-	// Writes are records put by Join and Update, and deleted by Leave, and
-	// changes of a plan and all that belongs to it. What expires, and what the methods of [Registry] do to the store, does not
-	// count.
+	// Writes are records put by Join and Update, and deleted by Leave, and changes of
+	// a plan and all that belongs to it. What expires, and what the methods of
+	// [Registry] do to the store, does not count.
 	Writes int
 	// Reads are lists of all members: one for each Join, one for each time
 	// that a session had to begin anew, and one for each survey and each look.

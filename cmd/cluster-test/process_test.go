@@ -4,8 +4,6 @@ package main
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os/exec"
 	"path/filepath"
 	"syscall"
@@ -13,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
 // child is the built program in a process of its own.
@@ -86,24 +86,9 @@ func (c *child) events(t *testing.T) (all []string) {
 	return all
 }
 
-// freePort returns a port that the system does not give to clients that ask for any:
-// nobody else takes it while no child listens on it.
-func freePort(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		port := 10000 + rand.IntN(20000)
-		if l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			l.Close()
-			return port
-		}
-	}
-	require.Fail(t, "no free port")
-	return 0
-}
-
 func TestProcessesShareAnEmbeddedEtcdThatOutlivesItsHost(t *testing.T) {
 	binary := build(t)
-	uri := fmt.Sprintf("embedded:%d/%s", freePort(t), filepath.Join(t.TempDir(), "data"))
+	uri := fmt.Sprintf("embedded:%d/%s", testetcd.FreePort(t), filepath.Join(t.TempDir(), "data"))
 	args := []string{"--json", "--ttl", "2s", "-r", uri}
 
 	host := launch(t, binary, append(args, "-i", "node1", "-n", "2")...)
@@ -144,7 +129,7 @@ $`, two.stderr.String())
 
 func TestSecondSignalEndsTheProcessAtOnce(t *testing.T) {
 	binary := build(t)
-	uri := fmt.Sprintf("embedded:%d/%s", freePort(t), filepath.Join(t.TempDir(), "data"))
+	uri := fmt.Sprintf("embedded:%d/%s", testetcd.FreePort(t), filepath.Join(t.TempDir(), "data"))
 	host := launch(t, binary, "--json", "-r", uri, "-i", "node1")
 	host.stdout.awaitPlace(t, "node1", 0, 1)
 	two := launch(t, binary, "--json", "-r", uri, "-i", "node2")

@@ -1,9 +1,12 @@
-// Package testetcd is the etcd that the tests of a package share.
+// Package testetcd is the etcd that the tests of a package share, and what those need
+// that run one of their own.
 package testetcd
 
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"sync"
 	"testing"
@@ -72,3 +75,26 @@ func Leaked(ignored ...goleak.Option) error {
 		}
 	}
 }
+
+// FreePort returns a port on which nobody listens, another one each time: it may be
+// some time until something does, or again. It is not one that the system gives to
+// clients that ask for any: they could take it meanwhile, or one that dials a server
+// that is down could be connected to itself.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	for range 100 {
+		port := 10000 + rand.IntN(20000)
+		if _, given := ports.LoadOrStore(port, true); given {
+			continue
+		}
+		if l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			l.Close()
+			return port
+		}
+	}
+	t.Fatal("no free port")
+	return 0
+}
+
+// ports are those that FreePort has returned, or found in use.
+var ports sync.Map
