@@ -77,8 +77,8 @@ func (s *stay) join(previous *incarnation) *incarnation {
 	var again retry
 	for !s.stopping() {
 		r := s.registration()
-		if previous != nil {
-			r.Previous = s.current.Load().session // previous's, or that of an attempt since
+		if last := s.current.Load(); last != nil {
+			r.Previous = last.session // previous's, or that of an attempt since
 		}
 		inc, err := s.attempt(r)
 		if err == nil {

@@ -48,11 +48,11 @@ type Registration struct {
 	// failed or its answer was lost. Nil: the same stay as Previous's, or one
 	// with no other attempt.
 	Stay *Stay
-	// Previous is set when an instance that was fenced rejoins: the session
-	// that it has lost, which is closed once this one has joined. If by now
-	// somebody else has the record, Join returns [ErrInstanceTaken]: an instance
-	// that was cut off for a while must not take its ID back from the one that was
-	// started in its stead.
+	// Previous is set when the stay has had a session: the one that the instance
+	// lost when it was fenced, or that of an attempt to join that took too long. It
+	// is closed once this one has joined. If by now somebody else has the record,
+	// Join returns [ErrInstanceTaken]: an instance that was cut off for a while must
+	// not take its ID back from the one that was started in its stead.
 	//
 	// In mode [Exclusive] the application has stopped by then, and a [Planner]
 	// notes with joining that Previous has, for good, and so have all attempts of

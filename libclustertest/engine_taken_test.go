@@ -65,29 +65,33 @@ func TestTakenInstanceStaysOutWhenItsIDIsFreeAgain(t *testing.T) {
 }
 
 // A join that took so long that it is renewed first, and by then somebody else has
-// joined with that ID.
+// joined with that ID. The renewal tells so, or fails, and then the next attempt to join.
 func TestInstanceTakenDuringItsFirstJoinDoesNotFight(t *testing.T) {
-	inBubble(t, func(t *world) {
-		var first atomic.Bool
-		first.Store(true)
-		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
-			err := call.Send(ctx)
-			if call.Op == libclustertest.OpJoin && first.CompareAndSwap(true, false) {
-				time.Sleep(2 * time.Second)
-			}
-			return err
+	for _, trouble := range []error{nil, errors.New("no leader")} {
+		inBubble(t, func(t *world) {
+			var joins, renewals atomic.Int32
+			t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+				if call.Op == libclustertest.OpRenew && renewals.Add(1) == 1 && trouble != nil {
+					return trouble
+				}
+				err := call.Send(ctx)
+				if call.Op == libclustertest.OpJoin && joins.Add(1) == 1 {
+					time.Sleep(2 * time.Second)
+				}
+				return err
+			})
+			older := t.app("a", workers(2))
+			joined := make(chan error, 1)
+			go func() { joined <- older.Join(t.within(time.Minute)) }()
+			wait(time.Second)
+			newer := t.join("a", workers(3))
+			require.ErrorIs(t, <-joined, libcluster.ErrInstanceTaken)
+			wait(time.Minute)
+			require.NoError(t, newer.Err())
+			require.Equal(t, "0/3", newer.story())
+			require.Empty(t, older.story())
 		})
-		older := t.app("a", workers(2))
-		joined := make(chan error, 1)
-		go func() { joined <- older.Join(t.within(time.Minute)) }()
-		wait(time.Second)
-		newer := t.join("a", workers(3))
-		require.ErrorIs(t, <-joined, libcluster.ErrInstanceTaken)
-		wait(time.Minute)
-		require.NoError(t, newer.Err())
-		require.Equal(t, "0/3", newer.story())
-		require.Empty(t, older.story())
-	})
+	}
 }
 
 // An instance is cut off, another is started in its stead with the same ID, and
