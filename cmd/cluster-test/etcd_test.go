@@ -183,7 +183,7 @@ func (r takes) Join(ctx context.Context, to libcluster.Registration) (libcluster
 }
 
 func TestNodeTakenWhileItJoinsDoesNotEndTheOthersEither(t *testing.T) {
-	out := newConsole()
+	out, places := newConsole(), newConsole()
 	nodes, err := newNodes(options{
 		key:      "test",
 		env:      "test",
@@ -192,7 +192,7 @@ func TestNodeTakenWhileItJoinsDoesNotEndTheOthersEither(t *testing.T) {
 		nodes:    true,
 		threads:  []int{1, 1},
 		registry: takes{libcluster.Static(0, 1), "node1"},
-	}, newTranscript(&output{stderr: zapcore.AddSync(out)}))
+	}, newTranscript(&output{stderr: zapcore.AddSync(out), stdout: zapcore.AddSync(places), json: true}))
 	require.NoError(t, err)
 
 	until, end := context.WithCancel(t.Context())
@@ -205,6 +205,8 @@ func TestNodeTakenWhileItJoinsDoesNotEndTheOthersEither(t *testing.T) {
 	out.awaitText(t, `cluster-test: node1: another instance has taken over the ID "node1": each instance needs an ID of its own`+"\n")
 	out.awaitText(t, "cluster-test: node2: cluster joined; sleeping until terminated\n")
 	require.NotContains(t, out.String(), "failed to join")
+	places.awaitPlace(t, "node2", 0, 1)
+	require.NotContains(t, places.String(), "node1", "who has never joined has not left")
 }
 
 func TestWrongPasswordEndsWithOneLine(t *testing.T) {

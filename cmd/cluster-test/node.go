@@ -78,16 +78,20 @@ func newNode(o options, i int, t transcript, log *zap.Logger) (n *node, err erro
 	return n, nil
 }
 
-// run joins, waits until ctx ends, and leaves.
+// run joins, waits until ctx ends or the ID has been taken over, and leaves.
 func (n *node) run(ctx context.Context) error {
 	err := n.t.waitingFor(n.registry, func() error { return n.cluster.Join(ctx) })
 	switch {
 	case err == nil:
 		n.t.say("cluster joined; sleeping until terminated")
-		err = n.sleep(ctx)
+		select {
+		case <-ctx.Done():
+		case <-n.taken:
+			err = n.overtaken()
+		}
 	case ctx.Err() != nil:
 		return nil // given up because told to
-	case errors.Is(err, libcluster.ErrInstanceTaken): // a moment earlier than sleep would have
+	case errors.Is(err, libcluster.ErrInstanceTaken): // before it was told a place, or just then
 		err = n.overtaken()
 	default:
 		return fmt.Errorf("failed to join cluster: %s", oneLine(err))
@@ -104,16 +108,6 @@ func (n *node) run(ctx context.Context) error {
 		n.t.say("successfully left the cluster")
 	}
 	return err
-}
-
-// sleep returns when ctx ends, or with an error when the ID has been taken over.
-func (n *node) sleep(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-n.taken:
-		return n.overtaken()
-	}
 }
 
 func (n *node) overtaken() error {
