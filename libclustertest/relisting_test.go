@@ -14,8 +14,9 @@ import (
 	"github.com/libcluster/libcluster/registrytest"
 )
 
-// A registry may send everything anew whenever it likes: etcd does when somebody
-// compacts the store between two watches. The suite must not take that for a change.
+// A registry may send everything anew whenever it likes, and say before that it does
+// not know: etcd does when somebody compacts the store between two watches, or when a
+// watch is not open in time. The suite must not take that for a change, nor for an end.
 func TestRegistryThatListsAnewKeepsThePromises(t *testing.T) {
 	h := harness()
 	h.TTL = time.Hour
@@ -31,8 +32,8 @@ func TestRegistryThatListsAnewKeepsThePromises(t *testing.T) {
 	registrytest.Run(t, h)
 }
 
-// relisting is a registry whose sessions send everything anew after each change
-// that no other follows within a millisecond.
+// relisting is a registry whose sessions do not know, and then send everything anew,
+// after each change that no other follows within a millisecond.
 type relisting struct{ *libclustertest.Registry }
 
 func (r relisting) Join(ctx context.Context, reg libcluster.Registration) (libcluster.Session, time.Duration, error) {
@@ -57,29 +58,39 @@ type everything interface {
 type relistingSession struct {
 	everything
 	members map[string]libcluster.Event
-	anew    *libcluster.Change // what the next Next returns if nothing has happened
+	pending []answer // what Next returns if nothing has happened
+}
+
+// answer is one of Next's.
+type answer struct {
+	change libcluster.Change
+	err    error
 }
 
 func (s *relistingSession) Next(ctx context.Context) (libcluster.Change, error) {
 	wait := ctx
-	if s.anew != nil {
+	if len(s.pending) > 0 {
 		brief, cancel := context.WithTimeout(ctx, time.Millisecond)
 		defer cancel()
 		wait = brief
 	}
 	change, err := s.everything.Next(wait)
-	switch anew := s.anew; {
-	case err == nil && change.Planned == nil:
-		s.anew = s.list(change)
-	case errors.Is(err, context.DeadlineExceeded) && anew != nil && ctx.Err() == nil:
-		s.anew = nil
-		return *anew, nil
+	switch {
+	case err == nil:
+		s.pending = []answer{{err: errors.New("the watch was closed")}}
+		if change.Planned == nil {
+			s.pending = append(s.pending, answer{change: s.list(change)})
+		}
+	case errors.Is(err, context.DeadlineExceeded) && len(s.pending) > 0 && ctx.Err() == nil:
+		first := s.pending[0]
+		s.pending = s.pending[1:]
+		return first.change, first.err
 	}
 	return change, err
 }
 
 // list returns what change results in.
-func (s *relistingSession) list(change libcluster.Change) *libcluster.Change {
+func (s *relistingSession) list(change libcluster.Change) libcluster.Change {
 	if change.Reset {
 		clear(s.members)
 	}
@@ -88,7 +99,7 @@ func (s *relistingSession) list(change libcluster.Change) *libcluster.Change {
 			delete(s.members, e.Member.ID)
 		}
 	}
-	return &libcluster.Change{
+	return libcluster.Change{
 		Generation: change.Generation, Reset: true,
 		Events: slices.Collect(maps.Values(s.members)),
 	}

@@ -11,11 +11,11 @@ import (
 
 func firstChangeAssignsAPlace(s *suite) {
 	a := s.join("a")
-	change, err := a.session.Next(s.within())
+	change, err := a.change(s.within())
 	require.NoError(s, err)
 	require.NotNil(s, change.Assigned, "a registry that knows no members assigns a place: %+v", change)
 	p := s.join("p", passive())
-	change, err = p.session.Next(s.within())
+	change, err = p.change(s.within())
 	require.NoError(s, err)
 	require.NotNil(s, change.Assigned, "a registry that knows no members assigns a place: %+v", change)
 	require.Equal(s, -1, change.Assigned.Index, "the place of a passive instance")
@@ -68,14 +68,14 @@ func callsReturnSoonAfterTheirContextEnds(s *suite) {
 
 // firstChange takes the first change, whatever it is.
 func (s *suite) firstChange(i *instance) error {
-	_, err := i.session.Next(s.within())
+	_, err := i.change(s.within())
 	return err
 }
 
-// nothing calls Next until it returns an error.
+// nothing takes changes until the session or ctx has ended.
 func (i *instance) nothing(ctx context.Context) error {
 	for {
-		if _, err := i.session.Next(ctx); err != nil {
+		if _, err := i.change(ctx); err != nil {
 			return err
 		}
 	}

@@ -164,12 +164,12 @@ func (i *instance) with(n int) libcluster.Member {
 	return m
 }
 
-// nextOf calls a session's Next, and calls it again as long as the session does not
-// know.
-func nextOf(ctx context.Context, session libcluster.Session) (libcluster.Change, error) {
+// change calls the session's Next, and calls it again as long as the session does not
+// know, unless that has been ended.
+func (i *instance) change(ctx context.Context) (libcluster.Change, error) {
 	for {
-		change, err := session.Next(ctx)
-		if err == nil || ctx.Err() != nil || isFinal(err) {
+		change, err := i.session.Next(ctx)
+		if err == nil || ctx.Err() != nil || isFinal(err) || i.left.Load() {
 			return change, err
 		}
 		select {
@@ -191,7 +191,7 @@ func isFinal(err error) bool {
 
 // next waits for one change and takes it in.
 func (i *instance) next(ctx context.Context) error {
-	change, err := nextOf(ctx, i.session)
+	change, err := i.change(ctx)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func (s *suite) plan(id string, options ...option) *planner {
 
 // hear waits for one change of the plan and takes it in.
 func (p *planner) hear(ctx context.Context) error {
-	change, err := nextOf(ctx, p.session)
+	change, err := p.change(ctx)
 	if err != nil {
 		return err
 	}
