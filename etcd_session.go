@@ -155,7 +155,7 @@ func (s *etcdSession) list(ctx context.Context) error {
 	switch {
 	case s.next > 0: // joined before: only while the key is ours
 		txn = txn.If(s.heldBy(s.lease))
-	case s.previous != nil: // rejoining: only if the key is still ours, or nobody's
+	case s.previous != nil: // joining again: only if the key is still ours, or nobody's
 		lease, err := s.ownLease(ctx)
 		if err != nil {
 			return err
