@@ -15,14 +15,14 @@ const slowCallback = 10 * time.Second
 // balance is the goroutine that owns an incarnation's index: it waits for
 // changes and publishes the state that results. It ends with the incarnation.
 func (s *stay) balance(inc *incarnation) {
-	var again retry
+	again := s.c.newRetry()
 	for {
 		change, err := inc.session.Next(inc.ctx)
 		switch {
 		case inc.ctx.Err() != nil:
 			return
 		case err == nil:
-			again = retry{}
+			again.reset()
 			s.apply(inc, change)
 			continue
 		case isFinal(err):

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -52,7 +51,7 @@ func firstLine(says []byte) string {
 // somebody else coordinates.
 func (s *stay) coordinate(inc *incarnation) {
 	sleep(inc.ctx, s.rank(inc))
-	var again retry
+	again := s.c.newRetry()
 	for inc.goesOnCoordinating() {
 		if s.claim(inc, &again) {
 			s.lead(inc)
@@ -77,7 +76,7 @@ func (inc *incarnation) goesOnCoordinating() bool {
 func (s *stay) rank(inc *incarnation) time.Duration {
 	v := s.c.view.Load()
 	if v.plan == nil || v.inc != inc {
-		return rand.N(rankPause)
+		return s.c.chance.Below(rankPause)
 	}
 	before := 0
 	for _, p := range v.plan.places() {
@@ -86,7 +85,7 @@ func (s *stay) rank(inc *incarnation) time.Duration {
 		}
 		before++
 	}
-	return min(time.Duration(before)*rankPause+rand.N(rankPause), longestPause)
+	return min(time.Duration(before)*rankPause+s.c.chance.Below(rankPause), longestPause)
 }
 
 // claim makes this incarnation the coordinator, if it can.
@@ -155,14 +154,14 @@ func (s *stay) fits(inc *incarnation, survey Survey) error {
 func (s *stay) lead(inc *incarnation) {
 	l := leader{s: s, inc: inc, since: map[string]time.Time{}}
 	l.mode, l.incarnation = s.c.cfg.Mode, inc.planner().Incarnation()
-	var again retry
+	again := s.c.newRetry()
 	for inc.ctx.Err() == nil {
 		ok, err := l.round()
 		switch {
 		case err == nil && !ok:
 			return
 		case err == nil:
-			again = retry{}
+			again.reset()
 			continue
 		}
 		l.after = 0

@@ -114,7 +114,7 @@ func (e EtcdConfig) Join(ctx context.Context, r Registration) (Session, time.Dur
 
 func (e EtcdConfig) join(ctx context.Context, r Registration) (*etcdSession, time.Duration, error) {
 	previous, _ := r.Previous.(*etcdSession)
-	login := notesOf(r.Stay, previous).loginAs(e.Username, e.Password)
+	login := notesOf(r.Stay, previous).loginAs(e.Username, e.Password, r.chance)
 	if err := login.wait(); err != nil {
 		return nil, 0, err
 	}

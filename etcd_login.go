@@ -1,10 +1,11 @@
+//go:build !wasm
+
 package libcluster
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/metadata"
+
+	"github.com/libcluster/libcluster/internal/chance"
 )
 
 // loginTimeout bounds one log-in. It is long, since what has been given up has to
@@ -39,6 +42,7 @@ const (
 // fifty members came back at once, all of its work was thrown away.
 type etcdLogin struct {
 	username, password string
+	chance             *chance.Source
 
 	mu      sync.Mutex // guards what follows
 	known   bool       // token is what etcd wants, as far as we know
@@ -56,11 +60,11 @@ type pendingLogin struct {
 }
 
 // loginAs returns the stay's log-in.
-func (n *etcdNotes) loginAs(username, password string) *etcdLogin {
+func (n *etcdNotes) loginAs(username, password string, from *chance.Source) *etcdLogin {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.login == nil {
-		n.login = &etcdLogin{username: username, password: password}
+		n.login = &etcdLogin{username: username, password: password, chance: from}
 	}
 	return n.login
 }
@@ -186,7 +190,7 @@ func (l *etcdLogin) unanswered(client *clientv3.Client) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.known {
-		l.due = time.Now().Add(rand.N(min(crowdSpread<<l.crowded, crowdCap)))
+		l.due = time.Now().Add(l.chance.Below(min(crowdSpread<<l.crowded, crowdCap)))
 		l.crowded = min(l.crowded+1, 10)
 	}
 }

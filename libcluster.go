@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster/internal/chance"
 )
 
 // Cluster is this instance's connection to its cluster. All methods may be
@@ -20,6 +22,8 @@ type Cluster struct {
 	view atomic.Pointer[view]
 	// clock is now, but in tests.
 	clock func() moment
+	// chance is the instance's own source; nil, but in simulations.
+	chance *chance.Source
 	// known is the newest plan that any incarnation of this instance has seen.
 	known atomic.Pointer[knownPlan]
 	// covered is what the last look at the coverage has found.
@@ -47,10 +51,18 @@ func New(cfg Config) (*Cluster, error) {
 		log:     cfg.Logger.With(zap.String("instance", cfg.ID)),
 		calling: make(chan struct{}, 1),
 		clock:   now,
+		chance:  chanceOf(cfg),
 		member:  cfg.registration().Member,
 	}
 	c.view.Store(&view{state: State{Index: -1, Workers: cfg.Workers}, why: ErrLeft})
 	return c, nil
+}
+
+func chanceOf(cfg Config) *chance.Source {
+	if seeded, ok := cfg.Registry.(chance.Seeded); ok {
+		return seeded.Chance(cfg.ID)
+	}
+	return nil
 }
 
 // String returns the instance and its cluster. It keeps a registry's password

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"go.uber.org/zap"
@@ -53,7 +52,7 @@ func (s *stay) ping() {
 		case inc.confirmed || errors.Is(why, ErrHorizonPassed) || errors.Is(why, ErrStuck):
 			brief = nil
 		case brief == nil:
-			brief = &retry{} // once is an accident, and being back at once is worth more
+			brief = &retry{chance: s.c.chance} // once is an accident, and being back at once is worth more
 		case !brief.wait(s.ctx):
 			return
 		}
@@ -74,7 +73,7 @@ func (s *stay) discard(inc *incarnation) {
 // for the first. It returns nil when the stay ends, when the first is refused for
 // good, or when somebody else has taken the ID since it had it.
 func (s *stay) join(previous *incarnation) *incarnation {
-	var again retry
+	again := s.c.newRetry()
 	for !s.stopping() {
 		r := s.registration()
 		if last := s.current.Load(); last != nil {
@@ -165,7 +164,7 @@ func (s *stay) lost(why error) {
 // when the application has stopped for a plan.
 func (s *stay) heartbeat(inc *incarnation) {
 	s.catchUp(inc)
-	var again, heed retry
+	again, heed := s.c.newRetry(), s.c.newRetry()
 	beat, heedAgain := time.NewTimer(inc.untilBeat(false)), time.NewTimer(0)
 	defer beat.Stop()
 	defer heedAgain.Stop()
@@ -187,7 +186,7 @@ func (s *stay) heartbeat(inc *incarnation) {
 			continue
 		}
 		if s.acknowledge(inc, &heed) {
-			heed = retry{}
+			heed.reset()
 		} else {
 			heedAgain.Reset(heed.next())
 		}
@@ -201,7 +200,7 @@ func (s *stay) beat(inc *incarnation, again *retry) bool {
 	case inc.ctx.Err() != nil:
 		return false
 	case err == nil:
-		*again = retry{}
+		again.reset()
 		inc.confirmed = true
 		s.catchUp(inc)
 		s.watchRecords(inc)
@@ -257,7 +256,7 @@ func (inc *incarnation) untilBeat(failed bool) time.Duration {
 	if failed {
 		d /= 5
 	}
-	d += rand.N(d/3 + 1)
+	d += inc.stay.c.chance.Below(d/3 + 1)
 	// A beat at the horizon would come too late; half the way is soon no way at all.
 	return max(min(d, inc.beforeHorizon(2*d)/2), leastBeat)
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster/internal/chance"
 )
 
 // Registry is where members record themselves and learn of one another.
@@ -61,6 +63,8 @@ type Registration struct {
 	Previous Session
 	// Logger is never nil.
 	Logger *zap.Logger
+
+	chance *chance.Source // what is left to chance is drawn from here
 }
 
 // Stay is the time from one [Cluster.Join] to the [Cluster.Leave] that ends it.

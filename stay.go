@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster/internal/chance"
 )
 
 const (
@@ -270,7 +271,7 @@ func (s *stay) wake() {
 func (s *stay) registration() Registration {
 	r := s.c.cfg.registration()
 	r.Member = s.c.desired().clone()
-	r.Stay, r.Logger = &s.token, s.c.log
+	r.Stay, r.Logger, r.chance = &s.token, s.c.log, s.c.chance
 	if known := s.c.known.Load(); known != nil && s.c.cfg.Mode != Direct {
 		r.Member.plans.seen = known.generation
 	}
@@ -298,9 +299,15 @@ func isFinal(err error) bool {
 
 // retry waits after failures of one thing, and says when one is worth logging.
 type retry struct {
+	chance   *chance.Source
 	failures int
 	logged   time.Time
 }
+
+func (c *Cluster) newRetry() retry { return retry{chance: c.chance} }
+
+// reset begins anew, after a success.
+func (r *retry) reset() { *r = retry{chance: r.chance} }
 
 // worthLogging is true for the first failure and then now and again.
 func (r *retry) worthLogging() bool {
@@ -318,7 +325,7 @@ func (r *retry) wait(ctx context.Context) bool { return sleep(ctx, r.next()) }
 func (r *retry) next() time.Duration {
 	d := min(backoffBase<<min(r.failures, 10), backoffCap)
 	r.failures++
-	return d/2 + rand.N(d/2)
+	return d/2 + r.chance.Below(d/2)
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/chance"
 )
 
 // Registry is a [libcluster.Registry] in memory. Make one with [New]. Its methods
@@ -22,6 +23,8 @@ type Registry struct {
 	allCut    chan struct{}            // the same for everybody
 	intercept func(context.Context, Call) error
 	counts    Counts
+	seeded    bool // seed is set
+	seed      uint64
 }
 
 // New returns an empty registry.
@@ -30,6 +33,26 @@ func New() *Registry {
 		store: store{clusters: make(map[string]*cluster)},
 		cut:   make(map[string]chan struct{}),
 	}
+}
+
+// Seed has the instances that are made from now on draw what they leave to chance, such
+// as how long to wait after a failure, from one seed. In the same order of events they
+// then do the same.
+func (r *Registry) Seed(seed uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seeded, r.seed = true, seed
+}
+
+// Chance is called by libcluster.
+func (r *Registry) Chance(instance string) *chance.Source {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.seeded {
+		return nil
+	}
+	r.seed++ // two instances may have one ID after each other
+	return chance.New(r.seed, instance)
 }
 
 // String returns "memory".
