@@ -8,14 +8,15 @@ import (
 )
 
 var (
-	exclusiveSeed  = flag.Uint64("exclusive-seed", 0, "simulate this seed of exclusive mode only, many times")
+	exclusiveSeed  = flag.Uint64("exclusive-seed", 0, "simulate this seed of exclusive mode only, with all that it notes")
+	exclusiveTimes = flag.Int("exclusive-times", 300, "how often to simulate the one seed: which of two goroutines runs first is not the seed's")
 	exclusiveSeeds = flag.Int("exclusive-seeds", defaultExclusiveSeeds, "how many seeds of exclusive mode to simulate")
 	exclusiveFirst = flag.Uint64("exclusive-first", 1, "the first of the seeds of exclusive mode to simulate")
 )
 
 func TestNeverTwoAtOnceWhateverHappens(t *testing.T) {
 	simulator.Seeds{
-		First: *exclusiveFirst, Count: *exclusiveSeeds, One: *exclusiveSeed,
+		First: *exclusiveFirst, Count: *exclusiveSeeds, One: *exclusiveSeed, Times: *exclusiveTimes,
 		Enough: 2000, Wants: exclusiveFaults(), Again: "go test -run NeverTwo . -exclusive-seed",
 	}.Run(t, func(t *testing.T, seed uint64) *simulator.World { return simulate(t, seed).World })
 }

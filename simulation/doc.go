@@ -15,6 +15,13 @@
 //	go test ./simulation -run Promises -timeout 1h -seeds 100000 -first 1000000
 //	go test ./simulation -run Promises -seed 4711
 //
-// The waits between an instance's attempts are random and not of the seed, so one
-// seed is not one history. A seed that is asked for is run many times.
+// A seed decides what happens, and what the instances leave to chance. In a test
+// process it does not decide which of two goroutines that are ready at one instant
+// runs first, nor what select picks: 20 runs of one seed are 20 histories. That is
+// why a seed that is asked for is run many times. In WebAssembly these have one
+// order, which is a number, so that a seed in an order is one history, on any
+// machine. That is the way to look at a seed that has failed:
+//
+//	go -C internal/tools run ./replay -first 4711 -seeds 1 -orders 300
+//	go -C internal/tools run ./replay -first 4711 -seeds 1 -order 17 -v
 package simulation

@@ -14,9 +14,6 @@ import (
 )
 
 const (
-	// replays is how often one seed is run that was asked for: what it meets is of
-	// the seed, but how it goes on also depends on chance.
-	replays = 300
 	// stuck is when a seed that does not end is named: time in a bubble stands still
 	// while anything in it runs.
 	stuck = 30 * time.Second
@@ -28,7 +25,8 @@ const (
 type Seeds struct {
 	First uint64 // the first of them
 	Count int
-	One   uint64 // this one only, many times; 0: all
+	One   uint64 // this one only; 0: all
+	Times int    // how often to simulate that one
 
 	Enough int      // of so many seeds
 	Wants  []string // all this must have happened
@@ -45,10 +43,12 @@ func (s Seeds) Run(t *testing.T, simulate func(t *testing.T, seed uint64) *World
 		total  = map[string]int{}
 		ran    int
 		failed int
+
+		histories = map[string]int{} // of the one seed: how often each
 	)
 	count := s.Count
 	if s.One > 0 {
-		count = replays
+		count = s.Times
 	}
 	next := func() (seed uint64, more bool) {
 		mu.Lock()
@@ -73,6 +73,9 @@ func (s Seeds) Run(t *testing.T, simulate func(t *testing.T, seed uint64) *World
 						failed++
 						t.Errorf("seed %d: %s\n%s\nagain: %s %d", seed, w.Broken(), w.Report(), s.Again, seed)
 					}
+					if s.One > 0 {
+						histories[w.History()]++
+					}
 					for kind, n := range w.counts {
 						total[kind] += n
 					}
@@ -83,6 +86,12 @@ func (s Seeds) Run(t *testing.T, simulate func(t *testing.T, seed uint64) *World
 	})
 	took := time.Since(start)
 	t.Logf("%d seeds, %d steps in %v: %.0f steps/s", ran, total["step"], took.Round(time.Millisecond), float64(total["step"])/took.Seconds())
+	if s.One > 0 {
+		t.Logf("seed %d, %d times: %d different histories", s.One, ran, len(histories))
+		for _, history := range slices.Sorted(maps.Keys(histories)) {
+			t.Logf("%10d history %s", histories[history], history)
+		}
+	}
 	for _, kind := range slices.Sorted(maps.Keys(total)) {
 		t.Logf("%10d %s", total[kind], kind)
 	}

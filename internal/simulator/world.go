@@ -5,6 +5,8 @@
 package simulator
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -40,8 +42,10 @@ type World struct {
 // NewWorld makes a seed's world. A verbose one also notes what is of interest only to
 // one who looks at one seed.
 func NewWorld(seed uint64, verbose bool) *World {
+	registry := libclustertest.New()
+	registry.Seed(seed)
 	return &World{
-		Registry: libclustertest.New(),
+		Registry: registry,
 		Steps:    rand.New(rand.NewPCG(seed, 1)),
 		weather:  rand.New(rand.NewPCG(seed, 2)),
 		Start:    time.Now(),
@@ -133,6 +137,16 @@ func (w *World) Pause() time.Duration {
 	default:
 		return w.Draw(12 * time.Second)
 	}
+}
+
+// History is a hash of all that the world has noted. Two lives of a verbose world with
+// the same one were the same, event by event.
+func (w *World) History() string {
+	h := sha256.New()
+	for _, line := range w.lines {
+		fmt.Fprintln(h, line)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
 // Report is the story of a seed that has failed, up to where it did.
