@@ -16,7 +16,6 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -107,8 +106,7 @@ func (e EtcdConfig) Join(ctx context.Context, r Registration) (Session, time.Dur
 	switch {
 	case err == nil:
 		return s, ttl, nil
-	case errors.Is(err, rpctypes.ErrPermissionDenied), errors.Is(err, rpctypes.ErrUserEmpty),
-		errors.Is(err, rpctypes.ErrAuthFailed), errors.Is(err, rpctypes.ErrPermissionNotGranted):
+	case isRefusal(err) && !isFinal(err): // of the record another attempt may find another one
 		err = Permanent(err)
 	}
 	return nil, 0, fmt.Errorf("%v: %w", e, err)

@@ -391,7 +391,9 @@ func (s *etcdSession) endPrevious(ctx context.Context) {
 	if s.mode == Direct || s.passive || s.previous == nil {
 		return
 	}
-	if err := s.revokeLease(ctx, s.previous.lease); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout) // this one has its place already
+	defer cancel()
+	if _, err := s.client.Revoke(ctx, s.previous.lease); err != nil {
 		s.log.Debug("could not revoke the previous lease", zap.Error(err))
 	}
 }

@@ -360,33 +360,26 @@ func (s *etcdSession) Update(ctx context.Context, m Member) error {
 	return s.write(ctx, clientv3.OpPut(s.key, record, clientv3.WithLease(s.lease)))
 }
 
-// write puts the key, which must still be under our lease. It may be repeated.
+// write puts the key, which must still be under our lease.
 func (s *etcdSession) write(ctx context.Context, puts ...clientv3.Op) error {
+	return s.writeUnder(ctx, s.lease, puts...)
+}
+
+// writeUnder puts the key under a lease, from our own. If it is under that one
+// already, the answer to the first of several requests was lost.
+func (s *etcdSession) writeUnder(ctx context.Context, lease clientv3.LeaseID, puts ...clientv3.Op) error {
 	return s.patiently(ctx, func(ctx context.Context) error {
 		answer, err := s.client.Txn(ctx).If(s.heldBy(s.lease)).Then(puts...).Else(clientv3.OpGet(s.key)).Commit()
 		if err != nil {
 			return recordError(err)
 		}
-		if !answer.Succeeded {
-			return s.holder(answer.Responses[0].GetResponseRange().Kvs)
+		if kvs := answer.Responses[0].GetResponseRange().GetKvs(); !answer.Succeeded &&
+			(lease == s.lease || len(kvs) == 0 || kvs[0].Lease != int64(lease)) {
+			return s.holder(kvs)
 		}
 		s.notes.written(answer.Header.Revision)
 		return nil
 	})
-}
-
-// patiently repeats a request that gets no answer for as long as ctx lasts. A
-// server may be frozen, and the next request goes to another one.
-func (s *etcdSession) patiently(ctx context.Context, request func(context.Context) error) error {
-	for {
-		attempt, cancel := context.WithTimeout(ctx, s.timeout)
-		err := request(attempt)
-		hung := err != nil && attempt.Err() != nil && ctx.Err() == nil && s.ctx.Err() == nil
-		cancel()
-		if !hung {
-			return err
-		}
-	}
 }
 
 // Leave revokes the lease, and the key goes with it unless it is another's.
@@ -411,7 +404,7 @@ func (s *etcdSession) park(ctx context.Context, d time.Duration, kept Member) er
 	if s.mode == Exclusive {
 		puts = append(puts, s.noteDrained(lease, DrainedForGood, lease))
 	}
-	if err := s.write(ctx, puts...); err != nil {
+	if err := s.writeUnder(ctx, lease, puts...); err != nil {
 		return err
 	}
 	return s.revoke(ctx)
@@ -436,12 +429,8 @@ func (s *etcdSession) revoke(ctx context.Context) error {
 	if s.passive {
 		return nil
 	}
-	return s.revokeLease(ctx, s.lease)
-}
-
-func (s *etcdSession) revokeLease(ctx context.Context, lease clientv3.LeaseID) error {
 	return s.patiently(ctx, func(ctx context.Context) error {
-		_, err := s.client.Revoke(ctx, lease)
+		_, err := s.client.Revoke(ctx, s.lease)
 		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			return nil
 		}
@@ -461,13 +450,4 @@ func (s *etcdSession) release() error {
 		return err
 	}
 	return nil
-}
-
-// recordError finds the one answer that proves the lease, and so the record, to
-// be gone. Every other error leaves that open.
-func recordError(err error) error {
-	if errors.Is(rpctypes.Error(err), rpctypes.ErrLeaseNotFound) {
-		return fmt.Errorf("%w: the lease has expired", ErrRecordGone)
-	}
-	return err
 }
