@@ -48,7 +48,7 @@ var errGoexit = errors.New("libcluster: a function given to Run has ended its go
 //   - with nil when f returns nil by itself, its context not having ended: the
 //     work is done, as it is for a function given to an errgroup. So a batch job
 //     returns, and what should go on for ever doesn't;
-//   - with f's error when it returns any other than that its context has ended;
+//   - with f's error when it returns one by itself, its context not having ended;
 //   - with nil when ctx ends or Leave is called, and f has returned;
 //   - with [ErrInstanceTaken] when another instance has taken over the ID, since
 //     then there will be no other place;
@@ -57,9 +57,14 @@ var errGoexit = errors.New("libcluster: a function given to Run has ended its go
 //   - with [ErrJoined] at once while joined or running, and [ErrPassive] of a
 //     passive instance.
 //
-// What f returns after its context has ended counts as nil if it is or wraps the
-// context's error or cause. Any other error is taken for a failure, also one that
-// the end of the context has brought about.
+// Whatever f returns after its context has ended means that f has stopped: what the
+// end of the context has brought about rarely says so. (A gRPC call in flight returns
+// code Canceled, and a PostgreSQL driver "canceling statement due to user request";
+// neither is [context.Canceled].) An error other than the context's own error or cause
+// is logged at Warn, and does not end Run. So a failure at the very moment at which the
+// context ends is logged and nothing more: if it lasts, f meets it again in its next
+// run. Run then still returns nil when ctx has ended; what has to be known of winding
+// down, f keeps itself.
 //
 // Before it returns Run waits for f, for however long, and then removes the
 // record, for which it takes some ten seconds at the most if the registry does
@@ -77,9 +82,10 @@ func (c *Cluster) Run(ctx context.Context, f func(ctx context.Context, s State) 
 // f is run once for each index from s.Index to s.Index+s.Workers-1, which is its
 // worker, at the same time.
 //
-// All have returned before any is run under the next state. The first error ends
-// the context of the others, of which it is then the cause, and Run ends with it
-// when they have returned. It ends with nil when all have returned nil by
+// All have returned before any is run under the next state. The first error of one
+// whose context has not ended ends the context of the others, of which it is then the
+// cause, and RunWorkers ends with it when they have returned. Whatever the others
+// return after that means that they have stopped, as with Run. It ends with nil when all have returned nil by
 // themselves; one that returns earlier leaves its index idle, and if the state
 // changes meanwhile it is run again with the others.
 func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, worker int, s State) error) error {
@@ -105,7 +111,9 @@ func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, wo
 // the index has moved, as with every index; see the package's documentation. In mode
 // [Exclusive] every change stops f, since everybody stops.
 //
-// A nil that f returns by itself ends RunPrimary like Run. So the instance leaves
+// Whatever f returns after its context has ended means that f has stopped, as with Run:
+// an error is logged, and the instance waits for its next turn. A nil that f returns by
+// itself ends RunPrimary like Run. So the instance leaves
 // and the next one becomes the primary, and runs its f.
 func (c *Cluster) RunPrimary(ctx context.Context, f func(ctx context.Context, s State) error) error {
 	return c.run(&runner{ctx: ctx, primary: true, tasks: alone(f)})
@@ -312,15 +320,29 @@ func (t *turn) do(f task) {
 	err = f(t.ctx)
 }
 
+// outcome is what counts of what a function has returned: nothing, once its context
+// has ended.
+func (t *turn) outcome(err error) (counts error, stopped bool) {
+	if t.run.ctx.Err() != nil {
+		t.cancel(context.Cause(t.run.ctx)) // it ends a moment before those that descend from it
+	}
+	ended := t.ctx.Err()
+	if ended == nil || errors.Is(err, errGoexit) {
+		return err, ended != nil
+	}
+	if cause := context.Cause(t.ctx); err != nil && !errors.Is(err, ended) && !errors.Is(err, cause) {
+		t.inc.stay.log.Warn("a function given to Run has returned an error after its context has ended, "+
+			"which counts as stopped", zap.Error(err), zap.NamedError("cause", cause))
+	}
+	return nil, true
+}
+
 // returned notes that one of the functions has returned. The first error ends the
 // others.
 func (t *turn) returned(err error) {
+	err, stopped := t.outcome(err)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	stopped := t.ctx.Err() != nil
-	if stopped && (errors.Is(err, t.ctx.Err()) || errors.Is(err, context.Cause(t.ctx))) {
-		err = nil
-	}
 	if err != nil && t.err == nil {
 		t.err = err
 		t.cancel(err)

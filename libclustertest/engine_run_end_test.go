@@ -10,10 +10,18 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+	"google.golang.org/grpc/status"
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/libclustertest"
 )
+
+func logger(core zapcore.Core) func(*libcluster.Config) {
+	return func(c *libcluster.Config) { c.Logger = zap.New(core) }
+}
 
 func TestRunEndsWithTheFunctionsError(t *testing.T) {
 	inBubble(t, func(t *world) {
@@ -47,37 +55,64 @@ func TestRunEndsWhenTheFunctionHasFinished(t *testing.T) {
 	})
 }
 
-func TestOnlyTheEndOfItsContextIsNoFailure(t *testing.T) {
-	failed := errors.New("could not roll back")
+func TestWhateverAFunctionReturnsAfterItsContextHasEndedMeansThatItHasStopped(t *testing.T) {
 	for name, c := range map[string]struct {
-		f    func(ctx context.Context) error
-		want error
+		f      func(ctx context.Context) error
+		logged string
 	}{
-		"nil":           {func(context.Context) error { return nil }, nil},
-		"error":         {func(ctx context.Context) error { return ctx.Err() }, nil},
-		"wrapped error": {func(ctx context.Context) error { return fmt.Errorf("query: %w", ctx.Err()) }, nil},
-		"cause":         {context.Cause, nil},
-		"another error": {func(context.Context) error { return failed }, failed},
+		"nil":           {func(context.Context) error { return nil }, ""},
+		"error":         {func(ctx context.Context) error { return ctx.Err() }, ""},
+		"wrapped error": {func(ctx context.Context) error { return fmt.Errorf("query: %w", ctx.Err()) }, ""},
+		"cause":         {context.Cause, ""},
+		"gRPC's": {
+			func(ctx context.Context) error { return status.FromContextError(ctx.Err()).Err() },
+			"rpc error: code = Canceled desc = context canceled",
+		},
+		"a database's": {
+			func(context.Context) error { return errors.New("pq: canceling statement due to user request") },
+			"pq: canceling statement due to user request",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *world) {
-				f := func(ctx context.Context, _ libcluster.State) error {
-					<-ctx.Done()
-					return c.f(ctx)
-				}
-				stopped := t.run("b", f)
-				require.Equal(t, c.want, stopped.end())
-
-				rebalanced := t.run("b", f)
-				t.join("a")
-				if c.want == nil {
-					require.Equal(t, "1/2", rebalanced.place(), "it goes on")
-				} else {
-					require.Equal(t, c.want, rebalanced.result())
-				}
-			})
+			for _, n := range []int{1, 2} { // functions at the same time
+				inBubble(t, func(t *world) {
+					core, logs := observer.New(zapcore.WarnLevel)
+					j := t.runWorkers("b", func(ctx context.Context, _ int, _ libcluster.State) error {
+						<-ctx.Done()
+						return c.f(ctx)
+					}, workers(n), logger(core))
+					t.join("a")
+					require.Equal(t, fmt.Sprintf("1/%d", n+1), j.place(), "it goes on")
+					require.Len(t, j.workers(), n)
+					require.NoError(t, j.end())
+					told := logs.FilterMessageSnippet("after its context has ended").All()
+					for _, entry := range told {
+						require.Equal(t, c.logged, entry.ContextMap()["error"])
+					}
+					if c.logged == "" {
+						require.Empty(t, told)
+					} else {
+						require.Len(t, told, 2*n, "each was stopped twice")
+					}
+				})
+			}
 		})
 	}
+}
+
+// A primary that had to stop waits for its next turn, whatever its function has returned.
+func TestPrimaryThatFailsWhileItStopsWaitsForItsNextTurn(t *testing.T) {
+	inBubble(t, func(t *world) {
+		j := t.runPrimary("b", func(ctx context.Context, _ libcluster.State) error {
+			<-ctx.Done()
+			return errors.New("canceling statement due to user request")
+		})
+		a := t.join("a")
+		require.Equal(t, "1/2", j.place())
+		require.NoError(t, a.Leave(t.Context()))
+		wait(time.Second)
+		require.Contains(t, j.log(), "told 0/1, run 0/1, end (the cluster has re-balanced), told 1/2, told 0/1, run 0/1")
+	})
 }
 
 func TestErrorOfAContextWhileItsOwnHasNotEndedIsAFailure(t *testing.T) {
