@@ -49,7 +49,7 @@ const (
 )
 
 // Config says which cluster to join and as what. The zero value of every field
-// but Key is useful. [New] copies it.
+// but Key and Registry is useful. [New] copies it.
 type Config struct {
 	// Key names the cluster, typically after the application. Required.
 	//
@@ -79,8 +79,8 @@ type Config struct {
 	Passive bool
 
 	// Registry is where the members find one another: [Etcd], [EtcdConfig],
-	// [Static], [StaticFromEnv], or any other implementation.
-	// Default: Static(0, 1), a cluster of this instance alone.
+	// [Static], [StaticFromEnv], or any other implementation. Required: a cluster of
+	// this instance alone is Static(0, Workers).
 	Registry Registry
 	// TTL is how long a member that has vanished without leaving keeps its
 	// place, 1 s to 24 h. The registry may grant more; etcd rounds up to whole
@@ -161,9 +161,6 @@ func (c Config) withDefaults() (Config, error) {
 	if c.CoverageTimeout == 0 {
 		c.CoverageTimeout = DefaultCoverageTimeout
 	}
-	if c.Registry == nil {
-		c.Registry = Static(0, 1)
-	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
@@ -202,6 +199,10 @@ func (c Config) validate() error {
 	}
 	if err := c.validateRecord(); err != nil {
 		return err
+	}
+	if c.Registry == nil {
+		return &ConfigError{"Registry", errors.New("Registry: is required; use Etcd(\"http://HOST:2379\"), " +
+			"or for a single instance Static(0, 1), where 1 is its Workers")}
 	}
 	if checker, ok := c.Registry.(Checker); ok {
 		if err := checker.Check(c.registration()); err != nil {

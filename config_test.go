@@ -42,18 +42,10 @@ func TestConfigThatSaysOnlyItsKeyGetsTheDefaults(t *testing.T) {
 	require.Equal(t, libcluster.State{Index: -1, Workers: 1}, c.State())
 }
 
-func TestConfigWithoutARegistryIsAClusterOfOne(t *testing.T) {
-	c, err := libcluster.New(libcluster.Config{Key: "mailer"})
-	require.NoError(t, err)
-	require.NoError(t, c.Join(t.Context()))
-	require.Equal(t, libcluster.State{Index: 0, Workers: 1, Total: 1, Generation: 1}, c.State())
-	require.NoError(t, c.Leave(t.Context()))
-}
-
 func TestDefaultIDIsARandomUUIDAsHexDigits(t *testing.T) {
 	known := map[string]bool{}
 	for range 100 {
-		c, err := libcluster.New(libcluster.Config{Key: "mailer"})
+		c, err := libcluster.New(libcluster.Config{Key: "mailer", Registry: libcluster.Static(0, 1)})
 		require.NoError(t, err)
 		require.Regexp(t, "^[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}$", c.ID(), "not a UUID of version 4")
 		require.NotContains(t, known, c.ID())
@@ -91,6 +83,15 @@ func brokenConfigs() []brokenConfig {
 		{
 			"no key", "Key", "", func(c *libcluster.Config) { c.Key = "" },
 			[]string{`""`, "must not be empty"},
+		},
+		{
+			"no registry", "Registry", "", func(c *libcluster.Config) { c.Registry = nil },
+			[]string{"is required", "Etcd(", "Static(0, 1)"},
+		},
+		{
+			"no registry in a mode with a plan", "Registry", "",
+			func(c *libcluster.Config) { c.Mode, c.Registry = libcluster.Exclusive, nil },
+			[]string{"is required", "Etcd("},
 		},
 		{
 			"negative workers", "Workers", "", func(c *libcluster.Config) { c.Workers = -1 },
@@ -210,7 +211,7 @@ func addressOfRecord(n int) string {
 func TestBrokenFieldIsNamedWithItsValueAndRule(t *testing.T) {
 	for _, broken := range brokenConfigs() {
 		t.Run(broken.name, func(t *testing.T) {
-			cfg := libcluster.Config{Key: "mailer"}
+			cfg := libcluster.Config{Key: "mailer", Registry: libcluster.Static(0, 1)}
 			broken.set(&cfg)
 			c, err := libcluster.New(cfg)
 			require.Nil(t, c)
@@ -266,6 +267,9 @@ func TestConfigAtTheEdgeOfItsRulesIsAccepted(t *testing.T) {
 		"metadata that is any": {Key: "k", Metadata: map[string]string{"": "", "a/b": "\n"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if cfg.Registry == nil {
+				cfg.Registry = &checkingRegistry{}
+			}
 			_, err := libcluster.New(cfg)
 			require.NoError(t, err)
 		})
@@ -280,7 +284,7 @@ func TestErrorOfTheRegistrysCheckIsKept(t *testing.T) {
 
 func TestConfigIsCopiedByNew(t *testing.T) {
 	metadata := map[string]string{"zone": "east"}
-	cfg := libcluster.Config{Key: "k", ID: "a", Metadata: metadata}
+	cfg := libcluster.Config{Key: "k", ID: "a", Metadata: metadata, Registry: libcluster.Static(0, 1)}
 	c, err := libcluster.New(cfg)
 	require.NoError(t, err)
 	cfg.ID, cfg.Workers = "b", 9
@@ -301,7 +305,7 @@ func TestConfigIsCopiedByNew(t *testing.T) {
 // Reading a map that somebody else writes ends the process.
 func TestMetadataIsTheCallersAgainAfterNew(t *testing.T) {
 	metadata := map[string]string{"zone": "east"}
-	c, err := libcluster.New(libcluster.Config{Key: "k", Metadata: metadata})
+	c, err := libcluster.New(libcluster.Config{Key: "k", Metadata: metadata, Registry: libcluster.Static(0, 1)})
 	require.NoError(t, err)
 	writing, stop := context.WithCancel(t.Context())
 	written := make(chan struct{})
@@ -320,7 +324,7 @@ func TestMetadataIsTheCallersAgainAfterNew(t *testing.T) {
 }
 
 func TestSetWorkersKeepsToTheRuleOfWorkers(t *testing.T) {
-	c, err := libcluster.New(libcluster.Config{Key: "k"})
+	c, err := libcluster.New(libcluster.Config{Key: "k", Registry: libcluster.Static(0, 1)})
 	require.NoError(t, err)
 	for _, workers := range []int{0, -1, libcluster.MaxWorkers + 1, math.MinInt} {
 		err := c.SetWorkers(t.Context(), workers)

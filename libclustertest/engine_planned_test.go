@@ -244,7 +244,7 @@ func TestAPlanThatIsLostIsMadeAnew(t *testing.T) {
 }
 
 func TestARegistryWithoutAPlanIsRefused(t *testing.T) {
-	_, err := libcluster.New(libcluster.Config{Key: "mailer", Mode: libcluster.Exclusive})
+	_, err := libcluster.New(libcluster.Config{Key: "mailer", Mode: libcluster.Exclusive, Registry: libcluster.Static(0, 1)})
 	require.ErrorContains(t, err, "has no plan")
 	require.True(t, errors.As(err, new(*libcluster.ConfigError)))
 }
