@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster/internal/outlet"
 )
 
 const (
@@ -132,6 +134,12 @@ type Config struct {
 
 	// Logger receives what happens: re-balances at Info, the members at
 	// Debug, trouble at Warn and Error. Default: silent.
+	//
+	// Nothing waits for it. Lines are written in their order by a goroutine that lives
+	// while there are any; up to 1,000 wait, what comes beyond is dropped, and how much
+	// that was is logged when the logger takes up lines again. Leave waits up to a
+	// second for the last ones. A logger that hangs for ever costs one goroutine, which
+	// stays.
 	Logger *zap.Logger
 }
 
@@ -164,6 +172,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
+	c.Logger = outlet.Logger(c.Logger) // or its sink could hold up a fence
 	return c, c.validate()
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/libcluster/libcluster"
 )
@@ -55,14 +56,18 @@ func TestDefaultIDIsARandomUUIDAsHexDigits(t *testing.T) {
 
 func TestWhatIsConfiguredReachesTheRegistry(t *testing.T) {
 	registry := &checkingRegistry{}
-	logger := zap.NewExample()
+	core, logs := observer.New(zap.InfoLevel)
 	_, err := libcluster.New(libcluster.Config{
 		Key: "k", Env: "e", Partition: "p", ID: "i", Workers: 3, Address: "a", Version: "v",
-		Metadata: map[string]string{"m": "d"}, Passive: true, Registry: registry, TTL: time.Minute, Logger: logger,
+		Metadata: map[string]string{"m": "d"}, Passive: true, Registry: registry, TTL: time.Minute, Logger: zap.New(core),
 	})
 	require.NoError(t, err)
+	registry.asked.Logger.Info("line")
+	require.NoError(t, registry.asked.Logger.Sync())
+	require.Equal(t, 1, logs.Len())
+	registry.asked.Logger = nil
 	require.Equal(t, libcluster.Registration{
-		Key: "k", Env: "e", Partition: "p", Passive: true, TTL: time.Minute, Logger: logger,
+		Key: "k", Env: "e", Partition: "p", Passive: true, TTL: time.Minute,
 		Member: libcluster.Member{
 			ID: "i", Workers: 3, Address: "a", Version: "v", Metadata: map[string]string{"m": "d"},
 		},

@@ -75,7 +75,8 @@ type EtcdConfig struct {
 	// Client is used instead of a connection of our own, and is not closed:
 	// it stays the caller's. All other fields but RequestTimeout must be zero
 	// then. After an outage it reconnects as it was configured to, and the
-	// default is up to two minutes; see grpc.WithConnectParams.
+	// default is up to two minutes; see grpc.WithConnectParams. Its logger is used
+	// as it is: one that blocks holds up the requests that log something.
 	Client *clientv3.Client
 }
 

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster/internal/chance"
+	"github.com/libcluster/libcluster/internal/outlet"
 )
 
 // Cluster is this instance's connection to its cluster. All methods may be
@@ -145,6 +146,7 @@ func (c *Cluster) Join(ctx context.Context) error {
 	if err = s.joined(ctx); err == nil {
 		return nil
 	}
+	defer c.flushLog(context.WithoutCancel(ctx), releaseGrace)
 	// What may have been recorded by now is removed, for which ctx may have
 	// no time left.
 	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
@@ -191,7 +193,19 @@ func (c *Cluster) Leave(ctx context.Context, options ...LeaveOption) error {
 	if s == nil {
 		return nil
 	}
+	defer c.flushLog(ctx, lastFlush)
 	return s.leave(ctx, how.returning)
+}
+
+// lastFlush is how long the end of a stay waits for its last lines to be written.
+const lastFlush = time.Second
+
+// flushLog waits until what was logged is written, for so long at most, and not longer
+// than ctx.
+func (c *Cluster) flushLog(ctx context.Context, most time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	_ = outlet.Flush(ctx, c.log) // if not, it is written later, or the logger says why not
 }
 
 // LeaveOption changes how [Cluster.Leave] leaves.

@@ -298,6 +298,9 @@ func (s *stay) acknowledge(inc *incarnation, again *retry) bool {
 	return false
 }
 
+// stuckFlush is how long OnStuck waits for the line that says why it is called.
+const stuckFlush = 100 * time.Millisecond
+
 // drainBy sees to it that a plan does not wait for us for ever.
 func (s *stay) drainBy(inc *incarnation, p *prepare) {
 	if inc.drainFor == *p {
@@ -309,10 +312,11 @@ func (s *stay) drainBy(inc *incarnation, p *prepare) {
 		if heeded := inc.toHeed.Load(); heeded != nil && *heeded == *p || inc.ctx.Err() != nil {
 			return
 		}
+		inc.end(ErrStuck)
 		s.log.Error("the application has not stopped in time; letting the record go",
 			zap.Duration("after", s.c.cfg.DrainTimeout), zap.Int64("generation", p.generation))
-		inc.end(ErrStuck)
 		if s.c.cfg.OnStuck != nil {
+			s.c.flushLog(context.Background(), stuckFlush) // it may end the process
 			s.c.cfg.OnStuck()
 		}
 	})

@@ -61,7 +61,8 @@ type Registration struct {
 	// the stay that were made before Join was called. Of a later one a request
 	// that arrives late must not say so: it may act.
 	Previous Session
-	// Logger is never nil.
+	// Logger is never nil and never blocks: lines are written later, and so what their
+	// fields refer to must not change.
 	Logger *zap.Logger
 
 	chance *chance.Source // what is left to chance is drawn from here

@@ -151,6 +151,7 @@ func (c *Cluster) run(r *runner) error {
 	if leaveErr := s.leave(context.WithoutCancel(r.ctx), 0); leaveErr != nil {
 		s.log.Warn("could not leave properly", zap.Error(leaveErr))
 	}
+	c.flushLog(context.Background(), lastFlush)
 	<-s.notified // not yet, if somebody else's Leave has given up on f
 
 	switch {
@@ -312,6 +313,7 @@ func (t *turn) do(f task) {
 			if err := t.inc.stay.leave(ctx, 0); err != nil {
 				t.inc.stay.log.Warn("could not leave before a panic", zap.Error(err))
 			}
+			t.inc.stay.c.flushLog(ctx, panicTimeout)
 			// The frames that it came from are still below this one, so they
 			// are in the trace.
 			panic(p)

@@ -24,6 +24,8 @@ import (
 	"path/filepath"
 
 	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster/internal/outlet"
 )
 
 // Config says where an etcd listens and keeps its data. The zero value is
@@ -48,6 +50,9 @@ type Config struct {
 	// Logger receives what etcd itself logs at Warn and above, and from Open
 	// also who hosts the etcd, at Info, and why a take-over fails, at Error.
 	// Default: silent.
+	//
+	// Nothing waits for it; what it can't take up is dropped, as with the Logger of a
+	// libcluster.Config. Close waits up to a second for the last lines.
 	Logger *zap.Logger
 
 	// Fast is for tests: the etcd serves after a tenth of a second and does
@@ -72,5 +77,6 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
+	c.Logger = outlet.Logger(c.Logger) // or its sink could stop the etcd, and all who use it
 	return c, nil
 }

@@ -66,6 +66,7 @@ func serve(ctx context.Context, cfg Config, dir string, l net.Listener) (_ *etcd
 	defer func() {
 		if err != nil {
 			l.Close()
+			_ = cfg.Logger.Sync() // it may say more
 			err = fmt.Errorf("start an etcd with its data in %s: %w", dir, err)
 		}
 	}()

@@ -35,6 +35,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		etcd: e,
 		close: sync.OnceValue(func() error {
 			e.stop()
+			defer cfg.Logger.Sync() // a log that is written too slowly is no failure to close
 			if err := data.leave(); err != nil {
 				return fmt.Errorf("embedded: %w", err)
 			}

@@ -75,6 +75,7 @@ func Open(ctx context.Context, cfg Config) (*Shared, error) {
 	s.close = sync.OnceValue(func() error {
 		end()
 		<-s.done
+		defer s.cfg.Logger.Sync() // a log that is written too slowly is no failure to close
 		if err := data.leave(); err != nil {
 			return fmt.Errorf("embedded: %w", err)
 		}

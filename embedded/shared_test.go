@@ -266,3 +266,15 @@ func TestTakeOverIsTriedUntilThePortIsFree(t *testing.T) {
 	eventuallyHosting(t, s)
 	put(t, s.Endpoint(), "key", "value")
 }
+
+// A logger that blocks must not stop the etcd, which would have all who use it fenced.
+func TestBlockedLoggerDoesNotKeepTheEtcdFromServing(t *testing.T) {
+	full := make(chan struct{})
+	defer close(full)
+	core, _ := observer.New(zapcore.InfoLevel)
+	blocks := zap.New(core, zap.Hooks(func(zapcore.Entry) error { <-full; return nil }))
+	s := open(t, embedded.Config{Port: testetcd.FreePort(t), Dir: t.TempDir(), Logger: blocks})
+	require.True(t, s.Hosting(), "which it has logged")
+	put(t, s.Endpoint(), "key", "value")
+	require.NoError(t, s.Close())
+}
