@@ -53,6 +53,7 @@ var unwantedModules = map[string]string{
 
 // ownPackages of this module are a part of what its importers get.
 var ownPackages = map[string]string{
+	modulePath + "/internal/chance": "what instances leave to chance; needs nothing else",
 	modulePath + "/internal/outlet": "nothing may wait for Config.Logger; small, and needs nothing but zap",
 }
 
