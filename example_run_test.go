@@ -83,7 +83,12 @@ func ExampleCluster_RunWorkers() {
 func ExampleCluster_RunPrimary() {
 	registry := libclustertest.New() // in place of an etcd
 	instance := func(id string, lead func()) {
-		cluster, err := libcluster.New(libcluster.Config{Key: "mailer", ID: id, Registry: registry})
+		cluster, err := libcluster.New(libcluster.Config{
+			Key:      "mailer",
+			ID:       id,                 // or the host's name
+			Mode:     libcluster.Planned, // who leads goes on when others come
+			Registry: registry,
+		})
 		if err != nil {
 			log.Fatal(err)
 		}

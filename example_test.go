@@ -6,22 +6,29 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"syscall"
 
 	"github.com/libcluster/libcluster"
 )
 
 // The program of the README.
 func Example() {
+	name, err := os.Hostname()
+	if err != nil {
+		log.Fatal(err)
+	}
 	cluster, err := libcluster.New(libcluster.Config{
 		Key:      "mailer",
+		ID:       name, // of its own for each instance, and the same after a restart
 		Workers:  4,
+		Mode:     libcluster.Planned, // a newcomer moves nobody
 		Registry: libcluster.Etcd("http://127.0.0.1:2379"),
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the first signal has it leave, another one ends it at once
 	err = cluster.Run(ctx, func(ctx context.Context, s libcluster.State) error {
 		log.Printf("workers %d to %d of %d are mine", s.Index, s.Index+s.Workers-1, s.Total)
 		<-ctx.Done() // instead of doing their work until then

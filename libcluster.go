@@ -33,6 +33,9 @@ type Cluster struct {
 	// must not have its successor call at the same time.
 	calling chan struct{}
 
+	// restless has it logged once that the primary changes with newcomers.
+	restless sync.Once
+
 	mu      sync.Mutex // guards what follows
 	member  Member     // what to publish, as SetWorkers left it
 	stay    *stay      // nil unless joined or joining

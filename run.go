@@ -102,6 +102,12 @@ func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, wo
 // instances is the one whose index is 0. It is what leader election is used for;
 // the other instances call it too, and wait for their turn.
 //
+// Choose [Config.Mode] with it. In mode [Direct] the primary is the one whose ID sorts
+// first, and so each newcomer with a smaller ID takes the lead from a healthy primary;
+// with random IDs, which are the default, the second instance does so half of the time.
+// RunPrimary says so in the log, once, at Warn. In modes [Planned] and [Exclusive] the primary stays the primary
+// until it leaves or is lost. Give instances IDs that they keep, such as the host's name.
+//
 // Unlike with Run, and except in mode [Exclusive], a state that leaves this instance the
 // primary does not stop f: it goes on for as long as the index stays 0 in one
 // incarnation, whatever becomes of workers and total. So [Config.OnRebalance] can be
@@ -116,7 +122,19 @@ func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, wo
 // itself ends RunPrimary like Run. So the instance leaves
 // and the next one becomes the primary, and runs its f.
 func (c *Cluster) RunPrimary(ctx context.Context, f func(ctx context.Context, s State) error) error {
+	if c.cfg.Mode == Direct && !c.isStatic() {
+		c.restless.Do(func() {
+			c.log.Warn("RunPrimary in mode direct: each newcomer with a smaller ID becomes the primary in place of this one; " +
+				"set Config.Mode to Planned or Exclusive to have a primary that stays")
+		})
+	}
 	return c.run(&runner{ctx: ctx, primary: true, tasks: alone(f)})
+}
+
+// isStatic reports whether places never change.
+func (c *Cluster) isStatic() bool {
+	_, fixed := c.cfg.Registry.(static)
+	return fixed
 }
 
 // alone is the one task of whoever has no workers.

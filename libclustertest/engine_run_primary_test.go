@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/libcluster/libcluster"
 )
@@ -42,6 +44,41 @@ func TestPrimaryHandsOverAndGoesOnWhileItStaysThePrimary(t *testing.T) {
 		require.Equal(t, "end (that is enough), told -1/1", b.log())
 		require.Equal(t, "told 4/5, told 3/4, told 0/1, run 0/1", c.log())
 	})
+}
+
+func TestPrimaryWithAPlanStaysThePrimaryWhenOneOfASmallerIDComes(t *testing.T) {
+	inBubble(t, func(t *world) {
+		b := t.runPrimary("b", untilStopped, planned)
+		wait(time.Second)
+		a := t.runPrimary("a", untilStopped, planned)
+		wait(time.Second)
+		require.Equal(t, "told 0/1, run 0/1, told 0/2", b.log())
+		require.Equal(t, "told 1/2", a.log())
+	})
+}
+
+func TestRunPrimaryWarnsOnceThatNewcomersTakeTheLeadInDirectMode(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		configure func(*libcluster.Config)
+		warnings  int
+	}{
+		{"direct", func(*libcluster.Config) {}, 1},
+		{"planned", planned, 0},
+		{"exclusive", exclusive, 0},
+		{"static", func(c *libcluster.Config) { c.Registry = libcluster.Static(0, 1) }, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inBubble(t, func(t *world) {
+				core, logs := observer.New(zapcore.WarnLevel)
+				a := t.app("a", c.configure, logger(core))
+				for range 3 {
+					require.NoError(t, a.RunPrimary(t.Context(), func(context.Context, libcluster.State) error { return nil }))
+				}
+				require.Len(t, logs.FilterMessageSnippet("Config.Mode").All(), c.warnings)
+			})
+		})
+	}
 }
 
 func TestPrimaryThatIsFencedAndBackIsStoppedInBetween(t *testing.T) {

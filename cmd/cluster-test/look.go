@@ -243,8 +243,8 @@ const lookUsage = `Usage: cluster-test ls [OPTIONS]
 
 Shows the members of a cluster, each with the worker indexes that it holds,
 and whether every index is held by exactly one that is there, without becoming
-a member: ls once, and watch again whenever something has changed, until SIGINT
-or SIGTERM.
+a member: ls once, and watch again whenever something has changed, until SIGINT,
+SIGTERM or SIGHUP.
 
 OPTIONS are those of cluster-test that say where the cluster is: -r, which is
 needed, -k, -e, -p, --ttl, --cacert, --cert, --cert-key and --user; --mode, which

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -22,7 +23,7 @@ import (
 )
 
 // Exit statuses. A signal is the way to end the program, so it ends it with 0;
-// a second one kills it, and the shell makes 130 or 143 of that.
+// one that comes two seconds later kills it, and the shell makes 129, 130 or 143 of that.
 const (
 	exitOK     = 0
 	exitFailed = 1
@@ -36,14 +37,25 @@ func main() {
 	ctx, end := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-signals
-		// Before anything is said of the first, so that the second one has
-		// its usual effect.
-		signal.Stop(signals)
-		end()
-	}()
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	go obey(signals, end, func() { signal.Stop(signals) })
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// oneSignal is for how long further signals count as the first one. Who signals a
+// process group, as timeout and some supervisors do, besides the process, sends two or
+// three at a time.
+const oneSignal = 2 * time.Second
+
+// obey calls end at the first signal. restore gives signals their usual effect back,
+// so that one that comes later ends the program at once.
+func obey(signals <-chan os.Signal, end, restore func()) {
+	<-signals
+	end()
+	time.Sleep(oneSignal)
+	restore()
 }
 
 // run is the program. It returns the exit status, after ctx has ended or when

@@ -4,10 +4,12 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -127,21 +129,69 @@ $`, two.stderr.String())
 	four.terminate(t)
 }
 
-func TestSecondSignalEndsTheProcessAtOnce(t *testing.T) {
-	binary := build(t)
-	uri := fmt.Sprintf("embedded:%d/%s", testetcd.FreePort(t), filepath.Join(t.TempDir(), "data"))
-	host := launch(t, binary, "--json", "-r", uri, "-i", "node1")
-	host.stdout.awaitPlace(t, "node1", 0, 1)
-	two := launch(t, binary, "--json", "-r", uri, "-i", "node2")
-	two.stderr.awaitText(t, "sleeping until terminated\n")
-
-	host.signal(t, syscall.SIGSTOP) // so that leaving takes as long as it may
-	two.signal(t, syscall.SIGINT)
-	two.stderr.awaitText(t, "cluster-test: will now leave the cluster\n")
-	two.signal(t, syscall.SIGTERM)
+// killed waits for the process and returns the signal that has ended it.
+func (c *child) killed(t *testing.T) syscall.Signal {
+	t.Helper()
 	var exit *exec.ExitError
-	require.ErrorAs(t, two.ends(t), &exit)
-	require.Equal(t, syscall.SIGTERM, exit.Sys().(syscall.WaitStatus).Signal())
+	require.ErrorAs(t, c.ends(t), &exit)
+	return exit.Sys().(syscall.WaitStatus).Signal()
+}
+
+func TestSignalThatComesLaterEndsTheProcessAtOnce(t *testing.T) {
+	p := launch(t, build(t), "--work", "10m")
+	p.stderr.awaitText(t, "sleeping until terminated\n")
+	p.signal(t, syscall.SIGINT)
+	p.stderr.awaitText(t, "cluster-test: will now leave the cluster\n")
+	go func() {
+		again := time.NewTicker(100 * time.Millisecond)
+		defer again.Stop()
+		for range again.C {
+			if p.command.Process.Signal(syscall.SIGTERM) != nil {
+				return // it has ended
+			}
+		}
+	}()
+	require.Equal(t, syscall.SIGTERM, p.killed(t))
+}
+
+func TestEverySignalLeavesAlsoIfItIsSentSeveralTimes(t *testing.T) {
+	binary := build(t)
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		t.Run(s.String(), func(t *testing.T) {
+			p := launch(t, binary, "--work", "500ms")
+			p.stderr.awaitText(t, "sleeping until terminated\n")
+			p.signal(t, s)
+			p.stderr.awaitText(t, "cluster-test: will now leave the cluster\n")
+			p.signal(t, s)
+			p.signal(t, syscall.SIGTERM)
+			require.NoError(t, p.ends(t), "%s", p.stderr)
+			require.Contains(t, p.stderr.String(), "   instance index:        -1\n")
+			require.Contains(t, p.stderr.String(), "successfully left the cluster\n")
+		})
+	}
+}
+
+func TestSignalsCountAsOneForTwoSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		signals := make(chan os.Signal, 1)
+		start := time.Now()
+		var ended, restored time.Duration
+		go func() {
+			time.Sleep(time.Minute)
+			signals <- syscall.SIGHUP
+		}()
+		obey(signals, func() { ended = time.Since(start) }, func() { restored = time.Since(start) })
+		require.Equal(t, time.Minute, ended)
+		require.Equal(t, time.Minute+2*time.Second, restored)
+	})
+}
+
+func TestHangupThatNohupIgnoresStaysIgnored(t *testing.T) {
+	p := launch(t, "nohup", build(t))
+	p.stderr.awaitText(t, "sleeping until terminated\n")
+	p.signal(t, syscall.SIGHUP)
+	p.signal(t, syscall.SIGTERM)
+	require.NoError(t, p.ends(t), "%s", p.stderr)
 }
 
 func TestClosedPipeDoesNotKillTheProcess(t *testing.T) {

@@ -66,8 +66,10 @@ Commands that are not about an instance of this program's:
   simulate                  Reckon what changes of members move, for each way of
                             dividing the work; see cluster-test simulate --help
 
-It runs until SIGINT or SIGTERM and then leaves the cluster; a second signal
-ends it at once.
+It runs until SIGINT, SIGTERM or SIGHUP and then leaves the cluster. What else
+comes within two seconds of that signal counts as the same one; a signal that
+comes later ends it at once. SIGHUP that was ignored at the start, as nohup has
+it, stays ignored.
 
 Exit status: 0 after a signal, 1 when an instance failed to join or its ID was
 taken over, 2 when the command line is wrong.
