@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/libcluster/libcluster/embedded"
 )
@@ -79,12 +78,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	// until ends when it is time to leave.
 	until, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	t := newTranscript(&output{
-		stderr: zapcore.Lock(zapcore.AddSync(stderr)),
-		stdout: zapcore.Lock(zapcore.AddSync(stdout)),
-		json:   o.json,
-		end:    end,
-	})
+	t := newTranscript(&output{json: o.json, end: end})
+	transcribed, events := newStream(t, stderr, "standard error"), newStream(t, stdout, "standard output")
+	t.stderr, t.stdout = transcribed, events
+	status := runInstances(ctx, until, o, err, t)
+	transcribed.flush()
+	events.flush()
+	if t.broken.Load() && status == exitOK {
+		return exitFailed
+	}
+	return status
+}
+
+// runInstances runs what the command line asks for, unless parsing it has failed with
+// err, from now until the output's end is called, or ctx ends.
+func runInstances(ctx, until context.Context, o options, err error, t transcript) int {
 	var nodes []*node
 	if err == nil {
 		nodes, err = newNodes(o, t)
@@ -97,11 +105,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	// Said before any instance says that it leaves.
 	unhook := context.AfterFunc(ctx, func() {
 		t.say("signal received, will terminate")
-		end()
+		t.end()
 	})
 	defer unhook()
-	failed := runAll(until, o, t, func() bool { return runNodes(until, end, nodes) })
-	if failed || t.broken.Load() {
+	if runAll(until, o, t, func() bool { return runNodes(until, t.end, nodes) }) {
 		return exitFailed
 	}
 	return exitOK

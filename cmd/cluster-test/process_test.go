@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -207,4 +208,56 @@ func TestClosedPipeDoesNotKillTheProcess(t *testing.T) {
 	require.ErrorAs(t, err, &exit)
 	require.Equal(t, exitFailed, exit.ExitCode(), "not killed by SIGPIPE")
 	require.Contains(t, stderr.String(), "   instance index:        -1\n")
+}
+
+// Its callbacks print, and so does its log. A reader that has stopped reading must
+// neither hold up the others nor keep it from ending.
+func TestFullPipeHoldsUpNobody(t *testing.T) {
+	binary := build(t)
+	args := []string{"-v", "--json", "--mode", "exclusive", "-r", fmt.Sprintf("embedded:%d", testetcd.FreePort(t))}
+	host := launch(t, binary, append(args, "-i", "node1")...)
+	host.stdout.awaitPlace(t, "node1", 0, 1)
+
+	full := exec.Command(binary, append(args, "-i", "node2")...)
+	for _, stream := range []*io.Writer{&full.Stdout, &full.Stderr} {
+		r, w, err := os.Pipe()
+		require.NoError(t, err)
+		defer r.Close()
+		defer w.Close()
+		fillPipe(t, w)
+		*stream = w
+	}
+	require.NoError(t, full.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- full.Wait() }()
+	host.stdout.awaitPlace(t, "node1", 0, 2)
+	three := launch(t, binary, append(args, "-i", "node3")...)
+	three.stdout.awaitPlace(t, "node3", 2, 3)
+	three.terminate(t)
+	host.stdout.awaitPlace(t, "node1", 0, 2)
+
+	require.NoError(t, full.Process.Signal(syscall.SIGINT))
+	select {
+	case err := <-ended:
+		require.NoError(t, err)
+	case <-time.After(patience):
+		require.NoError(t, full.Process.Kill())
+		require.FailNow(t, "the process does not end")
+	}
+	host.stdout.awaitPlace(t, "node1", 0, 1)
+	host.terminate(t)
+}
+
+// fillPipe writes to a pipe until it takes no more.
+func fillPipe(t *testing.T, w *os.File) {
+	t.Helper()
+	raw, err := w.SyscallConn()
+	require.NoError(t, err)
+	full := make([]byte, 1<<20) // more than one takes
+	require.NoError(t, raw.Write(func(fd uintptr) bool {
+		require.NoError(t, syscall.SetNonblock(int(fd), true))
+		_, _ = syscall.Write(int(fd), full)
+		require.NoError(t, syscall.SetNonblock(int(fd), false))
+		return true
+	}))
 }

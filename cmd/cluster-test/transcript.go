@@ -104,8 +104,13 @@ func (t transcript) record(at time.Time, instance, event string, s libcluster.St
 
 // write ends the program when it can't: a reader that has gone wants no more.
 func (t transcript) write(w io.Writer, name, s string) {
-	_, err := io.WriteString(w, s)
-	if err == nil || t.broken.Swap(true) {
+	if _, err := io.WriteString(w, s); err != nil {
+		t.failed(name, err)
+	}
+}
+
+func (t transcript) failed(name string, err error) {
+	if t.broken.Swap(true) {
 		return
 	}
 	t.say("cannot write to %s, will terminate: %v", name, err)
