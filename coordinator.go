@@ -104,10 +104,12 @@ func (s *stay) claim(inc *incarnation, again *retry) bool {
 		return s.coordinatorTrouble(inc, again, err)
 	}
 	s.watchSurvey(survey)
-	if err := s.fits(inc, survey); err != nil {
-		// Others were there first, and have lost their coordinator just now. With
-		// our record goes our claim.
-		s.refuse(err)
+	if err := fits(s.c.cfg.Mode, inc.planner().Incarnation(), !isClosed(s.ready), survey); err != nil {
+		// The record has gone, or others were there first and have lost their
+		// coordinator just now. With our record goes our claim.
+		if errors.As(err, new(*ModeError)) {
+			s.refuse(err)
+		}
 		inc.end(err)
 		return false
 	}
@@ -131,20 +133,18 @@ func (s *stay) coordinatorTrouble(inc *incarnation, again *retry, err error) boo
 	return true
 }
 
-// fits tells whether all members that were there before us are of our mode. While we join
-// that is everybody of another mode: a record that we have taken over looks older than
-// we are.
-func (s *stay) fits(inc *incarnation, survey Survey) error {
-	own := inc.planner().Incarnation()
-	i := slices.IndexFunc(survey.Members, func(m Recorded) bool { return m.Incarnation == own })
+// fits tells whether an incarnation of this mode may coordinate: its record must be there,
+// and all members that were there before must be of its mode. While the instance joins no
+// member may be of another mode: a record that was taken over looks older than the instance is.
+func fits(mode Mode, incarnation string, joining bool, survey Survey) error {
+	i := slices.IndexFunc(survey.Members, func(m Recorded) bool { return m.Incarnation == incarnation })
 	if i < 0 {
-		return nil // whoever renews the record will find out
+		return fmt.Errorf("%w: it was not there when this instance was to coordinate", ErrRecordGone)
 	}
-	joining := !isClosed(s.ready)
 	for _, m := range survey.Members {
 		there := m.Incarnation != "" && !m.kept
-		if there && m.plans.mode != s.c.cfg.Mode && (joining || m.Since < survey.Members[i].Since) {
-			return &ModeError{s.c.cfg.Mode, m.plans.mode}
+		if there && m.plans.mode != mode && (joining || m.Since < survey.Members[i].Since) {
+			return &ModeError{mode, m.plans.mode}
 		}
 	}
 	return nil
@@ -199,7 +199,10 @@ func (l *leader) round() (bool, error) {
 	}
 	d := l.decide(survey, l.s.c.clock(), time.Now().UnixMilli()<<8)
 	if d.next != nil {
-		if err := l.swap(survey.Planning.Revision, d.next); err != nil || !d.next.committed {
+		switch err := l.swap(survey.Planning.Revision, d.next); {
+		case errors.Is(err, ErrNotCoordinator):
+			return false, nil
+		case err != nil || !d.next.committed:
 			return true, err
 		}
 		return l.say(nil)

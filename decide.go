@@ -56,7 +56,15 @@ func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 		d.base, _ = parsePlan(s.Plan)
 		d.baseRevision = s.Planning.Revision
 	}
-	base, lost := d.base, d.base == nil // there is none, or what is there is none
+	base := d.base
+	// A plan of another mode does not say who acts, nor does what is no plan, and nothing
+	// tells which plan was there before.
+	foreign := base == nil && len(s.Plan) > 0 || base != nil && base.mode != d.mode
+	seen := int64(0)
+	if foreign && base != nil {
+		seen, base = base.generation, nil
+	}
+	lost := base == nil // or there is none
 	if d.known != nil && (lost || base.generation < d.known.generation) {
 		base, lost = d.known, true
 	}
@@ -66,7 +74,7 @@ func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 	if base == nil {
 		base = &plan{mode: d.mode, committed: true}
 	}
-	seen := base.generation
+	seen = max(seen, base.generation)
 	for _, m := range members {
 		seen = max(seen, m.plans.seen)
 	}
@@ -74,14 +82,14 @@ func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 
 	if d.mode == Planned {
 		next.commit(base, members)
-		if !lost && base.committed && base.mode == d.mode && next.names(base) {
+		if !lost && base.committed && next.names(base) {
 			return decision{}
 		}
 		return decision{next: next}
 	}
 	// There may be a plan that we know nothing of: somebody has seen one, or the
 	// registry has gone back, and whoever acts may do so by one that it has forgotten.
-	unknown := seen > base.generation || lost && d.known != nil
+	unknown := foreign || seen > base.generation || lost && d.known != nil
 	if lost || unknown {
 		return d.stop(base, next, members, unknown)
 	}

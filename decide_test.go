@@ -1,6 +1,7 @@
 package libcluster
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -90,4 +91,41 @@ func TestOneWhoHadStoppedForAnEarlierPlanIsWaitedForAndNamed(t *testing.T) {
 	s.Drained["1"] = DrainedForGood
 	require.NotNil(t, d.decide(s, later(0), 0).next)
 	require.Empty(t, cover(Exclusive, s).Waiting)
+}
+
+// What a plan of another mode has replaced, nobody knows: others may act by that.
+func TestAPlanOfAnotherModeIsNotBuiltOn(t *testing.T) {
+	named := plan{mode: Planned, committed: true, generation: 7}
+	named.commit(&plan{}, []Recorded{recorded("b", "2", 1, 0)})
+	for _, text := range []string{"planned\tcommit\t7\t0", "planned\tprepare\t7\t0\n", string(named.encode()), "garbage"} {
+		d := deciding{mode: Exclusive, incarnation: "1"}
+		s := Survey{Members: []Recorded{recorded("a", "1", 1, 0), recorded("b", "2", 1, 0)}, Drained: map[string]int64{}}
+		s.Plan, s.Planning.Revision = []byte(text), 1
+		stop := d.decide(s, later(0), 0).next
+		require.False(t, stop.committed, text)
+		require.Zero(t, stop.total, text)
+		require.True(t, slices.ContainsFunc(stop.places, func(l planned) bool { return l.incarnation == "2" }), "b is known, and must stop")
+		s.Plan, s.Planning.Revision, s.Drained["2"] = stop.encode(), 2, stop.generation
+		require.Nil(t, d.decide(s, later(0), 0).next, text)
+		require.Nil(t, d.decide(s, later(untilOver(window(DefaultTTL))-1), 0).next, text)
+		next := d.decide(s, later(untilOver(window(DefaultTTL))), 0).next
+		require.True(t, next.committed, text)
+		require.Equal(t, 2, next.total, text)
+	}
+	d := deciding{mode: Planned, incarnation: "1"}
+	s := Survey{Members: []Recorded{recorded("a", "1", 1, 0)}}
+	s.Members[0].plans.mode = Planned
+	s.Plan, s.Planning.Revision = []byte("exclusive\tcommit\t7\t0"), 1
+	next := d.decide(s, later(0), 0).next
+	require.True(t, next.committed, "in mode planned nobody waits")
+	require.Greater(t, next.generation, int64(7))
+}
+
+func TestOneWhoseRecordHasGoneDoesNotCoordinate(t *testing.T) {
+	a, b := recorded("a", "1", 1, 0), recorded("b", "2", 1, 0)
+	for _, joining := range []bool{false, true} {
+		require.NoError(t, fits(Exclusive, "1", joining, Survey{Members: []Recorded{a, b}}))
+		require.ErrorIs(t, fits(Exclusive, "3", joining, Survey{Members: []Recorded{a, b}}), ErrRecordGone)
+		require.ErrorIs(t, fits(Planned, "3", joining, Survey{Members: []Recorded{a, b}}), ErrRecordGone)
+	}
 }

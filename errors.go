@@ -54,6 +54,10 @@ var (
 	// [Exclusive] needs.
 	ErrCannotPlan = errors.New("libcluster: Config.Mode: this registry cannot keep a plan")
 
+	// ErrNotCoordinator is returned by [Planner.Swap] when the session does not
+	// coordinate the cluster any more.
+	ErrNotCoordinator = errors.New("libcluster: this session does not coordinate the cluster")
+
 	// ErrPlanChanged is returned by a [Planner] when the plan is another by now.
 	ErrPlanChanged = errors.New("libcluster: the plan has changed meanwhile")
 )

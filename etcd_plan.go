@@ -260,7 +260,7 @@ func (s *etcdSession) Claim(ctx context.Context, says []byte) (bool, error) {
 	// A key that is not there has no lease, nor has a stranger's.
 	vacant := clientv3.OpTxn([]clientv3.Cmp{clientv3.Compare(clientv3.LeaseValue(key), "=", clientv3.NoLease), s.heldBy(s.lease)},
 		[]clientv3.Op{put}, nil)
-	answer, err := s.client.Txn(ctx).If(clientv3.Compare(clientv3.LeaseValue(key), "=", s.lease)).
+	answer, err := s.client.Txn(ctx).If(s.coordinates(), s.heldBy(s.lease)).
 		Then(put).Else(vacant).Commit()
 	if err != nil {
 		return false, recordError(err)
@@ -273,19 +273,35 @@ func (s *etcdSession) Claim(ctx context.Context, says []byte) (bool, error) {
 	return false, nil
 }
 
-// Swap puts the plan.
+// Swap puts the plan while the session coordinates and its record is there.
 func (s *etcdSession) Swap(ctx context.Context, revision int64, plan []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	answer, err := s.client.Txn(ctx).If(s.planIs(revision)).Then(clientv3.OpPut(s.prefix+etcdPlan, string(plan))).Commit()
+	coordinator := s.prefix + etcdCoordinator
+	answer, err := s.client.Txn(ctx).If(s.planIs(revision), s.coordinates(), s.heldBy(s.lease)).
+		Then(clientv3.OpPut(s.prefix+etcdPlan, string(plan))).
+		Else(clientv3.OpGet(s.key), clientv3.OpGet(coordinator)).Commit()
 	if err != nil {
 		return err
 	}
 	if !answer.Succeeded {
-		return ErrPlanChanged
+		if err := s.holder(answer.Responses[0].GetResponseRange().Kvs); err != nil {
+			return err
+		}
+		for _, kv := range answer.Responses[1].GetResponseRange().Kvs {
+			if kv.Lease == int64(s.lease) {
+				return ErrPlanChanged
+			}
+		}
+		return ErrNotCoordinator
 	}
 	s.wrote(answer.Header.Revision)
 	return nil
+}
+
+// coordinates compares the lease of the coordinator's key.
+func (s *etcdSession) coordinates() clientv3.Cmp {
+	return clientv3.Compare(clientv3.LeaseValue(s.prefix+etcdCoordinator), "=", s.lease)
 }
 
 func (s *etcdSession) planIs(revision int64) clientv3.Cmp {
@@ -337,9 +353,8 @@ func (s *etcdSession) leaveDrained(ctx context.Context, d time.Duration, kept Me
 	}
 	s.mu.Lock()
 	if s.claimed {
-		key := s.prefix + etcdCoordinator
-		ours := clientv3.Compare(clientv3.LeaseValue(key), "=", s.lease)
-		then = append(then, clientv3.OpTxn([]clientv3.Cmp{ours}, []clientv3.Op{clientv3.OpDelete(key)}, nil))
+		release := clientv3.OpDelete(s.prefix + etcdCoordinator)
+		then = append(then, clientv3.OpTxn([]clientv3.Cmp{s.coordinates()}, []clientv3.Op{release}, nil))
 	}
 	s.mu.Unlock()
 	left := false

@@ -4,6 +4,9 @@ import "fmt"
 
 // Mode is how the members of a cluster come to their places. All instances of a
 // cluster have the same; one that joins with another is refused with a [ModeError].
+// To change it, have all instances leave, and then start them in the new mode. Mode
+// [Exclusive] then waits first for as long as anybody could act by a plan of the mode
+// before.
 type Mode int
 
 const (

@@ -81,19 +81,22 @@ func (s *stay) applyPlan(inc *incarnation, now *Planning) {
 		s.coordinateIf(inc, now.Coordinator)
 	}
 	p, own, err := findPlanned(now.Plan, s.incarnation(inc))
-	late := err == nil && !s.isNewest(p.generation, now.Plan)
+	foreign := err == nil && p.mode != s.c.cfg.Mode
+	late := err == nil && !foreign && !s.isNewest(p.generation, now.Plan)
 	switch {
 	case late && before.inc == inc && before.plan.generation > 0:
 		inc.end(fmt.Errorf("%w: the plan is of generation %d, and there was a newer one", ErrRegistryReset, p.generation))
 		return
-	case err != nil || late || p.mode != s.c.cfg.Mode:
+	case err != nil || late || foreign:
 		// There is none yet, or one that is somebody's mistake, or was left by
 		// a cluster of another mode, or by a store from before a newer one: then
 		// a new one will be made, by us if by nobody else. Whatever we hold by the
 		// plan before, nobody else can hold before we have heard of it.
 		if len(now.Plan) > 0 {
-			s.log.Warn("ignoring a plan that is none of this cluster's", zap.Bool("of the past", late), zap.Error(err))
+			s.log.Warn("ignoring a plan that is none of this cluster's",
+				zap.Bool("of the past", late), zap.Bool("of another mode", foreign), zap.Error(err))
 		}
+		p, own = nil, nil
 		if before.inc == inc {
 			v = &view{inc: inc, state: before.state, why: before.why, plan: before.plan.says(now.Coordinator)}
 		} else {
@@ -368,14 +371,38 @@ func (s *stay) closePlan(ctx context.Context, p Planner) {
 		}
 		revision = survey.Planning.Revision
 	}
+	known := s.c.known.Load()
 	stopped := func(incarnation string) bool { return survey.Drained[incarnation] == DrainedForGood }
 	last, err := parsePlan(survey.Plan)
-	if err != nil || slices.ContainsFunc(last.places, func(l planned) bool { return !stopped(l.incarnation) }) ||
+	if err != nil || last.mode != s.c.cfg.Mode || known != nil && last.generation < known.generation ||
+		slices.ContainsFunc(last.places, func(l planned) bool { return !stopped(l.incarnation) }) ||
 		slices.ContainsFunc(survey.Members, func(m Recorded) bool { return m.kept || !stopped(m.Incarnation) }) {
 		return
 	}
 	nobody := plan{mode: s.c.cfg.Mode, committed: true, generation: last.generation + 1}
-	if err := p.Swap(ctx, survey.Planning.Revision, nobody.encode()); err != nil {
+	err = s.claimForLast(ctx, p, survey.Revision)
+	if err == nil {
+		err = p.Swap(ctx, survey.Planning.Revision, nobody.encode())
+	}
+	if err != nil {
 		s.log.Debug("could not leave an empty plan", zap.Error(err))
+	}
+}
+
+// claimForLast makes the last to leave the coordinator, since nobody else may swap. An
+// instance that coordinates and leaves at the same time has it for a moment yet.
+func (s *stay) claimForLast(ctx context.Context, p Planner, after int64) error {
+	ctx, cancel := context.WithTimeout(ctx, holdingUp)
+	defer cancel()
+	for {
+		claimed, err := p.Claim(ctx, []byte(s.c.cfg.Mode.String()+"\t"+p.Incarnation()))
+		if claimed || err != nil {
+			return err
+		}
+		survey, err := p.Survey(ctx, after)
+		if err != nil {
+			return err
+		}
+		after = survey.Revision
 	}
 }

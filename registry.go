@@ -175,7 +175,8 @@ type Assignment struct {
 // [Exclusive] its record must expire: Join and Renew return more than 0.
 //
 // The plan is one record without a lease, which only Swap writes. The safety of
-// [Exclusive] rests on these: Swap is a compare-and-swap; a Survey is of one instant
+// [Exclusive] rests on these: Swap is a compare-and-swap, and has no
+// effect for a session that does not coordinate; a Survey is of one instant
 // and no mixture, and never of an earlier one than the Survey before; a Renew that
 // succeeds has found the record after it was called; a session whose record has gone
 // never has it again; and Drained and LeaveDrained have no effect for such a one.
@@ -192,8 +193,9 @@ type Planner interface {
 	// already, and reports whether it is. What it says, everybody's Next reports.
 	// It says nothing any more when the session's record has expired or left.
 	Claim(ctx context.Context, says []byte) (bool, error)
-	// Swap writes the plan if the present one is still of that revision, 0 if
-	// there must be none. Otherwise it returns [ErrPlanChanged].
+	// Swap writes the plan if, at one instant, this session coordinates and the
+	// present plan is of that revision, 0 if there must be none. Otherwise it
+	// returns [ErrNotCoordinator] or [ErrPlanChanged].
 	Swap(ctx context.Context, revision int64, plan []byte) error
 	// Drained notes that this session has stopped, for the plan of that
 	// revision; if there is another by now, it returns [ErrPlanChanged].

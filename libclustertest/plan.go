@@ -192,10 +192,13 @@ func (s *session) Claim(ctx context.Context, says []byte) (bool, error) {
 	})
 }
 
-// Swap replaces the plan.
+// Swap replaces the plan, if the session coordinates.
 func (s *session) Swap(ctx context.Context, revision int64, plan []byte) error {
 	text := string(plan)
 	_, err := plans(ctx, s, OpSwap, func(st *store, c *cluster) (none, error) {
+		if c.claimed != s.lease {
+			return none{}, libcluster.ErrNotCoordinator
+		}
 		if c.planning.revision != revision {
 			return none{}, libcluster.ErrPlanChanged
 		}

@@ -3,6 +3,7 @@ package registrytest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -90,7 +91,7 @@ func (p *planner) hearsNothing(why string) {
 	require.ErrorIs(p, err, context.DeadlineExceeded, "Next of %q: %s", p.reg.Member.ID, why)
 }
 
-// swap replaces the plan that p has been told of, which must work.
+// swap replaces the plan that p has been told of, which must work. It coordinates.
 func (p *planner) swap(plan string) {
 	p.Helper()
 	before, ctx := p.now.Revision, p.within()
@@ -118,8 +119,8 @@ func nextReportsThePlan(s *suite) {
 		require.Equal(s, 1, p.changes, "the first Next returns what there is, at once")
 	}
 	binary := "\x00\xff\n" + strings.Repeat("plan", 64<<10)
-	require.NoError(s, a.Swap(s.within(), 0, []byte(binary)))
 	require.True(s, b.claims("b\nsays"))
+	require.NoError(s, b.Swap(s.within(), 0, []byte(binary)))
 	for _, p := range all {
 		p.hears(binary, "b\nsays")
 		p.hearsNothing("nothing more has happened")
@@ -127,10 +128,10 @@ func nextReportsThePlan(s *suite) {
 	late := s.plan("c")
 	late.hears(binary, "b\nsays")
 	require.Equal(s, 1, late.changes, "the first Next returns what there is, at once")
-	late.swap("2")
+	b.swap("2")
 	for _, p := range append(all, late) {
 		p.hears("2", "b\nsays")
-		require.Equal(s, late.now.Revision, p.now.Revision)
+		require.Equal(s, b.now.Revision, p.now.Revision)
 	}
 }
 
@@ -138,8 +139,10 @@ func nextReportsThePlan(s *suite) {
 // be told to all of them.
 func membersDoNotWakeNext(s *suite) {
 	a, b := s.plan("a"), s.plan("b")
+	require.True(s, a.claims("a"))
 	a.swap("1")
-	b.hears("1", "")
+	a.hears("1", "a")
+	b.hears("1", "a")
 	c := s.plan("c")
 	b.update(4)
 	require.NoError(s, c.Drained(s.within(), a.now.Revision, 1))
@@ -148,29 +151,62 @@ func membersDoNotWakeNext(s *suite) {
 	a.hearsNothing("a member has come, changed, said that it has stopped, and gone")
 }
 
+// refused has a Swap fail.
+func (p *planner) refused(want error, revision int64, why string) {
+	p.Helper()
+	require.ErrorIs(p, p.Swap(p.within(), revision, []byte("no")), want, "Swap by %q: %s", p.reg.Member.ID, why)
+}
+
 func swapIsCompareAndSwap(s *suite) {
-	a, b := s.plan("a"), s.plan("b")
-	refused := func(p *planner, revision int64, why string) {
-		s.Helper()
-		require.ErrorIs(s, p.Swap(s.within(), revision, []byte("no")), libcluster.ErrPlanChanged, why)
-	}
-	refused(a, 7, "there is no plan")
+	w, a := s.plan("w"), s.plan("a")
+	require.True(s, a.claims("a"))
+	a.refused(libcluster.ErrPlanChanged, 7, "there is no plan")
 	a.swap("1")
 	first := a.now.Revision
-	refused(a, 0, "there is a plan")
-	refused(b, 0, "there is a plan, and who swaps has not been told of it")
-	b.hears("1", "")
+	a.refused(libcluster.ErrPlanChanged, 0, "there is a plan")
+	a.leave()
+	b := s.plan("b")
+	w.hears("1", "")
+	require.True(s, b.claims("b"))
+	b.refused(libcluster.ErrPlanChanged, 0, "there is a plan, and who swaps has not been told of it")
+	b.hears("1", "b")
 	b.swap("2")
-	a.hears("2", "")
-	for _, p := range []*planner{a, b} {
-		refused(p, first, "the plan is another one by now")
-		refused(p, 0, "there is a plan")
-		refused(p, p.now.Revision+1, "the plan has not come as far")
-	}
-	a.swap("2") // also with the same text it is another one
-	require.Greater(s, a.now.Revision, b.now.Revision)
-	b.hears("2", "")
-	s.plan("c").hears("2", "")
+	b.refused(libcluster.ErrPlanChanged, first, "the plan is another one by now")
+	b.refused(libcluster.ErrPlanChanged, 0, "there is a plan")
+	b.refused(libcluster.ErrPlanChanged, b.now.Revision+1, "the plan has not come as far")
+	second := b.now.Revision
+	b.swap("2") // also with the same text it is another one
+	require.Greater(s, b.now.Revision, second)
+	w.hears("2", "b")
+	s.plan("c").hears("2", "b")
+}
+
+// Who coordinated once may be of another mode than the members that are there now, or
+// know less than the coordinator that came after: its late Swap must have no effect.
+func swapNeedsTheCoordinator(s *suite) {
+	a, b := s.plan("a"), s.plan("b")
+	a.refused(libcluster.ErrNotCoordinator, 0, "nobody coordinates")
+	require.True(s, a.claims("a"))
+	b.refused(libcluster.ErrNotCoordinator, 0, "another coordinates")
+	a.swap("1")
+	b.hears("1", "a")
+	b.refused(libcluster.ErrNotCoordinator, b.now.Revision, "another coordinates")
+	require.Equal(s, "1", string(a.survey(0).Plan))
+	a.leave()
+	b.hears("1", "")
+	b.refused(libcluster.ErrNotCoordinator, b.now.Revision, "nobody coordinates")
+	require.True(s, b.claims("b"))
+	b.swap("2")
+}
+
+func swapNeedsTheRecord(s *suite) {
+	a, b := s.plan("a"), s.plan("b")
+	require.True(s, a.claims("a"))
+	again := s.plan("a")
+	a.refused(libcluster.ErrInstanceTaken, 0, "another has its ID")
+	require.NoError(s, s.h.Delete(s.within(), s.registry, s.cluster(), "a"))
+	again.refused(libcluster.ErrRecordGone, 0, "its record has gone")
+	require.Nil(s, b.survey(0).Plan)
 }
 
 func oneOfManySwapsWins(s *suite) {
@@ -181,10 +217,14 @@ func oneOfManySwapsWins(s *suite) {
 	}
 	for round := range rounds {
 		revision := all[0].now.Revision
-		errs := make([]error, swappers)
+		errs := make([]error, len(all))
 		var swapping sync.WaitGroup
 		for n, p := range all {
-			swapping.Go(func() { errs[n] = p.Swap(s.within(), revision, fmt.Appendf(nil, "%d by %d", round, n)) })
+			swapping.Go(func() {
+				if _, errs[n] = p.Claim(s.within(), []byte("s")); errs[n] == nil {
+					errs[n] = p.Swap(s.within(), revision, fmt.Appendf(nil, "%d by %d", round, n))
+				}
+			})
 		}
 		swapping.Wait()
 		winner := -1
@@ -193,14 +233,16 @@ func oneOfManySwapsWins(s *suite) {
 				require.Negative(s, winner, "two have swapped the plan of one revision")
 				winner = n
 			} else {
-				require.ErrorIs(s, err, libcluster.ErrPlanChanged)
+				require.ErrorIs(s, err, libcluster.ErrNotCoordinator)
 			}
 		}
 		require.GreaterOrEqual(s, winner, 0, "somebody must have swapped the plan")
 		for _, p := range all {
-			p.hears(fmt.Sprintf("%d by %d", round, winner), "")
+			p.hears(fmt.Sprintf("%d by %d", round, winner), "s")
 			require.Greater(s, p.now.Revision, revision)
 		}
+		all[winner].leave()
+		all = slices.Delete(all, winner, winner+1)
 	}
 }
 
@@ -214,6 +256,7 @@ func planOutlivesItsMembers(s *suite) {
 	c := s.plan("c")
 	c.hears("1", "")
 	require.Equal(s, a.now.Revision, c.now.Revision)
+	require.True(s, c.claims("c"))
 	c.swap("2")
 }
 
@@ -350,6 +393,7 @@ func lostRecordIsToldByRenew(s *suite) {
 
 func planCallsReturnSoonAfterTheirContextEnds(s *suite) {
 	a := s.plan("a")
+	require.True(s, a.claims("a"))
 	a.swap("1")
 	survey := a.survey(0)
 	start := time.Now()
@@ -405,8 +449,8 @@ func plansOfClustersAreKeptApart(s *suite) {
 	for n, c := range clusters {
 		p := s.plan("a", in(c.partition, c.env))
 		p.hears("", "")
-		p.swap(fmt.Sprint("plan ", n))
 		require.True(s, p.claims(fmt.Sprint("coordinator ", n)))
+		p.swap(fmt.Sprint("plan ", n))
 		require.NoError(s, p.Drained(s.within(), p.now.Revision, int64(n)))
 		all = append(all, p)
 	}
@@ -425,8 +469,8 @@ func directSessionSeesNoPlan(s *suite) {
 	s.mode = libcluster.Direct
 	d := s.join("d")
 	d.sees("a=1 d=1")
-	a.swap("1")
 	require.True(s, a.claims("a"))
+	a.swap("1")
 	require.NoError(s, a.Drained(s.within(), a.now.Revision, 1))
 	d.staysQuiet("a plan has changed")
 	s.join("e").sees("a=1 d=1 e=1")

@@ -187,6 +187,8 @@ var tests = []test{
 	{"NextReportsThePlanAndTheCoordinator", inEachPlan(nextReportsThePlan), []need{others, plans}},
 	{"MembersDoNotWakeANextThatReportsThePlan", inEachPlan(membersDoNotWakeNext), []need{others, plans}},
 	{"SwapIsCompareAndSwap", inEachPlan(swapIsCompareAndSwap), []need{others, plans}},
+	{"SwapHasNoEffectForOneThatDoesNotCoordinate", inEachPlan(swapNeedsTheCoordinator), []need{others, plans}},
+	{"SwapHasNoEffectForOneThatHasLostItsRecord", inEachPlan(swapNeedsTheRecord), []need{others, plans, deletion}},
 	{"OneOfManySwapsOfOneRevisionWins", inEachPlan(oneOfManySwapsWins), []need{others, plans}},
 	{"PlanOutlivesItsMembers", inEachPlan(planOutlivesItsMembers), []need{others, plans}},
 	{"OneOfManyClaimsWins", inEachPlan(oneOfManyClaimsWins), []need{others, plans}},

@@ -83,8 +83,8 @@ func surveyTellsAll(s *suite) {
 	require.Equal(s, libcluster.Planning{}, c.survey(0).Planning, "there is no plan yet")
 	b, a := s.plan("b", workers(2)), s.plan("a")
 	s.plan("p", passive())
-	a.swap("the plan")
 	require.True(s, b.claims("b says"))
+	b.swap("the plan")
 	a.hears("the plan", "b says")
 	c.hears("the plan", "b says")
 	require.NoError(s, c.Drained(s.within(), c.now.Revision, 41))
@@ -131,8 +131,6 @@ func incarnationsAreNeverTheSame(s *suite) {
 // surveyWaits has each kind of change wake one who waits for it.
 func surveyWaits(s *suite) {
 	a, b := s.plan("a"), s.plan("b")
-	a.swap("1")
-	b.hears("1", "")
 	var c *planner
 	changes := []struct {
 		name string
@@ -141,11 +139,12 @@ func surveyWaits(s *suite) {
 		{"a member joins", func() { c = s.plan("c") }},
 		{"a member changes", func() { c.update(3) }},
 		{"a member is replaced", func() { c = s.plan("c", after(c.instance)) }},
-		{"a member has stopped", func() { c.hears("1", ""); require.NoError(s, c.Drained(s.within(), c.now.Revision, 1)) }},
+		{"another coordinates", func() { require.True(s, b.claims("b")); a.hears("", "b") }},
+		{"another swaps the plan", func() { b.swap("1"); a.hears("1", "b") }},
+		{"a member has stopped", func() { c.hears("1", "b"); require.NoError(s, c.Drained(s.within(), c.now.Revision, 1)) }},
 		{"it has again", func() { require.NoError(s, c.Drained(s.within(), c.now.Revision, 2)) }},
 		{"a member leaves", func() { c.leave() }},
-		{"another swaps the plan", func() { b.swap("2"); a.hears("2", "") }},
-		{"another coordinates", func() { require.True(s, b.claims("b")); a.hears("2", "b") }},
+		{"another swaps the plan again", func() { b.swap("2"); a.hears("2", "b") }},
 		{"it says something else", func() { require.True(s, b.claims("b2")); a.hears("2", "b2") }},
 		{"it leaves drained", func() {
 			b.left.Store(true)
@@ -181,8 +180,8 @@ func surveyWaits(s *suite) {
 func surveyIsNotWokenByOnesOwnDoing(s *suite) {
 	a := s.plan("a")
 	survey := a.survey(0)
-	a.swap("1")
 	require.True(s, a.claims("a"))
+	a.swap("1")
 	require.True(s, a.claims("a2"))
 	a.swap("2")
 	a.surveysNothing(survey.Revision, "it has swapped and claimed itself")
@@ -206,7 +205,8 @@ func surveyIsNotWokenByOnesOwnDoing(s *suite) {
 func surveyIsNoMixture(s *suite) {
 	const rounds = 100
 	a, b := s.plan("a"), s.plan("b")
-	b.hears("", "")
+	require.True(s, b.claims("b"))
+	b.hears("", "b")
 	writing := make(chan error, 1)
 	go func() {
 		for n := 1; n <= rounds; n++ {
@@ -249,6 +249,7 @@ func surveyIsNoMixture(s *suite) {
 
 func drainedIsForOnePlan(s *suite) {
 	a, b := s.plan("a"), s.plan("b")
+	require.True(s, a.claims("a"))
 	a.swap("1")
 	first := a.now.Revision
 	require.NoError(s, b.Drained(s.within(), first, 5), "for the present plan")
@@ -263,7 +264,11 @@ func drainedIsForOnePlan(s *suite) {
 
 func oneThatIsOverHasNoSay(s *suite) {
 	w, gone, taken := s.plan("w", s.outliving()), s.plan("a", s.outliving()), s.plan("b", s.outliving())
-	w.swap("1")
+	planning := s.plan("x")
+	require.True(s, planning.claims("x"))
+	planning.swap("1")
+	planning.leave()
+	w.hears("1", "")
 	require.NoError(s, s.h.Delete(s.within(), s.registry, s.cluster(), "a"))
 	newer := s.plan("b", s.outliving())
 	over := map[*planner]error{gone: libcluster.ErrRecordGone, taken: libcluster.ErrInstanceTaken}

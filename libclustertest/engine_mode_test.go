@@ -1,0 +1,105 @@
+package libclustertest_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/libclustertest"
+)
+
+// One write by hand, while a newcomer joins and a member hears of nothing: that member
+// acts on, and nobody may act beside it on another total.
+func TestAForeignPlanSetsNobodyBesideOneWhoStillActs(t *testing.T) {
+	inBubble(t, func(w *world) {
+		a, b := w.join("a", exclusive), w.join("b", exclusive)
+		wait(time.Second)
+		require.Equal(t, "a", w.Coordinator(cluster))
+		hears, surveys := make(chan struct{}), make(chan struct{})
+		w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			held := map[string]chan struct{}{"b" + string(libclustertest.OpNext): hears, "a" + string(libclustertest.OpSurvey): surveys}
+			if until := held[call.ID+string(call.Op)]; until != nil {
+				select {
+				case <-until:
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+			}
+			return call.Send(ctx)
+		})
+		w.PutPlan(cluster, w.Plan(cluster)) // ends the calls that wait already
+		wait(10 * time.Second)
+		c := w.app("c", exclusive)
+		joined := make(chan error, 1)
+		go func() { joined <- c.Join(w.within(2 * time.Minute)) }()
+		wait(time.Millisecond)
+		w.PutPlan(cluster, fmt.Sprintf("planned\tcommit\t%d\t0", b.State().Generation))
+		close(surveys)
+		for range 300 {
+			wait(100 * time.Millisecond)
+			for _, x := range []*app{a, c} {
+				is, was := x.State(), b.State()
+				require.False(t, is.Active() && was.Active() && is.Total != was.Total, "%v and %v at once", is, was)
+			}
+		}
+		close(hears)
+		wait(30 * time.Second)
+		require.NoError(t, <-joined)
+		require.ElementsMatch(t, []string{"0/3", "1/3", "2/3"}, []string{a.place(), b.place(), c.place()})
+		require.NoError(t, c.Leave(w.Context()))
+	})
+}
+
+// Whoever leaves last says that nobody acts; but not of a plan that says nothing of them.
+func TestTheLastToLeaveDoesNotBuildOnAForeignPlan(t *testing.T) {
+	for _, foreign := range []string{"planned\tcommit\t7\t0", "exclusive\tcommit\t7\t0"} {
+		inBubble(t, func(w *world) {
+			a := w.join("a", exclusive)
+			w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+				if call.Op == libclustertest.OpNext {
+					<-ctx.Done()
+					return context.Cause(ctx)
+				}
+				return call.Send(ctx)
+			})
+			w.PutPlan(cluster, foreign)
+			require.NoError(t, a.Leave(w.Context()))
+			text := w.Plan(cluster)
+			require.True(t, text == foreign || strings.Contains(text, "prepare"), text)
+		})
+	}
+}
+
+// All have left, and come back in another mode: with a plan of the mode before, nobody
+// can tell who acts by that, and so exclusive mode waits for as long as one could.
+func TestTheModeOfAClusterCanBeChangedWhenAllHaveLeft(t *testing.T) {
+	for _, change := range []struct {
+		from, to libcluster.Mode
+		wait     time.Duration
+	}{
+		{libcluster.Planned, libcluster.Exclusive, 7750 * time.Millisecond},
+		{libcluster.Exclusive, libcluster.Planned, 0},
+		{libcluster.Direct, libcluster.Exclusive, 0},
+		{libcluster.Exclusive, libcluster.Direct, 0},
+	} {
+		t.Run(fmt.Sprint(change.from, " to ", change.to), func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				for _, x := range []*app{w.join("a", mode(change.from)), w.join("b", mode(change.from))} {
+					require.NoError(t, x.Leave(w.Context()))
+				}
+				began := time.Now()
+				b := w.join("b", mode(change.to))
+				require.GreaterOrEqual(t, time.Since(began), change.wait)
+				require.Less(t, time.Since(began), change.wait+1500*time.Millisecond)
+				a := w.join("a", mode(change.to))
+				wait(time.Second)
+				require.ElementsMatch(t, []string{"0/2", "1/2"}, []string{a.place(), b.place()})
+			})
+		})
+	}
+}
