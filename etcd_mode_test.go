@@ -1,0 +1,104 @@
+package libcluster_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster"
+)
+
+// claiming is a registry that has something happen when a session has claimed.
+type claiming struct {
+	libcluster.Registry
+	before, after func()
+}
+
+func (c claiming) Join(ctx context.Context, r libcluster.Registration) (libcluster.Session, time.Duration, error) {
+	s, ttl, err := c.Registry.Join(ctx, r)
+	if err != nil {
+		return nil, 0, err
+	}
+	return claimingSession{s, s.(libcluster.Planner), c}, ttl, nil
+}
+
+type claimingSession struct {
+	libcluster.Session
+	libcluster.Planner
+	of claiming
+}
+
+func (s claimingSession) Claim(ctx context.Context, says []byte) (bool, error) {
+	s.of.before()
+	claimed, err := s.Planner.Claim(ctx, says)
+	if claimed {
+		s.of.after()
+	}
+	return claimed, err
+}
+
+func registration(cluster, id string, mode libcluster.Mode) libcluster.Registration {
+	return libcluster.Registration{
+		Key: cluster, Env: "production", Mode: mode, TTL: time.Minute, Logger: zap.NewNop(),
+		Member: libcluster.Member{ID: id, Workers: 1},
+	}
+}
+
+// The exclusive coordinator has left, and the others are slow to claim. An instance of mode
+// planned claims, and loses its record to a second one of its ID before it looks who is
+// there: nothing says that it is none of them.
+func TestAnInstanceOfAnotherModeWithoutARecordMakesNoPlan(t *testing.T) {
+	cluster, client, registry := key(t), etcdClient(t), libcluster.Etcd(etcdURL(t))
+	slow := make(chan struct{})
+	var release sync.Once
+	let := func() { release.Do(func() { close(slow) }) }
+	t.Cleanup(let)
+	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.Exclusive})
+	waits := claiming{registry, func() { <-slow }, func() {}}
+	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.Exclusive, Registry: waits})
+	c := start(t, libcluster.Config{Key: cluster, ID: "c", Mode: libcluster.Exclusive, Registry: waits})
+	c.becomes(2, 3)
+	a.leave()
+	taken := make(chan libcluster.Session, 1)
+	var once sync.Once
+	x := prepare(t, libcluster.Config{Key: cluster, ID: "x", Mode: libcluster.Planned, Registry: claiming{registry, func() {}, func() {
+		once.Do(func() {
+			second, _, err := registry.Join(context.Background(), registration(cluster, "x", libcluster.Planned))
+			if err == nil {
+				taken <- second
+			}
+		})
+	}}})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	require.Error(t, x.Join(ctx))
+	second := <-taken
+	require.NoError(t, second.Leave(t.Context()))
+	let()
+	b.becomes(1, 2)
+	c.becomes(0, 2)
+	watch := client.Watch(ctx, "/"+cluster+"/production//p/plan", clientv3.WithRev(1))
+	for _, e := range (<-watch).Events {
+		require.True(t, strings.HasPrefix(string(e.Kv.Value), "exclusive\t"), "%q", e.Kv.Value)
+	}
+}
+
+// The same promise is in the suite for registries.
+func TestSwapHasNoEffectForOneThatDoesNotCoordinate(t *testing.T) {
+	cluster, registry := key(t), libcluster.Etcd(etcdURL(t))
+	s, _, err := registry.Join(t.Context(), registration(cluster, "a", libcluster.Exclusive))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Leave(context.Background())) })
+	p := s.(libcluster.Planner)
+	require.ErrorIs(t, p.Swap(t.Context(), 0, []byte("1")), libcluster.ErrNotCoordinator)
+	claimed, err := p.Claim(t.Context(), []byte("a"))
+	require.NoError(t, err)
+	require.True(t, claimed)
+	require.NoError(t, p.Swap(t.Context(), 0, []byte("1")))
+}
