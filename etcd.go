@@ -110,7 +110,7 @@ func (e EtcdConfig) Join(ctx context.Context, r Registration) (Session, time.Dur
 	case isRefusal(err) && !isFinal(err): // of the record another attempt may find another one
 		err = Permanent(err)
 	}
-	return nil, 0, fmt.Errorf("%v: %w", e, err)
+	return nil, 0, e.explained(err, "/"+r.Cluster()+"/")
 }
 
 func (e EtcdConfig) join(ctx context.Context, r Registration) (*etcdSession, time.Duration, error) {

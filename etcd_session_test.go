@@ -242,11 +242,14 @@ func TestWrongPasswordEndsJoiningAtOnceAndStaysSecret(t *testing.T) {
 	bad := prepare(t, libcluster.Config{Key: key(t), Registry: registry})
 	err = bad.Join(ctx)
 	require.ErrorContains(t, err, "authentication failed")
+	require.ErrorContains(t, err, `/production/, user "root"; check EtcdConfig.Username and Password`)
 	require.NotContains(t, err.Error(), "wr0ng")
 	require.NoError(t, ctx.Err(), "it went on trying")
 
 	anonymous := prepare(t, libcluster.Config{Key: key(t), Registry: libcluster.Etcd(server.Endpoint())})
-	require.ErrorContains(t, anonymous.Join(ctx), "user name is empty")
+	err = anonymous.Join(ctx)
+	require.ErrorContains(t, err, "user name is empty")
+	require.ErrorContains(t, err, "without a user; this etcd wants a user; set EtcdConfig.Username and Password")
 
 	registry.Password = "s3cret"
 	good := start(t, libcluster.Config{Key: key(t), Registry: registry})

@@ -92,9 +92,24 @@ func (c *Cluster) State() State { return c.view.Load().now() }
 // Err returns why this instance holds no place, as an error that [errors.Is]
 // compares to the Err values of this package; nil while it is active, or
 // passive and joined. Before the first place, also while the first Join is still
-// trying, it is [ErrLeft], and in a mode with a plan [ErrWaiting] once its record is
-// there.
-func (c *Cluster) Err() error { return c.view.Load().reason() }
+// trying, it is [ErrLeft], which then wraps the registry's latest error too, and in a
+// mode with a plan [ErrWaiting] once its record is there.
+func (c *Cluster) Err() error {
+	err := c.view.Load().reason()
+	if !errors.Is(err, ErrLeft) {
+		return err
+	}
+	c.mu.Lock()
+	s := c.stay
+	c.mu.Unlock()
+	if s == nil || s.left.Load() {
+		return err
+	}
+	if trouble := s.trouble(); trouble != nil {
+		return fmt.Errorf("%w; last: %w", err, trouble)
+	}
+	return err
+}
 
 // Phase returns where this instance stands with its cluster.
 func (c *Cluster) Phase() Phase {

@@ -19,6 +19,9 @@ import (
 // connection of its own.
 const maxNodes = 1000
 
+// lookTimeout is the default of --timeout: time for an attempt to join and another one.
+const lookTimeout = 10 * time.Second
+
 // options is a command line that makes sense.
 type options struct {
 	verbose, json       bool
@@ -31,6 +34,7 @@ type options struct {
 	mode                libcluster.Mode
 	work                time.Duration // how long pretended work takes to stop
 	returning           time.Duration // how long the place is kept after leaving
+	timeout             time.Duration // how long who only looks tries to
 	registry            libcluster.Registry
 	embedded            *embedded.Config // what has to run for registry to work, or nil
 
@@ -55,7 +59,7 @@ type flags struct {
 	nodes                                 number
 	passive                               bool
 	registry, cacert, cert, certKey, user string
-	ttl, work, returning                  time.Duration
+	ttl, work, returning, timeout         time.Duration
 	mode                                  mode
 	exclusive                             bool
 	index, total                          number
@@ -97,6 +101,12 @@ func newFlags() *flags {
 	return f
 }
 
+// looking adds the flags of who only looks at a cluster.
+func (f *flags) looking() *flags {
+	f.set.DurationVar(&f.timeout, "timeout", lookTimeout, "")
+	return f
+}
+
 // parse reads a command line. Its errors name the flag and the value, and are
 // errHelp when help was asked for.
 func parse(args []string) (options, error) { return newFlags().parse(args) }
@@ -118,8 +128,8 @@ func (f *flags) parse(args []string) (options, error) {
 		verbose: f.verbose, json: f.json,
 		key: f.key, env: f.env, partition: f.partition, instance: f.instance,
 		nodes: f.given("nodes"), threads: f.counts, passive: f.passive, ttl: f.ttl, mode: libcluster.Mode(f.mode), work: f.work,
-		returning: f.returning,
-		flags:     f,
+		returning: f.returning, timeout: f.timeout,
+		flags: f,
 	}
 	if f.exclusive {
 		o.mode = libcluster.Exclusive

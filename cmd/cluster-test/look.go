@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"time"
 
@@ -21,13 +22,16 @@ const lookAgain = 100 * time.Millisecond
 // askAgain is how often it asks the registry whether every index is held.
 const askAgain = time.Second
 
+// dialTimeout is what a connection on this host may take, at the very most.
+const dialTimeout = 5 * time.Second
+
 // ofAnInstance are the flags that mean nothing to who only looks.
 var ofAnInstance = []string{"instance", "threads", "nodes", "passive", "returning", "index", "total", "static-env", "work"}
 
 // show is the commands ls, which prints the members once, and watch, which goes on
 // printing them whenever they change.
 func show(ctx context.Context, command string, args []string, stdout, stderr io.Writer) int {
-	f := newFlags()
+	f := newFlags().looking()
 	o, err := f.parse(args)
 	if errors.Is(err, errHelp) {
 		if _, err := io.WriteString(stdout, lookUsage); err != nil {
@@ -88,6 +92,9 @@ func (f *flags) checkLook() error {
 			return fmt.Errorf("%s: is about an instance, and this is none", f.shown(name))
 		}
 	}
+	if f.timeout <= 0 {
+		return fmt.Errorf("%s: must be positive", f.shown("timeout"))
+	}
 	if !f.given("registry") {
 		return errors.New("needs a registry; give -r/--registry, such as -r embedded:")
 	}
@@ -137,8 +144,17 @@ func (l *looker) join(ctx context.Context) error {
 // look has something done while the cluster can be seen, unless ctx ends before. It
 // reports whether it has failed.
 func (l *looker) look(ctx context.Context, do func()) (failed bool) {
+	if l.embedded != nil && !listens(l.embedded.Port) {
+		l.t.say("cannot see the cluster: no etcd runs at 127.0.0.1:%d, and with it no cluster; "+
+			"start an instance with the same -r/--registry first", l.embedded.Port)
+		return true
+	}
 	return runAll(ctx, l.options, l.t, func() bool {
-		err := l.t.waitingFor(fmt.Sprint(l.registry), func() error { return l.join(ctx) })
+		err := l.t.waitingFor(fmt.Sprint(l.registry), untold, func() error {
+			ctx, cancel := context.WithTimeoutCause(ctx, l.timeout, fmt.Errorf("not seen within %v; see --timeout", l.timeout))
+			defer cancel()
+			return l.join(ctx)
+		})
 		if err != nil {
 			if ctx.Err() != nil {
 				return false // given up because told to
@@ -154,6 +170,17 @@ func (l *looker) look(ctx context.Context, do func()) (failed bool) {
 		}
 		return false
 	})
+}
+
+// listens reports whether somebody listens on a port of this host. Who only looks does
+// not start an etcd, in which nobody can be.
+func listens(port int) bool {
+	conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), dialTimeout)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }
 
 // take asks who is there. The members and the generation are two questions, and a
@@ -251,5 +278,8 @@ needed, -k, -e, -p, --ttl, --cacert, --cert, --cert-key and --user; --mode, whic
 is found out by itself unless nobody is there yet; and
   -h, --help                Print this message and exit
   -v, --verbose             Be more verbose: show the library's log
+      --timeout DURATION    End with an error when the cluster could not be seen
+                            within so long (default: 10s). Once it has been
+                            seen, watch goes on through any outage
       --json                Print one line of JSON each time
 `

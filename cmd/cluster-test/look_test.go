@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
 // put writes a member's record, as an instance or a person would.
@@ -151,6 +153,7 @@ func TestBadCommandLineForLookingIsToldInOneLine(t *testing.T) {
 		{"-r http://h -i node", []string{"-i/--instance", `"node"`}},
 		{"-r http://h -n 2", []string{"-n/--threads"}},
 		{"-r http://h --work 1s", []string{"--work"}},
+		{"-r http://h --timeout 0s", []string{"--timeout 0s", "must be positive"}},
 		{"-r http://h -P", []string{"-P/--passive"}},
 		{"-T 3", []string{"-T/--total 3"}},
 		{"-r http://h -k a/b", []string{"-k/--key", `"a/b"`}},
@@ -175,6 +178,29 @@ func TestSignalEndsLookingForARegistryThatIsNotThere(t *testing.T) {
 	p.signal()
 	require.Equal(t, exitOK, p.ends(t))
 	require.Empty(t, p.stdout.String())
+}
+
+func TestLookingEndsWhenTheRegistryIsNotThere(t *testing.T) {
+	for _, command := range []string{"ls", "watch", "simulate"} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			p := start(t, command, "-r", "http://127.0.0.1:1", "--timeout", "6s")
+			require.Equal(t, exitFailed, p.ends(t))
+			require.Empty(t, p.stdout.String())
+			require.Contains(t, p.stderr.String(), "cluster-test: cannot see the cluster: ")
+			require.Contains(t, p.stderr.String(), "--timeout")
+			require.Contains(t, p.stderr.String(), "connection refused")
+			require.Contains(t, p.stderr.String(), "check -r/--registry")
+		})
+	}
+}
+
+func TestLookingStartsNoEtcdToFindNobodyIn(t *testing.T) {
+	for _, command := range []string{"ls", "watch", "simulate"} {
+		p := start(t, command, "-r", fmt.Sprintf("embedded:%d", testetcd.FreePort(t)))
+		require.Equal(t, exitFailed, p.ends(t))
+		require.Contains(t, p.stderr.String(), "cluster-test: cannot see the cluster: no etcd runs at 127.0.0.1:")
+	}
 }
 
 func TestHelpOfLooking(t *testing.T) {

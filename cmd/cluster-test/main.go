@@ -127,7 +127,7 @@ func runAll(until context.Context, o options, t transcript, instances func() boo
 	}
 	config.Logger = newLogger(level, t.stderr)
 	var shared *embedded.Shared
-	err := t.waitingFor(fmt.Sprintf("the embedded etcd on port %d", config.Port), func() (err error) {
+	err := t.waitingFor(fmt.Sprintf("the embedded etcd on port %d", config.Port), untold, func() (err error) {
 		shared, err = embedded.Open(until, config)
 		return err
 	})
@@ -167,10 +167,18 @@ func runNodes(until context.Context, end func(), nodes []*node) bool {
 	return failed.Load()
 }
 
+// forFlags says in flags what the library says in fields, and all in one line.
+var forFlags = strings.NewReplacer("\r", "", "\n", "; ",
+	"EtcdConfig.Endpoints", "-r/--registry",
+	"EtcdConfig.CACert", "--cacert",
+	"EtcdConfig.Cert and CertKey", "--cert and --cert-key",
+	"EtcdConfig.Username and Password", "--user",
+)
+
 // oneLine is the error's message for people: without the package's name, and
 // in one line whatever a file's name holds.
 func oneLine(err error) string {
 	message := strings.TrimPrefix(err.Error(), "libcluster: ")
 	message = strings.TrimPrefix(message, "embedded: ")
-	return strings.NewReplacer("\r", "", "\n", "; ").Replace(message)
+	return forFlags.Replace(message)
 }

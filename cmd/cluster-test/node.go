@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -80,7 +81,7 @@ func newNode(o options, i int, t transcript, log *zap.Logger) (n *node, err erro
 
 // run joins, waits until ctx ends or the ID has been taken over, and leaves.
 func (n *node) run(ctx context.Context) error {
-	err := n.t.waitingFor(n.registry, func() error { return n.cluster.Join(ctx) })
+	err := n.t.waitingFor(n.registry, n.trouble, func() error { return n.cluster.Join(ctx) })
 	switch {
 	case err == nil:
 		n.t.say("cluster joined; sleeping until terminated")
@@ -108,6 +109,19 @@ func (n *node) run(ctx context.Context) error {
 		n.t.say("successfully left the cluster")
 	}
 	return err
+}
+
+// trouble is why it has not joined yet, if it is known.
+func (n *node) trouble() string {
+	err := n.cluster.Err()
+	if err == nil {
+		return ""
+	}
+	_, last, known := strings.Cut(oneLine(err), "; last: ")
+	if !known {
+		return ""
+	}
+	return strings.TrimPrefix(last, n.registry+": ")
 }
 
 func (n *node) overtaken() error {

@@ -187,6 +187,18 @@ func TestSignalsCountAsOneForTwoSeconds(t *testing.T) {
 	})
 }
 
+// 192.0.2.1 is an address that nobody has. In this process it would be too late to
+// name a proxy: the environment is read once.
+func TestProxyThatHTTPIsSentThroughIsNamed(t *testing.T) {
+	t.Setenv("HTTPS_PROXY", "http://me:secret@127.0.0.1:9")
+	t.Setenv("NO_PROXY", "")
+	p := launch(t, build(t), "ls", "-r", "http://192.0.2.1:2379", "--timeout", "6s")
+	require.Error(t, p.ends(t))
+	require.Contains(t, p.stderr.String(), "through the proxy at 127.0.0.1:9, which HTTPS_PROXY names")
+	require.Contains(t, p.stderr.String(), "NO_PROXY=192.0.2.1")
+	require.NotContains(t, p.stderr.String(), "secret")
+}
+
 func TestHangupThatNohupIgnoresStaysIgnored(t *testing.T) {
 	p := launch(t, "nohup", build(t))
 	p.stderr.awaitText(t, "sleeping until terminated\n")

@@ -69,7 +69,7 @@ func (a askedFor) Set(value string) error {
 }
 
 func newScenario() *scenario {
-	s := &scenario{flags: newFlags(), keys: 100_000, runs: 1, seed: 1}
+	s := &scenario{flags: newFlags().looking(), keys: 100_000, runs: 1, seed: 1}
 	f := s.set
 	f.StringVar(&s.members, "members", "10", "")
 	f.BoolVar(&s.stableIDs, "stable-ids", false, "")
@@ -114,8 +114,26 @@ func (s *scenario) check() error {
 		}
 		s.counts = append(s.counts, count)
 	}
-	if len(s.changes) == 0 {
-		s.changes = []asked{{"join", "1"}, {"leave", "1"}, {rollingRestart, placesFreed}}
+	return nil
+}
+
+// setChanges says what changes if nothing is asked for. One member alone cannot restart
+// without a moment at which nobody is there.
+func (s *scenario) setChanges() error {
+	if len(s.changes) > 0 {
+		return nil
+	}
+	n := len(s.live)
+	if n == 0 {
+		ids, err := whom(s.members)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.shown("members"), err)
+		}
+		n = len(ids)
+	}
+	s.changes = []asked{{"join", "1"}, {"leave", "1"}}
+	if n > 1 {
+		s.changes = append(s.changes, asked{rollingRestart, placesFreed})
 	}
 	return nil
 }
@@ -129,7 +147,7 @@ func (s *scenario) checkSource() error {
 		return s.checkLook()
 	}
 	var err error
-	ofClusters := newFlags().set
+	ofClusters := newFlags().looking().set
 	s.set.Visit(func(flag *pflag.Flag) {
 		if ofClusters.Lookup(flag.Name) != nil && flag.Name != "json" {
 			err = fmt.Errorf("%s: is about a cluster; give -r/--registry to take the members of one", s.shown(flag.Name))
@@ -362,6 +380,9 @@ type result struct {
 
 // run makes all runs. The results are ordered by change, then by mode.
 func (s *scenario) run() ([]result, error) {
+	if err := s.setChanges(); err != nil {
+		return nil, err
+	}
 	var results []result
 	runs := int(s.runs)
 	for run := range runs {
@@ -486,7 +507,8 @@ Reckons what changes of members move: how often a member is
 renumbered that was there before, and how many keys go from one member to
 another, for each mode and each function from key to worker. "least" is what no
 function can do better. Changes follow one another, in the order in which they
-are given; without any they are --join 1 --leave 1 --rolling-restart.
+are given; without any they are --join 1 --leave 1 and, of more than one member,
+--rolling-restart.
 
 OPTIONS are one or more of:
   -h, --help                Print this message and exit
@@ -494,6 +516,8 @@ OPTIONS are one or more of:
                             these (default: 10)
   -r, --registry URI        Start with those of a cluster that runs; -k, -e, -p
                             and so on say which, see cluster-test --help
+      --timeout DURATION    End with an error when that cluster could not be
+                            seen within so long (default: 10s)
       --stable-ids          Number the members, node1, node2 and so on, instead
                             of giving them random IDs
       --workers COUNT,…     Give each member so many workers, in turn

@@ -136,6 +136,18 @@ func TestBadScenarioIsToldInOneLine(t *testing.T) {
 	}
 }
 
+func TestSimulateOfOneMemberDoesWhatOneCan(t *testing.T) {
+	text := simulated(t, "--members", "1")
+	require.Contains(t, text, "join 1")
+	require.Contains(t, text, "leave 1")
+	require.NotContains(t, text, "rolling-restart")
+
+	cluster := key(t)
+	p := start(t, "--json", "-k", cluster, "-r", etcdURL(t), "-i", "only")
+	p.stdout.awaitPlace(t, "only", 0, 1)
+	require.Contains(t, simulated(t, "-k", cluster, "-r", etcdURL(t)), "join 1")
+}
+
 func TestHelpOfSimulateNamesEveryFlagAndItsDefault(t *testing.T) {
 	own := pflag.NewFlagSet("", pflag.ContinueOnError)
 	newScenario().set.VisitAll(func(flag *pflag.Flag) {

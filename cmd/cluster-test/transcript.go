@@ -20,6 +20,12 @@ const program = "cluster-test"
 // waiting for. A join on a healthy etcd takes milliseconds.
 const waitNotice = 2 * time.Second
 
+// askTrouble is how often it then asks why, and repeatTrouble how often it says so.
+const (
+	askTrouble    = 500 * time.Millisecond
+	repeatTrouble = 30 * time.Second
+)
+
 // output is where the program says things: to people on standard error, and
 // with --json to programs on standard output. What belongs together is one
 // Write, so that the lines of several instances, and of the log, never mix.
@@ -117,23 +123,39 @@ func (t transcript) failed(name string, err error) {
 	t.end()
 }
 
-// waitingFor does what may take long, and then says what it is waiting for.
-func (t transcript) waitingFor(what string, do func() error) error {
+// waitingFor does what may take long, and says after a while what it is waiting for,
+// and why as soon as trouble knows.
+func (t transcript) waitingFor(what string, trouble func() string, do func() error) error {
 	done := make(chan struct{})
 	var notice sync.WaitGroup
 	notice.Go(func() {
 		timer := time.NewTimer(waitNotice)
 		defer timer.Stop()
-		select {
-		case <-timer.C:
-			t.say("waiting for %s …", what)
-		case <-done:
+		for said := ""; ; {
+			select {
+			case <-timer.C:
+			case <-done:
+				return
+			}
+			text, next := trouble(), askTrouble
+			switch {
+			case text != "":
+				said, next = text, repeatTrouble
+				t.say("waiting for %s: %s", what, text)
+			case said == "":
+				said = what
+				t.say("waiting for %s …", what)
+			}
+			timer.Reset(next)
 		}
 	})
 	defer notice.Wait()
 	defer close(done)
 	return do()
 }
+
+// untold is the trouble of what does not tell any.
+func untold() string { return "" }
 
 // newLogger returns a log from level up.
 func newLogger(level zapcore.Level, w zapcore.WriteSyncer) *zap.Logger {
