@@ -86,7 +86,10 @@ type Config struct {
 	Registry Registry
 	// TTL is how long a member that has vanished without leaving keeps its
 	// place, 1 s to 24 h. The registry may grant more; etcd rounds up to whole
-	// seconds and has a minimum of its own. Default: [DefaultTTL].
+	// seconds and has a minimum of its own. An instance keeps its place as long
+	// as the registry's answers take less than 3/10 of it, waits for a busy
+	// processor included; and to survive the loss of an etcd leader takes 8 s.
+	// Default: [DefaultTTL].
 	TTL time.Duration
 
 	// Outage says what to do when the registry does not answer for so long that

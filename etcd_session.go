@@ -41,6 +41,7 @@ type etcdSession struct {
 	mu     sync.Mutex // guards what follows
 	record string     // what the key holds, or will after the next re-read
 	store  storeMark  // the latest that a linearizable answer told
+	idle   *keepAlives
 
 	// Used by Next only.
 	listed    *Change // not returned yet
@@ -55,10 +56,6 @@ type etcdSession struct {
 	etcdPlanning // in a mode with a plan
 
 	beat chan struct{} // holds one: Renew has succeeded, have a look at the watch
-
-	// Used by Renew only.
-	stream     pb.Lease_LeaseKeepAliveClient
-	stopStream context.CancelFunc
 }
 
 func newEtcdSession(client *clientv3.Client, owned bool, timeout time.Duration, r Registration) *etcdSession {
@@ -280,31 +277,36 @@ func (s *etcdSession) holder(kvs []*mvccpb.KeyValue) error {
 	return fmt.Errorf("%w: %s is held under lease %x, not %x", ErrInstanceTaken, s.key, kvs[0].Lease, int64(s.lease))
 }
 
-// Renew sends one keep-alive and then reads the session's own key from the
-// quorum: together they prove that the key was there after Renew was called.
+// Renew sends one keep-alive and reads the session's own key from the quorum, both at
+// once, since a line may be slow: together they prove that the key was there after
+// Renew was called, in whatever order etcd comes to them.
 func (s *etcdSession) Renew(ctx context.Context) (time.Duration, error) {
-	ttl := s.ttl
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var (
+		ttl   = s.ttl
+		both  sync.WaitGroup
+		once  sync.Once
+		first error
+	)
+	half := func(send func() error) {
+		both.Go(func() {
+			if err := send(); err != nil {
+				once.Do(func() { first = err })
+				cancel() // the other proves nothing by itself
+			}
+		})
+	}
 	if !s.passive {
-		var err error
-		if ttl, err = s.keepAlive(ctx); err != nil {
-			return 0, err
-		}
+		half(func() (err error) {
+			ttl, err = s.keepAlive(ctx)
+			return err
+		})
 	}
-	before := s.mark()
-	got, err := s.client.Get(ctx, s.key)
-	if err != nil {
-		return 0, recordError(err)
-	}
-	if err := s.sameStore(before, got.Header); err != nil {
-		return 0, err
-	}
-	if !s.passive {
-		if err := s.holder(got.Kvs); err != nil {
-			return 0, err
-		}
-		if err := s.isOurRecord(got.Kvs[0]); err != nil {
-			return 0, err
-		}
+	half(func() error { return s.confirm(ctx) })
+	both.Wait()
+	if first != nil {
+		return 0, first
 	}
 	select {
 	case s.beat <- struct{}{}:
@@ -313,38 +315,82 @@ func (s *etcdSession) Renew(ctx context.Context) (time.Duration, error) {
 	return ttl, nil
 }
 
-// keepAlive exchanges one request and one answer on a stream of our own, and
-// opens the stream first if need be. After any failure the stream is given up,
-// so an answer that comes late is never taken for that to a later request, and
-// the next stream goes to the next endpoint.
-func (s *etcdSession) keepAlive(ctx context.Context) (ttl time.Duration, err error) {
-	if s.stream == nil {
-		var streamCtx context.Context
-		streamCtx, s.stopStream = context.WithCancel(s.ctx)
-		release := context.AfterFunc(ctx, s.stopStream)
-		s.stream, err = pb.NewLeaseClient(s.client.ActiveConnection()).LeaseKeepAlive(streamCtx)
-		release()
+// confirm finds the session's own key.
+func (s *etcdSession) confirm(ctx context.Context) error {
+	before := s.mark()
+	got, err := s.client.Get(ctx, s.key)
+	if err != nil {
+		return recordError(err)
 	}
+	if err := s.sameStore(before, got.Header); err != nil || s.passive {
+		return err
+	}
+	if err := s.holder(got.Kvs); err != nil {
+		return err
+	}
+	return s.isOurRecord(got.Kvs[0])
+}
+
+// keepAlives is a stream of keep-alives, which ends with its session or before.
+type keepAlives struct {
+	pb.Lease_LeaseKeepAliveClient
+	end context.CancelFunc
+}
+
+// keepAlive exchanges one request and one answer on a stream that nobody else uses
+// meanwhile, so an answer is never taken for that to another request, however late it
+// comes. After any failure the stream is given up. While one has not answered, the next
+// request opens another, which goes to the next endpoint.
+func (s *etcdSession) keepAlive(ctx context.Context) (ttl time.Duration, err error) {
+	stream, err := s.takeStream(ctx)
 	var answer *pb.LeaseKeepAliveResponse
 	if err == nil {
-		release := context.AfterFunc(ctx, s.stopStream)
-		if err = s.stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(s.lease)}); err == nil {
-			answer, err = s.stream.Recv()
+		release := context.AfterFunc(ctx, stream.end)
+		if err = stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(s.lease)}); err == nil {
+			answer, err = stream.Recv()
 		}
-		release()
+		if !release() && err == nil {
+			err = context.Cause(ctx) // it is ending
+		}
 	}
 	if err != nil {
-		s.stopStream()
-		s.stream, s.stopStream = nil, nil
+		stream.end()
 		if ctx.Err() != nil {
 			err = fmt.Errorf("no answer to a keep-alive in time: %w", err)
 		}
 		return 0, recordError(err)
 	}
+	s.giveBack(stream)
 	if answer.TTL <= 0 {
 		return 0, fmt.Errorf("%w: the lease has expired", ErrRecordGone)
 	}
 	return time.Duration(answer.TTL) * time.Second, nil
+}
+
+// takeStream returns the stream that is idle, or opens one.
+func (s *etcdSession) takeStream(ctx context.Context) (*keepAlives, error) {
+	s.mu.Lock()
+	stream := s.idle
+	s.idle = nil
+	s.mu.Unlock()
+	if stream != nil {
+		return stream, nil
+	}
+	streamCtx, end := context.WithCancel(s.ctx)
+	defer context.AfterFunc(ctx, end)()
+	client, err := pb.NewLeaseClient(s.client.ActiveConnection()).LeaseKeepAlive(streamCtx)
+	return &keepAlives{client, end}, err
+}
+
+// giveBack keeps a stream for the next request, if none is kept.
+func (s *etcdSession) giveBack(stream *keepAlives) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.idle == nil {
+		s.idle = stream
+	} else {
+		stream.end()
+	}
 }
 
 // Update writes the record, only while the key is still under our lease: a put

@@ -61,7 +61,11 @@ func (s *incarnation) renewed(sent time.Time, granted time.Duration) {
 		return
 	}
 	window := libcluster.Window(min(granted, s.a.cfg.TTL))
-	s.horizon = sent.Add(time.Duration(float64(window)/s.a.rate) + 1)
+	horizon := sent.Add(time.Duration(float64(window)/s.a.rate) + 1)
+	if !horizon.After(s.horizon) {
+		return // a renewal that was sent later has been answered
+	}
+	s.horizon = horizon
 	if s.past == nil {
 		s.past = time.AfterFunc(time.Until(s.horizon)+rounding+1, func() { s.a.w.Locked(s.a.w.sample) })
 	} else {

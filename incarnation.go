@@ -18,15 +18,16 @@ type incarnation struct {
 	cancel context.CancelFunc
 
 	horizon atomic.Pointer[horizon]
-	// ttl is how long the record lives after a renewal, 0 for ever. Used by
-	// ping only.
-	ttl time.Duration
+	// lives is how long the record lives after a renewal, 0 for ever.
+	lives atomic.Int64
 	// confirmed is set by the first renewal that succeeded. Used by ping only.
 	confirmed bool
 
 	// published is the record that the registry has. Guarded by
 	// stay.publishing, as is every Update.
 	published Member
+	// unpublished holds one: what is published is to be compared.
+	unpublished chan struct{}
 
 	mu       sync.Mutex // guards what follows; taken by the balancer and by Members
 	index    *index
@@ -62,7 +63,7 @@ func (c *Config) trusted(ttl time.Duration) time.Duration {
 
 func newIncarnation(s *stay, session Session, sent moment, ttl time.Duration, published Member) *incarnation {
 	inc := &incarnation{stay: s, session: session, published: published, index: newIndex(s.c.cfg.ID)}
-	inc.heed = make(chan struct{}, 1)
+	inc.heed, inc.unpublished = make(chan struct{}, 1), make(chan struct{}, 1)
 	inc.ctx, inc.cancel = context.WithCancel(s.ctx)
 	inc.horizon.Store(inc.renewed(sent, ttl))
 	return inc
@@ -71,13 +72,16 @@ func newIncarnation(s *stay, session Session, sent moment, ttl time.Duration, pu
 // renewed notes how long the record lives, and returns the horizon that follows
 // from a renewal sent at sent: none, if an outage is to be sat out.
 func (inc *incarnation) renewed(sent moment, ttl time.Duration) *horizon {
-	inc.ttl = ttl
+	inc.lives.Store(int64(ttl))
 	h := &horizon{sent: sent}
 	if cfg := &inc.stay.c.cfg; cfg.Outage != KeepOnOutage {
 		h.window = cfg.trusted(ttl)
 	}
 	return h
 }
+
+// ttl is how long the record lives after a renewal, 0 for ever.
+func (inc *incarnation) ttl() time.Duration { return time.Duration(inc.lives.Load()) }
 
 // over returns why the incarnation may not act, or nil if it may.
 func (inc *incarnation) over() error {
@@ -104,13 +108,20 @@ func (inc *incarnation) fenced() error {
 }
 
 // extend moves the horizon after a renewal that was sent at sent has succeeded.
-// It does nothing to an incarnation that is over.
+// It does nothing to an incarnation that is over, or after a renewal that was sent
+// later: answers overtake one another.
 func (inc *incarnation) extend(sent moment, ttl time.Duration) {
 	h := inc.horizon.Load()
-	if inc.fenced() == nil {
+	if inc.fenced() == nil && sent.since(h.sent) > 0 {
 		// Fails if a reader has found the horizon passed since it was loaded.
 		inc.horizon.CompareAndSwap(h, inc.renewed(sent, ttl))
 	}
+}
+
+// renewedSince reports whether a renewal has succeeded that was sent after a moment.
+func (inc *incarnation) renewedSince(m moment) bool {
+	h := inc.horizon.Load()
+	return h.fenced == nil && h.sent.since(m) > 0
 }
 
 // end fences the incarnation for good, the first reason counts, and ends its

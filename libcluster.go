@@ -262,7 +262,10 @@ func (c *Cluster) SetWorkers(ctx context.Context, workers int) error {
 	if s == nil {
 		return nil
 	}
-	if err := s.publish(ctx); err != nil {
+	if err := s.publish(ctx, nil); err != nil {
+		if inc := s.current.Load(); inc != nil {
+			inc.mayBeUnpublished()
+		}
 		return fmt.Errorf("libcluster: publish %d workers: %w", workers, err)
 	}
 	return nil

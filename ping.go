@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -31,7 +32,9 @@ func (s *stay) ping() {
 			defer close(balanced)
 			s.balance(inc)
 		}()
+		errands := s.errands(inc)
 		s.heartbeat(inc)
+		errands.Wait()
 		<-balanced
 		inc.coordinator.Wait()
 		inc.stopDraining()
@@ -126,6 +129,9 @@ func (s *stay) attempt(r Registration) (*incarnation, error) {
 	if w := s.c.cfg.trusted(ttl); w > 0 && s.c.clock().since(sent) > w/slowJoin {
 		// Little or nothing is left of the horizon that counts from sending.
 		// Rather than to begin like that, or not at all, earn a fresh one.
+		// However late the answer comes, it does so within what it proves.
+		ctx, cancel := context.WithTimeout(s.ctx, w)
+		defer cancel()
 		sent = s.c.clock()
 		if ttl, err = session.Renew(ctx); err != nil {
 			s.giveUp(r, session)
@@ -160,114 +166,151 @@ func (s *stay) lost(why error) {
 	s.log.Error("fenced for good; leave and join again to take the ID back", zap.Error(why))
 }
 
-// heartbeat renews the record until the incarnation is over, and says meanwhile
-// when the application has stopped for a plan.
+// maxUnanswered bounds how many heartbeats may be without an answer at the same time.
+// There are six within a window.
+const maxUnanswered = 8
+
+// answer is what a heartbeat has brought.
+type answer struct {
+	sent moment
+	ttl  time.Duration
+	err  error
+}
+
+// heartbeat renews the record until the incarnation is over. An answer that is late
+// proves no less than a prompt one: that the record was there after its request was
+// sent. So it is waited for until it can't prove anything any more, a window later, and
+// meanwhile the next heartbeat is sent beside it.
 func (s *stay) heartbeat(inc *incarnation) {
-	s.catchUp(inc)
-	again, heed := s.c.newRetry(), s.c.newRetry()
-	beat, heedAgain := time.NewTimer(inc.untilBeat(false)), time.NewTimer(0)
-	defer beat.Stop()
-	defer heedAgain.Stop()
-	<-heedAgain.C
-	if inc.ttl == 0 {
-		beat.Stop() // the record lives for ever
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	if inc.ttl() == 0 {
+		<-inc.ctx.Done() // the record lives for ever
+		return
 	}
+	again := s.c.newRetry()
+	answers := make(chan answer, maxUnanswered)
+	unanswered, late := 0, false // late: the latest has no answer yet
+	sent := inc.horizon.Load().sent
+	beat := time.NewTimer(inc.untilBeat(s.c.clock().since(sent)))
+	defer beat.Stop()
 	for {
 		select {
 		case <-inc.ctx.Done():
 			return
-		case <-inc.heed:
-		case <-heedAgain.C:
 		case <-beat.C:
-			if !s.beat(inc, &again) {
+			if late {
+				s.cannotRenew(&again, fmt.Errorf("no answer to a heartbeat for %v",
+					s.c.clock().since(sent).Round(time.Millisecond)))
+			}
+			if why := inc.fenced(); why != nil {
+				inc.end(why)
 				return
 			}
-			beat.Reset(inc.untilBeat(again.failures > 0))
-			continue
-		}
-		if s.acknowledge(inc, &heed) {
-			heed.reset()
-		} else {
-			heedAgain.Reset(heed.next())
+			if unanswered < maxUnanswered {
+				now := s.c.clock()
+				sending.Go(func() { answers <- s.renew(inc, now) })
+				sent, late = now, true
+				unanswered++
+			}
+			beat.Reset(inc.untilNext())
+		case a := <-answers:
+			unanswered--
+			late = late && a.sent != sent
+			ok, over := s.answered(inc, a, &again)
+			switch {
+			case over:
+				return
+			case !ok:
+				beat.Reset(inc.untilAgain())
+			case unanswered == 0:
+				beat.Reset(inc.untilBeat(s.c.clock().since(sent)))
+			}
 		}
 	}
 }
 
-// beat sends one heartbeat. It reports false if the incarnation is over.
-func (s *stay) beat(inc *incarnation, again *retry) bool {
-	err := s.renew(inc)
+// renew sends one heartbeat.
+func (s *stay) renew(inc *incarnation, sent moment) answer {
+	ctx, cancel := context.WithTimeout(inc.ctx, window(inc.ttl()))
+	defer cancel()
+	ttl, err := inc.session.Renew(ctx)
+	return answer{sent, ttl, err}
+}
+
+// answered moves the horizon as an answer says. It reports whether the heartbeat has
+// succeeded, and whether the incarnation is over.
+func (s *stay) answered(inc *incarnation, a answer, again *retry) (ok, over bool) {
 	switch {
 	case inc.ctx.Err() != nil:
-		return false
-	case err == nil:
+		return false, true
+	case a.err == nil:
+		inc.extend(a.sent, a.ttl)
 		again.reset()
 		inc.confirmed = true
-		s.catchUp(inc)
+		inc.mayBeUnpublished()
 		s.watchRecords(inc)
-	case isFinal(err):
-		inc.end(err)
-		return false
+	case isFinal(a.err):
+		inc.end(a.err)
+		return false, true
+	case inc.renewedSince(a.sent):
+		return true, false // a later one has succeeded
 	default:
-		s.note(err)
-		if again.worthLogging() {
-			s.log.Warn("cannot renew the record, will keep trying",
-				zap.Error(err), zap.Time("horizon", s.c.State().Horizon))
-		}
-		again.failures++
+		s.cannotRenew(again, a.err)
 	}
 	if why := inc.fenced(); why != nil {
 		inc.end(why)
-		return false
+		return false, true
 	}
-	return true
+	return a.err == nil, false
 }
 
-// catchUp publishes what SetWorkers could not, or set while joining. It takes no
-// longer than a heartbeat may, since the next one is not to be late for it. Its
-// error is logged there, and if it was a passing one the next beat tries again.
-func (s *stay) catchUp(inc *incarnation) {
-	ctx := inc.ctx
-	if inc.ttl > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, inc.patience())
-		defer cancel()
+func (s *stay) cannotRenew(again *retry, err error) {
+	s.note(err)
+	if again.worthLogging() {
+		s.log.Warn("cannot renew the record, will keep trying",
+			zap.Error(err), zap.Time("horizon", s.c.State().Horizon))
 	}
-	_ = s.publish(ctx)
+	again.failures++
 }
 
-// renew sends one heartbeat and moves the horizon.
-func (s *stay) renew(inc *incarnation) error {
-	ctx, cancel := context.WithTimeout(inc.ctx, inc.patience())
-	defer cancel()
-	sent := s.c.clock()
-	ttl, err := inc.session.Renew(ctx)
-	if err != nil {
-		return err
-	}
-	inc.extend(sent, ttl)
-	return nil
+// untilBeat returns how long to wait before the next heartbeat when the last was sent
+// some time ago and all are answered: an eighth to a sixth of the record's life after it,
+// so that there are several within a window. Not past the horizon.
+func (inc *incarnation) untilBeat(ago time.Duration) time.Duration {
+	return inc.halfWay(inc.spread(inc.ttl()/8) - ago)
 }
 
-// untilBeat returns how long to wait before the next heartbeat: an eighth to a
-// sixth of the record's life, so that there are several within a window, and
-// after a failure a fraction of that. Not past the horizon.
-func (inc *incarnation) untilBeat(failed bool) time.Duration {
-	d := inc.ttl / 8
-	if failed {
-		d /= 5
-	}
-	d += inc.stay.c.chance.Below(d/3 + 1)
-	// A beat at the horizon would come too late; half the way is soon no way at all.
+// untilNext returns how long the heartbeat that was just sent has until another one is
+// sent beside it: a tenth of the record's life, and some. Of three servers two may hang,
+// and the third is still asked in time.
+func (inc *incarnation) untilNext() time.Duration {
+	return max(inc.beforeHorizon(inc.spread(inc.ttl()/10)), leastBeat)
+}
+
+// untilAgain returns how long to wait after a heartbeat that has failed.
+func (inc *incarnation) untilAgain() time.Duration { return inc.halfWay(inc.spread(inc.ttl() / 40)) }
+
+// spread adds up to a third, so that not all who began together ask together.
+func (inc *incarnation) spread(d time.Duration) time.Duration {
+	return d + inc.stay.c.chance.Below(d/3+1)
+}
+
+// halfWay shortens a wait that is to end well before the horizon. A beat at the horizon
+// would come too late; half the way is soon no way at all.
+func (inc *incarnation) halfWay(d time.Duration) time.Duration {
 	return max(min(d, inc.beforeHorizon(2*d)/2), leastBeat)
 }
 
 const leastBeat = time.Millisecond
 
-// patience returns how long a heartbeat may take: a sixth of the window, so that
-// of three servers two may hang, and the third is still asked in time. Not past
-// the horizon.
+// patience returns how long an errand may take: a third of the window. Not past the
+// horizon.
 func (inc *incarnation) patience() time.Duration {
-	return inc.beforeHorizon(window(inc.ttl) / 6)
+	if inc.ttl() == 0 {
+		return joinTimeout
+	}
+	return inc.beforeHorizon(window(inc.ttl()) / 3)
 }
 
 func (inc *incarnation) beforeHorizon(d time.Duration) time.Duration {
@@ -277,8 +320,61 @@ func (inc *incarnation) beforeHorizon(d time.Duration) time.Duration {
 	return d
 }
 
-// publish brings the registry's record up to date with what SetWorkers wants.
-func (s *stay) publish(ctx context.Context) error {
+// errands says meanwhile what is new with this instance: that the application has
+// stopped for a plan, and another number of workers. Neither waits for the other, nor
+// a heartbeat for them.
+func (s *stay) errands(inc *incarnation) (running *sync.WaitGroup) {
+	running = new(sync.WaitGroup)
+	running.Go(func() { s.errand(inc, inc.heed, s.acknowledge) })
+	running.Go(func() { s.errand(inc, inc.unpublished, s.catchUp) })
+	inc.mayBeUnpublished()
+	return running
+}
+
+// errand does something whenever it is asked to, and again until it has succeeded, with
+// a backoff of its own: a heartbeat may be minutes away.
+func (s *stay) errand(inc *incarnation, asked <-chan struct{}, do func(*incarnation, *retry) bool) {
+	again := s.c.newRetry()
+	due := time.NewTimer(0)
+	defer due.Stop()
+	due.Stop()
+	for {
+		select {
+		case <-inc.ctx.Done():
+			return
+		case <-asked:
+		case <-due.C:
+		}
+		if do(inc, &again) {
+			again.reset()
+			due.Stop()
+		} else {
+			due.Reset(again.next())
+		}
+	}
+}
+
+// catchUp publishes what SetWorkers could not, or set while joining. It reports false if
+// that has to be tried again. Somebody who sets another number need not wait for long.
+func (s *stay) catchUp(inc *incarnation, again *retry) bool {
+	ctx, cancel := context.WithTimeout(inc.ctx, inc.patience())
+	defer cancel()
+	err := s.publish(ctx, again)
+	return err == nil || isFinal(err) || isPermanent(err) || inc.ctx.Err() != nil
+}
+
+// mayBeUnpublished has the worker count compared, and published if it is another one. It
+// never blocks.
+func (inc *incarnation) mayBeUnpublished() {
+	select {
+	case inc.unpublished <- struct{}{}:
+	default:
+	}
+}
+
+// publish brings the registry's record up to date with what SetWorkers wants. again is
+// what came before, nil for nothing.
+func (s *stay) publish(ctx context.Context, again *retry) error {
 	select {
 	case s.publishing <- struct{}{}:
 		defer func() { <-s.publishing }()
@@ -310,8 +406,10 @@ func (s *stay) publish(ctx context.Context) error {
 	case s.stopping():
 		err = ErrLeft
 	default:
-		s.log.Warn("cannot publish the worker count yet",
-			zap.Int("workers", m.Workers), zap.Error(err))
+		if again == nil || again.worthLogging() {
+			s.log.Warn("cannot publish the worker count yet",
+				zap.Int("workers", m.Workers), zap.Error(err))
+		}
 		err = fmt.Errorf("will be tried again: %w", err)
 	}
 	return err

@@ -84,7 +84,8 @@ func (r Registration) Cluster() string {
 }
 
 // Session is one stay of one instance in a registry. Next is called by one
-// goroutine, Renew by another, and the rest by any.
+// goroutine, and the rest by any: Renew is called again while an earlier call
+// still waits for its answer, which counts whenever it comes.
 //
 // Next, Renew and Update return [ErrRecordGone] when the record is known to
 // have gone, [ErrInstanceTaken] when somebody else has it, and [ErrRegistryReset]

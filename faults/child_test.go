@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,6 +31,7 @@ type part struct {
 	Workers int
 	TTL     time.Duration
 	Acts    string // the file to write to
+	Busy    int    // how many goroutines compute beside it, all on one processor; 0: none, on all
 }
 
 // partVariable holds a part, as JSON.
@@ -134,6 +136,15 @@ func playMember(p part) error {
 	})
 	if err != nil {
 		return err
+	}
+	if p.Busy > 0 {
+		runtime.GOMAXPROCS(1)
+	}
+	for range p.Busy {
+		go func() {
+			for {
+			}
+		}()
 	}
 	if err := c.Join(end); err != nil {
 		return err

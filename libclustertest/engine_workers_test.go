@@ -3,6 +3,7 @@ package libclustertest_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,6 +97,30 @@ func TestUpdateThatFailsIsTriedAgain(t *testing.T) {
 		require.Equal(t, "0/1", a.place())
 		t.Intercept(nil)
 		wait(backWithin)
+		require.Equal(t, "0/3", a.place())
+	})
+}
+
+// With a TTL of minutes the next heartbeat is far away.
+func TestUpdateThatFailsDoesNotWaitForTheNextHeartbeat(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a", ttl(5*time.Minute))
+		wait(time.Hour)
+		down := errors.New("the registry is down")
+		var tries atomic.Int32
+		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.Op != libclustertest.OpUpdate {
+				return call.Send(ctx)
+			}
+			tries.Add(1)
+			return down
+		})
+		require.ErrorIs(t, a.SetWorkers(t.Context(), 3), down)
+		wait(20 * time.Second)
+		require.Greater(t, tries.Load(), int32(15))
+		require.Less(t, tries.Load(), int32(50), "with a backoff")
+		t.Intercept(nil)
+		wait(time.Second)
 		require.Equal(t, "0/3", a.place())
 	})
 }

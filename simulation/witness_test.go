@@ -124,7 +124,11 @@ func (s *incarnation) renewed(sent time.Time, ttl time.Duration) {
 	if s.watched && !time.Now().Before(s.horizon) {
 		return
 	}
-	s.horizon = sent.Add(ttl * windowPercent / 100)
+	horizon := sent.Add(ttl * windowPercent / 100)
+	if !horizon.After(s.horizon) {
+		return // a renewal that was sent later has been answered
+	}
+	s.horizon = horizon
 	if s.past == nil {
 		s.past = time.AfterFunc(time.Until(s.horizon), func() { s.a.w.Locked(s.a.checkHorizon) })
 	} else {
