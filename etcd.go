@@ -258,7 +258,7 @@ func parseEndpoints(given []string) (endpoints []string, secure bool, err error)
 func parseEndpoint(s string) (*url.URL, error) {
 	const example = "such as http://127.0.0.1:2379"
 	if _, port, err := net.SplitHostPort(s); err == nil && isPort(port) {
-		return nil, fmt.Errorf("endpoint %q: has no scheme; must be an http or https URL %s", s, example)
+		return nil, fmt.Errorf("endpoint %q: has no scheme; must be an http or https URL, such as http://%s", s, s)
 	}
 	u, err := url.Parse(s)
 	switch {
@@ -270,6 +270,9 @@ func parseEndpoint(s string) (*url.URL, error) {
 		return nil, fmt.Errorf("endpoint %q: must be an http or https URL %s", s, example)
 	case u.Hostname() == "":
 		return nil, fmt.Errorf("endpoint %q: has no host; must be a URL %s", s, example)
+	case strings.Contains(u.Hostname(), "%"):
+		return nil, fmt.Errorf("endpoint %q: has an IPv6 zone, which etcd's client cannot dial; use an address without one, "+
+			"or a name", s)
 	case u.Path != "" && u.Path != "/":
 		return nil, fmt.Errorf("endpoint %q: must be scheme, host and port only, %s", s, example)
 	case u.Port() == "":

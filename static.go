@@ -29,7 +29,7 @@ func Static(index, total int) Registry {
 //	AWS_BATCH_JOB_ARRAY_INDEX, AWS_BATCH_JOB_ARRAY_SIZE   AWS Batch array job
 //	CLOUD_RUN_TASK_INDEX, CLOUD_RUN_TASK_COUNT            Cloud Run job
 //	SLURM_ARRAY_TASK_ID, _MIN, _COUNT (and _STEP, _MAX)   Slurm job array
-//	SLURM_PROCID, SLURM_NTASKS                            Slurm tasks (srun)
+//	SLURM_PROCID, SLURM_NTASKS (and SLURM_STEP_ID)        Slurm tasks (srun)
 //
 // LIBCLUSTER_INDEX and LIBCLUSTER_TOTAL count workers, as Static does. The
 // schedulers number their tasks; each task is taken to run the same number of
@@ -42,7 +42,7 @@ func Static(index, total int) Registry {
 // [Slurm], and for arrays [Slurm arrays].
 //
 // It is an error if nothing is recognised, or half of a pair, or what is no
-// number; New then refuses a place that is out of range.
+// number, or of several Slurm tasks none, as in a batch script without srun; New then refuses a place that is out of range.
 //
 // [Kubernetes]: https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode
 // [AWS Batch]: https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html
@@ -55,7 +55,7 @@ func StaticFromEnv(tasks int) (Registry, error) {
 		pairEnv("AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"),
 		pairEnv("CLOUD_RUN_TASK_INDEX", "CLOUD_RUN_TASK_COUNT"),
 		slurmArrayEnv,
-		pairEnv("SLURM_PROCID", "SLURM_NTASKS"),
+		slurmTaskEnv,
 	} {
 		s, err := read(tasks)
 		if err != nil {
@@ -79,7 +79,9 @@ const (
 	envArrayMax   = "SLURM_ARRAY_TASK_MAX"
 	envArrayStep  = "SLURM_ARRAY_TASK_STEP"
 	envArrayCount = "SLURM_ARRAY_TASK_COUNT"
+	envTask       = "SLURM_PROCID"
 	envTasks      = "SLURM_NTASKS"
+	envStep       = "SLURM_STEP_ID"
 )
 
 // ofTasks is the place of one task among equals.
@@ -173,6 +175,26 @@ func slurmArrayEnv(int) (*static, error) {
 	}
 	return ofTasks(envArrayID, (id-first)/step, count), nil
 }
+
+// slurmTaskEnv reads which of the tasks this is that srun has started. In a batch
+// script, and what it starts without srun, SLURM_PROCID is 0 and SLURM_NTASKS the
+// number of tasks that were asked for: the script is not one of them.
+func slurmTaskEnv(tasks int) (*static, error) {
+	s, err := pairEnv(envTask, envTasks)(tasks)
+	if s == nil || err != nil || os.Getenv(envTasks) == "1" {
+		return s, err
+	}
+	step := os.Getenv(envStep)
+	if n, err := strconv.ParseUint(strings.TrimSpace(step), 10, 32); err != nil || n > lastStep {
+		return nil, fmt.Errorf("%s=%s with %s=%s and %s=%.40q: this is the batch script and none of its tasks; start it with srun",
+			envTask, os.Getenv(envTask), envTasks, os.Getenv(envTasks), envStep, step)
+	}
+	return s, nil
+}
+
+// lastStep is the highest number of a step of srun's. Slurm's batch script and its
+// interactive step have numbers at the end of 32 bits.
+const lastStep = 1<<31 - 1
 
 func isSet(name string) bool { return os.Getenv(name) != "" }
 

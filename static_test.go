@@ -299,7 +299,7 @@ var schedulerVariables = []string{
 	"AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE",
 	"CLOUD_RUN_TASK_INDEX", "CLOUD_RUN_TASK_COUNT",
 	"SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX", "SLURM_ARRAY_TASK_STEP", "SLURM_ARRAY_TASK_COUNT",
-	"SLURM_PROCID", "SLURM_NTASKS",
+	"SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_ID",
 }
 
 type env = map[string]string
@@ -361,9 +361,10 @@ func TestStaticPlaceComesFromTheSchedulersEnvironment(t *testing.T) {
 		"Cloud Run": {
 			env: env{"CLOUD_RUN_TASK_INDEX": "9", "CLOUD_RUN_TASK_COUNT": "10"}, workers: 1, index: 9, total: 10,
 		},
-		"Slurm tasks": {env: env{"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, workers: 3, index: 0, total: 12},
+		"a Slurm batch script with one task": {env: env{"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, workers: 3, index: 0, total: 3},
+		"Slurm tasks":                        {env: env{"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_STEP_ID": "0"}, workers: 3, index: 0, total: 12},
 		"tasks are for Kubernetes alone": {
-			env: env{"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, tasks: 99, workers: 1, index: 0, total: 4,
+			env: env{"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_STEP_ID": "0"}, tasks: 99, workers: 1, index: 0, total: 4,
 		},
 
 		"Slurm array from 0":    {env: slurmArray("2", "0", "3", "1", "4"), workers: 1, index: 2, total: 4},
@@ -379,7 +380,7 @@ func TestStaticPlaceComesFromTheSchedulersEnvironment(t *testing.T) {
 			workers: 1, index: 2, total: 4,
 		},
 		"empty is not set": {
-			env:     env{"LIBCLUSTER_INDEX": "", "JOB_COMPLETION_INDEX": "", "SLURM_PROCID": "1", "SLURM_NTASKS": "2"},
+			env:     env{"LIBCLUSTER_INDEX": "", "JOB_COMPLETION_INDEX": "", "SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_STEP_ID": "3"},
 			workers: 1, index: 1, total: 2,
 		},
 	} {
@@ -408,7 +409,7 @@ func TestTasksOfASchedulerTileTheTotal(t *testing.T) {
 
 // The places of tasks follow from all of them having as many workers.
 func TestOneTaskOfASchedulerCannotChangeItsWorkers(t *testing.T) {
-	setEnv(t, env{"SLURM_PROCID": "1", "SLURM_NTASKS": "3"})
+	setEnv(t, env{"SLURM_PROCID": "1", "SLURM_NTASKS": "3", "SLURM_STEP_ID": "0"})
 	registry, err := libcluster.StaticFromEnv(0)
 	require.NoError(t, err)
 	synctest.Test(t, func(t *testing.T) {
@@ -481,6 +482,10 @@ func TestEnvironmentThatGivesNoPlaceIsRefused(t *testing.T) {
 			5,
 			[]string{`JOB_COMPLETION_INDEX="two"`, "not a number from 0 to 2147483647"},
 		},
+		"a batch script": {env{"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}, 0, []string{"SLURM_NTASKS=8", "SLURM_STEP_ID", "srun"}},
+		"a batch script with the step's number": {
+			env{"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_STEP_ID": "4294967291"}, 0, []string{"SLURM_STEP_ID", "srun"},
+		},
 		"a fraction":          {env{"SLURM_PROCID": "1.5", "SLURM_NTASKS": "4"}, 0, []string{`SLURM_PROCID="1.5"`}},
 		"a negative index":    {env{"LIBCLUSTER_INDEX": "-1", "LIBCLUSTER_TOTAL": "4"}, 0, []string{`LIBCLUSTER_INDEX="-1"`}},
 		"a count of too many": {env{"CLOUD_RUN_TASK_INDEX": "1", "CLOUD_RUN_TASK_COUNT": "2147483648"}, 0, []string{"CLOUD_RUN_TASK_COUNT"}},
@@ -518,10 +523,10 @@ func TestPlaceFromTheEnvironmentOutsideTheTotalIsRefusedByNew(t *testing.T) {
 		"plain, past the total": {
 			env{"LIBCLUSTER_INDEX": "6", "LIBCLUSTER_TOTAL": "7"}, 2, "LIBCLUSTER_INDEX: range [6,8) of 2 workers",
 		},
-		"task number is the count": {env{"SLURM_PROCID": "4", "SLURM_NTASKS": "4"}, 2, "SLURM_PROCID: index 8: must be 0 to 7"},
+		"task number is the count": {env{"SLURM_PROCID": "4", "SLURM_NTASKS": "4", "SLURM_STEP_ID": "0"}, 2, "SLURM_PROCID: index 8: must be 0 to 7"},
 		"array ID below the first": {slurmArray("0", "1", "4", "1", "4"), 1, "SLURM_ARRAY_TASK_ID: index -1"},
 		"no tasks":                 {env{"CLOUD_RUN_TASK_INDEX": "0", "CLOUD_RUN_TASK_COUNT": "0"}, 1, "CLOUD_RUN_TASK_INDEX: total 0"},
-		"more workers than may be": {env{"SLURM_PROCID": "0", "SLURM_NTASKS": "65536"}, 65536, "total 4294967296"},
+		"more workers than may be": {env{"SLURM_PROCID": "0", "SLURM_NTASKS": "65536", "SLURM_STEP_ID": "0"}, 65536, "total 4294967296"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			setEnv(t, c.env)

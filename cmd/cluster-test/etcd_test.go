@@ -221,7 +221,7 @@ func TestWrongPasswordEndsWithOneLine(t *testing.T) {
 	// under the race detector takes longer than a request may.
 	p := start(t, "-r", server.Endpoint(), "--user", "nobody:wrong")
 	require.Equal(t, exitFailed, p.ends(t))
-	require.Regexp(t, `^cluster-test: failed to join cluster: [^\n]*invalid user ID or password\n$`, p.stderr.String())
+	require.Regexp(t, `^cluster-test: failed to join cluster: [^\n]*invalid user ID or password [^\n]*user "nobody"; check --user\)\n$`, p.stderr.String())
 
 	p = start(t, "-r", server.Endpoint())
 	require.Equal(t, exitFailed, p.ends(t))

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -41,6 +42,11 @@ func parseRegistry(uri string, secure bool) (endpoints []string, config *embedde
 				scheme = "https"
 			}
 		default:
+			if _, port, err := net.SplitHostPort(host); err == nil {
+				if _, err := parsePort(port); err == nil {
+					return nil, nil, fmt.Errorf("has no scheme; perhaps http://%s; %s", strings.TrimSpace(uri), allowedURIs)
+				}
+			}
 			return nil, nil, errors.New(allowedURIs)
 		}
 		endpoint := scheme + "://" + host
