@@ -73,7 +73,8 @@ type EtcdConfig struct {
 	RequestTimeout time.Duration
 
 	// Client is used instead of a connection of our own, and is not closed:
-	// it stays the caller's. All other fields but RequestTimeout must be zero
+	// it stays the caller's, and open until the instance has left. It must have a
+	// connection of its own, which one of v3client.New has not. All other fields but RequestTimeout must be zero
 	// then. After an outage it reconnects as it was configured to, and the
 	// default is up to two minutes; see grpc.WithConnectParams. Its logger is used
 	// as it is: one that blocks holds up the requests that log something.
@@ -168,14 +169,14 @@ func (e EtcdConfig) requestTimeout() time.Duration {
 // client returns the client to use, which is not connected yet unless it is
 // the caller's.
 func (e EtcdConfig) client(login *etcdLogin) (*clientv3.Client, error) {
+	config, err := e.resolve()
+	if err != nil {
+		return nil, Permanent(err)
+	}
 	if e.Client != nil {
 		// An attempt to connect that is due in two minutes is due now.
 		e.Client.ActiveConnection().ResetConnectBackoff()
 		return e.Client, nil
-	}
-	config, err := e.resolve()
-	if err != nil {
-		return nil, Permanent(err)
 	}
 	if e.Username != "" {
 		config.DialOptions = append(config.DialOptions, login.options()...)
@@ -193,7 +194,7 @@ func (e EtcdConfig) resolve() (clientv3.Config, error) {
 		if len(e.Endpoints) > 0 || e.CACert+e.Cert+e.CertKey+e.Username+e.Password != "" || e.DialTimeout != 0 {
 			return none, errors.New("Client is given: Endpoints, certificates, user, password and DialTimeout must not be")
 		}
-		return none, nil
+		return none, usable(e.Client)
 	}
 	endpoints, secure, err := parseEndpoints(e.Endpoints)
 	if err != nil {
@@ -225,6 +226,18 @@ func (e EtcdConfig) resolve() (clientv3.Config, error) {
 			MinConnectTimeout: dialTimeout,
 		})},
 	}, nil
+}
+
+// usable tells why a client of the caller's will not do.
+func usable(client *clientv3.Client) error {
+	switch {
+	case client.Ctx().Err() != nil:
+		return errors.New("Client is closed: give one that stays open until the instance has left")
+	case client.ActiveConnection() == nil:
+		return errors.New("Client has no connection, as one of v3client.New has none: " +
+			"give one of clientv3.New, dialled to a URL on which the server listens")
+	}
+	return nil
 }
 
 // parseEndpoints returns the endpoints one by one, and whether they are https.

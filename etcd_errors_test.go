@@ -119,3 +119,29 @@ func TestRefusalEndsJoiningAtOnce(t *testing.T) {
 		})
 	}
 }
+
+func TestClientThatWillNotDoIsAConfigurationError(t *testing.T) {
+	closed := etcdClient(t)
+	require.NoError(t, closed.Close())
+	for name, client := range map[string]*clientv3.Client{
+		"Client is closed":         closed,
+		"Client has no connection": clientv3.NewCtxClient(t.Context()), // as v3client.New makes it
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := libcluster.New(libcluster.Config{Key: key(t), Registry: libcluster.EtcdConfig{Client: client}})
+			var wrong *libcluster.ConfigError
+			require.ErrorAs(t, err, &wrong)
+			require.ErrorContains(t, err, name)
+		})
+	}
+}
+
+func TestJoiningOnAClosedClientEndsAtOnce(t *testing.T) {
+	client := etcdClient(t)
+	i := prepare(t, libcluster.Config{Key: key(t), ID: "a", Registry: libcluster.EtcdConfig{Client: client}})
+	require.NoError(t, client.Close())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	require.ErrorContains(t, i.Join(ctx), "Client is closed")
+	require.NoError(t, ctx.Err(), "it went on trying")
+}
