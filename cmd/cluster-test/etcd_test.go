@@ -225,7 +225,7 @@ func TestWrongPasswordEndsWithOneLine(t *testing.T) {
 
 	p = start(t, "-r", server.Endpoint())
 	require.Equal(t, exitFailed, p.ends(t))
-	require.Regexp(t, `^cluster-test: failed to join cluster: [^\n]*user name is empty\n$`, p.stderr.String())
+	require.Regexp(t, `^cluster-test: failed to join cluster: [^\n]*user name is empty [^\n]*set --user\)\n$`, p.stderr.String())
 }
 
 func enableUsers(t *testing.T, endpoint string) {
