@@ -202,8 +202,8 @@ func (c *Cluster) Leave(ctx context.Context, options ...LeaveOption) error {
 	for _, option := range options {
 		option(&how)
 	}
-	if how.returning < 0 || how.returning > maxTTL {
-		return fmt.Errorf("libcluster: Returning(%v): must be 0 to %v", how.returning, maxTTL)
+	if err := how.check(); err != nil {
+		return err
 	}
 	c.mu.Lock()
 	s := c.stay
@@ -226,10 +226,20 @@ func (c *Cluster) flushLog(ctx context.Context, most time.Duration) {
 	_ = outlet.Flush(ctx, c.log) // if not, it is written later, or the logger says why not
 }
 
-// LeaveOption changes how [Cluster.Leave] leaves.
+// LeaveOption changes how [Cluster.Leave] leaves. It is a [RunOption] too: Run leaves so
+// when it ends, for whatever reason, unless Leave was called elsewhere before.
 type LeaveOption func(*leaving)
 
+func (o LeaveOption) toRun(r *runner) { o(&r.leaving) }
+
 type leaving struct{ returning time.Duration }
+
+func (l leaving) check() error {
+	if l.returning < 0 || l.returning > maxTTL {
+		return fmt.Errorf("libcluster: Returning(%v): must be 0 to %v", l.returning, maxTTL)
+	}
+	return nil
+}
 
 // Returning leaves for a restart: the place is kept for d, up to 24 h, and not
 // used by anybody. If an instance of the same ID joins within d it has the place

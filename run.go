@@ -66,6 +66,9 @@ var errGoexit = errors.New("libcluster: a function given to Run has ended its go
 // run. Run then still returns nil when ctx has ended; what has to be known of winding
 // down, f keeps itself.
 //
+// The options say whether an error of f ends Run ([Restart]), and whether the place is
+// kept after it ([Returning]).
+//
 // Before it returns Run waits for f, for however long, and then removes the
 // record, for which it takes some ten seconds at the most if the registry does
 // not answer. That the record could not be removed is logged, and not an error.
@@ -74,8 +77,8 @@ var errGoexit = errors.New("libcluster: a function given to Run has ended its go
 // is not recovered: it ends the program, after the place was given back, which
 // holds it up by little more than a second at the most. [runtime.Goexit] in f
 // ends Run's goroutine too.
-func (c *Cluster) Run(ctx context.Context, f func(ctx context.Context, s State) error) error {
-	return c.run(&runner{ctx: ctx, tasks: alone(f)})
+func (c *Cluster) Run(ctx context.Context, f func(ctx context.Context, s State) error, options ...RunOption) error {
+	return c.run(&runner{ctx: ctx, tasks: alone(f)}, options)
 }
 
 // RunWorkers is [Cluster.Run] with a goroutine for each worker of this instance:
@@ -87,15 +90,18 @@ func (c *Cluster) Run(ctx context.Context, f func(ctx context.Context, s State) 
 // cause, and RunWorkers ends with it when they have returned. Whatever the others
 // return after that means that they have stopped, as with Run. It ends with nil when all have returned nil by
 // themselves; one that returns earlier leaves its index idle, and if the state
-// changes meanwhile it is run again with the others.
-func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, worker int, s State) error) error {
+// changes meanwhile it is run again with the others. That an index is idle is logged at
+// Warn, but not in a static cluster, whose workers come to an end; [Cluster.Coverage]
+// does not know of it, since the index is held. See [Restart] for workers that an error
+// should not end.
+func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, worker int, s State) error, options ...RunOption) error {
 	return c.run(&runner{ctx: ctx, tasks: func(s State) []task {
 		tasks := make([]task, s.Workers)
 		for n := range tasks {
 			tasks[n] = func(ctx context.Context) error { return f(ctx, s.Index+n, s) }
 		}
 		return tasks
-	}})
+	}}, options)
 }
 
 // RunPrimary is [Cluster.Run] while this instance is the primary, which of all
@@ -121,14 +127,14 @@ func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, wo
 // an error is logged, and the instance waits for its next turn. A nil that f returns by
 // itself ends RunPrimary like Run. So the instance leaves
 // and the next one becomes the primary, and runs its f.
-func (c *Cluster) RunPrimary(ctx context.Context, f func(ctx context.Context, s State) error) error {
+func (c *Cluster) RunPrimary(ctx context.Context, f func(ctx context.Context, s State) error, options ...RunOption) error {
 	if c.cfg.Mode == Direct && !c.isStatic() {
 		c.restless.Do(func() {
 			c.log.Warn("RunPrimary in mode direct: each newcomer with a smaller ID becomes the primary in place of this one; " +
 				"set Config.Mode to Planned or Exclusive to have a primary that stays")
 		})
 	}
-	return c.run(&runner{ctx: ctx, primary: true, tasks: alone(f)})
+	return c.run(&runner{ctx: ctx, primary: true, tasks: alone(f)}, options)
 }
 
 // isStatic reports whether places never change.
@@ -145,9 +151,15 @@ func alone(f func(context.Context, State) error) func(State) []task {
 }
 
 // run joins, waits for a reason to end, and leaves.
-func (c *Cluster) run(r *runner) error {
+func (c *Cluster) run(r *runner, options []RunOption) error {
 	if c.cfg.Passive {
 		return ErrPassive
+	}
+	for _, option := range options {
+		option.toRun(r)
+	}
+	if err := r.check(); err != nil {
+		return err
 	}
 	r.ended = make(chan struct{})
 	s, err := c.enter(r)
@@ -166,7 +178,7 @@ func (c *Cluster) run(r *runner) error {
 	}
 	// However long the application takes to wind down. What comes after that
 	// has an end of its own.
-	if leaveErr := s.leave(context.WithoutCancel(r.ctx), 0); leaveErr != nil {
+	if leaveErr := s.leave(context.WithoutCancel(r.ctx), r.leaving.returning); leaveErr != nil {
 		s.log.Warn("could not leave properly", zap.Error(leaveErr))
 	}
 	c.flushLog(context.Background(), lastFlush)
@@ -203,6 +215,8 @@ type runner struct {
 	tasks func(State) []task // what to run at the same time
 	// primary: only under index 0, and on as long as that stays.
 	primary bool
+	leaving leaving       // how to leave
+	restart *restartWaits // nil: an error of a function ends Run
 
 	turn      *turn         // what runs now; the notifier's
 	ended     chan struct{} // closed when the functions have ended by themselves
@@ -337,7 +351,7 @@ func (t *turn) do(f task) {
 			panic(p)
 		}
 	}()
-	err = f(t.ctx)
+	err = t.run.restart.do(t, f)
 }
 
 // outcome is what counts of what a function has returned: nothing, once its context
@@ -368,6 +382,10 @@ func (t *turn) returned(err error) {
 		t.cancel(err)
 	}
 	if t.running--; t.running > 0 {
+		if err == nil && !stopped && !t.inc.stay.c.isStatic() {
+			t.inc.stay.log.Warn("a worker has returned; its index is idle until the state changes or all have returned",
+				zap.Int("still running", t.running))
+		}
 		return
 	}
 	if t.err != nil || !stopped {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/libcluster/libcluster"
 )
@@ -123,5 +125,109 @@ func TestRunWorkersEndsWhenAllHaveFinished(t *testing.T) {
 		require.NoError(t, j.result())
 		require.Equal(t, []int{2, 2, 2}, runs)
 		require.False(t, t.Holds(cluster, "a"))
+	})
+}
+
+func TestRestartRunsAWorkerThatFailedAgainAndLeavesTheOthersAlone(t *testing.T) {
+	inBubble(t, func(t *world) {
+		core, logs := observer.New(zapcore.WarnLevel)
+		var begun []time.Duration
+		runs, start := 0, time.Now()
+		j := t.job("a", workers(2), logger(core))
+		j.begin(func(ctx context.Context) error {
+			return j.RunWorkers(ctx, func(ctx context.Context, worker int, s libcluster.State) error {
+				if worker == 0 {
+					runs++
+					return untilStopped(ctx, s)
+				}
+				begun = append(begun, time.Since(start))
+				return errors.New("the disk is full")
+			}, libcluster.Restart(time.Second, time.Minute))
+		})
+		wait(10 * time.Minute)
+		require.Equal(t, 1, runs, "the other goes on")
+		for i := 1; i < len(begun); i++ {
+			most := min(time.Second<<(i-1), time.Minute)
+			require.LessOrEqual(t, begun[i]-begun[i-1], most)
+			require.GreaterOrEqual(t, begun[i]-begun[i-1], most/2)
+		}
+		require.Greater(t, len(begun), 10)
+		require.Len(t, logs.FilterMessageSnippet("run again").All(), len(begun))
+		began := time.Now()
+		require.NoError(t, j.end())
+		require.Equal(t, began, time.Now(), "nobody waits for the end of a pause")
+	})
+}
+
+func TestRestartBeginsAnewAfterALongRunAndEndsWithNil(t *testing.T) {
+	inBubble(t, func(t *world) {
+		runs := 0
+		j := t.job("a")
+		start := time.Now()
+		j.begin(func(ctx context.Context) error {
+			return j.Run(ctx, func(context.Context, libcluster.State) error {
+				if runs++; runs == 8 {
+					return nil
+				}
+				time.Sleep(time.Hour)
+				return errors.New("the disk is full")
+			}, libcluster.Restart(time.Second, time.Minute))
+		})
+		require.NoError(t, j.result())
+		require.LessOrEqual(t, time.Since(start), 7*(time.Hour+time.Second))
+	})
+}
+
+func TestWorkerThatReturnsWhileOthersRunIsLoggedAsIdle(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		configure func(*libcluster.Config)
+		warnings  int
+	}{
+		{"dynamic", func(*libcluster.Config) {}, 1},
+		{"static", func(c *libcluster.Config) { c.Registry = libcluster.Static(0, 2) }, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inBubble(t, func(t *world) {
+				core, logs := observer.New(zapcore.WarnLevel)
+				j := t.runWorkers("a", func(ctx context.Context, worker int, s libcluster.State) error {
+					if worker == 0 {
+						return nil
+					}
+					return untilStopped(ctx, s)
+				}, workers(2), c.configure, logger(core))
+				wait(time.Minute)
+				require.Equal(t, []int{1}, j.workers())
+				require.Len(t, logs.FilterMessageSnippet("idle").All(), c.warnings)
+			})
+		})
+	}
+}
+
+func TestRunKeepsThePlaceForARestart(t *testing.T) {
+	inBubble(t, func(t *world) {
+		other := t.join("b")
+		j := t.job("a")
+		j.begin(func(ctx context.Context) error {
+			return j.Run(ctx, untilStopped, libcluster.Returning(time.Minute))
+		})
+		require.Equal(t, "1/2", other.place())
+		require.NoError(t, j.end())
+		wait(30 * time.Second)
+		require.Equal(t, "1/2", other.place())
+		wait(time.Minute)
+		require.Equal(t, "0/1", other.place())
+	})
+}
+
+func TestOptionsOfRunThatMakeNoSenseAreRefusedAtOnce(t *testing.T) {
+	inBubble(t, func(t *world) {
+		for _, option := range []libcluster.RunOption{
+			libcluster.Returning(-1), libcluster.Returning(25 * time.Hour), libcluster.Restart(0, time.Second),
+			libcluster.Restart(time.Second, time.Millisecond), libcluster.Restart(time.Second, 25*time.Hour),
+		} {
+			require.ErrorContains(t, t.app("a").Run(t.Context(), untilStopped, option), "libcluster: Re")
+		}
+		require.Empty(t, t.Members(cluster))
 	})
 }
