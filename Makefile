@@ -1,6 +1,7 @@
-# What a developer types most. CI runs .ci/run, which does all of it and more.
+# What a developer types most. `make gate` is what must pass before a change lands, and
+# `make deep` is for a night.
 
-.PHONY: all test race lint fmt bench fuzz faults cross
+.PHONY: all test race lint fmt bench fuzz faults mutants gate deep
 
 all: lint race
 
@@ -11,21 +12,25 @@ race:
 	go test -race -count=1 ./...
 
 lint:
-	go vet ./...
-	golangci-lint run
+	.ci/run lint
 
 fmt:
-	golangci-lint fmt
+	$$(go -C internal/tools tool -n gofumpt) -w $$(git ls-files '*.go')
 
 bench:
 	go test -run '^$$' -bench . ./...
 
 fuzz:
-	go test -run '^$$' -fuzz FuzzParseMember -fuzztime 1m .
-	go test -run '^$$' -fuzz FuzzForeignWrites -fuzztime 1m ./simulation
+	.ci/deep fuzz
 
 faults:
 	go test -tags faults -timeout 30m -v ./faults
 
-cross:
-	.ci/cross
+mutants:
+	.ci/run mutants
+
+gate:
+	.ci/run
+
+deep:
+	.ci/deep

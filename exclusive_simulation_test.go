@@ -17,6 +17,6 @@ var (
 func TestNeverTwoAtOnceWhateverHappens(t *testing.T) {
 	simulator.Seeds{
 		First: *exclusiveFirst, Count: *exclusiveSeeds, One: *exclusiveSeed, Times: *exclusiveTimes,
-		Enough: 2000, Wants: exclusiveFaults(), Again: "go test -run NeverTwo . -exclusive-seed",
+		Found: "testdata/exclusive_seeds", Enough: 2000, Wants: exclusiveFaults(), Again: "go test -run NeverTwo . -exclusive-seed",
 	}.Run(t, func(t *testing.T, seed uint64) *simulator.World { return simulate(t, seed).World })
 }

@@ -3,4 +3,4 @@
 package libcluster_test
 
 // The race detector makes a seed some ten times slower.
-const defaultExclusiveSeeds = 60
+const defaultExclusiveSeeds = 20

@@ -3,4 +3,4 @@
 package simulation
 
 // The race detector makes a seed some ten times slower.
-const defaultSeeds = 500
+const defaultSeeds = 60

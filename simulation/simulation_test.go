@@ -14,7 +14,7 @@ const enough = 300
 func TestPromisesHoldWhateverHappens(t *testing.T) {
 	seeds := simulator.Seeds{
 		First: *firstSeed, Count: *seedCount, One: *oneSeed, Times: *oneTimes,
-		Enough: enough, Wants: faults(), Again: "go test ./simulation -run Promises -seed",
+		Found: "testdata/seeds", Enough: enough, Wants: faults(), Again: "go test ./simulation -run Promises -seed",
 	}
 	total := seeds.Run(t, func(t *testing.T, seed uint64) *simulator.World { return simulate(t, seed).World })
 	if *oneSeed == 0 && *seedCount >= enough {

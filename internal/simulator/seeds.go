@@ -6,6 +6,8 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -25,6 +27,7 @@ const (
 type Seeds struct {
 	First uint64 // the first of them
 	Count int
+	Found string // names a file of seeds that have once failed, which are simulated first
 	One   uint64 // this one only; 0: all
 	Times int    // how often to simulate that one
 
@@ -46,7 +49,8 @@ func (s Seeds) Run(t *testing.T, simulate func(t *testing.T, seed uint64) *World
 
 		histories = map[string]int{} // of the one seed: how often each
 	)
-	count := s.Count
+	found, count := s.found(t), s.Count
+	count += len(found)
 	if s.One > 0 {
 		count = s.Times
 	}
@@ -60,7 +64,10 @@ func (s Seeds) Run(t *testing.T, simulate func(t *testing.T, seed uint64) *World
 		if s.One > 0 {
 			return s.One, true
 		}
-		return s.First + uint64(ran-1), true
+		if ran <= len(found) {
+			return found[ran-1], true
+		}
+		return s.First + uint64(ran-len(found)-1), true
 	}
 	t.Run("seeds", func(t *testing.T) {
 		for worker := range runtime.GOMAXPROCS(0) {
@@ -95,12 +102,29 @@ func (s Seeds) Run(t *testing.T, simulate func(t *testing.T, seed uint64) *World
 	for _, kind := range slices.Sorted(maps.Keys(total)) {
 		t.Logf("%10d %s", total[kind], kind)
 	}
-	if s.One == 0 && count >= s.Enough && !t.Failed() {
+	if s.One == 0 && s.Count >= s.Enough && !t.Failed() {
 		for _, kind := range s.Wants {
 			require.Positive(t, total[kind], "this has never happened: %s", kind)
 		}
 	}
 	return total
+}
+
+// found reads the seeds that have once failed: a number at the beginning of a line.
+func (s Seeds) found(t *testing.T) (seeds []uint64) {
+	if s.Found == "" || s.One > 0 {
+		return nil
+	}
+	text, err := os.ReadFile(s.Found)
+	require.NoError(t, err)
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) > 0 && fields[0] != "#" {
+			seed, err := strconv.ParseUint(fields[0], 10, 64)
+			require.NoError(t, err, "%s: a line begins with a seed or #", s.Found)
+			seeds = append(seeds, seed)
+		}
+	}
+	return seeds
 }
 
 // named names the seed when it does not end, or ends with a panic.

@@ -1,0 +1,83 @@
+package main
+
+const waited = `		waiting = append(waiting, l)
+`
+
+const untilOver = `return window*vanishedPercent/100 + vanishedSlack`
+
+const stopped = `if !s.awaitStopped() {`
+
+// mutants are the mistakes. What keeps two instances apart has the most of them.
+var mutants = []mutant{
+	{
+		"nobody's acknowledgement is waited for", "decide.go",
+		waited, "\t\tif !present[l.incarnation] {\n\t" + waited + "\t\t}\n",
+		"TestNeverTwoAtOnceWhateverHappens", "", []string{"-exclusive-seeds=50"},
+	},
+	{
+		"nobody who vanished is waited for", "decide.go",
+		untilOver, "return window * 0",
+		"TestNeverTwoAtOnceWhateverHappens", "", []string{"-exclusive-seeds=300"},
+	},
+	{
+		"nobody's acknowledgement is waited for", "decide.go",
+		waited, "\t\tif !present[l.incarnation] {\n\t" + waited + "\t\t}\n",
+		"TestEveryOrderOfEventsKeepsTwoApart", "", nil,
+	},
+	{
+		"nobody who vanished is waited for", "decide.go",
+		untilOver, "return window * 0",
+		"TestEveryOrderOfEventsKeepsTwoApart", "", nil,
+	},
+	{
+		"the deadline counts from the answer", "ping.go",
+		"\tsent := s.c.clock()\n\tttl, err := inc.session.Renew(ctx)\n", "\tttl, err := inc.session.Renew(ctx)\n\tsent := s.c.clock()\n",
+		"TestTheHorizonCountsFromTheSendingOfARenewal", "", nil,
+	},
+	{
+		"a late success revives", "incarnation.go",
+		"\tif inc.fenced() == nil {\n\t\t// Fails if a reader has found the horizon passed since it was loaded.\n\t\tinc.horizon.CompareAndSwap(h, inc.renewed(sent, ttl))\n\t}\n",
+		"\tinc.horizon.Store(inc.renewed(sent, ttl))\n\t_ = h\n",
+		"TestALateSuccessRevivesNobody", "", nil,
+	},
+	{
+		"half the wait, by clocks 10 % apart", "decide.go",
+		"vanishedPercent = 125", "vanishedPercent = 62",
+		"TestOneWhoVanishedIsWaitedForByClocksThatDiffer", "", nil,
+	},
+	{
+		"no allowance for clocks that differ", "decide.go",
+		"vanishedPercent = 125", "vanishedPercent = 100",
+		"TestOneWhoVanishedIsWaitedForByClocksThatDiffer", "", nil,
+	},
+	{
+		"an instance rejoins before it has stopped", "ping.go",
+		stopped, "if false {",
+		"TestNeverTwoAtOnceWhateverHappens", "", []string{"-exclusive-seeds=50"},
+	},
+	{
+		"an instance counts itself as before itself", "index.go",
+		"if id < x.self {", "if id <= x.self {",
+		"TestPromisesHoldWhateverHappens", "simulation", []string{"-seeds=20"},
+	},
+	{
+		"a record that has gone goes on counting", "index.go",
+		"\tdelete(x.members, id)\n", "",
+		"TestPromisesHoldWhateverHappens", "simulation", []string{"-seeds=20"},
+	},
+	{
+		"an instance without a record coordinates", "coordinator.go",
+		`return fmt.Errorf("%w: it was not there when this instance was to coordinate", ErrRecordGone)`, "return nil",
+		"TestOneWhoseRecordHasGoneDoesNotCoordinate", "", nil,
+	},
+	{
+		"a plan is swapped without coordinating", "etcd_plan.go",
+		"If(s.planIs(revision), s.coordinates(), ", "If(s.planIs(revision), ",
+		"TestSwapHasNoEffectForOneThatDoesNotCoordinate", "", nil,
+	},
+	{
+		"a plan of another mode is built on", "decide.go",
+		`foreign := base == nil && len(s.Plan) > 0 || base != nil && base.mode != d.mode`, "foreign := false",
+		"TestAPlanOfAnotherModeIsNotBuiltOn", "", nil,
+	},
+}
