@@ -398,6 +398,7 @@ func smallSearch(t *testing.T, start small, latest int) int {
 var allOrders = flag.Bool("all-orders", false, "try every order of events with three members at work, not two, and with coordinators that are replaced")
 
 func TestEveryOrderOfEventsKeepsTwoApart(t *testing.T) {
+	t.Parallel() // it computes, where others wait
 	present := []string{"a", "b"}
 	changes := []change{joins("c"), vanishes("a"), restarts("b"), grows("b"), leaves("b"), rejoins("a")}
 	if *allOrders {

@@ -35,7 +35,7 @@ func TestCoverageOnEtcd(t *testing.T) {
 			cluster, client := key(t), etcdClient(t)
 			var all []*instance
 			for n := range 3 {
-				all = append(all, start(t, libcluster.Config{Key: cluster, ID: fmt.Sprintf("node%d", n), Workers: 2, Mode: mode, TTL: 5 * time.Second}))
+				all = append(all, start(t, libcluster.Config{Key: cluster, ID: fmt.Sprintf("node%d", n), Workers: 2, Mode: mode, TTL: 10 * time.Second}))
 			}
 			watching := start(t, libcluster.Config{Key: cluster, ID: "x", Passive: true, Mode: mode})
 			for _, i := range append(all, watching) {

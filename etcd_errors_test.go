@@ -58,8 +58,10 @@ func TestPassingErrorsDoNotEndALeave(t *testing.T) {
 				t.Run(name+"/"+mode.String()+"/"+how, func(t *testing.T) {
 					t.Parallel()
 					cluster, etcd := key(t), &refusing{err: err}
-					i := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, TTL: time.Minute,
-						Registry: libcluster.EtcdConfig{Client: etcd.client(t)}})
+					i := start(t, libcluster.Config{
+						Key: cluster, ID: "a", Mode: mode, TTL: time.Minute,
+						Registry: libcluster.EtcdConfig{Client: etcd.client(t)},
+					})
 					etcd.left.Store(3)
 					ctx, cancel := context.WithTimeout(t.Context(), patience)
 					defer cancel()
@@ -77,8 +79,10 @@ func TestPlaceIsKeptWhenTheAnswersAreLost(t *testing.T) {
 	for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Exclusive} {
 		t.Run(mode.String(), func(t *testing.T) {
 			cluster, etcd := key(t), &refusing{err: passingErrors["leader changed"], late: true}
-			i := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, TTL: time.Minute,
-				Registry: libcluster.EtcdConfig{Client: etcd.client(t)}})
+			i := start(t, libcluster.Config{
+				Key: cluster, ID: "a", Mode: mode, TTL: time.Minute,
+				Registry: libcluster.EtcdConfig{Client: etcd.client(t)},
+			})
 			etcd.left.Store(3)
 			require.NoError(t, i.Leave(t.Context(), libcluster.Returning(time.Hour)))
 			got, err := etcdClient(t).Get(t.Context(), "/"+cluster+"/production/a")
@@ -93,8 +97,10 @@ func TestPassingErrorsDoNotFailSetWorkers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			etcd := &refusing{err: err}
-			i := start(t, libcluster.Config{Key: key(t), ID: "a", TTL: time.Minute,
-				Registry: libcluster.EtcdConfig{Client: etcd.client(t)}})
+			i := start(t, libcluster.Config{
+				Key: key(t), ID: "a", TTL: time.Minute,
+				Registry: libcluster.EtcdConfig{Client: etcd.client(t)},
+			})
 			etcd.left.Store(2)
 			require.NoError(t, i.SetWorkers(t.Context(), 3))
 			i.becomes(0, 3)

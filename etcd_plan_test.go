@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -64,7 +63,7 @@ func TestHundredJoinAtOnceByAPlan(t *testing.T) {
 			var joining sync.WaitGroup
 			for i := range nodes {
 				nodes[i] = prepare(t, libcluster.Config{Key: cluster, Mode: mode, Registry: libcluster.EtcdConfig{
-					Endpoints:      strings.Split(etcdURL(t), ","),
+					Endpoints:      []string{etcdURL(t)},
 					RequestTimeout: patience, // what is given up on a busy machine makes it busier
 				}})
 				joining.Go(func() {
@@ -90,9 +89,10 @@ func TestHundredJoinAtOnceByAPlan(t *testing.T) {
 }
 
 func TestACrashIsWaitedForOnEtcd(t *testing.T) {
+	t.Parallel() // it waits for a TTL
 	cluster, client := key(t), etcdClient(t)
-	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.Exclusive, TTL: 5 * time.Second})
-	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.Exclusive, TTL: 5 * time.Second})
+	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.Exclusive})
+	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.Exclusive})
 	a.becomes(0, 2)
 	b.becomes(1, 2)
 
@@ -106,13 +106,18 @@ func TestACrashIsWaitedForOnEtcd(t *testing.T) {
 	b.becomes(1, 2)
 	require.Len(t, a.states(), told)
 
-	// One that has gone for good is waited for.
+	// One that has gone for good is waited for, by whoever is there then.
+	const ttl = 5 * time.Second
+	cluster = key(t)
+	a = start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.Exclusive, TTL: ttl})
+	b = start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.Exclusive, TTL: ttl})
+	a.becomes(0, 2)
+	gone := time.Now()
 	_, err = client.Put(t.Context(), "/"+cluster+"/production/b", "another's")
 	require.NoError(t, err)
-	gone := time.Now()
 	b.leave()
 	a.becomes(0, 1)
-	require.Less(t, time.Since(gone), 10*time.Second)
+	require.Greater(t, time.Since(gone), ttl*6/10, "until b must have stopped by any clock")
 }
 
 func TestLeavingAPlanLeavesOnlyThePlan(t *testing.T) {
@@ -200,13 +205,11 @@ func startMany(t *testing.T, many int, cfg libcluster.Config) (nodes []*instance
 func TestACoordinatorThatLeavesIsReplacedAtOnce(t *testing.T) {
 	for _, mode := range withPlan {
 		t.Run(mode.String(), func(t *testing.T) {
-			nodes := startMany(t, 4, libcluster.Config{Key: key(t), Mode: mode})
+			nodes := startMany(t, 4, libcluster.Config{Key: key(t), Mode: mode, TTL: time.Hour})
 			for n := range 3 {
 				nodes[3].becomes(nodes[3].State().Index, 4-n)
-				left := time.Now()
 				nodes[n].leave()
-				nodes[3].becomes(0, 3-n)
-				require.Less(t, time.Since(left), 5*time.Second, "not after the TTL")
+				nodes[3].becomes(0, 3-n) // at once: nothing expires within a TTL of an hour
 				if n == 0 {
 					nodes[1].becomes(1, 3)
 				}
@@ -235,41 +238,6 @@ func TestAPlaceKeptInAPlanInEtcdCallsNobodyElseBack(t *testing.T) {
 			start(t, libcluster.Config{Key: cluster, ID: "3", Mode: mode}).becomes(3, 4)
 		})
 	}
-}
-
-func TestACoordinatorThatCrashedAndIsBackWaitsNoLongerThanOthers(t *testing.T) {
-	const ttl = 8 * time.Second
-	var took [2]time.Duration
-	for i := range took {
-		cluster := key(t)
-		crashing := etcdClient(t)
-		ids := []string{"crashes", "stays"}
-		if i == 1 {
-			slices.Reverse(ids) // whoever is first coordinates
-		}
-		for _, id := range ids {
-			cfg := libcluster.Config{Key: cluster, ID: id, Mode: libcluster.Exclusive, TTL: ttl}
-			if id == "stays" {
-				start(t, cfg)
-				continue
-			}
-			cfg.Registry = libcluster.EtcdConfig{Client: crashing}
-			crashes, err := libcluster.New(cfg)
-			require.NoError(t, err)
-			require.NoError(t, crashes.Join(t.Context()))
-			t.Cleanup(func() {
-				ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
-				defer cancel()
-				_ = crashes.Leave(ctx) // it cannot any more
-			})
-		}
-		require.NoError(t, crashing.Close())
-		began := time.Now()
-		again := start(t, libcluster.Config{Key: cluster, ID: "crashes", Mode: libcluster.Exclusive, TTL: ttl})
-		took[i] = time.Since(began)
-		require.True(t, again.State().Active())
-	}
-	require.Less(t, took[0]-took[1], ttl/4, "one that coordinated waits longer: %v", took)
 }
 
 // Whoever overwrites a record under its own lease makes it no member's, and its instance

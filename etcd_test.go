@@ -24,9 +24,11 @@ import (
 	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
-// patience bounds every wait in these tests. What is waited for takes
-// milliseconds, or a TTL of 2 s where a test says so.
-const patience = 20 * time.Second
+// patience bounds every wait in these tests.
+const patience = testetcd.Patience
+
+// unfenced is a TTL within which a machine that is busy does renew a record.
+const unfenced = 2 * time.Minute
 
 // instance is a cluster under test and what it has been told.
 type instance struct {
@@ -57,6 +59,9 @@ func prepare(t testing.TB, cfg libcluster.Config) *instance {
 	}
 	if cfg.Registry == nil {
 		cfg.Registry = libcluster.Etcd(etcdURL(t))
+	}
+	if cfg.TTL == 0 {
+		cfg.TTL = unfenced
 	}
 	var err error
 	i.Cluster, err = libcluster.New(cfg)
@@ -199,7 +204,7 @@ func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
 	})
 	cluster := key(t)
 	i := start(t, libcluster.Config{
-		Key: cluster, ID: "a", TTL: 5 * time.Second, Registry: libcluster.EtcdConfig{Client: counting},
+		Key: cluster, ID: "a", TTL: 10 * time.Second, Registry: libcluster.EtcdConfig{Client: counting},
 	})
 	require.Eventually(t, func() bool { return beats.Load() > 4 }, patience, time.Millisecond, "no heartbeats")
 	got, err := counting.Get(t.Context(), "/"+cluster+"/production/a")
@@ -287,8 +292,10 @@ func TestStrangersKeysAreReportedAndIgnored(t *testing.T) {
 	put("a", "rubbish now")
 	m.becomes(0, 1)
 
+	message := "ignoring a key that is not a member's"
+	require.Eventually(t, func() bool { return logs.FilterMessage(message).Len() > len(garbage) }, testetcd.Patience, time.Millisecond)
 	reported := map[string]bool{}
-	for _, entry := range logs.FilterMessage("ignoring a key that is not a member's").All() {
+	for _, entry := range logs.FilterMessage(message).All() {
 		reported[fmt.Sprint(entry.ContextMap()["key"])] = true
 	}
 	for id := range garbage {

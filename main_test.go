@@ -22,8 +22,8 @@ func etcdURL(t testing.TB) string { return testetcd.URL(t) }
 func etcdClient(t testing.TB, configure ...func(*clientv3.Config)) *clientv3.Client {
 	t.Helper()
 	config := clientv3.Config{
-		Endpoints:   strings.Split(etcdURL(t), ","),
-		DialTimeout: 5 * time.Second,
+		Endpoints:   []string{etcdURL(t)},
+		DialTimeout: patience,
 		Logger:      zap.NewNop(),
 	}
 	for _, f := range configure {

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster/embedded"
+	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
 // A test binary with one of these set is a child, which stands for another
@@ -88,8 +89,8 @@ func startChild(t *testing.T, port int) process {
 	return process{cmd, stdin, &stderr}
 }
 
-// patience is how long a test waits for what ought to take a second at most.
-const patience = 20 * time.Second
+// patience bounds every wait in these tests.
+const patience = testetcd.Patience
 
 func testContext(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

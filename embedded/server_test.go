@@ -123,10 +123,43 @@ func TestOnlyLoopbackIsListenedOn(t *testing.T) {
 }
 
 // Left to itself, etcd waits 7 s for a client that watches, and for ever for a
-// connection on which nothing is said.
+// connection on which nothing is said. To wait so often takes longer than patience.
 func TestCloseWaitsForNoClient(t *testing.T) {
-	s := start(t, embedded.Config{})
-	c := client(t, s.Endpoint())
+	var closing []func() error
+	for range patience/(7*time.Second) + 1 {
+		s := start(t, embedded.Config{})
+		closing = append(closing, s.Close)
+		occupy(t, s.Endpoint())
+	}
+	requireAllClose(t, closing)
+}
+
+// requireAllClose closes one after another, which must not take as long as patience.
+func requireAllClose(t *testing.T, closing []func() error) {
+	t.Helper()
+	closed := make(chan error, len(closing))
+	begin := time.Now()
+	go func() {
+		for _, end := range closing {
+			closed <- end()
+		}
+	}()
+	tooLate := time.After(patience)
+	for range closing {
+		select {
+		case err := <-closed:
+			require.NoError(t, err)
+		case <-tooLate:
+			require.FailNow(t, "closing waits for clients")
+		}
+	}
+	t.Logf("closed %d within %v", len(closing), time.Since(begin))
+}
+
+// occupy has clients at an etcd that do not leave by themselves before the test ends.
+func occupy(t *testing.T, endpoint string) {
+	t.Helper()
+	c := client(t, endpoint)
 	watch := c.Watch(t.Context(), "key", clientv3.WithCreatedNotify())
 	created := <-watch
 	require.NoError(t, created.Err())
@@ -135,15 +168,9 @@ func TestCloseWaitsForNoClient(t *testing.T) {
 	alive, err := c.KeepAlive(t.Context(), lease.ID)
 	require.NoError(t, err)
 	<-alive
-	silent, err := net.Dial("tcp4", strings.TrimPrefix(s.Endpoint(), "http://"))
+	silent, err := net.Dial("tcp4", strings.TrimPrefix(endpoint, "http://"))
 	require.NoError(t, err)
-	defer silent.Close()
-
-	begin := time.Now()
-	require.NoError(t, s.Close())
-	took := time.Since(begin)
-	require.Less(t, took, 5*time.Second)
-	t.Logf("closed within %v", took)
+	t.Cleanup(func() { silent.Close() })
 }
 
 func TestStartEndsWithItsContext(t *testing.T) {

@@ -45,7 +45,7 @@ func (f *figures) allBack(t *testing.T, members []*member, w *witness, begin, en
 	t.Helper()
 	w.catchUp()
 	for _, m := range members {
-		f.whole = append(f.whole, max(0, m.awaitActive(back)-end))
+		f.whole = append(f.whole, max(0, m.awaitActive(patience)-end))
 		f.judge(t, m, w, begin)
 	}
 }

@@ -129,7 +129,7 @@ func (i *island) trial(t *testing.T, row *figures, isolated *server, others []*s
 	lasts(time.Second)
 	i.rejoin(isolated)
 	healed := i.awaitReadableAt(isolated)
-	awaitWhole(t, back, members)
+	awaitWhole(t, patience, members)
 	row.allBack(t, members, w, begin, healed)
 	row.trials += len(members)
 	stop()

@@ -98,7 +98,7 @@ func TestLossOfTheEtcdLeaderFencesNobody(t *testing.T) {
 				continue
 			}
 			requireUnmoved(t, members, calls)
-			awaitWhole(t, back, members)
+			awaitWhole(t, patience, members)
 			near = min(near, nearest(members))
 			w.catchUp()
 			for _, m := range members {
@@ -149,7 +149,7 @@ func TestLossOfTheMajorityFencesAllAndAllComeBack(t *testing.T) {
 				}
 			}
 			end := etcd.awaitReadable(patience)
-			awaitWhole(t, back, members)
+			awaitWhole(t, patience, members)
 			row.allBack(t, members, w, begin, end)
 			row.trials++
 			stop()

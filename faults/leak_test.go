@@ -34,7 +34,7 @@ func TestNothingIsLeftAfterFaults(t *testing.T) {
 	for i, l := range lines {
 		l.heal(i%2 == 0)
 	}
-	awaitWhole(t, back, members)
+	awaitWhole(t, patience, members)
 	for _, l := range lines {
 		l.reset()
 	}

@@ -27,7 +27,7 @@ func TestAllAreBackSoonAfterAnOutageOfAnyLength(t *testing.T) {
 			ID: "keeper", TTL: ttl, Registry: libcluster.Etcd(etcd.urls()...), Outage: libcluster.KeepOnOutage,
 		})
 		all := append([]*member{keeper}, members...)
-		awaitWhole(t, back, all)
+		awaitWhole(t, patience, all)
 		stop := watchBeliefs(t, all...)
 		w, _ := observe(t, etcd.urls()...)
 		row := &figures{fault: fmt.Sprintf("all of etcd down for %v", length)}
@@ -47,7 +47,7 @@ func TestAllAreBackSoonAfterAnOutageOfAnyLength(t *testing.T) {
 				etcd.start(s)
 			}
 			end := etcd.awaitReadable(patience)
-			awaitWhole(t, back, all)
+			awaitWhole(t, patience, all)
 			row.allBack(t, members, w, begin, end)
 			row.trials++
 		}
@@ -79,7 +79,7 @@ func TestMinorityServerGivesNobodyAPlace(t *testing.T) {
 	leader.thaw()
 	followers[1].thaw()
 	end := etcd.awaitReadable(patience)
-	awaitWhole(t, back, members)
+	awaitWhole(t, patience, members)
 	row.allBack(t, members, w, begin, end)
 	row.trials++
 	row.report(t)
@@ -96,7 +96,7 @@ func TestKeepOnOutageGoesOnWithItsPlace(t *testing.T) {
 	watchBeliefs(t, members...)
 	w, _ := observe(t, etcd.urls()...)
 	other := join(t, libcluster.Config{ID: "zz", Registry: libcluster.Etcd(etcd.urls()...)})
-	awaitWhole(t, back, append([]*member{other}, members...))
+	awaitWhole(t, patience, append([]*member{other}, members...))
 
 	// Longer than the window, after which another policy fences, and shorter
 	// than the lease.
@@ -111,7 +111,7 @@ func TestKeepOnOutageGoesOnWithItsPlace(t *testing.T) {
 	}
 	require.NoError(t, other.SetWorkers(t.Context(), 2)) // a change, to know that they are back
 	other.workers = 2
-	awaitWhole(t, back, append([]*member{other}, members...))
+	awaitWhole(t, patience, append([]*member{other}, members...))
 	for i, m := range members {
 		require.Len(t, m.since(calls[i]), 1, "%s was called back for more than the change: %v", m.ID(), m.reasons())
 	}
@@ -137,15 +137,15 @@ func TestKeepOnOutageGoesOnWithItsPlace(t *testing.T) {
 	}
 	row := &figures{fault: "KeepOnOutage, outage longer than the lease", trials: len(members)}
 	for i, m := range members {
-		await(t, back, m.ID()+" to find out that its record has gone", func() bool {
+		await(t, patience, m.ID()+" to find out that its record has gone", func() bool {
 			_, fenced := m.fencedAfter(end)
 			return fenced && len(m.since(calls[i])) > 0
 		})
 		require.Equal(t, -1, m.since(calls[i])[0].Index, "%s was not told that it had lost its place", m.ID())
 	}
-	awaitWhole(t, back, append([]*member{other}, members...))
+	awaitWhole(t, patience, append([]*member{other}, members...))
 	for _, m := range members {
-		row.whole = append(row.whole, max(0, m.awaitActive(back)-end))
+		row.whole = append(row.whole, max(0, m.awaitActive(patience)-end))
 	}
 	row.report(t)
 }

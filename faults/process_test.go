@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
 // roleVariable tells a process that it is not the test but a part in it.
@@ -21,8 +23,8 @@ const (
 	roleHolder   = "holder"
 )
 
-// patience bounds every wait that no test sets a bound of its own to.
-const patience = 30 * time.Second
+// patience bounds every wait.
+const patience = testetcd.Patience
 
 // process is the test binary in another role.
 type process struct {

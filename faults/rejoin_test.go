@@ -46,6 +46,6 @@ func testHalfRejoin(t *testing.T, slow time.Duration, spoil func(*line)) {
 	l.slow(0)
 	// What was in flight when the fault ended may have to be given up first.
 	row := figures{fault: "half a rejoin: " + title(t), trials: 1}
-	row.whole = append(row.whole, awaitWhole(t, 2*back, []*member{m}))
+	row.whole = append(row.whole, awaitWhole(t, patience, []*member{m}))
 	row.report(t)
 }

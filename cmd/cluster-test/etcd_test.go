@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -143,8 +144,42 @@ func TestUnreachableEtcdIsNamedWithItsLastErrorAndWhatToChange(t *testing.T) {
 	}
 }
 
+// mute is a registry that does not answer.
+type mute struct{ libcluster.Registry }
+
+func (mute) Join(ctx context.Context, _ libcluster.Registration) (libcluster.Session, time.Duration, error) {
+	<-ctx.Done()
+	return nil, 0, ctx.Err()
+}
+
+func (mute) String() string { return "mute" }
+
+func TestWaitingIsToldSoonAndEndsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := newConsole()
+		nodes, err := newNodes(options{
+			key: "test", env: "test", mode: libcluster.Direct, threads: []int{1}, registry: mute{libcluster.Static(0, 1)},
+		}, newTranscript(&output{stderr: zapcore.AddSync(out), stdout: zapcore.AddSync(out)}))
+		require.NoError(t, err)
+		until, end := context.WithCancel(t.Context())
+		failed := make(chan bool, 1)
+		go func() { failed <- runNodes(until, func() { t.Error("the others were ended") }, nodes) }()
+		time.Sleep(waitNotice)
+		synctest.Wait()
+		require.Equal(t, "cluster-test: waiting for mute …\n", out.String())
+		require.LessOrEqual(t, waitNotice, 5*time.Second)
+
+		time.Sleep(time.Minute)
+		signalled := time.Now()
+		end()
+		require.False(t, <-failed)
+		require.Zero(t, time.Since(signalled))
+		require.Equal(t, 1, strings.Count(out.String(), "waiting for"))
+	})
+}
+
 func TestInstanceWhoseIDIsTakenEndsWithOneLine(t *testing.T) {
-	args := []string{"--json", "-k", key(t), "-r", etcdURL(t), "-i", "same", "--ttl", "2s"}
+	args := []string{"--json", "-k", key(t), "-r", etcdURL(t), "-i", "same", "--ttl", unfenced}
 	older := start(t, args...)
 	older.stdout.awaitPlace(t, "same", 0, 1)
 	newer := start(t, append(args, "-n", "2")...)
@@ -160,7 +195,7 @@ func TestInstanceWhoseIDIsTakenEndsWithOneLine(t *testing.T) {
 }
 
 func TestOneTakenNodeDoesNotEndTheOthers(t *testing.T) {
-	args := []string{"--json", "-k", key(t), "-r", etcdURL(t), "--ttl", "2s", "-i"}
+	args := []string{"--json", "-k", key(t), "-r", etcdURL(t), "--ttl", unfenced, "-i"}
 	nodes := start(t, append(args, "node", "--nodes", "2")...)
 	nodes.stdout.awaitPlace(t, "node2", 1, 2)
 	start(t, append(args, "node1", "-n", "3")...)
@@ -254,10 +289,11 @@ func TestFailedJoinOfOneNodeEndsTheOthers(t *testing.T) {
 }
 
 func TestEtcdThatIsGoneFencesAndDoesNotHoldUpLeaving(t *testing.T) {
+	t.Parallel() // it waits for the fence, and for a leave that gives up
 	server, err := embedded.Start(t.Context(), embedded.Config{Fast: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
-	p := start(t, "--json", "-r", server.Endpoint(), "-i", "node", "--ttl", "2s")
+	p := start(t, "--json", "-r", server.Endpoint(), "-i", "node", "--ttl", "15s")
 	p.stdout.awaitPlace(t, "node", 0, 1)
 	require.NoError(t, server.Close())
 	p.stdout.awaitPlace(t, "node", -1, 0)

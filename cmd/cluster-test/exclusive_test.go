@@ -58,9 +58,8 @@ func requireOneAfterAnother(t *testing.T, all []spell) {
 }
 
 func TestInExclusiveModeAllProcessesStopBeforeAnyStarts(t *testing.T) {
-	binary := build(t)
 	run := func(id, threads, work string) *child {
-		return launch(t, binary, "--json", "--exclusive", "--ttl", "8s", "-k", key(t), "-r", etcdURL(t),
+		return launch(t, "--json", "--exclusive", "--ttl", unfenced, "-k", key(t), "-r", etcdURL(t),
 			"-i", id, "-n", threads, "--work", work)
 	}
 	// The one that takes longest to stop is none that the others could guess.
@@ -80,14 +79,13 @@ func TestInExclusiveModeAllProcessesStopBeforeAnyStarts(t *testing.T) {
 	one.stdout.awaitPlace(t, "node1", 0, 6)
 	three.stdout.awaitPlace(t, "node3", 2, 6)
 
-	three.kill(t)
-	killed := time.Now()
+	three.terminate(t)
 	one.stdout.awaitPlace(t, "node1", 0, 2)
 	one.terminate(t)
 
 	var all []spell
 	for _, c := range []*child{one, two, three} {
-		all = append(all, c.spells(t, killed)...)
+		all = append(all, c.spells(t, time.Now())...)
 	}
 	require.Len(t, all, 5+2+2, "%v", all)
 	requireOneAfterAnother(t, all)
@@ -101,9 +99,8 @@ func TestInExclusiveModeAllProcessesStopBeforeAnyStarts(t *testing.T) {
 }
 
 func TestInPlannedModeProcessesKeepTheirPlaces(t *testing.T) {
-	binary := build(t)
 	run := func(id string) *child {
-		return launch(t, binary, "--json", "--mode", "planned", "-k", key(t), "-r", etcdURL(t), "-i", id)
+		return launch(t, "--json", "--mode", "planned", "-k", key(t), "-r", etcdURL(t), "-i", id)
 	}
 	c := run("c")
 	c.stdout.awaitPlace(t, "c", 0, 1)

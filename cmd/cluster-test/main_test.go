@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -15,11 +16,21 @@ import (
 	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
-// patience is how long a test waits for what should come at once: long, because
-// it is only used up by a failure.
-const patience = 30 * time.Second
+// patience bounds every wait in these tests.
+const patience = testetcd.Patience
 
-func TestMain(m *testing.M) { testetcd.Main(m) }
+// unfenced is a TTL within which a machine that is busy does renew a record.
+const unfenced = "2m"
+
+// asProgram, set in its environment, has the test binary be the program.
+const asProgram = "CLUSTER_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	testetcd.Main(m)
+}
 
 func etcdURL(t *testing.T) string { return testetcd.URL(t) }
 

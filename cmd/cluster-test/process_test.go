@@ -18,24 +18,31 @@ import (
 	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
-// child is the built program in a process of its own.
+// child is the program in a process of its own.
 type child struct {
 	stdout, stderr *console
 	command        *exec.Cmd
 	ended          chan error
 }
 
-func build(t *testing.T) string {
+// process is the program as a process, which has not been started.
+func process(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), program)
-	out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	return binary
+	self, err := os.Executable()
+	require.NoError(t, err)
+	command := exec.Command(self, args...)
+	command.Env = append(os.Environ(), asProgram+"=1")
+	return command
 }
 
-func launch(t *testing.T, binary string, args ...string) *child {
+func launch(t *testing.T, args ...string) *child {
 	t.Helper()
-	c := &child{newConsole(), newConsole(), exec.Command(binary, args...), make(chan error, 1)}
+	return startProcess(t, process(t, args...))
+}
+
+func startProcess(t *testing.T, command *exec.Cmd) *child {
+	t.Helper()
+	c := &child{newConsole(), newConsole(), command, make(chan error, 1)}
 	c.command.Stdout, c.command.Stderr = c.stdout, c.stderr
 	require.NoError(t, c.command.Start())
 	go func() {
@@ -90,15 +97,15 @@ func (c *child) events(t *testing.T) (all []string) {
 }
 
 func TestProcessesShareAnEmbeddedEtcdThatOutlivesItsHost(t *testing.T) {
-	binary := build(t)
+	t.Parallel() // it waits for a TTL
 	uri := fmt.Sprintf("embedded:%d/%s", testetcd.FreePort(t), filepath.Join(t.TempDir(), "data"))
-	args := []string{"--json", "--ttl", "2s", "-r", uri}
+	args := []string{"--json", "--ttl", "10s", "-r", uri}
 
-	host := launch(t, binary, append(args, "-i", "node1", "-n", "2")...)
+	host := launch(t, append(args, "-i", "node1", "-n", "2")...)
 	host.stdout.awaitPlace(t, "node1", 0, 2)
-	two := launch(t, binary, append(args, "-i", "node2")...)
-	three := launch(t, binary, append(args, "-i", "node3", "-n", "4")...)
-	four := launch(t, binary, append(args, "-i", "node4")...)
+	two := launch(t, append(args, "-i", "node2")...)
+	three := launch(t, append(args, "-i", "node3", "-n", "4")...)
+	four := launch(t, append(args, "-i", "node4")...)
 	host.stdout.awaitPlace(t, "node1", 0, 8)
 	two.stdout.awaitPlace(t, "node2", 2, 8)
 	three.stdout.awaitPlace(t, "node3", 3, 8)
@@ -139,7 +146,7 @@ func (c *child) killed(t *testing.T) syscall.Signal {
 }
 
 func TestSignalThatComesLaterEndsTheProcessAtOnce(t *testing.T) {
-	p := launch(t, build(t), "--work", "10m")
+	p := launch(t, "--work", "10m")
 	p.stderr.awaitText(t, "sleeping until terminated\n")
 	p.signal(t, syscall.SIGINT)
 	p.stderr.awaitText(t, "cluster-test: will now leave the cluster\n")
@@ -156,10 +163,9 @@ func TestSignalThatComesLaterEndsTheProcessAtOnce(t *testing.T) {
 }
 
 func TestEverySignalLeavesAlsoIfItIsSentSeveralTimes(t *testing.T) {
-	binary := build(t)
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		t.Run(s.String(), func(t *testing.T) {
-			p := launch(t, binary, "--work", "500ms")
+			p := launch(t, "--work", "500ms")
 			p.stderr.awaitText(t, "sleeping until terminated\n")
 			p.signal(t, s)
 			p.stderr.awaitText(t, "cluster-test: will now leave the cluster\n")
@@ -192,7 +198,7 @@ func TestSignalsCountAsOneForTwoSeconds(t *testing.T) {
 func TestProxyThatHTTPIsSentThroughIsNamed(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://me:secret@127.0.0.1:9")
 	t.Setenv("NO_PROXY", "")
-	p := launch(t, build(t), "ls", "-r", "http://192.0.2.1:2379", "--timeout", "6s")
+	p := launch(t, "ls", "-r", "http://192.0.2.1:2379", "--timeout", "6s")
 	require.Error(t, p.ends(t))
 	require.Contains(t, p.stderr.String(), "through the proxy at 127.0.0.1:9, which HTTPS_PROXY names")
 	require.Contains(t, p.stderr.String(), "NO_PROXY=192.0.2.1")
@@ -200,7 +206,10 @@ func TestProxyThatHTTPIsSentThroughIsNamed(t *testing.T) {
 }
 
 func TestHangupThatNohupIgnoresStaysIgnored(t *testing.T) {
-	p := launch(t, "nohup", build(t))
+	command := process(t)
+	nohup := exec.Command("nohup", command.Path)
+	nohup.Env = command.Env
+	p := startProcess(t, nohup)
 	p.stderr.awaitText(t, "sleeping until terminated\n")
 	p.signal(t, syscall.SIGHUP)
 	p.signal(t, syscall.SIGTERM)
@@ -208,8 +217,7 @@ func TestHangupThatNohupIgnoresStaysIgnored(t *testing.T) {
 }
 
 func TestClosedPipeDoesNotKillTheProcess(t *testing.T) {
-	binary := build(t)
-	command := exec.Command(binary, "--json", "-i", "node")
+	command := process(t, "--json", "-i", "node")
 	stdout, err := command.StdoutPipe()
 	require.NoError(t, err)
 	stderr := newConsole()
@@ -225,12 +233,11 @@ func TestClosedPipeDoesNotKillTheProcess(t *testing.T) {
 // Its callbacks print, and so does its log. A reader that has stopped reading must
 // neither hold up the others nor keep it from ending.
 func TestFullPipeHoldsUpNobody(t *testing.T) {
-	binary := build(t)
 	args := []string{"-v", "--json", "--mode", "exclusive", "-r", fmt.Sprintf("embedded:%d", testetcd.FreePort(t))}
-	host := launch(t, binary, append(args, "-i", "node1")...)
+	host := launch(t, append(args, "-i", "node1")...)
 	host.stdout.awaitPlace(t, "node1", 0, 1)
 
-	full := exec.Command(binary, append(args, "-i", "node2")...)
+	full := process(t, append(args, "-i", "node2")...)
 	for _, stream := range []*io.Writer{&full.Stdout, &full.Stderr} {
 		r, w, err := os.Pipe()
 		require.NoError(t, err)
@@ -243,7 +250,7 @@ func TestFullPipeHoldsUpNobody(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- full.Wait() }()
 	host.stdout.awaitPlace(t, "node1", 0, 2)
-	three := launch(t, binary, append(args, "-i", "node3")...)
+	three := launch(t, append(args, "-i", "node3")...)
 	three.stdout.awaitPlace(t, "node3", 2, 3)
 	three.terminate(t)
 	host.stdout.awaitPlace(t, "node1", 0, 2)

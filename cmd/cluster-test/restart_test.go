@@ -13,27 +13,25 @@ import (
 	"github.com/libcluster/libcluster"
 )
 
-// deployment is ten processes with IDs that they keep.
+// deployment is some processes with IDs that they keep.
 type deployment struct {
 	*testing.T
-	binary    string
 	mode      libcluster.Mode
 	args      []string
 	processes []*child
-	told      []int // how many events each has had once it had its place among the ten
+	told      []int // how many events each has had once it had its place among all
 }
 
-func deploy(t *testing.T, binary string, mode libcluster.Mode) *deployment {
+func deploy(t *testing.T, processes int, mode libcluster.Mode, ttl string) *deployment {
 	t.Helper()
-	const processes = 10
-	d := &deployment{t, binary, mode, []string{
-		"--json", "-k", key(t), "-r", etcdURL(t), "--mode", mode.String(), "--returning", "1m",
+	d := &deployment{t, mode, []string{
+		"--json", "-k", key(t), "-r", etcdURL(t), "--mode", mode.String(), "--ttl", ttl, "--returning", "10m",
 	}, make([]*child, processes), make([]int, processes)}
 	for i := range d.processes {
 		d.processes[i] = d.start(nodeID(i))
 	}
 	for i, p := range d.processes {
-		p.stdout.await(t, "a total of ten", func(text string) bool {
+		p.stdout.await(t, "a total of all", func(text string) bool {
 			all := records(t, text)
 			d.told[i] = len(all)
 			return len(all) > 0 && all[len(all)-1].Total == processes && all[len(all)-1].Index >= 0
@@ -47,10 +45,10 @@ func nodeID(i int) string { return fmt.Sprintf("node%d", i) }
 
 func (d *deployment) start(id string) *child {
 	d.Helper()
-	return launch(d.T, d.binary, append(d.args, "-i", id)...)
+	return launch(d.T, append(d.args, "-i", id)...)
 }
 
-// place is what a process was told when it got its place among the ten.
+// place is what a process was told when it got its place among all.
 func (d *deployment) place(i int) record {
 	d.Helper()
 	return records(d.T, d.processes[i].stdout.String())[d.told[i]-1]
@@ -75,7 +73,7 @@ func (d *deployment) restart(i int, end func(*child, *testing.T), told string) (
 	return time.Since(gone)
 }
 
-// requireNothingTold makes sure that nobody has been told anything since all ten had
+// requireNothingTold makes sure that nobody has been told anything since all had
 // their places. One more joins, of which everybody is told: whatever was told before
 // has come by then.
 func (d *deployment) requireNothingTold() {
@@ -94,32 +92,34 @@ func (d *deployment) requireNothingTold() {
 	}
 }
 
-func TestRollingRestartOfTenProcessesCallsNobodyElseBack(t *testing.T) {
-	binary := build(t)
+func TestRollingRestartOfProcessesCallsNobodyElseBack(t *testing.T) {
 	for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive} {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
-			d := deploy(t, binary, mode)
+			d := deploy(t, 3, mode, unfenced)
 			var longest time.Duration
 			for i := range d.processes {
-				longest = max(longest, d.restart(i, (*child).terminate, "left -1/9"))
+				longest = max(longest, d.restart(i, (*child).terminate, "left -1/2"))
 			}
 			d.requireNothingTold()
-			t.Logf("ten restarts: a place was without its process for %v at most", longest.Round(time.Millisecond))
+			t.Logf("restarts: a place was without its process for %v at most", longest.Round(time.Millisecond))
 		})
 	}
 }
 
 func TestProcessThatIsKilledAndBackWithinTheTTLCallsNobodyElseBack(t *testing.T) {
-	binary := build(t)
 	for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive} {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
-			d := deploy(t, binary, mode)
-			away := d.restart(3, (*child).kill, "")
+			ttl := unfenced
+			if mode == libcluster.Exclusive {
+				ttl = "15s" // of which it waits for most
+			}
+			d := deploy(t, 3, mode, ttl)
+			away := d.restart(1, (*child).kill, "")
 			d.requireNothingTold()
 			if mode == libcluster.Exclusive {
-				require.Greater(t, away, 7*time.Second, "until the killed one must have stopped by any clock")
+				require.Greater(t, away, 9*time.Second, "until the killed one must have stopped by any clock")
 			}
 			t.Logf("killed: its place was without it for %v", away.Round(time.Millisecond))
 		})

@@ -4,6 +4,7 @@ package testetcd
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -17,29 +18,39 @@ import (
 	"github.com/libcluster/libcluster/embedded"
 )
 
-// startTimeout is long, because it is only used up by a failure.
-const startTimeout = 30 * time.Second
+// Patience is how long a test waits for what it waits for, before it fails. It is the
+// only bound on real time in the tests: long, because it is only used up by a failure,
+// and a machine may be many times slower than the one that a test was written on. How
+// soon something comes is judged in virtual time, and reported by benchmarks.
+const Patience = time.Minute
 
-// endTimeout is long for the same reason.
-const endTimeout = 10 * time.Second
+// binaryEnv names an etcd binary that tests run instead of the embedded etcd.
+const binaryEnv = "LIBCLUSTER_ETCD_BIN"
+
+// server is an etcd that the tests of a package share.
+type server interface {
+	Endpoint() string
+	Close() error
+}
 
 var shared struct {
 	once   sync.Once
-	server *embedded.Server
+	server server
 	err    error
 }
 
-// URL returns the URLs of a real etcd, for tests that use a key of their own each:
-// that of LIBCLUSTER_ETCD, or an embedded one that the first to ask starts. One
-// that is given is for one package at a time: a test compacts it.
+// URL returns the URL of a real etcd, for tests that use a key of their own each. The
+// first test to ask starts it, for the tests of its package alone: it is the binary
+// at LIBCLUSTER_ETCD_BIN, or an embedded etcd.
 func URL(t testing.TB) string {
 	t.Helper()
-	if urls := os.Getenv("LIBCLUSTER_ETCD"); urls != "" {
-		return urls
-	}
 	shared.once.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), Patience)
 		defer cancel()
+		if binary := os.Getenv(binaryEnv); binary != "" {
+			shared.server, shared.err = startProcess(ctx, binary, FreePort(t), FreePort(t))
+			return
+		}
 		shared.server, shared.err = embedded.Start(ctx, embedded.Config{Fast: true})
 	})
 	if shared.err != nil {
@@ -50,7 +61,14 @@ func URL(t testing.TB) string {
 
 // Main runs a package's tests, ends the etcd, and fails if a goroutine was left.
 func Main(m *testing.M) {
+	// By default as many run at once as there are processors; most wait for an etcd.
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
 	code := m.Run()
+	if p, ok := shared.server.(*process); ok && code != 0 {
+		fmt.Fprintf(os.Stderr, "the log of %s:\n%s\n", p.command.Path, p.log())
+	}
 	if shared.server != nil {
 		if err := shared.server.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, "closing etcd:", err)
@@ -70,31 +88,38 @@ func Main(m *testing.M) {
 // have time to end: etcd's side of a connection does so some time after the client's.
 func Leaked(ignored ...goleak.Option) error {
 	for began := time.Now(); ; {
-		if err := goleak.Find(ignored...); err == nil || time.Since(began) > endTimeout {
+		if err := goleak.Find(ignored...); err == nil || time.Since(began) > Patience {
 			return err
 		}
 	}
 }
 
-// FreePort returns a port on which nobody listens, another one each time: it may be
-// some time until something does, or again. It is not one that the system gives to
-// clients that ask for any: they could take it meanwhile, or one that dials a server
-// that is down could be connected to itself.
+// FreePort returns a port on which nobody listens, another one each time, and in each
+// process that tests: it may be some time until something listens there, or again. It
+// is not one that the system gives to clients that ask for any: they could take it
+// meanwhile, or one that dials a server that is down could be connected to itself.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	for range 100 {
+	for range 1000 {
 		port := 10000 + rand.IntN(20000)
-		if _, given := ports.LoadOrStore(port, true); given {
+		address := fmt.Sprintf("127.0.0.1:%d", port)
+		// Other tests find the UDP port of that number in use, until this process ends.
+		reservation, err := net.ListenPacket("udp4", address)
+		if err != nil {
 			continue
 		}
-		if l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			l.Close()
-			return port
+		l, err := net.Listen("tcp4", address)
+		if err != nil {
+			reservation.Close()
+			continue
 		}
+		l.Close()
+		reservations.Store(port, reservation)
+		return port
 	}
 	t.Fatal("no free port")
 	return 0
 }
 
-// ports are those that FreePort has returned, or found in use.
-var ports sync.Map
+// reservations are those of FreePort. One that nothing refers to would be closed.
+var reservations sync.Map

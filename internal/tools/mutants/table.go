@@ -12,12 +12,14 @@ var mutants = []mutant{
 	{
 		"nobody's acknowledgement is waited for", "decide.go",
 		waited, "\t\tif !present[l.incarnation] {\n\t" + waited + "\t\t}\n",
-		"TestNeverTwoAtOnceWhateverHappens", "", []string{"-exclusive-seeds=50"},
+		"TestNeverTwoAtOnceWhateverHappens", "",
+		[]string{"-exclusive-seeds=50"},
 	},
 	{
 		"nobody who vanished is waited for", "decide.go",
 		untilOver, "return window * 0",
-		"TestNeverTwoAtOnceWhateverHappens", "", []string{"-exclusive-seeds=300"},
+		"TestNeverTwoAtOnceWhateverHappens", "",
+		[]string{"-exclusive-seeds=300"},
 	},
 	{
 		"nobody's acknowledgement is waited for", "decide.go",
@@ -53,17 +55,20 @@ var mutants = []mutant{
 	{
 		"an instance rejoins before it has stopped", "ping.go",
 		stopped, "if false {",
-		"TestNeverTwoAtOnceWhateverHappens", "", []string{"-exclusive-seeds=50"},
+		"TestNeverTwoAtOnceWhateverHappens", "",
+		[]string{"-exclusive-seeds=50"},
 	},
 	{
 		"an instance counts itself as before itself", "index.go",
 		"if id < x.self {", "if id <= x.self {",
-		"TestPromisesHoldWhateverHappens", "simulation", []string{"-seeds=20"},
+		"TestPromisesHoldWhateverHappens", "simulation",
+		[]string{"-seeds=20"},
 	},
 	{
 		"a record that has gone goes on counting", "index.go",
 		"\tdelete(x.members, id)\n", "",
-		"TestPromisesHoldWhateverHappens", "simulation", []string{"-seeds=20"},
+		"TestPromisesHoldWhateverHappens", "simulation",
+		[]string{"-seeds=20"},
 	},
 	{
 		"an instance without a record coordinates", "coordinator.go",
