@@ -58,7 +58,7 @@ func TestWhoWatchesSeesWhenSomethingIsHeldByNobody(t *testing.T) {
 }
 
 func TestThatItCannotBeToldIsSaid(t *testing.T) {
-	c, err := libcluster.New(libcluster.Config{Key: "k"})
+	c, err := libcluster.New(libcluster.Config{Key: "k", Registry: libcluster.Static(0, 1)})
 	require.NoError(t, err)
 	l := &looker{cluster: c}
 	require.Equal(t, "cannot tell whether every index is held: left, or never joined\n", l.covered(context.Background()).text())

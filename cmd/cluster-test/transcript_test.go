@@ -81,6 +81,7 @@ func TestJSONHasEveryFieldAndStandsBesideTheTranscript(t *testing.T) {
 func TestVerboseShowsTheLibrarysLog(t *testing.T) {
 	p := start(t, "-v", "-i", "node1", "-I", "2", "-n", "1", "-T", "7")
 	p.stderr.awaitText(t, "sleeping until terminated\n")
+	p.stderr.awaitText(t, "new base is 2") // the log is written by a goroutine of its own
 	text := p.stderr.String()
 	require.Regexp(t, `(?m)^\d\d:\d\d:\d\d\.\d{3} DEBUG \* node1 \[2\] .*"instance": "node1"`, text)
 	require.Regexp(t, `(?m)^[0-9:.]+ INFO  .* new base is 2 \(was -1\), new total is 7 \(was 0\)`, text)
