@@ -124,6 +124,8 @@ func (f *flags) contradiction() error {
 		{"cert", internal, own},
 		{"cert-key", internal, own},
 		{"user", internal, own},
+		{"password-file", !f.given("user"), "needs a user; give --user USER"},
+		{"password-file", strings.Contains(f.user, ":"), "contradicts the password in --user"},
 		{"cert", !f.given("cert-key"), "needs its key too; give --cert-key"},
 		{"cert-key", !f.given("cert"), "needs its certificate too; give --cert"},
 	} {

@@ -59,6 +59,7 @@ type flags struct {
 	nodes                                 number
 	passive                               bool
 	registry, cacert, cert, certKey, user string
+	passwordFile                          string
 	ttl, work, returning, timeout         time.Duration
 	mode                                  mode
 	exclusive                             bool
@@ -98,6 +99,7 @@ func newFlags() *flags {
 	s.StringVar(&f.cert, "cert", "", "")
 	s.StringVar(&f.certKey, "cert-key", "", "")
 	s.StringVar(&f.user, "user", "", "")
+	s.StringVar(&f.passwordFile, "password-file", "", "")
 	return f
 }
 
@@ -170,7 +172,11 @@ func (f *flags) registryInto(o *options) error {
 	etcd := libcluster.Etcd(endpoints...)
 	etcd.CACert, etcd.Cert, etcd.CertKey = f.cacert, f.cert, f.certKey
 	if f.given("user") {
-		if etcd.Username, etcd.Password, err = credentials(f.user, os.Getenv(passwordEnv)); err != nil {
+		fallback, err := f.password()
+		if err != nil {
+			return err
+		}
+		if etcd.Username, etcd.Password, err = credentials(f.user, fallback); err != nil {
 			return fmt.Errorf("%s: %w", f.shown("user"), err)
 		}
 	}

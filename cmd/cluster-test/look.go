@@ -274,8 +274,8 @@ a member: ls once, and watch again whenever something has changed, until SIGINT,
 SIGTERM or SIGHUP.
 
 OPTIONS are those of cluster-test that say where the cluster is: -r, which is
-needed, -k, -e, -p, --ttl, --cacert, --cert, --cert-key and --user; --mode, which
-is found out by itself unless nobody is there yet; and
+needed, -k, -e, -p, --ttl, --cacert, --cert, --cert-key, --user and
+--password-file; --mode, which is found out by itself unless nobody is there yet; and
   -h, --help                Print this message and exit
   -v, --verbose             Be more verbose: show the library's log
       --timeout DURATION    End with an error when the cluster could not be seen

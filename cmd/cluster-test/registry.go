@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 
@@ -107,6 +108,22 @@ func parseEmbedded(uri string) (*embedded.Config, error) {
 	return &embedded.Config{Port: number, Dir: dir}, nil
 }
 
+// password is that of the file, or of the environment.
+func (f *flags) password() (string, error) {
+	if !f.given("password-file") {
+		return os.Getenv(passwordEnv), nil
+	}
+	text, err := os.ReadFile(f.passwordFile)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", label(f.set.Lookup("password-file")), err)
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	if line = strings.TrimSuffix(line, "\r"); line == "" {
+		return "", fmt.Errorf("%s: its first line is empty, and should be the password", f.shown("password-file"))
+	}
+	return line, nil
+}
+
 // credentials takes USER[:PASSWORD] apart.
 func credentials(given, fallback string) (user, password string, err error) {
 	user, password, _ = strings.Cut(given, ":")
@@ -117,7 +134,7 @@ func credentials(given, fallback string) (user, password string, err error) {
 	case user == "":
 		return "", "", errors.New("names no user; must be USER:PASSWORD, or USER with the password in " + passwordEnv)
 	case password == "":
-		return "", "", fmt.Errorf("user %q has no password; give USER:PASSWORD, or set %s", user, passwordEnv)
+		return "", "", fmt.Errorf("user %q has no password; give --password-file, or set %s", user, passwordEnv)
 	}
 	return user, password, nil
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -62,4 +64,26 @@ func TestVerboseNeverShowsAPassword(t *testing.T) {
 	p.signal()
 	require.Equal(t, exitOK, p.ends(t))
 	require.NotContains(t, p.stderr.String(), "secret")
+}
+
+func TestPasswordComesFromTheFirstLineOfAFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	require.NoError(t, os.WriteFile(file, []byte("s3:cret \r\nmore\n"), 0o600))
+	o, err := parse([]string{"-r", "http://h", "--user", "mailer", "--password-file", file})
+	require.NoError(t, err)
+	etcd := o.registry.(libcluster.EtcdConfig)
+	require.Equal(t, "mailer", etcd.Username)
+	require.Equal(t, "s3:cret ", etcd.Password)
+
+	require.NoError(t, os.WriteFile(file, []byte("\nmore\n"), 0o600))
+	for _, args := range [][]string{
+		{"--user", "mailer", "--password-file", file},
+		{"--user", "mailer", "--password-file", file + "x"},
+		{"--user", "mailer:s3cret", "--password-file", file},
+		{"--password-file", file},
+	} {
+		_, err := parse(append([]string{"-r", "http://h"}, args...))
+		require.ErrorContains(t, err, "--password-file")
+		require.NotContains(t, err.Error(), "s3cret")
+	}
 }

@@ -48,8 +48,10 @@ OPTIONS are one or more of:
       --cert FILE           Use this client certificate
       --cert-key FILE       and its key
       --user USER[:PASSWORD]
-                            Log in to etcd; without a password here it is taken
-                            from LIBCLUSTER_PASSWORD
+                            Log in to etcd. A password here is seen by everybody
+                            on this machine (ps): better leave it out, and it is
+                            taken from LIBCLUSTER_PASSWORD or a file
+      --password-file FILE  Take the password from the first line of FILE
  Static clustering:
   -I, --index INDEX         Set this instance index to INDEX (default: 0)
   -T, --total COUNT         Set the cluster total to COUNT (default: 1)
