@@ -56,7 +56,9 @@ func (s *stay) apply(inc *incarnation, change Change) {
 		case e.Gone:
 			x.remove(e.Member.ID)
 		case e.Member.plans.mode != Direct:
-			foreign = e.Member.plans.mode
+			if !e.Member.kept && !e.Orphan { // or nobody is there
+				foreign = e.Member.plans.mode
+			}
 			x.remove(e.Member.ID)
 		case e.Orphan:
 			x.putOrphan(e.Member)
@@ -75,6 +77,13 @@ func (s *stay) apply(inc *incarnation, change Change) {
 	first := before.inc == nil || before.inc.stay != s
 	if first && foreign != Direct {
 		s.fail(&ModeError{Direct, foreign}) // they were there first
+		return
+	}
+	if before.inc != inc && foreign != Direct {
+		// They have come while this instance was away.
+		why := &ModeError{Direct, foreign}
+		inc.end(why)
+		s.c.view.Store((&view{inc: inc, state: before.state.inactive(), why: why}).after(before))
 		return
 	}
 	if state.Total > MaxWorkers && !s.c.cfg.Passive {

@@ -2,6 +2,7 @@ package libcluster_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -101,4 +102,32 @@ func TestSwapHasNoEffectForOneThatDoesNotCoordinate(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, claimed)
 	require.NoError(t, p.Swap(t.Context(), 0, []byte("1")))
+}
+
+func TestADirectInstanceThatWasAwayIsRefusedOnEtcd(t *testing.T) {
+	for _, mode := range withPlan {
+		t.Run(mode.String(), func(t *testing.T) {
+			cluster, client := key(t), etcdClient(t)
+			line := &cuttable{}
+			a := start(t, libcluster.Config{
+				Key: cluster, ID: "a", TTL: 2 * time.Second,
+				Registry: libcluster.EtcdConfig{Client: line.client(t), RequestTimeout: time.Second},
+			})
+			a.becomes(0, 1)
+			line.cut(true)
+			require.Eventually(t, func() bool {
+				got, err := client.Get(t.Context(), "/"+cluster+"/production/a")
+				return err == nil && len(got.Kvs) == 0
+			}, patience, 10*time.Millisecond)
+			b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: mode})
+			b.becomes(0, 1)
+			line.mend()
+			require.Eventually(t, func() bool { return errors.As(a.Err(), new(*libcluster.ModeError)) }, patience, 10*time.Millisecond)
+			require.False(t, a.State().Active())
+			require.Eventually(t, func() bool {
+				got, err := client.Get(t.Context(), "/"+cluster+"/production/a")
+				return err == nil && len(got.Kvs) == 0
+			}, patience, 10*time.Millisecond, "its record is removed")
+		})
+	}
 }

@@ -50,6 +50,12 @@ func (s *stay) ping() {
 			s.lost(why)
 			return
 		}
+		if s.c.cfg.Mode == Direct && errors.As(why, new(*ModeError)) {
+			if !s.withdraw(inc, why) {
+				return
+			}
+			continue
+		}
 		s.log.Warn("fenced; will rejoin", zap.Error(why))
 		switch {
 		case inc.confirmed || errors.Is(why, ErrHorizonPassed) || errors.Is(why, ErrStuck):
@@ -60,6 +66,20 @@ func (s *stay) ping() {
 			return
 		}
 	}
+}
+
+// withdraw removes the record of an instance that was away, and finds a cluster of another
+// mode in its place: members of that mode must not meet it. They may go again, and so it
+// looks again after a while. It returns false if the stay has ended.
+func (s *stay) withdraw(inc *incarnation, why error) bool {
+	s.log.Error("the cluster runs in another mode by now; will look again",
+		zap.Duration("after", repeatEvery), zap.Error(why))
+	ctx, cancel := context.WithTimeout(s.ctx, leaveTimeout)
+	defer cancel()
+	if err := inc.session.Leave(ctx); err != nil {
+		s.log.Debug("removing the record failed", zap.Error(err))
+	}
+	return sleep(s.ctx, repeatEvery)
 }
 
 // discard lets go of the session of an incarnation that has a successor.

@@ -103,3 +103,38 @@ func TestTheModeOfAClusterCanBeChangedWhenAllHaveLeft(t *testing.T) {
 		})
 	}
 }
+
+// An upgrade to another mode, with one node frozen meanwhile. It is back in the old mode,
+// and must not act beside the others for as long as they are there.
+func TestOneThatWasAwayIsRefusedByAClusterOfAnotherMode(t *testing.T) {
+	modes := []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive}
+	for _, away := range modes {
+		for _, runs := range modes {
+			if away == runs {
+				continue
+			}
+			t.Run(fmt.Sprint(runs, " refuses ", away), func(t *testing.T) {
+				inBubble(t, func(w *world) {
+					a := w.join("a", mode(away))
+					w.Cut("a")
+					w.Expire(cluster, "a")
+					wait(20 * time.Second)
+					b := w.join("b", mode(runs))
+					w.Heal("a")
+					for range 600 {
+						wait(100 * time.Millisecond)
+						require.False(t, a.State().Active(), "%v beside %v", a.State(), b.State())
+					}
+					require.Equal(t, "0/1", b.place())
+					require.Len(t, b.told(), 1)
+					if away == libcluster.Direct {
+						require.ErrorAs(t, a.Err(), new(*libcluster.ModeError))
+					}
+					require.NoError(t, b.Leave(w.Context()))
+					wait(30 * time.Second)
+					require.Equal(t, "0/1", a.place(), "they have gone")
+				})
+			})
+		}
+	}
+}
