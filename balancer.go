@@ -46,25 +46,13 @@ func (s *stay) apply(inc *incarnation, change Change) {
 		return
 	}
 	inc.mu.Lock()
-	x := inc.index
-	if change.Reset {
-		x.reset()
+	if inc.latest == inc.index && inc.index.exceeds(change) {
+		inc.latest = inc.index.clone() // and readers go on by the last state's
 	}
-	foreign := Direct
-	for _, e := range change.Events {
-		switch {
-		case e.Gone:
-			x.remove(e.Member.ID)
-		case e.Member.plans.mode != Direct:
-			if !e.Member.kept && !e.Orphan { // or nobody is there
-				foreign = e.Member.plans.mode
-			}
-			x.remove(e.Member.ID)
-		case e.Orphan:
-			x.putOrphan(e.Member)
-		default:
-			x.put(e.Member)
-		}
+	foreign := inc.latest.apply(change)
+	total := inc.latest.total
+	if total <= MaxWorkers {
+		inc.index = inc.latest
 	}
 	if change.Assigned != nil {
 		inc.assigned = change.Assigned
@@ -86,12 +74,12 @@ func (s *stay) apply(inc *incarnation, change Change) {
 		s.c.view.Store((&view{inc: inc, state: before.state.inactive(), why: why}).after(before))
 		return
 	}
-	if state.Total > MaxWorkers && !s.c.cfg.Passive {
+	if total > MaxWorkers {
 		// Whoever came last is being refused, or a stranger has put an absurd
 		// count. Nobody's index shifts for that.
-		s.log.Error("the cluster's total is too large; keeping the last state", zap.Error(errTotal(state.Total)))
+		s.log.Error("the cluster's total is too large; keeping the last state", zap.Error(errTotal(total)))
 		if first {
-			s.fail(errTotal(state.Total))
+			s.fail(errTotal(total))
 		}
 		return
 	}
@@ -104,7 +92,7 @@ func (s *stay) apply(inc *incarnation, change Change) {
 
 // compute returns the state without its generation. The caller holds inc.mu.
 func (s *stay) compute(inc *incarnation) State {
-	state := State{Index: -1, Workers: s.c.cfg.Workers, Total: inc.index.total}
+	state := State{Index: -1, Workers: s.c.cfg.Workers, Total: int(inc.index.total)}
 	if a := inc.assigned; a != nil {
 		state.Index, state.Workers, state.Total = a.Index, a.Workers, a.Total
 	} else if base, workers := inc.index.place(); base >= 0 && !s.c.cfg.Passive {

@@ -3,6 +3,7 @@ package libcluster
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -146,7 +147,7 @@ func (c *Coverage) direct(members []Recorded) {
 		x.put(m.Member)
 		by[m.ID] = m
 	}
-	c.Total, c.Places = x.total, x.places()
+	c.Total, c.Places = int(min(x.total, math.MaxInt)), x.places()
 	for _, p := range c.Places {
 		switch {
 		case by[p.ID].Incarnation == "":

@@ -109,10 +109,10 @@ func (s *stay) watchRecords(inc *incarnation) {
 		return
 	}
 	inc.mu.Lock()
-	first, whole := inc.index.firstThere()
+	first, whole := inc.latest.firstThere()
 	found := Coverage{Covered: true}
 	if !whole && first == s.c.cfg.ID {
-		found = cover(Direct, Survey{Members: inc.index.recorded()})
+		found = cover(Direct, Survey{Members: inc.latest.recorded()})
 	}
 	inc.mu.Unlock()
 	if first != s.c.cfg.ID || s.c.cfg.Passive {

@@ -30,7 +30,8 @@ type incarnation struct {
 	unpublished chan struct{}
 
 	mu       sync.Mutex // guards what follows; taken by the balancer and by Members
-	index    *index
+	index    *index     // the members of the last state
+	latest   *index     // all members; another one while their total is too large
 	assigned *Assignment
 
 	planning // in a mode with a plan
@@ -63,6 +64,7 @@ func (c *Config) trusted(ttl time.Duration) time.Duration {
 
 func newIncarnation(s *stay, session Session, sent moment, ttl time.Duration, published Member) *incarnation {
 	inc := &incarnation{stay: s, session: session, published: published, index: newIndex(s.c.cfg.ID)}
+	inc.latest = inc.index
 	inc.heed, inc.unpublished = make(chan struct{}, 1), make(chan struct{}, 1)
 	inc.ctx, inc.cancel = context.WithCancel(s.ctx)
 	inc.horizon.Store(inc.renewed(sent, ttl))
@@ -160,7 +162,7 @@ func (inc *incarnation) told(workers int) bool {
 		own := inc.own
 		return own == nil || own.Workers == workers
 	}
-	base, known := inc.index.place()
+	base, known := inc.latest.place()
 	return base < 0 || known == workers
 }
 
@@ -210,23 +212,23 @@ func (v *view) reason() error {
 }
 
 // totalWith returns the total if this instance had another number of workers.
-func (v *view) totalWith(workers int) int {
+func (v *view) totalWith(workers int) int64 {
 	if v.inc == nil || v.inc.stay.left.Load() {
-		return workers
+		return int64(workers)
 	}
 	v.inc.mu.Lock()
 	defer v.inc.mu.Unlock()
 	switch {
 	case v.inc.assigned != nil:
-		return v.inc.assigned.Total
+		return int64(v.inc.assigned.Total)
 	case v.plan != nil:
 		if v.state.Active() {
-			return v.state.Total - v.state.Workers + workers
+			return int64(v.state.Total) - int64(v.state.Workers) + int64(workers)
 		}
-		return workers
+		return int64(workers)
 	}
 	_, before := v.inc.index.place()
-	return v.inc.index.total - before + workers
+	return v.inc.index.total - int64(before) + int64(workers)
 }
 
 func (v *view) places() []Place {

@@ -1,6 +1,7 @@
 package libcluster
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -19,7 +20,7 @@ type index struct {
 	members map[string]Member
 	// base is the sum of the workers of all members ordered before self,
 	// whether or not self is a member.
-	base, total int
+	base, total int64
 	// orphans are the members whose record nobody renews.
 	orphans map[string]struct{}
 }
@@ -30,7 +31,7 @@ func newIndex(self string) *index {
 
 // put adds a member or replaces its record.
 func (x *index) put(m Member) {
-	x.shift(m.ID, m.Workers-x.members[m.ID].Workers)
+	x.shift(m.ID, int64(m.Workers)-int64(x.members[m.ID].Workers))
 	x.members[m.ID] = m
 	delete(x.orphans, m.ID)
 }
@@ -43,12 +44,12 @@ func (x *index) putOrphan(m Member) {
 
 // remove forgets a member, if there is one of that ID.
 func (x *index) remove(id string) {
-	x.shift(id, -x.members[id].Workers)
+	x.shift(id, -int64(x.members[id].Workers))
 	delete(x.members, id)
 	delete(x.orphans, id)
 }
 
-func (x *index) shift(id string, workers int) {
+func (x *index) shift(id string, workers int64) {
 	x.total += workers
 	if id < x.self {
 		x.base += workers
@@ -69,7 +70,7 @@ func (x *index) place() (base, workers int) {
 	if !ok {
 		return -1, 0
 	}
-	return x.base, m.Workers
+	return int(x.base), m.Workers
 }
 
 // places returns every member with its base index, in order. The result is
@@ -86,4 +87,54 @@ func (x *index) places() []Place {
 		base += places[i].Workers
 	}
 	return places
+}
+
+// apply takes in a change, and returns the mode of those who are there in another one.
+func (x *index) apply(change Change) (foreign Mode) {
+	if change.Reset {
+		x.reset()
+	}
+	for _, e := range change.Events {
+		switch {
+		case e.Gone:
+			x.remove(e.Member.ID)
+		case e.Member.plans.mode != Direct:
+			if !e.Member.kept && !e.Orphan { // or nobody is there
+				foreign = e.Member.plans.mode
+			}
+			x.remove(e.Member.ID)
+		case e.Orphan:
+			x.putOrphan(e.Member)
+		default:
+			x.put(e.Member)
+		}
+	}
+	return foreign
+}
+
+// exceeds reports whether a change would make the total larger than it may be.
+func (x *index) exceeds(change Change) bool {
+	total, workers := x.total, make(map[string]int64, len(change.Events))
+	if change.Reset {
+		total = 0
+	}
+	for _, e := range change.Events {
+		before, again := workers[e.Member.ID]
+		if !again && !change.Reset {
+			before = int64(x.members[e.Member.ID].Workers)
+		}
+		now := int64(0)
+		if !e.Gone && e.Member.plans.mode == Direct {
+			now = int64(e.Member.Workers)
+		}
+		workers[e.Member.ID] = now
+		total += now - before
+	}
+	return total > MaxWorkers
+}
+
+func (x *index) clone() *index {
+	y := *x
+	y.members, y.orphans = maps.Clone(x.members), maps.Clone(x.orphans)
+	return &y
 }

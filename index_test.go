@@ -91,9 +91,9 @@ func TestIndexIsWhatSortingAndAddingUpGives(t *testing.T) {
 				base, workers := x.place()
 				require.Equal(t, wantBase, base, "base")
 				require.Equal(t, wantWorkers, workers, "workers")
-				require.Equal(t, wantTotal, x.total, "total")
+				require.EqualValues(t, wantTotal, x.total, "total")
 				require.Equal(t, twin.places(), x.places())
-				requireTiles(t, x.places(), x.total)
+				requireTiles(t, x.places(), int(x.total))
 			},
 		})
 	})
@@ -135,7 +135,7 @@ func TestPlacesThatInstancesComputeAloneTileTheTotal(t *testing.T) {
 				}
 				slices.SortFunc(places, func(a, b Place) int { return a.Index - b.Index })
 				for id, x := range instances {
-					requireTiles(t, places, x.total)
+					requireTiles(t, places, int(x.total))
 					require.Equal(t, places, x.places(), "as %s sees it", id)
 				}
 			},
@@ -188,7 +188,7 @@ func TestRemovingWhoIsNotThereChangesNothing(t *testing.T) {
 	x.remove("a")
 	base, _ := x.place()
 	require.Zero(t, base)
-	require.Equal(t, 2, x.total)
+	require.EqualValues(t, 2, x.total)
 }
 
 func TestListOfPlacesBelongsToTheCaller(t *testing.T) {
@@ -224,4 +224,22 @@ func TestChangeAllocatesNothing(t *testing.T) {
 			require.Zero(t, allocs)
 		})
 	}
+}
+
+func TestTheTotalOfAbsurdCountsDoesNotOverflow(t *testing.T) {
+	x := newIndex("d")
+	var change Change
+	for _, id := range []string{"a", "b", "c"} {
+		change.Events = append(change.Events, Event{Member: Member{ID: id, Workers: MaxWorkers}})
+	}
+	require.False(t, x.exceeds(Change{Events: change.Events[:1]}))
+	require.True(t, x.exceeds(change))
+	x.apply(change)
+	require.EqualValues(t, int64(3*MaxWorkers), x.total)
+	require.EqualValues(t, int64(3*MaxWorkers), x.base)
+	require.True(t, x.exceeds(Change{}))
+	change.Events = append(change.Events, Event{Member: Member{ID: "b"}, Gone: true}, Event{Member: Member{ID: "c"}, Gone: true})
+	require.False(t, x.exceeds(change))
+	require.True(t, x.exceeds(Change{Events: change.Events[:2], Reset: true}))
+	require.False(t, x.exceeds(Change{Events: change.Events[:1], Reset: true}))
 }

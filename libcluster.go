@@ -297,7 +297,7 @@ func (c *Cluster) desired() Member {
 	return c.member
 }
 
-func errTotal(total int) error {
+func errTotal(total int64) error {
 	return fmt.Errorf("Workers: the cluster's total would be %d, must be at most %d", total, MaxWorkers)
 }
 

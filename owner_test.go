@@ -18,7 +18,7 @@ func joined(t testing.TB, self string, members []Member) *Cluster {
 	require.NoError(t, err)
 	inc := newIncarnation(newStay(c, nil), nil, now(), 0, Member{})
 	inc.index = indexOf(self, members)
-	c.view.Store(&view{state: State{Index: -1, Total: inc.index.total}, inc: inc})
+	c.view.Store(&view{state: State{Index: -1, Total: int(inc.index.total)}, inc: inc})
 	return c
 }
 

@@ -127,7 +127,7 @@ func (s *stay) applyPlan(inc *incarnation, now *Planning) {
 // to nothing.
 func (s *stay) whyWaiting(v *view, p *plan, own *planned) error {
 	if p != nil && p.committed && own == nil && p.total > MaxWorkers-s.c.desired().Workers {
-		err := errTotal(p.total + s.c.desired().Workers)
+		err := errTotal(int64(p.total) + int64(s.c.desired().Workers))
 		s.refuse(err)
 		return err
 	}

@@ -3,6 +3,7 @@ package libclustertest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -151,5 +152,40 @@ func TestATotalThatIsTooLargeShiftsNobody(t *testing.T) {
 		w.Delete(cluster, "a")
 		d := w.join("d")
 		require.Equal(t, []string{"0/2", "1/2"}, []string{b.place(), d.place()})
+	})
+}
+
+func TestAnAbsurdCountLeavesWhatReadersSeeInAgreement(t *testing.T) {
+	inBubble(t, func(w *world) {
+		b, d := w.join("b", workers(2)), w.join("d", workers(3))
+		w.Put(cluster, "a", []byte("2147483647"))
+		wait(time.Second)
+		agree := func(total int, want ...string) {
+			t.Helper()
+			for _, x := range []*app{b, d} {
+				require.Equal(t, total, x.State().Total)
+				var places []string
+				for _, p := range x.Members() {
+					places = append(places, fmt.Sprintf("%s %d+%d", p.ID, p.Index, p.Workers))
+				}
+				require.Equal(t, want, places)
+				for _, key := range []string{"x", "y", "z"} {
+					owner, known := x.OwnerOf(key)
+					require.True(t, known)
+					require.Equal(t, b.State().Owns(key), owner.ID == "b")
+					require.Equal(t, d.State().Owns(key), owner.ID == "d")
+				}
+			}
+		}
+		agree(5, "b 0+2", "d 2+3")
+		require.NoError(t, d.SetWorkers(w.Context(), 4))
+		wait(time.Second)
+		before := w.Counts().Writes
+		wait(time.Minute)
+		require.Equal(t, before, w.Counts().Writes, "what is published is not written again")
+		agree(5, "b 0+2", "d 2+3")
+		w.Delete(cluster, "a")
+		wait(time.Second)
+		agree(6, "b 0+2", "d 2+4")
 	})
 }
