@@ -121,7 +121,9 @@ func (s *stay) logMembers(inc *incarnation, is State) {
 // reported the leaving.
 func (s *stay) notify() {
 	defer close(s.notified)
-	defer s.run.stop() // who gives up waiting has not looked
+	if !s.awaitTurn() {
+		return // and nothing has been told
+	}
 	// The horizon is watched here and not by ping, which may be waiting for
 	// an answer.
 	horizon := time.NewTimer(time.Hour)
@@ -135,13 +137,6 @@ func (s *stay) notify() {
 		case <-s.leaving:
 			leaving = true
 		}
-		// Before the state is read, not after: an earlier stay's callback that
-		// hangs can hold this up for longer than the state holds.
-		select {
-		case s.c.calling <- struct{}{}:
-		case <-s.ctx.Done():
-			return // leave has given up waiting
-		}
 		v, state := s.newest()
 		if v.inc != nil && v.inc.stay == s && s.ctx.Err() == nil {
 			n.look(v, state, leaving)
@@ -150,8 +145,24 @@ func (s *stay) notify() {
 				horizon.Reset(max(left, 0))
 			}
 		}
-		<-s.c.calling
 	}
+}
+
+// awaitTurn waits until an earlier stay's callback has returned, on which its Leave has
+// given up. It reports false if this one has been left before.
+func (s *stay) awaitTurn() bool {
+	select {
+	case <-s.before:
+	case <-s.leaving:
+		return false
+	}
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.left.Load() {
+		return false
+	}
+	s.c.calling = s.notified
+	return true
 }
 
 // newest returns the newest view and its state, with nothing running under another one.

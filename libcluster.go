@@ -29,17 +29,17 @@ type Cluster struct {
 	known atomic.Pointer[knownPlan]
 	// covered is what the last look at the coverage has found.
 	covered coverageSeen
-	// calling is held around each callback: a stay whose last callback hangs
-	// must not have its successor call at the same time.
-	calling chan struct{}
 
 	// restless has it logged once that the primary changes with newcomers.
 	restless sync.Once
 
-	mu      sync.Mutex // guards what follows
-	member  Member     // what to publish, as SetWorkers left it
-	stay    *stay      // nil unless joined or joining
-	running bool       // Run has not returned, which can be after the stay
+	mu     sync.Mutex // guards what follows
+	member Member     // what to publish, as SetWorkers left it
+	stay   *stay      // nil unless joined or joining
+	// calling is closed when the latest stay that may have called back does so no more:
+	// one whose callback hangs must not have its successor call at the same time.
+	calling <-chan struct{}
+	running bool // Run has not returned, which can be after the stay
 }
 
 // New checks the configuration and returns a cluster that has not been joined.
@@ -51,13 +51,15 @@ func New(cfg Config) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{
-		cfg:     cfg,
-		log:     cfg.Logger.With(zap.String("instance", cfg.ID)),
-		calling: make(chan struct{}, 1),
-		clock:   now,
-		chance:  chanceOf(cfg),
-		member:  cfg.registration().Member,
+		cfg:    cfg,
+		log:    cfg.Logger.With(zap.String("instance", cfg.ID)),
+		clock:  now,
+		chance: chanceOf(cfg),
+		member: cfg.registration().Member,
 	}
+	nobody := make(chan struct{})
+	close(nobody)
+	c.calling = nobody
 	c.view.Store(&view{state: State{Index: -1, Workers: cfg.Workers}, why: ErrLeft})
 	return c, nil
 }
@@ -183,6 +185,7 @@ func (c *Cluster) enter(run *runner) (*stay, error) {
 	if c.stay != nil || c.running {
 		return nil, ErrJoined
 	}
+	s.before = c.calling
 	c.stay, c.running = s, run != nil
 	s.start()
 	return s, nil
@@ -194,9 +197,9 @@ func (c *Cluster) enter(run *runner) (*stay, error) {
 // twice waits for the first.
 //
 // Leave returns within a quarter of a second of the end of ctx, whatever else
-// hangs. The error then says what
-// was not finished: a callback that has not returned, or a record that will
-// stay until its TTL has passed. In either case the instance has left.
+// hangs, but takes a second if it has to: the context that a signal has ended will do.
+// The error then says what was not finished: a callback that has not returned, or
+// a record that will stay until its TTL has passed. In either case the instance has left.
 func (c *Cluster) Leave(ctx context.Context, options ...LeaveOption) error {
 	var how leaving
 	for _, option := range options {
@@ -211,6 +214,8 @@ func (c *Cluster) Leave(ctx context.Context, options ...LeaveOption) error {
 	if s == nil {
 		return nil
 	}
+	ctx, cancel := atLeast(ctx, leastLeave)
+	defer cancel()
 	defer c.flushLog(ctx, lastFlush)
 	return s.leave(ctx, how.returning)
 }

@@ -23,6 +23,10 @@ const (
 	// no end of its own.
 	leaveTimeout = 5 * time.Second
 
+	// leastLeave is how long Leave may take if its context ends before: enough for
+	// the last callback and for a registry that answers.
+	leastLeave = time.Second
+
 	// releaseGrace is what a registry's call may take to return after its
 	// context has ended.
 	releaseGrace = 250 * time.Millisecond
@@ -63,6 +67,8 @@ type stay struct {
 
 	notified chan struct{} // closed by the notifier when it ends
 	pinged   chan struct{} // closed by ping when it ends
+
+	before <-chan struct{} // closed when no earlier stay calls back any more
 
 	// current is the incarnation whose session is open: the live one, or while
 	// rejoining the lost one. Only ping changes it; after ping has ended it
@@ -158,7 +164,11 @@ func (s *stay) leave(ctx context.Context, returning time.Duration) error {
 	select {
 	case <-s.notified:
 	case <-ctx.Done():
-		s.leaveErr = fmt.Errorf("libcluster: left, but a callback has not returned: %w", context.Cause(ctx))
+		what := "a callback has not returned"
+		if s.run != nil {
+			what = "a callback has not returned, or a function given to Run"
+		}
+		s.leaveErr = fmt.Errorf("libcluster: left, but %s: %w", what, context.Cause(ctx))
 	}
 	s.cancel()
 	if !s.awaitPing(ctx) {
@@ -326,6 +336,28 @@ func (r *retry) next() time.Duration {
 	d := min(backoffBase<<min(r.failures, 10), backoffCap)
 	r.failures++
 	return d/2 + r.chance.Below(d/2)
+}
+
+// atLeast returns a context that ends when ctx has ended and d has passed.
+func atLeast(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	longer, release := context.WithoutCancel(ctx), func() {}
+	if end, ends := ctx.Deadline(); ends {
+		longer, release = context.WithTimeout(longer, max(d, time.Until(end)))
+	}
+	longer, cancel := context.WithCancelCause(longer)
+	go func() {
+		if !sleep(longer, d) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			if !errors.Is(ctx.Err(), context.DeadlineExceeded) { // or it ends by itself
+				cancel(context.Cause(ctx))
+			}
+		case <-longer.Done():
+		}
+	}()
+	return longer, func() { cancel(nil); release() }
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
