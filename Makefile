@@ -1,7 +1,7 @@
 # What a developer types most. `make gate` is what must pass before a change lands, and
 # `make deep` is for a night.
 
-.PHONY: all test race lint fmt bench fuzz faults mutants gate deep
+.PHONY: all test race lint fmt bench fuzz faults mutants gate deep compose
 
 all: lint race
 
@@ -34,3 +34,6 @@ gate:
 
 deep:
 	.ci/deep
+
+compose:
+	.ci/compose
