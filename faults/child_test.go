@@ -142,7 +142,7 @@ func playMember(p part) error {
 	}
 	for range p.Busy {
 		go func() {
-			for {
+			for end.Err() == nil { // until the process is told to end
 			}
 		}()
 	}

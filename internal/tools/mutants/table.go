@@ -33,14 +33,14 @@ var mutants = []mutant{
 	},
 	{
 		"the deadline counts from the answer", "ping.go",
-		"\tsent := s.c.clock()\n\tttl, err := inc.session.Renew(ctx)\n", "\tttl, err := inc.session.Renew(ctx)\n\tsent := s.c.clock()\n",
+		"return answer{sent, ttl, err}", "return answer{s.c.clock(), ttl, err}",
 		"TestTheHorizonCountsFromTheSendingOfARenewal", "", nil,
 	},
 	{
 		"a late success revives", "incarnation.go",
-		"\tif inc.fenced() == nil {\n\t\t// Fails if a reader has found the horizon passed since it was loaded.\n\t\tinc.horizon.CompareAndSwap(h, inc.renewed(sent, ttl))\n\t}\n",
+		"\tif inc.fenced() == nil && sent.since(h.sent) > 0 {\n\t\t// Fails if a reader has found the horizon passed since it was loaded.\n\t\tinc.horizon.CompareAndSwap(h, inc.renewed(sent, ttl))\n\t}\n",
 		"\tinc.horizon.Store(inc.renewed(sent, ttl))\n\t_ = h\n",
-		"TestALateSuccessRevivesNobody", "", nil,
+		"TestLateSuccessAfterTheHorizonDoesNotResurrect", "libclustertest", nil,
 	},
 	{
 		"half the wait, by clocks 10 % apart", "decide.go",
