@@ -105,6 +105,7 @@ func TestSwapHasNoEffectForOneThatDoesNotCoordinate(t *testing.T) {
 }
 
 func TestADirectInstanceThatWasAwayIsRefusedOnEtcd(t *testing.T) {
+	t.Parallel()
 	for _, mode := range withPlan {
 		t.Run(mode.String(), func(t *testing.T) {
 			cluster, client := key(t), etcdClient(t)

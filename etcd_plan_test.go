@@ -91,8 +91,8 @@ func TestHundredJoinAtOnceByAPlan(t *testing.T) {
 func TestACrashIsWaitedForOnEtcd(t *testing.T) {
 	t.Parallel() // it waits for a TTL
 	cluster, client := key(t), etcdClient(t)
-	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.Exclusive})
-	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.Exclusive})
+	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.Exclusive, TTL: 20 * time.Second})
+	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.Exclusive, TTL: 20 * time.Second})
 	a.becomes(0, 2)
 	b.becomes(1, 2)
 
@@ -121,6 +121,7 @@ func TestACrashIsWaitedForOnEtcd(t *testing.T) {
 }
 
 func TestLeavingAPlanLeavesOnlyThePlan(t *testing.T) {
+	t.Parallel()
 	for _, mode := range withPlan {
 		t.Run(mode.String(), func(t *testing.T) {
 			cluster, client := key(t), etcdClient(t)
@@ -277,6 +278,7 @@ func TestCoordinatorThatIsCancelledWatchesNoMore(t *testing.T) {
 // attempt has succeeded, whose instance may act by then: nobody may be told that it has
 // stopped.
 func TestAnAttemptThatArrivesLateSaysNothingOfALaterOne(t *testing.T) {
+	t.Parallel()
 	var late func() error
 	registry := libcluster.EtcdConfig{Client: etcdClient(t, func(config *clientv3.Config) {
 		config.DialOptions = append(config.DialOptions, grpc.WithChainUnaryInterceptor(func(ctx context.Context,

@@ -15,6 +15,7 @@ var (
 )
 
 func TestNeverTwoAtOnceWhateverHappens(t *testing.T) {
+	t.Parallel()
 	simulator.Seeds{
 		First: *exclusiveFirst, Count: *exclusiveSeeds, One: *exclusiveSeed, Times: *exclusiveTimes,
 		Found: "testdata/exclusive_seeds", Enough: 2000, Wants: exclusiveFaults(), Again: "go test -run NeverTwo . -exclusive-seed",

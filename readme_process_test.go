@@ -47,6 +47,7 @@ func readmeProgram(t *testing.T, cluster string, change func(string) string) *ex
 }
 
 func TestReadmeProgramLeavesAtSIGTERM(t *testing.T) {
+	t.Parallel()
 	cluster := key(t)
 	command := readmeProgram(t, cluster, func(source string) string { return source })
 	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
@@ -62,6 +63,7 @@ func TestReadmeProgramLeavesAtSIGTERM(t *testing.T) {
 }
 
 func TestReadmeProgramEndsAtASecondSignal(t *testing.T) {
+	t.Parallel()
 	hangs := func(source string) string {
 		changed := strings.Replace(source, "<-ctx.Done()", "select {}", 1)
 		require.NotEqual(t, source, changed)

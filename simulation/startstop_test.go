@@ -83,6 +83,7 @@ func TestEverythingMayBeCalledAtOnceOnTheRegistryInMemory(t *testing.T) {
 }
 
 func TestEverythingMayBeCalledAtOnceOnARegistryThatFails(t *testing.T) {
+	t.Parallel()
 	for range startStopRounds {
 		registry := libclustertest.New()
 		registry.Intercept(func(ctx context.Context, call libclustertest.Call) error {

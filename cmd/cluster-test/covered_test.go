@@ -46,6 +46,7 @@ func TestWhatNobodyHoldsIsListed(t *testing.T) {
 }
 
 func TestWhoWatchesSeesWhenSomethingIsHeldByNobody(t *testing.T) {
+	t.Parallel()
 	require.NoError(t, instance(t, "a", libcluster.Planned, nil).Join(t.Context()))
 	p := start(t, "watch", "-k", key(t), "-r", etcdURL(t))
 	p.stdout.awaitText(t, "covered: every index is held once\n")

@@ -58,6 +58,7 @@ func requireOneAfterAnother(t *testing.T, all []spell) {
 }
 
 func TestInExclusiveModeAllProcessesStopBeforeAnyStarts(t *testing.T) {
+	t.Parallel()
 	run := func(id, threads, work string) *child {
 		return launch(t, "--json", "--exclusive", "--ttl", unfenced, "-k", key(t), "-r", etcdURL(t),
 			"-i", id, "-n", threads, "--work", work)

@@ -100,6 +100,7 @@ func TestClusterWithAPlanIsWatchedBeforeAnybodyIsThere(t *testing.T) {
 }
 
 func TestOneWhoIsWaitedForIsNamed(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	slow := instance(t, "slow", libcluster.Exclusive, func(s libcluster.State) {
 		if !s.Active() {
@@ -173,6 +174,7 @@ func TestBadCommandLineForLookingIsToldInOneLine(t *testing.T) {
 }
 
 func TestSignalEndsLookingForARegistryThatIsNotThere(t *testing.T) {
+	t.Parallel()
 	p := start(t, "ls", "-r", "http://127.0.0.1:1")
 	p.stderr.awaitText(t, "waiting for ")
 	p.signal()

@@ -146,6 +146,7 @@ func (c *child) killed(t *testing.T) syscall.Signal {
 }
 
 func TestSignalThatComesLaterEndsTheProcessAtOnce(t *testing.T) {
+	t.Parallel()
 	p := launch(t, "--work", "10m")
 	p.stderr.awaitText(t, "sleeping until terminated\n")
 	p.signal(t, syscall.SIGINT)
@@ -163,6 +164,7 @@ func TestSignalThatComesLaterEndsTheProcessAtOnce(t *testing.T) {
 }
 
 func TestEverySignalLeavesAlsoIfItIsSentSeveralTimes(t *testing.T) {
+	t.Parallel()
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		t.Run(s.String(), func(t *testing.T) {
 			p := launch(t, "--work", "500ms")
@@ -196,9 +198,10 @@ func TestSignalsCountAsOneForTwoSeconds(t *testing.T) {
 // 192.0.2.1 is an address that nobody has. In this process it would be too late to
 // name a proxy: the environment is read once.
 func TestProxyThatHTTPIsSentThroughIsNamed(t *testing.T) {
-	t.Setenv("HTTPS_PROXY", "http://me:secret@127.0.0.1:9")
-	t.Setenv("NO_PROXY", "")
-	p := launch(t, "ls", "-r", "http://192.0.2.1:2379", "--timeout", "6s")
+	t.Parallel()
+	command := process(t, "ls", "-r", "http://192.0.2.1:2379", "--timeout", "6s")
+	command.Env = append(command.Env, "HTTPS_PROXY=http://me:secret@127.0.0.1:9", "NO_PROXY=")
+	p := startProcess(t, command)
 	require.Error(t, p.ends(t))
 	require.Contains(t, p.stderr.String(), "through the proxy at 127.0.0.1:9, which HTTPS_PROXY names")
 	require.Contains(t, p.stderr.String(), "NO_PROXY=192.0.2.1")
@@ -233,6 +236,7 @@ func TestClosedPipeDoesNotKillTheProcess(t *testing.T) {
 // Its callbacks print, and so does its log. A reader that has stopped reading must
 // neither hold up the others nor keep it from ending.
 func TestFullPipeHoldsUpNobody(t *testing.T) {
+	t.Parallel()
 	args := []string{"-v", "--json", "--mode", "exclusive", "-r", fmt.Sprintf("embedded:%d", testetcd.FreePort(t))}
 	host := launch(t, append(args, "-i", "node1")...)
 	host.stdout.awaitPlace(t, "node1", 0, 1)

@@ -59,6 +59,7 @@ func TestPasswordComesFromTheFlagOrTheEnvironment(t *testing.T) {
 }
 
 func TestVerboseNeverShowsAPassword(t *testing.T) {
+	t.Parallel()
 	p := start(t, strings.Fields("-v -r http://127.0.0.1:1 --user root:secret")...)
 	p.stderr.awaitText(t, "cannot join yet")
 	p.signal()

@@ -40,7 +40,7 @@ var mutants = []mutant{
 		"a late success revives", "incarnation.go",
 		"\tif inc.fenced() == nil && sent.since(h.sent) > 0 {\n\t\t// Fails if a reader has found the horizon passed since it was loaded.\n\t\tinc.horizon.CompareAndSwap(h, inc.renewed(sent, ttl))\n\t}\n",
 		"\tinc.horizon.Store(inc.renewed(sent, ttl))\n\t_ = h\n",
-		"TestLateSuccessAfterTheHorizonDoesNotResurrect", "libclustertest", nil,
+		"TestALateSuccessRevivesNoIncarnationThatWasFenced", "", nil,
 	},
 	{
 		"half the wait, by clocks 10 % apart", "decide.go",
