@@ -28,6 +28,10 @@ type incarnation struct {
 	published Member
 	// unpublished holds one: what is published is to be compared.
 	unpublished chan struct{}
+	// answeredBeat is set when a heartbeat has succeeded since: what the registry tells of
+	// the own record is to be compared, too. Before, its answer to the latest update may
+	// be under way.
+	answeredBeat atomic.Bool
 
 	mu       sync.Mutex // guards what follows; taken by the balancer and by Members
 	index    *index     // the members of the last state

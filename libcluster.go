@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ type Cluster struct {
 
 	mu     sync.Mutex // guards what follows
 	member Member     // what to publish, as SetWorkers left it
+	asking []*asked   // by calls of SetWorkers that have not returned
 	stay   *stay      // nil unless joined or joining
 	// calling is closed when the latest stay that may have called back does so no more:
 	// one whose callback hangs must not have its successor call at the same time.
@@ -272,12 +274,18 @@ func (c *Cluster) SetWorkers(ctx context.Context, workers int) error {
 	}
 	c.mu.Lock()
 	c.member.Workers = workers
-	s := c.stay
+	s, count := c.stay, &asked{workers: workers}
+	c.asking = append(c.asking, count)
 	c.mu.Unlock()
+	defer c.answered(count)
 	if s == nil {
 		return nil
 	}
-	if err := s.publish(ctx, nil); err != nil {
+	err := s.publish(ctx, nil, false)
+	if err == nil {
+		err = c.refusalOf(count)
+	}
+	if err != nil {
 		if inc := s.current.Load(); inc != nil {
 			inc.mayBeUnpublished()
 		}
@@ -286,11 +294,36 @@ func (c *Cluster) SetWorkers(ctx context.Context, workers int) error {
 	return nil
 }
 
-// refused takes back a count that the registry refuses for good, unless another
-// one has been set since.
-func (c *Cluster) refused(m, published Member) {
+// asked is a count that a call of SetWorkers asks for.
+type asked struct {
+	workers int
+	refusal error
+}
+
+func (c *Cluster) answered(count *asked) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.asking = slices.DeleteFunc(c.asking, func(a *asked) bool { return a == count })
+}
+
+// refusalOf returns why a count has been refused, if it has. Somebody else may have sent
+// it, who had to publish what could not be published before.
+func (c *Cluster) refusalOf(count *asked) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return count.refusal
+}
+
+// refused takes back a count that the registry refuses for good, unless another
+// one has been set since.
+func (c *Cluster) refused(m, published Member, why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range c.asking {
+		if a.workers == m.Workers {
+			a.refusal = why
+		}
+	}
 	if c.member.Workers == m.Workers {
 		c.member.Workers = published.Workers
 	}

@@ -268,6 +268,7 @@ func (s *stay) answered(inc *incarnation, a answer, again *retry) (ok, over bool
 		inc.extend(a.sent, a.ttl)
 		again.reset()
 		inc.confirmed = true
+		inc.answeredBeat.Store(true)
 		inc.mayBeUnpublished()
 		s.watchRecords(inc)
 	case isFinal(a.err):
@@ -379,7 +380,7 @@ func (s *stay) errand(inc *incarnation, asked <-chan struct{}, do func(*incarnat
 func (s *stay) catchUp(inc *incarnation, again *retry) bool {
 	ctx, cancel := context.WithTimeout(inc.ctx, inc.patience())
 	defer cancel()
-	err := s.publish(ctx, again)
+	err := s.publish(ctx, again, inc.answeredBeat.Swap(false))
 	return err == nil || isFinal(err) || isPermanent(err) || inc.ctx.Err() != nil
 }
 
@@ -393,8 +394,9 @@ func (inc *incarnation) mayBeUnpublished() {
 }
 
 // publish brings the registry's record up to date with what SetWorkers wants. again is
-// what came before, nil for nothing.
-func (s *stay) publish(ctx context.Context, again *retry) error {
+// what came before, nil for nothing. If it is to compare, what the registry tells of the
+// record counts, too, besides what it was sent last.
+func (s *stay) publish(ctx context.Context, again *retry, compare bool) error {
 	select {
 	case s.publishing <- struct{}{}:
 		defer func() { <-s.publishing }()
@@ -406,7 +408,7 @@ func (s *stay) publish(ctx context.Context, again *retry) error {
 		return nil // not joined: ping comes here when it has
 	}
 	m := s.registration().Member
-	if s.c.cfg.Passive || inc.published.Workers == m.Workers && inc.told(m.Workers) {
+	if s.c.cfg.Passive || inc.published.Workers == m.Workers && (!compare || inc.told(m.Workers)) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
@@ -422,7 +424,7 @@ func (s *stay) publish(ctx context.Context, again *retry) error {
 	case isPermanent(err):
 		s.log.Error("the worker count is refused", zap.Int("workers", m.Workers), zap.Error(err))
 		inc.published = before
-		s.c.refused(m, before)
+		s.c.refused(m, before, err)
 	case s.stopping():
 		err = ErrLeft
 	default:
