@@ -106,7 +106,7 @@ func TestACrashIsWaitedForOnEtcd(t *testing.T) {
 	b.becomes(1, 2)
 	require.Len(t, a.states(), told)
 
-	// One that has gone for good is waited for, by whoever is there then.
+	// An instance that has gone for good is waited for, by the instances that are there then.
 	const ttl = 5 * time.Second
 	cluster = key(t)
 	a = start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.Exclusive, TTL: ttl})

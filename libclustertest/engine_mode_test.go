@@ -55,7 +55,7 @@ func TestAForeignPlanSetsNobodyBesideOneWhoStillActs(t *testing.T) {
 	})
 }
 
-// Whoever leaves last says that nobody acts; but not of a plan that says nothing of them.
+// The last instance to leave writes a plan in which nobody has a place, but not over a plan that says nothing of it.
 func TestTheLastToLeaveDoesNotBuildOnAForeignPlan(t *testing.T) {
 	for _, foreign := range []string{"planned\tcommit\t7\t0", "exclusive\tcommit\t7\t0"} {
 		inBubble(t, func(w *world) {
