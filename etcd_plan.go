@@ -36,13 +36,12 @@ type etcdPlanning struct {
 
 	// Used by the coordinator's goroutine only: a watch of everything, and
 	// everything as of the last event.
-	news     clientv3.WatchChan
-	stopNews context.CancelFunc
-	mirror   *etcdMirror
-	read     int64   // the revision that mirror was read at
-	heard    int64   // the revision that it is of
-	mine     []int64 // the revisions of the latest swaps and claims
-	told     bool    // the watch has told something
+	news   *etcdWatch
+	mirror *etcdMirror
+	read   int64   // the revision that mirror was read at
+	heard  int64   // the revision that it is of
+	mine   []int64 // the revisions of the latest swaps and claims
+	told   bool    // the watch has told something
 }
 
 // watched is the prefix that Next watches.
@@ -182,20 +181,14 @@ func (m *etcdMirror) survey(revision int64) Survey {
 }
 
 func (s *etcdSession) startNews(ctx context.Context) {
-	var watching context.Context
-	watching, s.stopNews = context.WithCancel(s.ctx)
-	limit, cancel := context.WithTimeout(ctx, min(s.timeout, s.ttl/silentPart))
-	defer cancel()
-	release := context.AfterFunc(limit, s.stopNews)
 	s.told = false
-	s.news = s.client.Watch(watching, s.prefix, clientv3.WithPrefix(), clientv3.WithFragment())
-	release()
+	s.news = s.openWatch(ctx, min(s.timeout, s.ttl/silentPart), s.prefix)
 }
 
 func (s *etcdSession) endNews() {
 	if s.news != nil {
-		s.stopNews()
-		s.news, s.stopNews, s.mirror = nil, nil, nil
+		s.news.stop()
+		s.news, s.mirror = nil, nil
 	}
 }
 
@@ -206,9 +199,9 @@ func (s *etcdSession) awaitNews(ctx context.Context, after int64) error {
 	if n := len(s.mine); n > 0 {
 		own = s.mine[n-1]
 	}
-	for fresh := false; !fresh || s.heard < own || len(s.news) > 0; {
+	for fresh := false; !fresh || s.heard < own || len(s.news.answers) > 0; {
 		select {
-		case answer, ok := <-s.news:
+		case answer, ok := <-s.news.answers:
 			if !ok || answer.Err() != nil {
 				s.endNews()
 				if !s.told { // or it would be opened again at once, for ever

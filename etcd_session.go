@@ -35,8 +35,9 @@ type etcdSession struct {
 	notes    *etcdNotes // what this stay's attempts have in common
 
 	// ctx is the session's life: its streams end with it.
-	ctx    context.Context
-	cancel context.CancelFunc
+	ctx     context.Context
+	cancel  context.CancelFunc
+	streams sync.WaitGroup // of watches, which have not ended yet
 
 	mu     sync.Mutex // guards what follows
 	record string     // what the key holds, or will after the next re-read
@@ -47,9 +48,7 @@ type etcdSession struct {
 	listed    *Change // not returned yet
 	compacted bool    // the watch cannot go on from next: read everything
 	next      int64   // the first revision that has not been seen
-	watch     clientv3.WatchChan
-	watchCtx  context.Context
-	stopWatch context.CancelFunc
+	watch     *etcdWatch
 	asked     time.Time           // when the watch was asked for a sign of life that it still owes
 	strangers map[string]struct{} // foreign keys that were reported; with a plan the coordinator's
 
@@ -78,10 +77,8 @@ func newEtcdSession(client *clientv3.Client, owned bool, timeout time.Duration, 
 		s.previous.previous = nil // or all sessions of the stay would live on
 	}
 	s.notes = notesOf(r.Stay, s.previous)
-	// Streams are shared by those that send the same metadata. With its own the
-	// session's watch is alone on one, also on a client that others use: opened
-	// anew it is a new stream, and so on the next server.
-	life := metadata.AppendToOutgoingContext(context.Background(), "libcluster-session", fmt.Sprintf("%p", s))
+	// A watcher that is shared shares its streams among those that send the same metadata.
+	life := metadata.AppendToOutgoingContext(context.Background(), "libcluster-stay", fmt.Sprintf("%p", s.notes))
 	s.ctx, s.cancel = context.WithCancel(clientv3.WithRequireLeader(life))
 	return s
 }
@@ -488,7 +485,10 @@ func (s *etcdSession) revoke(ctx context.Context) error {
 func (s *etcdSession) Close() error { return s.release() }
 
 func (s *etcdSession) release() error {
-	s.cancel()
+	s.mu.Lock()
+	s.cancel() // and no stream is opened any more
+	s.mu.Unlock()
+	s.streams.Wait()
 	if !s.owned {
 		return nil
 	}

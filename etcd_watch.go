@@ -44,7 +44,7 @@ func (s *etcdSession) Next(ctx context.Context) (Change, error) {
 			s.startWatch(ctx)
 		}
 		select {
-		case answer, ok := <-s.watch:
+		case answer, ok := <-s.watch.answers:
 			if err := s.checkWatch(answer, ok); err != nil {
 				return Change{}, err
 			}
@@ -67,17 +67,10 @@ func (s *etcdSession) Next(ctx context.Context) (Change, error) {
 	}
 }
 
-// startWatch opens the watch and returns when the server has confirmed it, or
-// when that has taken too long, and then the channel is closed.
+// startWatch opens the watch that Next reads.
 func (s *etcdSession) startWatch(ctx context.Context) {
-	s.watchCtx, s.stopWatch = context.WithCancel(s.ctx)
-	limit, cancel := context.WithTimeout(ctx, min(s.timeout, s.ttl/silentPart/2))
-	defer cancel()
-	release := context.AfterFunc(limit, s.stopWatch)
-	s.watch = s.client.Watch(s.watchCtx, s.watched(),
-		clientv3.WithPrefix(), clientv3.WithRev(s.next), clientv3.WithFragment())
+	s.watch = s.openWatch(ctx, min(s.timeout, s.ttl/silentPart/2), s.watched(), clientv3.WithRev(s.next))
 	s.asked = time.Time{}
-	release()
 }
 
 // checkWatch gives up a watch that has ended.
@@ -98,8 +91,8 @@ func (s *etcdSession) checkWatch(answer clientv3.WatchResponse, ok bool) error {
 }
 
 func (s *etcdSession) endWatch() {
-	s.stopWatch()
-	s.watch, s.watchCtx, s.stopWatch = nil, nil, nil
+	s.watch.stop()
+	s.watch = nil
 }
 
 // probeWatch asks the watch for a sign of life, once a heartbeat. A server that
@@ -112,13 +105,13 @@ func (s *etcdSession) probeWatch() error {
 		s.endWatch()
 		return fmt.Errorf("the watch has not answered for %v", silent.Round(time.Millisecond))
 	}
-	ctx, cancel := context.WithTimeout(s.watchCtx, s.timeout)
+	ctx, cancel := context.WithTimeout(s.watch.ctx, s.timeout)
 	defer cancel()
 	if s.asked.IsZero() {
 		s.asked = time.Now()
 	}
 	// What fails here shows as a closed watch, or as no answer.
-	_ = s.client.RequestProgress(ctx)
+	_ = s.watch.watcher.RequestProgress(ctx)
 	return nil
 }
 
