@@ -8,6 +8,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/libcluster/libcluster/internal/quote"
 )
 
 const (
@@ -58,7 +60,7 @@ func (c *Cluster) Coverage(ctx context.Context) (Coverage, error) {
 		}
 		next := s.current.Load()
 		if next == inc {
-			return Coverage{}, fmt.Errorf("libcluster: cannot see who holds what: %w", err)
+			return Coverage{}, fmt.Errorf("libcluster: cannot see who holds what: %w", quote.Error(err))
 		}
 		inc = next // the session was closed because there is another one
 	}

@@ -55,6 +55,7 @@ var unwantedModules = map[string]string{
 var ownPackages = map[string]string{
 	modulePath + "/internal/chance": "what instances leave to chance; needs nothing else",
 	modulePath + "/internal/outlet": "nothing may wait for Config.Logger; small, and needs nothing but zap",
+	modulePath + "/internal/quote":  "what others wrote may hold a terminal's escapes; small, and needs nothing else",
 }
 
 // unwantedPackages of the standard library do something to a program by only

@@ -13,6 +13,7 @@ import (
 
 	"github.com/libcluster/libcluster/internal/chance"
 	"github.com/libcluster/libcluster/internal/outlet"
+	"github.com/libcluster/libcluster/internal/quote"
 )
 
 // Cluster is this instance's connection to its cluster. All methods may be
@@ -99,7 +100,7 @@ func (c *Cluster) State() State { return c.view.Load().now() }
 // trying, it is [ErrLeft], which then wraps the registry's latest error too, and in a
 // mode with a plan [ErrWaiting] once its record is there.
 func (c *Cluster) Err() error {
-	err := c.view.Load().reason()
+	err := quote.Error(c.view.Load().reason())
 	if !errors.Is(err, ErrLeft) {
 		return err
 	}
@@ -289,7 +290,7 @@ func (c *Cluster) SetWorkers(ctx context.Context, workers int) error {
 		if inc := s.current.Load(); inc != nil {
 			inc.mayBeUnpublished()
 		}
-		return fmt.Errorf("libcluster: publish %d workers: %w", workers, err)
+		return fmt.Errorf("libcluster: publish %d workers: %w", workers, quote.Error(err))
 	}
 	return nil
 }

@@ -242,7 +242,7 @@ func parseHoldups(coordinator []byte) (all []Holdup) {
 	for line := range bytes.Lines(lines) {
 		since, id, ok := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte("\t"))
 		ms, err := strconv.ParseInt(string(since), 10, 64)
-		if ok && err == nil {
+		if ok && err == nil && checkName("ID", string(id)) == nil {
 			all = append(all, Holdup{string(id), time.UnixMilli(ms)})
 		}
 	}

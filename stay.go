@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster/internal/chance"
+	"github.com/libcluster/libcluster/internal/quote"
 )
 
 const (
@@ -183,6 +184,7 @@ func (s *stay) leave(ctx context.Context, returning time.Duration) error {
 			s.leaveErr = errors.Join(s.leaveErr, err)
 		}
 	}
+	s.leaveErr = quote.Error(s.leaveErr)
 	s.log.Debug("left the cluster", zap.Error(s.leaveErr))
 	return s.leaveErr
 }
@@ -253,7 +255,7 @@ func (s *stay) kept(stopped bool) Member {
 func (s *stay) fail(err error) {
 	s.failOnce.Do(func() {
 		s.note(err)
-		s.failErr = err
+		s.failErr = quote.Error(err)
 		close(s.failed)
 	})
 }
@@ -290,7 +292,7 @@ func (s *stay) registration() Registration {
 
 func (s *stay) note(err error) {
 	s.mu.Lock()
-	s.lastErr = err
+	s.lastErr = quote.Error(err)
 	s.mu.Unlock()
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/quote"
 )
 
 // census is who is there at a time, and a line of --json.
@@ -41,7 +42,7 @@ func (c census) table() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "mode %v, generation %d, total %d\n", c.Mode, c.Generation, c.Total)
 	for _, w := range c.Waiting {
-		fmt.Fprintf(&b, "waiting for %s since %s\n", w.ID, w.Since)
+		fmt.Fprintf(&b, "waiting for %s since %s\n", quote.Text(w.ID), w.Since)
 	}
 	if len(c.Members) == 0 {
 		b.WriteString("no members\n")
@@ -93,5 +94,5 @@ func (c census) line() string {
 	if err != nil { // strings and numbers always marshal
 		panic(err)
 	}
-	return string(line) + "\n"
+	return quote.JSON(line) + "\n"
 }

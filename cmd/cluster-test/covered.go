@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/quote"
 )
 
 // covered is whether every index is held once, and what is wrong.
@@ -48,7 +49,7 @@ func (c *covered) text() string {
 	var b strings.Builder
 	switch {
 	case c.failed != "":
-		fmt.Fprintf(&b, "cannot tell whether every index is held: %s\n", c.failed)
+		fmt.Fprintf(&b, "cannot tell whether every index is held: %s\n", quote.Text(c.failed))
 	case c.Covered && len(c.Problems) == 0:
 		b.WriteString("covered: every index is held once\n")
 	case c.Covered:
@@ -57,7 +58,7 @@ func (c *covered) text() string {
 		b.WriteString("not covered:\n")
 	}
 	for _, p := range c.Problems {
-		fmt.Fprintf(&b, "  %s\n", p.forHuman)
+		fmt.Fprintf(&b, "  %s\n", quote.Text(p.forHuman))
 	}
 	return b.String()
 }

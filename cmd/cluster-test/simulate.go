@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/quote"
 )
 
 // What is more than this takes long and shows nothing new.
@@ -425,7 +426,7 @@ func lines(results []result) string {
 		if err != nil { // strings and numbers always marshal
 			panic(err)
 		}
-		b.Write(append(line, '\n'))
+		b.WriteString(quote.JSON(line) + "\n")
 	}
 	return b.String()
 }

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/quote"
 )
 
 const program = "cluster-test"
@@ -53,9 +54,9 @@ func (t transcript) of(instance string) transcript {
 	return t
 }
 
-// say writes one line.
+// say writes one line. What others wrote is quoted.
 func (t transcript) say(format string, args ...any) {
-	t.write(t.stderr, "standard error", t.prefix+fmt.Sprintf(format, args...)+"\n")
+	t.write(t.stderr, "standard error", t.prefix+quote.Text(fmt.Sprintf(format, args...))+"\n")
 }
 
 // rebalanced writes the block that says where this instance is now.
@@ -157,6 +158,17 @@ func (t transcript) waitingFor(what string, trouble func() string, do func() err
 // untold is the trouble of what does not tell any.
 func untold() string { return "" }
 
+// quotedLines is what a log is written to. What an etcd that is embedded logs may be
+// what others wrote.
+type quotedLines struct{ zapcore.WriteSyncer }
+
+func (q quotedLines) Write(lines []byte) (int, error) {
+	if _, err := io.WriteString(q.WriteSyncer, quote.Lines(string(lines))); err != nil {
+		return 0, err
+	}
+	return len(lines), nil
+}
+
 // newLogger returns a log from level up.
 func newLogger(level zapcore.Level, w zapcore.WriteSyncer) *zap.Logger {
 	encoder := zapcore.NewConsoleEncoder(zapcore.EncoderConfig{
@@ -172,5 +184,5 @@ func newLogger(level zapcore.Level, w zapcore.WriteSyncer) *zap.Logger {
 		EncodeDuration:   zapcore.StringDurationEncoder,
 		ConsoleSeparator: " ",
 	})
-	return zap.New(zapcore.NewCore(encoder, w, level))
+	return zap.New(zapcore.NewCore(encoder, quotedLines{w}, level))
 }

@@ -8,6 +8,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/libcluster/libcluster/internal/quote"
 )
 
 const (
@@ -23,6 +25,9 @@ const (
 // for it. Of l only the question whether a level is enabled is asked at once. Lines
 // keep their order and the time at which they were logged; fields are read later, so
 // what they refer to must not change.
+//
+// What others wrote may be in a line, so its text and its fields are quoted as far as they
+// are not printable.
 //
 // What l can't take up is dropped, and how much that was is logged when it can. An l
 // that is silent costs nothing, and one that hangs for ever one goroutine.
@@ -69,11 +74,27 @@ func newCore(to zapcore.Core) *core {
 }
 
 func (l *line) write(to zapcore.Core) {
+	l.Message = quote.Text(l.Message)
 	checked := to.Check(l.Entry, nil)
 	if checked != nil {
 		checked.ErrorOutput = l.trouble
 	}
-	checked.Write(slices.Concat(l.context, l.fields)...)
+	fields := slices.Concat(l.context, l.fields)
+	for i, f := range fields {
+		fields[i] = quoted(f)
+	}
+	checked.Write(fields...)
+}
+
+// quoted returns a field of a kind that holds text with the text quoted.
+func quoted(f zapcore.Field) zapcore.Field {
+	switch f.Type {
+	case zapcore.StringType:
+		f.String = quote.Text(f.String)
+	case zapcore.ErrorType:
+		f.Interface = quote.Error(f.Interface.(error))
+	}
+	return f
 }
 
 // With returns a core with more fields, for the same queue.
