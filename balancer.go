@@ -30,9 +30,7 @@ func (s *stay) balance(inc *incarnation) {
 			return
 		}
 		s.note(err)
-		if again.worthLogging() {
-			s.log.Warn("cannot watch the cluster, will keep trying", zap.Error(err))
-		}
+		s.report(zap.WarnLevel, "cannot watch the cluster, will keep trying", zap.Error(err))
 		if !again.wait(inc.ctx) {
 			return
 		}
@@ -58,7 +56,13 @@ func (s *stay) apply(inc *incarnation, change Change) {
 		inc.assigned = change.Assigned
 	}
 	state := s.compute(inc)
+	speaks := false
+	if total > MaxWorkers || len(change.foreign) > 0 {
+		first, _ := inc.latest.firstThere()
+		speaks = first == s.c.cfg.ID && !s.c.cfg.Passive
+	}
 	inc.mu.Unlock()
+	s.reportForeign(change.foreign, speaks)
 	state.Generation = change.Generation
 
 	before := s.c.view.Load()
@@ -77,14 +81,15 @@ func (s *stay) apply(inc *incarnation, change Change) {
 	if total > MaxWorkers {
 		// Whoever came last is being refused, or a stranger has put an absurd
 		// count. Nobody's index shifts for that.
-		s.log.Error("the cluster's total is too large; keeping the last state", zap.Error(errTotal(total)))
+		s.report(levelOf(zap.ErrorLevel, speaks), "the cluster's total is too large; keeping the last state", zap.Error(errTotal(total)))
 		if first {
 			s.fail(errTotal(total))
 		}
 		return
 	}
-	s.c.view.Store((&view{state: state, inc: inc}).after(before))
-	s.logMembers(inc, state)
+	now := (&view{state: state, inc: inc}).after(before)
+	s.c.view.Store(now)
+	s.logMembers(now)
 	if first || before.inc != inc || !state.sameTo(before.state) {
 		s.wake()
 	}
@@ -101,20 +106,18 @@ func (s *stay) compute(inc *incarnation) State {
 	return state
 }
 
-// logMembers shows everybody's place to whoever wants to see it.
-func (s *stay) logMembers(inc *incarnation, is State) {
+// logMembers shows the places to whoever wants to see them: the first of many, in one
+// line.
+func (s *stay) logMembers(v *view) {
 	if !s.log.Core().Enabled(zapcore.DebugLevel) {
 		return
 	}
-	s.log.Debug(fmt.Sprintf("re-balancing cluster %s:", s.name), zap.Int64("generation", is.Generation))
-	view := view{state: is, inc: inc}
-	for _, p := range view.places() {
-		mark := ' '
-		if p.ID == s.c.cfg.ID {
-			mark = '*'
-		}
-		s.log.Debug(fmt.Sprintf("%c %s [%d]", mark, p.ID, p.Index))
+	var places []string
+	for _, p := range v.places() {
+		places = append(places, fmt.Sprintf("%s [%d]", p.ID, p.Index))
 	}
+	s.log.Debug("re-balancing", zap.Int64("generation", v.state.Generation), zap.Int("total", v.state.Total),
+		zap.String("members", some(places)))
 }
 
 // notify is the goroutine that calls the application back. It ends when it has

@@ -136,7 +136,10 @@ type Config struct {
 	OnRebalance func(State)
 
 	// Logger receives what happens: re-balances at Info, the members at
-	// Debug, trouble at Warn and Error. Default: silent.
+	// Debug, trouble at Warn and Error. Trouble that goes on is logged again after 10 s,
+	// and then after twice as long each time, up to 5 minutes; "unsaid" is how often it
+	// has come in between. What concerns the whole cluster one instance logs: the
+	// coordinator, or in mode Direct the first member by ID. Default: silent.
 	//
 	// Nothing waits for it. Lines are written in their order by a goroutine that lives
 	// while there are any; up to 1,000 wait, what comes beyond is dropped, and how much

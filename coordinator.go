@@ -53,7 +53,7 @@ func (s *stay) coordinate(inc *incarnation) {
 	sleep(inc.ctx, s.rank(inc))
 	again := s.c.newRetry()
 	for inc.goesOnCoordinating() {
-		if s.claim(inc, &again) {
+		if s.claim(inc) {
 			s.lead(inc)
 		}
 		if !inc.goesOnCoordinating() {
@@ -89,21 +89,22 @@ func (s *stay) rank(inc *incarnation) time.Duration {
 }
 
 // claim makes this incarnation the coordinator, if it can.
-func (s *stay) claim(inc *incarnation, again *retry) bool {
+func (s *stay) claim(inc *incarnation) bool {
 	ctx, cancel := context.WithTimeout(inc.ctx, joinTimeout)
 	defer cancel()
 	claimed, err := inc.planner().Claim(ctx, []byte(s.says(inc)))
 	if err != nil {
-		s.coordinatorTrouble(inc, again, err)
+		s.coordinatorTrouble(inc, err)
 	}
 	if !claimed {
 		return false
 	}
 	survey, err := inc.planner().Survey(ctx, 0)
 	if err != nil {
-		return s.coordinatorTrouble(inc, again, err)
+		return s.coordinatorTrouble(inc, err)
 	}
 	s.watchSurvey(survey)
+	s.reportForeign(survey.foreign, true)
 	if err := fits(s.c.cfg.Mode, inc.planner().Incarnation(), !isClosed(s.ready), survey); err != nil {
 		// The record has gone, or others were there first and have lost their
 		// coordinator just now. With our record goes our claim.
@@ -118,7 +119,7 @@ func (s *stay) claim(inc *incarnation, again *retry) bool {
 }
 
 // coordinatorTrouble reports whether to go on.
-func (s *stay) coordinatorTrouble(inc *incarnation, again *retry, err error) bool {
+func (s *stay) coordinatorTrouble(inc *incarnation, err error) bool {
 	switch {
 	case inc.ctx.Err() != nil:
 		return false
@@ -127,9 +128,7 @@ func (s *stay) coordinatorTrouble(inc *incarnation, again *retry, err error) boo
 		return false
 	}
 	s.note(err)
-	if again.worthLogging() {
-		s.log.Warn("cannot coordinate the cluster yet, will keep trying", zap.Error(err))
-	}
+	s.report(zap.WarnLevel, "cannot coordinate the cluster yet, will keep trying", zap.Error(err))
 	return true
 }
 
@@ -165,7 +164,7 @@ func (s *stay) lead(inc *incarnation) {
 			continue
 		}
 		l.after = 0
-		if !s.coordinatorTrouble(inc, &again, err) || !again.wait(inc.ctx) {
+		if !s.coordinatorTrouble(inc, err) || !again.wait(inc.ctx) {
 			return
 		}
 	}
@@ -192,6 +191,7 @@ func (l *leader) round() (bool, error) {
 	}
 	l.after, l.says = survey.Revision, string(survey.Coordinator)
 	l.s.watchSurvey(survey)
+	l.s.reportForeign(survey.foreign, true)
 	if known := l.s.c.known.Load(); known != nil && (l.known == nil || l.known.generation < known.generation) {
 		if p, err := parsePlan(known.text); err == nil {
 			l.known = p
@@ -265,6 +265,8 @@ func (l *leader) swap(revision int64, next *plan) error {
 // somebody else coordinates.
 func (l *leader) say(waiting []planned) (bool, error) {
 	since := make(map[string]time.Time, len(waiting))
+	var names []string
+	longest := time.Now()
 	says := bytes.NewBufferString(l.s.says(l.inc))
 	for _, w := range waiting {
 		first, known := l.since[w.incarnation]
@@ -274,9 +276,17 @@ func (l *leader) say(waiting []planned) (bool, error) {
 		since[w.incarnation] = first
 		if time.Since(first) >= holdingUp {
 			fmt.Fprintf(says, "\n%d\t%s", first.UnixMilli(), w.ID)
+			names = append(names, w.ID)
+		}
+		if first.Before(longest) {
+			longest = first
 		}
 	}
 	l.since = since
+	if len(names) > 0 {
+		l.s.report(zap.WarnLevel, "the cluster waits for an instance to stop",
+			zap.String("for", some(names)), zap.Time("since", longest))
+	}
 	if says.String() == l.says {
 		return true, nil
 	}

@@ -161,11 +161,7 @@ func (s *stay) watchCoverage(found Coverage) {
 		zap.Duration("for", now.Sub(w.since)), zap.Int("total", found.Total), zap.String("problems", some(found.Problems)),
 	}
 	if len(found.Waiting) > 0 {
-		var names []string
-		for _, h := range found.Waiting {
-			names = append(names, h.ID)
-		}
-		fields = append(fields, zap.String("waiting for", some(names)))
+		fields = append(fields, zap.String("waiting for", idsOf(found.Waiting)))
 	}
 	s.log.Log(level, message, fields...)
 }

@@ -5,9 +5,7 @@ package libcluster
 import (
 	"context"
 	"errors"
-	"strings"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -26,7 +24,7 @@ func (s *etcdSession) Look(ctx context.Context) (Survey, error) {
 		}
 		revision = got.Header.Revision
 		for _, kv := range got.Kvs {
-			m.reflect(s, kv, false, s.parse)
+			m.reflect(s, kv, false)
 		}
 		return nil
 	})
@@ -34,11 +32,4 @@ func (s *etcdSession) Look(ctx context.Context) (Survey, error) {
 		return Survey{}, err
 	}
 	return m.survey(revision), nil
-}
-
-// parse reads one key without a word on what is no member's.
-func (s *etcdSession) parse(kv *mvccpb.KeyValue, _ bool) Event {
-	id := strings.TrimPrefix(string(kv.Key), s.prefix)
-	member, err := ParseMember(id, kv.Value)
-	return Event{Member: member, Gone: err != nil, Orphan: kv.Lease == 0}
 }

@@ -88,9 +88,11 @@ func incarnationOf(lease clientv3.LeaseID) string { return strconv.FormatInt(int
 // in open.
 func (s *etcdSession) Survey(ctx context.Context, after int64) (Survey, error) {
 	if s.news != nil && after > 0 {
-		err := s.awaitNews(ctx, after)
-		if err != nil || s.news != nil {
-			return s.surveyed(), err
+		if err := s.awaitNews(ctx, after); err != nil {
+			return Survey{}, err
+		}
+		if s.news != nil {
+			return s.surveyed(), nil
 		}
 	}
 	if err := s.ctx.Err(); err != nil {
@@ -116,7 +118,7 @@ func (s *etcdSession) Survey(ctx context.Context, after int64) (Survey, error) {
 	s.mirror = newEtcdMirror()
 	s.read, s.heard = got.Header.Revision, got.Header.Revision
 	for _, kv := range got.Kvs {
-		s.mirror.reflect(s, kv, false, s.event)
+		s.mirror.reflect(s, kv, false)
 	}
 	survey := s.surveyed()
 	if late {
@@ -130,14 +132,15 @@ type etcdMirror struct {
 	planning Planning
 	members  map[string]Recorded // by ID
 	drained  map[string]int64    // by incarnation
+	foreign  []foreign           // since the last survey
 }
 
 func newEtcdMirror() *etcdMirror {
 	return &etcdMirror{members: make(map[string]Recorded), drained: make(map[string]int64)}
 }
 
-// reflect brings the mirror up to date with one key. event reads what is a member's.
-func (m *etcdMirror) reflect(s *etcdSession, kv *mvccpb.KeyValue, gone bool, event func(*mvccpb.KeyValue, bool) Event) {
+// reflect brings the mirror up to date with one key.
+func (m *etcdMirror) reflect(s *etcdSession, kv *mvccpb.KeyValue, gone bool) {
 	name := strings.TrimPrefix(string(kv.Key), s.prefix)
 	if strings.HasPrefix(name, etcdPublic) {
 		s.planned(&m.planning, kv, gone)
@@ -152,7 +155,8 @@ func (m *etcdMirror) reflect(s *etcdSession, kv *mvccpb.KeyValue, gone bool, eve
 		}
 		return
 	}
-	e := event(kv, gone)
+	e, why := s.event(kv, gone)
+	m.foreign = s.found(m.foreign, kv, why)
 	if e.Gone {
 		delete(m.members, name)
 		return
@@ -172,7 +176,10 @@ func (s *etcdSession) surveyed() Survey {
 }
 
 func (m *etcdMirror) survey(revision int64) Survey {
+	found := m.foreign
+	m.foreign = nil
 	return Survey{
+		foreign:  found,
 		Revision: revision,
 		Planning: m.planning,
 		Members:  slices.Collect(maps.Values(m.members)),
@@ -228,7 +235,7 @@ func (s *etcdSession) hear(events []*clientv3.Event, after int64) (fresh bool) {
 			continue
 		}
 		s.heard = max(s.heard, e.Kv.ModRevision)
-		s.mirror.reflect(s, e.Kv, e.Type == clientv3.EventTypeDelete, s.event)
+		s.mirror.reflect(s, e.Kv, e.Type == clientv3.EventTypeDelete)
 		fresh = fresh || e.Kv.ModRevision > after && !slices.Contains(s.mine, e.Kv.ModRevision)
 	}
 	return fresh

@@ -49,8 +49,7 @@ type etcdSession struct {
 	compacted bool    // the watch cannot go on from next: read everything
 	next      int64   // the first revision that has not been seen
 	watch     *etcdWatch
-	asked     time.Time           // when the watch was asked for a sign of life that it still owes
-	strangers map[string]struct{} // foreign keys that were reported; with a plan the coordinator's
+	asked     time.Time // when the watch was asked for a sign of life that it still owes
 
 	etcdPlanning // in a mode with a plan
 
@@ -60,17 +59,16 @@ type etcdSession struct {
 func newEtcdSession(client *clientv3.Client, owned bool, timeout time.Duration, r Registration) *etcdSession {
 	prefix := "/" + r.Cluster() + "/"
 	s := &etcdSession{
-		client:    client,
-		owned:     owned,
-		timeout:   timeout,
-		log:       r.Logger,
-		prefix:    prefix,
-		key:       prefix + r.Member.ID,
-		ttl:       r.TTL,
-		passive:   r.Passive,
-		record:    string(r.Member.Record()),
-		strangers: make(map[string]struct{}),
-		beat:      make(chan struct{}, 1),
+		client:  client,
+		owned:   owned,
+		timeout: timeout,
+		log:     r.Logger,
+		prefix:  prefix,
+		key:     prefix + r.Member.ID,
+		ttl:     r.TTL,
+		passive: r.Passive,
+		record:  string(r.Member.Record()),
+		beat:    make(chan struct{}, 1),
 	}
 	s.mode = r.Mode
 	if s.previous, _ = r.Previous.(*etcdSession); s.previous != nil {
@@ -213,9 +211,11 @@ func (s *etcdSession) take(header *pb.ResponseHeader, kvs []*mvccpb.KeyValue) {
 	}
 	change := &Change{Generation: header.Revision, Reset: true}
 	for _, kv := range kvs {
-		if e := s.event(kv, false); !e.Gone {
+		e, why := s.event(kv, false)
+		if !e.Gone {
 			change.Events = append(change.Events, e)
 		}
+		change.foreign = s.found(change.foreign, kv, why)
 	}
 	s.listed, s.next, s.compacted = change, header.Revision+1, false
 }

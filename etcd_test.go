@@ -277,7 +277,7 @@ func TestStrangersKeysAreReportedAndIgnored(t *testing.T) {
 	t.Cleanup(func() { client.Delete(context.Background(), prefix, clientv3.WithPrefix()) })
 	garbage := map[string]string{
 		"0empty": "", "0garbage": "\x00\xff", "0json": `{"workers":`, "0negative": "-3", "0zero": "0",
-		"0absurd": "99999999999999999999", "0huge": strings.Repeat("1", 300<<10), "0/nested": "3", "": "7", "0\x01": "1",
+		"0absurd": "99999999999999999999", "0huge": strings.Repeat("1", 300<<10), "0/nested": "three", "0/nested/twice": "3", "": "7", "0\x01": "1",
 	}
 	core, logs := observer.New(zapcore.WarnLevel)
 	put("0garbage", "old garbage") // one before joining, the others after

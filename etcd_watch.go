@@ -14,15 +14,10 @@ import (
 	"go.uber.org/zap"
 )
 
-const (
-	// maxStrangers bounds how many foreign keys are remembered as reported.
-	maxStrangers = 1000
-
-	// silentPart is the part of the TTL for which a watch may leave a question
-	// unanswered: two heartbeats as a rule. Not longer, since until then the
-	// instance goes by an old state; not one, since a busy server answers late.
-	silentPart = 4
-)
+// silentPart is the part of the TTL for which a watch may leave a question
+// unanswered: two heartbeats as a rule. Not longer, since until then the
+// instance goes by an old state; not one, since a busy server answers late.
+const silentPart = 4
 
 // Next waits for the next change under the prefix. A watch that was cut is
 // resumed after the last revision seen; one that can't be, because its history
@@ -145,7 +140,8 @@ func (s *etcdSession) change(events []*clientv3.Event) (Change, error) {
 				return Change{}, err
 			}
 		}
-		event := s.event(e.Kv, gone)
+		event, why := s.event(e.Kv, gone)
+		change.foreign = s.found(change.foreign, e.Kv, why)
 		if event.Gone && event.Member.ID == s.id() && !s.passive {
 			return Change{}, fmt.Errorf("%w: %s holds what is no member's record", ErrRecordGone, s.key)
 		}
@@ -157,24 +153,45 @@ func (s *etcdSession) change(events []*clientv3.Event) (Change, error) {
 
 // event translates one key. Who is a member depends on nothing but what the
 // store holds, so that all instances agree: what does not parse is no member, also
-// if it was one before.
-func (s *etcdSession) event(kv *mvccpb.KeyValue, gone bool) Event {
+// if it was one before. The error says why.
+func (s *etcdSession) event(kv *mvccpb.KeyValue, gone bool) (Event, error) {
 	id := strings.TrimPrefix(string(kv.Key), s.prefix)
 	if gone {
-		delete(s.strangers, id)
-		return Event{Member: Member{ID: id}, Gone: true}
+		return Event{Member: Member{ID: id}, Gone: true}, nil
 	}
 	member, err := ParseMember(id, kv.Value)
-	if err == nil {
-		delete(s.strangers, id)
-		return Event{Member: member, Orphan: kv.Lease == 0}
+	if err != nil {
+		return Event{Member: Member{ID: id}, Gone: true}, err
 	}
-	if _, known := s.strangers[id]; !known && len(s.strangers) < maxStrangers {
-		s.strangers[id] = struct{}{}
-		s.log.Warn("ignoring a key that is not a member's",
-			zap.String("key", fmt.Sprintf("%.300q", kv.Key)), zap.Error(err))
+	return Event{Member: member, Orphan: kv.Lease == 0}, nil
+}
+
+// found adds a key to the foreign ones of a change, if that is why it is no member's.
+// Enough of them are kept to report that there are many.
+func (s *etcdSession) found(keys []foreign, kv *mvccpb.KeyValue, why error) []foreign {
+	if why == nil || len(keys) > mostForeign || s.isOwn(kv) {
+		return keys
 	}
-	return Event{Member: Member{ID: id}, Gone: true}
+	return append(keys, foreign{string(kv.Key), why})
+}
+
+// isOwn reports whether libcluster itself has written a key: of this cluster's plan, or of
+// a cluster whose name begins with this one's, which is a member's record or of a plan too.
+func (s *etcdSession) isOwn(kv *mvccpb.KeyValue) bool {
+	name := strings.TrimPrefix(string(kv.Key), s.prefix)
+	if isOfPlan(name) {
+		return true
+	}
+	env, name, nested := strings.Cut(name, "/")
+	if !nested || checkName("Env", env) != nil {
+		return false
+	}
+	_, err := ParseMember(name, kv.Value)
+	return err == nil || isOfPlan(name)
+}
+
+func isOfPlan(name string) bool {
+	return strings.HasPrefix(name, etcdPublic) || strings.HasPrefix(name, etcdDrained)
 }
 
 func (s *etcdSession) id() string { return strings.TrimPrefix(s.key, s.prefix) }

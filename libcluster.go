@@ -282,7 +282,7 @@ func (c *Cluster) SetWorkers(ctx context.Context, workers int) error {
 	if s == nil {
 		return nil
 	}
-	err := s.publish(ctx, nil, false)
+	err := s.publish(ctx, false)
 	if err == nil {
 		err = c.refusalOf(count)
 	}

@@ -38,13 +38,17 @@ func (s *stay) ping() {
 		<-balanced
 		inc.coordinator.Wait()
 		inc.stopDraining()
+		why := inc.fenced()
+		if isClosed(s.failed) && errors.As(why, new(*ModeError)) {
+			s.log.Info("refused", zap.Error(why))
+			return // Join returns it, and leaves
+		}
 		if s.stopping() {
 			return
 		}
 		// Its session is kept until the next one has joined: its record is not
 		// removed, since rejoining replaces it and nobody else need notice, but
 		// should the instance leave first, leave removes it.
-		why := inc.fenced()
 		s.note(why)
 		if errors.Is(why, ErrInstanceTaken) {
 			s.lost(why)
@@ -56,7 +60,7 @@ func (s *stay) ping() {
 			}
 			continue
 		}
-		s.log.Warn("fenced; will rejoin", zap.Error(why))
+		s.report(zap.WarnLevel, "fenced; will rejoin", zap.Error(why))
 		switch {
 		case inc.confirmed || errors.Is(why, ErrHorizonPassed) || errors.Is(why, ErrStuck):
 			brief = nil
@@ -72,14 +76,14 @@ func (s *stay) ping() {
 // mode in its place: members of that mode must not meet it. They may go again, and so it
 // looks again after a while. It returns false if the stay has ended.
 func (s *stay) withdraw(inc *incarnation, why error) bool {
-	s.log.Error("the cluster runs in another mode by now; will look again",
-		zap.Duration("after", repeatEvery), zap.Error(why))
+	s.report(zap.ErrorLevel, "the cluster runs in another mode by now; will look again",
+		zap.Duration("after", lookAgain), zap.Error(why))
 	ctx, cancel := context.WithTimeout(s.ctx, leaveTimeout)
 	defer cancel()
 	if err := inc.session.Leave(ctx); err != nil {
 		s.log.Debug("removing the record failed", zap.Error(err))
 	}
-	return sleep(s.ctx, repeatEvery)
+	return sleep(s.ctx, lookAgain)
 }
 
 // discard lets go of the session of an incarnation that has a successor.
@@ -119,9 +123,7 @@ func (s *stay) join(previous *incarnation) *incarnation {
 			s.lost(err)
 			return nil
 		}
-		if again.worthLogging() {
-			s.log.Warn("cannot join yet, will keep trying", zap.Error(err))
-		}
+		s.report(zap.WarnLevel, "cannot join yet, will keep trying", zap.Error(err))
 		if !again.wait(s.ctx) {
 			return nil
 		}
@@ -208,7 +210,6 @@ func (s *stay) heartbeat(inc *incarnation) {
 		<-inc.ctx.Done() // the record lives for ever
 		return
 	}
-	again := s.c.newRetry()
 	answers := make(chan answer, maxUnanswered)
 	unanswered, late := 0, false // late: the latest has no answer yet
 	sent := inc.horizon.Load().sent
@@ -220,7 +221,7 @@ func (s *stay) heartbeat(inc *incarnation) {
 			return
 		case <-beat.C:
 			if late {
-				s.cannotRenew(&again, fmt.Errorf("no answer to a heartbeat for %v",
+				s.cannotRenew(fmt.Errorf("no answer to a heartbeat for %v",
 					s.c.clock().since(sent).Round(time.Millisecond)))
 			}
 			if why := inc.fenced(); why != nil {
@@ -237,7 +238,7 @@ func (s *stay) heartbeat(inc *incarnation) {
 		case a := <-answers:
 			unanswered--
 			late = late && a.sent != sent
-			ok, over := s.answered(inc, a, &again)
+			ok, over := s.answered(inc, a)
 			switch {
 			case over:
 				return
@@ -260,13 +261,12 @@ func (s *stay) renew(inc *incarnation, sent moment) answer {
 
 // answered moves the horizon as an answer says. It reports whether the heartbeat has
 // succeeded, and whether the incarnation is over.
-func (s *stay) answered(inc *incarnation, a answer, again *retry) (ok, over bool) {
+func (s *stay) answered(inc *incarnation, a answer) (ok, over bool) {
 	switch {
 	case inc.ctx.Err() != nil:
 		return false, true
 	case a.err == nil:
 		inc.extend(a.sent, a.ttl)
-		again.reset()
 		inc.confirmed = true
 		inc.answeredBeat.Store(true)
 		inc.mayBeUnpublished()
@@ -277,7 +277,7 @@ func (s *stay) answered(inc *incarnation, a answer, again *retry) (ok, over bool
 	case inc.renewedSince(a.sent):
 		return true, false // a later one has succeeded
 	default:
-		s.cannotRenew(again, a.err)
+		s.cannotRenew(a.err)
 	}
 	if why := inc.fenced(); why != nil {
 		inc.end(why)
@@ -286,13 +286,10 @@ func (s *stay) answered(inc *incarnation, a answer, again *retry) (ok, over bool
 	return a.err == nil, false
 }
 
-func (s *stay) cannotRenew(again *retry, err error) {
+func (s *stay) cannotRenew(err error) {
 	s.note(err)
-	if again.worthLogging() {
-		s.log.Warn("cannot renew the record, will keep trying",
-			zap.Error(err), zap.Time("horizon", s.c.State().Horizon))
-	}
-	again.failures++
+	s.report(zap.WarnLevel, "cannot renew the record, will keep trying",
+		zap.Error(err), zap.Time("horizon", s.c.State().Horizon))
 }
 
 // untilBeat returns how long to wait before the next heartbeat when the last was sent
@@ -354,7 +351,7 @@ func (s *stay) errands(inc *incarnation) (running *sync.WaitGroup) {
 
 // errand does something whenever it is asked to, and again until it has succeeded, with
 // a backoff of its own: a heartbeat may be minutes away.
-func (s *stay) errand(inc *incarnation, asked <-chan struct{}, do func(*incarnation, *retry) bool) {
+func (s *stay) errand(inc *incarnation, asked <-chan struct{}, do func(*incarnation) bool) {
 	again := s.c.newRetry()
 	due := time.NewTimer(0)
 	defer due.Stop()
@@ -366,7 +363,7 @@ func (s *stay) errand(inc *incarnation, asked <-chan struct{}, do func(*incarnat
 		case <-asked:
 		case <-due.C:
 		}
-		if do(inc, &again) {
+		if do(inc) {
 			again.reset()
 			due.Stop()
 		} else {
@@ -377,10 +374,10 @@ func (s *stay) errand(inc *incarnation, asked <-chan struct{}, do func(*incarnat
 
 // catchUp publishes what SetWorkers could not, or set while joining. It reports false if
 // that has to be tried again. Somebody who sets another number need not wait for long.
-func (s *stay) catchUp(inc *incarnation, again *retry) bool {
+func (s *stay) catchUp(inc *incarnation) bool {
 	ctx, cancel := context.WithTimeout(inc.ctx, inc.patience())
 	defer cancel()
-	err := s.publish(ctx, again, inc.answeredBeat.Swap(false))
+	err := s.publish(ctx, inc.answeredBeat.Swap(false))
 	return err == nil || isFinal(err) || isPermanent(err) || inc.ctx.Err() != nil
 }
 
@@ -393,10 +390,10 @@ func (inc *incarnation) mayBeUnpublished() {
 	}
 }
 
-// publish brings the registry's record up to date with what SetWorkers wants. again is
-// what came before, nil for nothing. If it is to compare, what the registry tells of the
-// record counts, too, besides what it was sent last.
-func (s *stay) publish(ctx context.Context, again *retry, compare bool) error {
+// publish brings the registry's record up to date with what SetWorkers wants. If it is to
+// compare, what the registry tells of the record counts, too, besides what it was sent
+// last.
+func (s *stay) publish(ctx context.Context, compare bool) error {
 	select {
 	case s.publishing <- struct{}{}:
 		defer func() { <-s.publishing }()
@@ -428,10 +425,7 @@ func (s *stay) publish(ctx context.Context, again *retry, compare bool) error {
 	case s.stopping():
 		err = ErrLeft
 	default:
-		if again == nil || again.worthLogging() {
-			s.log.Warn("cannot publish the worker count yet",
-				zap.Int("workers", m.Workers), zap.Error(err))
-		}
+		s.report(zap.WarnLevel, "cannot publish the worker count yet", zap.Int("workers", m.Workers), zap.Error(err))
 		err = fmt.Errorf("will be tried again: %w", err)
 	}
 	return err

@@ -70,7 +70,7 @@ type knownPlan struct {
 func (s *stay) applyPlan(inc *incarnation, now *Planning) {
 	if err := s.sameMode(now.Coordinator); err != nil {
 		s.refuse(err)
-		s.log.Error("the cluster runs in another mode", zap.Error(err))
+		s.report(zap.ErrorLevel, "the cluster runs in another mode", zap.Error(err))
 		return
 	}
 	before := s.c.view.Load()
@@ -93,7 +93,7 @@ func (s *stay) applyPlan(inc *incarnation, now *Planning) {
 		// a new one will be made, by us if by nobody else. Whatever we hold by the
 		// plan before, nobody else can hold before we have heard of it.
 		if len(now.Plan) > 0 {
-			s.log.Warn("ignoring a plan that is none of this cluster's",
+			s.report(levelOf(zap.WarnLevel, s.speaks(inc, now.Coordinator)), "ignoring a plan that is none of this cluster's",
 				zap.Bool("of the past", late), zap.Bool("of another mode", foreign), zap.Error(err))
 		}
 		p, own = nil, nil
@@ -114,10 +114,10 @@ func (s *stay) applyPlan(inc *incarnation, now *Planning) {
 		s.note(s.whyWaiting(v, p, own))
 	}
 	s.c.view.Store(v.after(before))
-	if v.plan.text != nil {
-		s.logMembers(inc, v.state)
+	if p != nil && p.committed && (before.inc != inc || before.plan.revision != v.plan.revision) {
+		s.logMembers(v)
 	}
-	s.logHoldups(before.holdups(), v.holdups())
+	s.logHoldups(before.holdups(), v.holdups(), s.speaks(inc, now.Coordinator))
 	if first || before.inc != inc || v.plan.prepare != nil || !v.state.sameTo(before.state) {
 		s.wake()
 	}
@@ -131,14 +131,10 @@ func (s *stay) whyWaiting(v *view, p *plan, own *planned) error {
 		s.refuse(err)
 		return err
 	}
-	var ids []string
-	for _, h := range v.holdups() {
-		ids = append(ids, h.ID)
+	if holdups := v.holdups(); len(holdups) > 0 {
+		return fmt.Errorf("%w; the others wait for %s to stop", ErrWaiting, idsOf(holdups))
 	}
-	if ids == nil {
-		return ErrWaiting
-	}
-	return fmt.Errorf("%w; the others wait for %s to stop", ErrWaiting, strings.Join(ids, ", "))
+	return ErrWaiting
 }
 
 // place fills in the place that a plan gives.
@@ -249,22 +245,27 @@ func parseHoldups(coordinator []byte) (all []Holdup) {
 	return all
 }
 
-func (s *stay) logHoldups(before, now []Holdup) {
-	for _, h := range now {
-		if !containsHoldup(before, h.ID) {
-			s.log.Warn("the cluster waits for an instance to stop",
-				zap.String("for", h.ID), zap.Time("since", h.Since))
-		}
-	}
-	for _, h := range before {
-		if !containsHoldup(now, h.ID) {
-			s.log.Info("the cluster waits no longer for an instance", zap.String("for", h.ID))
-		}
+// logHoldups says how a wait has ended, of which the coordinator has said meanwhile that
+// it lasts.
+func (s *stay) logHoldups(before, now []Holdup, speaks bool) {
+	if len(before) > 0 && len(now) == 0 {
+		s.log.Log(levelOf(zap.InfoLevel, speaks), "the cluster waits no longer for an instance", zap.String("for", idsOf(before)))
 	}
 }
 
-func containsHoldup(all []Holdup, id string) bool {
-	return slices.ContainsFunc(all, func(h Holdup) bool { return h.ID == id })
+func idsOf(holdups []Holdup) string {
+	var ids []string
+	for _, h := range holdups {
+		ids = append(ids, h.ID)
+	}
+	return some(ids)
+}
+
+// speaks reports whether this instance is the one to warn of what concerns the cluster:
+// the coordinator, or each if there is none.
+func (s *stay) speaks(inc *incarnation, coordinator []byte) bool {
+	_, who, _ := strings.Cut(firstLine(coordinator), "\t")
+	return !s.c.cfg.Passive && (coordinator == nil || who == s.incarnation(inc))
 }
 
 // stopped is called by the notifier when the application holds no place any more,
@@ -279,7 +280,7 @@ func (inc *incarnation) stopped(under *prepare) {
 
 // acknowledge tells the registry that the application has stopped. It reports
 // false if that has to be tried again.
-func (s *stay) acknowledge(inc *incarnation, again *retry) bool {
+func (s *stay) acknowledge(inc *incarnation) bool {
 	p := inc.toHeed.Load()
 	if v := s.c.view.Load(); v.inc != inc || v.plan == nil || v.plan.prepare == nil || *v.plan.prepare != *p {
 		return true // there is another plan by now
@@ -295,9 +296,7 @@ func (s *stay) acknowledge(inc *incarnation, again *retry) bool {
 		return true
 	}
 	s.note(err)
-	if again.worthLogging() {
-		s.log.Warn("cannot say yet that the application has stopped, will keep trying", zap.Error(err))
-	}
+	s.report(zap.WarnLevel, "cannot say yet that the application has stopped, will keep trying", zap.Error(err))
 	return false
 }
 

@@ -148,6 +148,8 @@ type Change struct {
 	// Planned is set, and all else is not, by a session that was joined in a mode
 	// with a plan.
 	Planned *Planning
+
+	foreign []foreign // what the registry has found besides members
 }
 
 // Event is a member that appeared, changed or went.
@@ -233,6 +235,8 @@ type Survey struct {
 	Members []Recorded
 	// Drained is the generation of the latest note of each incarnation.
 	Drained map[string]int64
+
+	foreign []foreign // what was found besides members, since the survey before
 }
 
 // Recorded is a member's record as a [Survey] finds it: a live one's, one that a

@@ -37,8 +37,8 @@ const (
 	backoffBase = 100 * time.Millisecond
 	backoffCap  = time.Second
 
-	// repeatEvery is how often a lasting failure is logged again.
-	repeatEvery = 10 * time.Second
+	// lookAgain is how often an instance that is shut out looks whether it still is.
+	lookAgain = 10 * time.Second
 )
 
 // stay is the time from one Join to the Leave that ends it. Three goroutines
@@ -76,7 +76,8 @@ type stay struct {
 	// belongs to leave.
 	current atomic.Pointer[incarnation]
 	// watch belongs to who watches the coverage for all.
-	watch coverageWatch
+	watch   coverageWatch
+	reports reports
 	// publishing is held around each Update.
 	publishing chan struct{}
 
@@ -103,6 +104,7 @@ func newStay(c *Cluster, run *runner) *stay {
 		pinged:     make(chan struct{}),
 		publishing: make(chan struct{}, 1),
 		done:       make(chan struct{}),
+		reports:    reports{by: make(map[string]*report), foreign: make(map[string]struct{})},
 	}
 	s.log = c.log.With(zap.String("cluster", s.name))
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -309,26 +311,16 @@ func isFinal(err error) bool {
 	return errors.Is(err, ErrRecordGone) || errors.Is(err, ErrInstanceTaken) || errors.Is(err, ErrRegistryReset)
 }
 
-// retry waits after failures of one thing, and says when one is worth logging.
+// retry waits after failures of one thing.
 type retry struct {
 	chance   *chance.Source
 	failures int
-	logged   time.Time
 }
 
 func (c *Cluster) newRetry() retry { return retry{chance: c.chance} }
 
 // reset begins anew, after a success.
 func (r *retry) reset() { *r = retry{chance: r.chance} }
-
-// worthLogging is true for the first failure and then now and again.
-func (r *retry) worthLogging() bool {
-	if r.failures > 0 && time.Since(r.logged) < repeatEvery {
-		return false
-	}
-	r.logged = time.Now()
-	return true
-}
 
 // wait waits longer after each failure, and reports false if ctx ended first.
 func (r *retry) wait(ctx context.Context) bool { return sleep(ctx, r.next()) }
