@@ -5,12 +5,10 @@ package libcluster
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -56,8 +54,15 @@ type EtcdConfig struct {
 
 	// CACert is the file with the certificates that the servers' are checked
 	// against. Default: the system's. Cert and CertKey are this client's
-	// certificate and its key, both or neither. PEM files, for https only.
+	// certificate and its key, both or neither. PEM files, for https only. They are
+	// read for each connection: replace them, and an instance that reconnects has the
+	// new ones. A file that is being written is left for later.
 	CACert, Cert, CertKey string
+
+	// TLS takes the place of these files for who needs more, such as another name of
+	// the servers than the endpoints', in ServerName. For https only. It must not be
+	// changed any more.
+	TLS *tls.Config `json:"-" xml:"-"`
 
 	// Username and Password are sent to an etcd that wants them. Both or
 	// neither. They never reach a log. An instance logs in once and then again
@@ -98,7 +103,10 @@ func (e EtcdConfig) GoString() string { return e.String() }
 
 // Check tells whether the configuration will do, before anything is dialled.
 func (e EtcdConfig) Check(Registration) error {
-	_, err := e.resolve()
+	if _, err := e.resolve(); err != nil {
+		return err
+	}
+	_, err := e.newTLS(nil)
 	return err
 }
 
@@ -116,11 +124,12 @@ func (e EtcdConfig) Join(ctx context.Context, r Registration) (Session, time.Dur
 
 func (e EtcdConfig) join(ctx context.Context, r Registration) (*etcdSession, time.Duration, error) {
 	previous, _ := r.Previous.(*etcdSession)
-	login := notesOf(r.Stay, previous).loginAs(e.Username, e.Password, r.chance)
+	notes := notesOf(r.Stay, previous)
+	login := notes.loginAs(e.Username, e.Password, r.chance)
 	if err := login.wait(); err != nil {
 		return nil, 0, err
 	}
-	client, err := e.client(login)
+	client, err := e.client(notes, login, r.Logger)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -168,7 +177,7 @@ func (e EtcdConfig) requestTimeout() time.Duration {
 
 // client returns the client to use, which is not connected yet unless it is
 // the caller's.
-func (e EtcdConfig) client(login *etcdLogin) (*clientv3.Client, error) {
+func (e EtcdConfig) client(notes *etcdNotes, login *etcdLogin, log *zap.Logger) (*clientv3.Client, error) {
 	config, err := e.resolve()
 	if err != nil {
 		return nil, Permanent(err)
@@ -177,6 +186,13 @@ func (e EtcdConfig) client(login *etcdLogin) (*clientv3.Client, error) {
 		// An attempt to connect that is due in two minutes is due now.
 		e.Client.ActiveConnection().ResetConnectBackoff()
 		return e.Client, nil
+	}
+	if strings.HasPrefix(config.Endpoints[0], "https:") {
+		secured, err := notes.secured(e, log)
+		if err != nil {
+			return nil, Permanent(err)
+		}
+		config.DialOptions = append(config.DialOptions, grpc.WithTransportCredentials(secured))
 	}
 	if e.Username != "" {
 		config.DialOptions = append(config.DialOptions, login.options()...)
@@ -191,8 +207,9 @@ func (e EtcdConfig) resolve() (clientv3.Config, error) {
 		return none, errors.New("DialTimeout and RequestTimeout must not be negative")
 	}
 	if e.Client != nil {
-		if len(e.Endpoints) > 0 || e.CACert+e.Cert+e.CertKey+e.Username+e.Password != "" || e.DialTimeout != 0 {
-			return none, errors.New("Client is given: Endpoints, certificates, user, password and DialTimeout must not be")
+		if len(e.Endpoints) > 0 || e.CACert+e.Cert+e.CertKey+e.Username+e.Password != "" ||
+			e.TLS != nil || e.DialTimeout != 0 {
+			return none, errors.New("Client is given: Endpoints, certificates, TLS, user, password and DialTimeout must not be")
 		}
 		return none, usable(e.Client)
 	}
@@ -200,8 +217,7 @@ func (e EtcdConfig) resolve() (clientv3.Config, error) {
 	if err != nil {
 		return none, err
 	}
-	tlsConfig, err := e.tls(secure)
-	if err != nil {
+	if err := e.checkTLS(secure); err != nil {
 		return none, err
 	}
 	if (e.Username == "") != (e.Password == "") {
@@ -213,7 +229,6 @@ func (e EtcdConfig) resolve() (clientv3.Config, error) {
 	}
 	return clientv3.Config{
 		Endpoints:   endpoints,
-		TLS:         tlsConfig,
 		DialTimeout: dialTimeout,
 		Logger:      zap.NewNop(), // every error comes back and is logged once, with its context
 		// 10 s is the least that gRPC allows.
@@ -300,35 +315,4 @@ func parseEndpoint(s string) (*url.URL, error) {
 func isPort(s string) bool {
 	port, err := strconv.ParseUint(s, 10, 16)
 	return err == nil && port > 0
-}
-
-func (e EtcdConfig) tls(secure bool) (*tls.Config, error) {
-	if !secure {
-		if e.CACert+e.Cert+e.CertKey != "" {
-			return nil, errors.New("CACert, Cert and CertKey are for https endpoints, and these are http")
-		}
-		return nil, nil
-	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if e.CACert != "" {
-		pem, err := os.ReadFile(e.CACert)
-		if err != nil {
-			return nil, fmt.Errorf("CACert: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("CACert %s: has no PEM certificate", e.CACert)
-		}
-	}
-	if (e.Cert == "") != (e.CertKey == "") {
-		return nil, errors.New("Cert and CertKey: give both or neither")
-	}
-	if e.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(e.Cert, e.CertKey)
-		if err != nil {
-			return nil, fmt.Errorf("Cert %s, CertKey %s: %w", e.Cert, e.CertKey, err)
-		}
-		config.Certificates = []tls.Certificate{pair}
-	}
-	return config, nil
 }

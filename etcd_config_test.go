@@ -91,6 +91,10 @@ func TestFieldsThatDoNotGoTogetherAreRefused(t *testing.T) {
 		"key without certificate":     {EtcdConfig{Endpoints: secure, CertKey: "key.pem"}, both},
 		"CA for http":                 {EtcdConfig{Endpoints: plain, CACert: "ca.pem"}, forHTTPS},
 		"certificate for http":        {EtcdConfig{Endpoints: plain, Cert: "cert.pem", CertKey: "key.pem"}, forHTTPS},
+		"TLS for http":                {EtcdConfig{Endpoints: plain, TLS: &tls.Config{}}, "TLS is for https endpoints"},
+		"TLS and CA":                  {EtcdConfig{Endpoints: secure, TLS: &tls.Config{}, CACert: "ca.pem"}, "TLS is given: put"},
+		"TLS and certificate":         {EtcdConfig{Endpoints: secure, TLS: &tls.Config{}, Cert: "cert.pem", CertKey: "key.pem"}, "TLS is given: put"},
+		"client and TLS":              {EtcdConfig{Client: client, TLS: &tls.Config{}}, clientAlone},
 		"negative dial timeout":       {EtcdConfig{Endpoints: plain, DialTimeout: -1}, "must not be negative"},
 		"negative request timeout":    {EtcdConfig{Endpoints: plain, RequestTimeout: -1}, "must not be negative"},
 		"client and endpoints":        {EtcdConfig{Client: client, Endpoints: plain}, clientAlone},
@@ -167,10 +171,8 @@ func writeFile(t *testing.T, name string, content []byte) string {
 // client, and returns what each of them says.
 func shakeHands(t *testing.T, config EtcdConfig, server, client identity) (clientErr, serverErr error) {
 	t.Helper()
-	config.Endpoints = []string{"https://etcd.test"}
-	resolved, err := config.resolve()
+	secured, err := config.newTLS(zap.NewNop())
 	require.NoError(t, err)
-	resolved.TLS.ServerName = "etcd.test" // as gRPC does, from the endpoint
 
 	// Not net.Pipe: it has no buffer, and an alert that crosses the other
 	// side's certificate would wait for ever.
@@ -187,14 +189,14 @@ func shakeHands(t *testing.T, config EtcdConfig, server, client identity) (clien
 		defer conn.Close()
 		done <- tls.Server(conn, &tls.Config{
 			Certificates: []tls.Certificate{server.pair}, ClientCAs: client.pool, ClientAuth: tls.RequireAndVerifyClientCert,
+			NextProtos: []string{"h2"},
 		}).Handshake()
 	}()
 	conn, err := net.Dial("tcp", listener.Addr().String())
 	require.NoError(t, err)
-	secured := tls.Client(conn, resolved.TLS)
-	clientErr = secured.Handshake()
+	safe, _, clientErr := secured.ClientHandshake(t.Context(), "etcd.test:2379", conn)
 	if clientErr == nil {
-		io.Copy(io.Discard, secured) // until the server has made up its mind
+		io.Copy(io.Discard, safe) // until the server has made up its mind
 	}
 	conn.Close()
 	return clientErr, <-done
@@ -222,24 +224,30 @@ func TestCertificateFilesAreUsedToKnowTheServerAndToBeKnown(t *testing.T) {
 }
 
 func TestHTTPSWithoutFilesIsAtLeastTLS12(t *testing.T) {
-	resolved, err := Etcd("https://a").resolve()
+	secured, err := Etcd("https://a").newTLS(zap.NewNop())
 	require.NoError(t, err)
-	require.Equal(t, uint16(tls.VersionTLS12), resolved.TLS.MinVersion)
-	require.Nil(t, resolved.TLS.RootCAs, "nil stands for the system's")
-	require.Empty(t, resolved.TLS.Certificates)
-	require.False(t, resolved.TLS.InsecureSkipVerify)
+	config := secured.renewed()
+	require.Equal(t, uint16(tls.VersionTLS12), config.MinVersion)
+	require.Nil(t, config.RootCAs, "nil stands for the system's")
+	require.Nil(t, config.GetClientCertificate)
+	require.False(t, config.InsecureSkipVerify)
 }
 
 func TestCertificateFileThatWillNotDoIsNamed(t *testing.T) {
 	one, other := newIdentity(t), newIdentity(t)
 	absent := filepath.Join(t.TempDir(), "absent.pem")
 	garbage := writeFile(t, "garbage.pem", []byte("-----BEGIN CERTIFICATE-----\ngarbage"))
+	whole, err := os.ReadFile(one.certFile)
+	require.NoError(t, err)
+	cutOff := writeFile(t, "cut.pem", append(whole, whole[:100]...))
 	for name, c := range map[string]struct {
 		config EtcdConfig
 		says   []string
 	}{
 		"no CA file":          {EtcdConfig{CACert: absent}, []string{"CACert", absent}},
 		"CA file without one": {EtcdConfig{CACert: garbage}, []string{"CACert", garbage, "no PEM certificate"}},
+		"CA cut off":          {EtcdConfig{CACert: cutOff}, []string{cutOff, "in the middle"}},
+		"certificate cut off": {EtcdConfig{Cert: cutOff, CertKey: one.keyFile}, []string{cutOff, "in the middle"}},
 		"a key for a CA":      {EtcdConfig{CACert: one.keyFile}, []string{one.keyFile, "no PEM certificate"}},
 		"no certificate file": {EtcdConfig{Cert: absent, CertKey: one.keyFile}, []string{"Cert", absent}},
 		"no key file":         {EtcdConfig{Cert: one.certFile, CertKey: absent}, []string{"CertKey", absent}},

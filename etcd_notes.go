@@ -16,6 +16,7 @@ type etcdNotes struct {
 	leases []clientv3.LeaseID // all that were granted, the latest last
 	wrote  int64              // the revision of the latest write that succeeded
 	login  *etcdLogin
+	tls    *etcdTLS
 }
 
 func notesOf(stay *Stay, previous *etcdSession) *etcdNotes {

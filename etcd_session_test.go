@@ -2,20 +2,9 @@ package libcluster_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
-	"io"
-	"math/big"
 	"net"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -24,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest/observer"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
@@ -256,79 +244,4 @@ func TestWrongPasswordEndsJoiningAtOnceAndStaysSecret(t *testing.T) {
 	require.NoError(t, good.SetWorkers(ctx, 2))
 	good.becomes(0, 2)
 	good.leave()
-}
-
-// serveTLS puts TLS with a required client certificate in front of etcd and
-// returns the URL and the files.
-func serveTLS(t *testing.T) (endpoint, caFile, certFile, keyFile string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	require.NoError(t, err)
-	keyDER, err := x509.MarshalECPrivateKey(private)
-	require.NoError(t, err)
-	certFile, keyFile = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})
-	require.NoError(t, os.WriteFile(certFile, certPEM, 0o600))
-	require.NoError(t, os.WriteFile(keyFile, keyPEM, 0o600))
-
-	pair, err := tls.X509KeyPair(certPEM, keyPEM)
-	require.NoError(t, err)
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(certPEM)
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
-		Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, NextProtos: []string{"h2"},
-	})
-	require.NoError(t, err)
-	backend, err := url.Parse(etcdURL(t))
-	require.NoError(t, err)
-	var serving sync.WaitGroup
-	t.Cleanup(func() { listener.Close(); serving.Wait() })
-	serving.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() {
-				defer conn.Close()
-				plain, err := net.Dial("tcp", backend.Host)
-				if err != nil {
-					return
-				}
-				defer plain.Close()
-				serving.Go(func() { io.Copy(plain, conn); plain.Close() })
-				io.Copy(conn, plain)
-			})
-		}
-	})
-	return "https://" + listener.Addr().String(), certFile, certFile, keyFile
-}
-
-func TestTLSWithAClientCertificate(t *testing.T) {
-	endpoint, ca, cert, certKey := serveTLS(t)
-	i := start(t, libcluster.Config{Key: key(t), Registry: libcluster.EtcdConfig{
-		Endpoints: []string{endpoint}, CACert: ca, Cert: cert, CertKey: certKey,
-	}})
-	i.becomes(0, 1)
-	i.leave()
-
-	core, logs := observer.New(zap.WarnLevel)
-	without := prepare(t, libcluster.Config{Key: key(t), Logger: zap.New(core), Registry: libcluster.EtcdConfig{
-		Endpoints: []string{endpoint}, CACert: ca, RequestTimeout: 100 * time.Millisecond,
-	}})
-	ctx, cancel := context.WithCancel(t.Context())
-	joined := make(chan error, 1)
-	go func() { joined <- without.Join(ctx) }()
-	require.Eventually(t, func() bool { return logs.Len() > 0 }, patience, time.Millisecond)
-	cancel()
-	require.ErrorContains(t, <-joined, endpoint)
 }

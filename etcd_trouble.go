@@ -27,20 +27,29 @@ var etcdAdvice = []struct {
 	{"certificate has expired", nil, "renew that certificate, or set the clock"},
 	{"does not look like a TLS handshake", nil, "no TLS there; use http:// in EtcdConfig.Endpoints"},
 	{"certificate required", nil, "set EtcdConfig.Cert and CertKey"},
-	{"bad certificate", nil, "the server refuses this client's certificate; check EtcdConfig.Cert and CertKey"},
+	{"expired certificate", nil, refusesCert},
+	{"unknown certificate authority", nil, refusesCert},
+	{"bad certificate", nil, refusesCert},
 	{"HTTP/1.1 header", nil, "a web server, and no etcd; check the port in EtcdConfig.Endpoints"},
 	{"server preface: EOF", isPlain, "perhaps an etcd with TLS; use https:// in EtcdConfig.Endpoints"},
 	{"connection reset", isPlain, "perhaps an etcd with TLS; use https:// in EtcdConfig.Endpoints"},
 	{"broken pipe", lacksCert, "the server may want a client certificate; set EtcdConfig.Cert and CertKey"},
 	{"EOF", lacksCert, "the server may want a client certificate; set EtcdConfig.Cert and CertKey"},
 	{"connection reset", lacksCert, "the server may want a client certificate; set EtcdConfig.Cert and CertKey"},
+	{"broken pipe", isSecure, "perhaps " + refusesCert},
+	{"EOF", isSecure, "perhaps " + refusesCert},
+	{"connection reset", isSecure, "perhaps " + refusesCert},
 	{"server preface", nil, "no etcd answers there; check EtcdConfig.Endpoints"},
 	{"connection refused", nil, "nobody listens there; check EtcdConfig.Endpoints"},
 	{"no such host", nil, "check EtcdConfig.Endpoints"},
 }
 
+const refusesCert = "the server refuses this client's certificate; is it still valid, and from an authority that the server knows? " +
+	"Check EtcdConfig.Cert and CertKey"
+
+func isSecure(_ EtcdConfig, secure bool) bool  { return secure }
 func isPlain(_ EtcdConfig, secure bool) bool   { return !secure }
-func lacksCert(e EtcdConfig, secure bool) bool { return secure && e.Cert == "" }
+func lacksCert(e EtcdConfig, secure bool) bool { return secure && e.Cert == "" && e.TLS == nil }
 
 // explained adds to an error what it leaves open: whose key it is about, as which
 // user, and what to change.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
@@ -34,7 +35,12 @@ func whyNotJoined(t *testing.T, cluster string, e libcluster.EtcdConfig) string 
 }
 
 func TestEtcdThatCannotBeUsedIsExplained(t *testing.T) {
-	endpoint, ca, _, _ := serveTLS(t)
+	g := newGate(t)
+	endpoint, ca, expired := g.endpoint, g.newFiles(time.Hour).ca, g.newFiles(-time.Minute)
+	strange := g.newFiles(time.Hour)
+	cert, private := newAuthority(t).issue(time.Hour, "127.0.0.1")
+	strange.write(strange.cert, cert)
+	strange.write(strange.key, private)
 	secure := strings.TrimPrefix(endpoint, "https://")
 	plain := strings.TrimPrefix(strings.Split(etcdURL(t), ",")[0], "http://")
 	web := &http.Server{Handler: http.NotFoundHandler()}
@@ -56,9 +62,11 @@ func TestEtcdThatCannotBeUsedIsExplained(t *testing.T) {
 			libcluster.EtcdConfig{Endpoints: []string{"https://localhost:" + port}, CACert: ca},
 			[]string{"localhost", "the server's certificate is for other names"},
 		},
-		"http against https":    {libcluster.Etcd("http://" + secure), []string{"use https:// in EtcdConfig.Endpoints"}},
-		"https against http":    {libcluster.Etcd("https://" + plain), []string{"no TLS there; use http:// in EtcdConfig.Endpoints"}},
-		"no client certificate": {libcluster.EtcdConfig{Endpoints: []string{endpoint}, CACert: ca}, []string{"EtcdConfig.Cert and CertKey"}},
+		"http against https":         {libcluster.Etcd("http://" + secure), []string{"use https:// in EtcdConfig.Endpoints"}},
+		"https against http":         {libcluster.Etcd("https://" + plain), []string{"no TLS there; use http:// in EtcdConfig.Endpoints"}},
+		"expired client certificate": {expired.config(g), []string{"the server refuses this client's certificate"}},
+		"strange client certificate": {strange.config(g), []string{"the server refuses this client's certificate"}},
+		"no client certificate":      {libcluster.EtcdConfig{Endpoints: []string{endpoint}, CACert: ca}, []string{"EtcdConfig.Cert and CertKey"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
