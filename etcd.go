@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,11 +66,12 @@ type EtcdConfig struct {
 	TLS *tls.Config `json:"-" xml:"-"`
 
 	// Username and Password are sent to an etcd that wants them. Both or
-	// neither. They never reach a log. An instance logs in once and then again
+	// neither. They never reach a log; that an http endpoint beyond this machine is
+	// sent them in the clear does, once for each Join. An instance logs in once and then again
 	// when its token has expired or etcd was restarted. Each log-in costs etcd
 	// some 50 ms of a core: more at once than it can do in 5 s take turns.
 	Username string
-	Password string `json:"-"`
+	Password Secret `json:"-" xml:"-"`
 
 	// DialTimeout bounds one attempt to connect. Default: 2 s.
 	DialTimeout time.Duration
@@ -195,6 +197,11 @@ func (e EtcdConfig) client(notes *etcdNotes, login *etcdLogin, log *zap.Logger) 
 		config.DialOptions = append(config.DialOptions, grpc.WithTransportCredentials(secured))
 	}
 	if e.Username != "" {
+		if inClear(config.Endpoints) {
+			notes.exposed.Do(func() {
+				log.Warn("the password is sent in the clear; give https endpoints", zap.Strings("endpoints", config.Endpoints))
+			})
+		}
 		config.DialOptions = append(config.DialOptions, login.options()...)
 	}
 	return clientv3.New(config)
@@ -207,7 +214,7 @@ func (e EtcdConfig) resolve() (clientv3.Config, error) {
 		return none, errors.New("DialTimeout and RequestTimeout must not be negative")
 	}
 	if e.Client != nil {
-		if len(e.Endpoints) > 0 || e.CACert+e.Cert+e.CertKey+e.Username+e.Password != "" ||
+		if len(e.Endpoints) > 0 || e.CACert+e.Cert+e.CertKey+e.Username != "" || !e.Password.isEmpty() ||
 			e.TLS != nil || e.DialTimeout != 0 {
 			return none, errors.New("Client is given: Endpoints, certificates, TLS, user, password and DialTimeout must not be")
 		}
@@ -220,7 +227,7 @@ func (e EtcdConfig) resolve() (clientv3.Config, error) {
 	if err := e.checkTLS(secure); err != nil {
 		return none, err
 	}
-	if (e.Username == "") != (e.Password == "") {
+	if (e.Username == "") != e.Password.isEmpty() {
 		return none, errors.New("Username and Password: give both or neither")
 	}
 	dialTimeout := e.DialTimeout
@@ -241,6 +248,14 @@ func (e EtcdConfig) resolve() (clientv3.Config, error) {
 			MinConnectTimeout: dialTimeout,
 		})},
 	}, nil
+}
+
+// inClear reports whether others can read what is sent to one of the endpoints.
+func inClear(endpoints []string) bool {
+	return slices.ContainsFunc(endpoints, func(endpoint string) bool {
+		u, err := url.Parse(endpoint)
+		return err == nil && u.Scheme == "http" && u.Hostname() != "localhost" && !net.ParseIP(u.Hostname()).IsLoopback()
+	})
 }
 
 // usable tells why a client of the caller's will not do.

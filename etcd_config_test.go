@@ -1,6 +1,7 @@
 package libcluster
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -9,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"encoding/xml"
 	"fmt"
 	"io"
 	"math/big"
@@ -21,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 func TestEndpointsAreURLsAloneOrBetweenCommas(t *testing.T) {
@@ -86,7 +89,7 @@ func TestFieldsThatDoNotGoTogetherAreRefused(t *testing.T) {
 		says   string
 	}{
 		"user without password":       {EtcdConfig{Endpoints: plain, Username: "root"}, both},
-		"password without user":       {EtcdConfig{Endpoints: plain, Password: "secret"}, both},
+		"password without user":       {EtcdConfig{Endpoints: plain, Password: NewSecret("secret")}, both},
 		"certificate without key":     {EtcdConfig{Endpoints: secure, Cert: "cert.pem"}, both},
 		"key without certificate":     {EtcdConfig{Endpoints: secure, CertKey: "key.pem"}, both},
 		"CA for http":                 {EtcdConfig{Endpoints: plain, CACert: "ca.pem"}, forHTTPS},
@@ -99,7 +102,7 @@ func TestFieldsThatDoNotGoTogetherAreRefused(t *testing.T) {
 		"negative request timeout":    {EtcdConfig{Endpoints: plain, RequestTimeout: -1}, "must not be negative"},
 		"client and endpoints":        {EtcdConfig{Client: client, Endpoints: plain}, clientAlone},
 		"client and CA":               {EtcdConfig{Client: client, CACert: "ca.pem"}, clientAlone},
-		"client and user":             {EtcdConfig{Client: client, Username: "root", Password: "secret"}, clientAlone},
+		"client and user":             {EtcdConfig{Client: client, Username: "root", Password: NewSecret("secret")}, clientAlone},
 		"client and dial timeout":     {EtcdConfig{Client: client, DialTimeout: 1}, clientAlone},
 		"client and negative timeout": {EtcdConfig{Client: client, RequestTimeout: -1}, "must not be negative"},
 	} {
@@ -274,9 +277,10 @@ func TestCertificateFileThatWillNotDoIsNamed(t *testing.T) {
 const secret = "s3cr3t"
 
 func TestPasswordIsNeverPrinted(t *testing.T) {
-	config := EtcdConfig{Endpoints: []string{"http://a:1"}, Username: "root", Password: secret}
+	config := EtcdConfig{Endpoints: []string{"http://a:1"}, Username: "root", Password: NewSecret(secret)}
 	cluster, err := New(Config{Key: "k", Registry: config})
 	require.NoError(t, err)
+	login := new(etcdNotes).loginAs(config.Username, config.Password, nil)
 	for _, value := range []any{
 		config,
 		&config,
@@ -285,6 +289,13 @@ func TestPasswordIsNeverPrinted(t *testing.T) {
 		Config{Key: "k", Registry: config},
 		&Config{Key: "k", Registry: &config},
 		cluster,
+		// Of fields that are not exported no method is called.
+		struct{ config EtcdConfig }{config},
+		struct{ config Config }{Config{Key: "k", Registry: config}},
+		&struct{ configs []Config }{[]Config{{Registry: config}}},
+		struct{ registry any }{map[string]Registry{"etcd": config}},
+		struct{ inner struct{ config Config } }{struct{ config Config }{Config{Registry: config}}},
+		login,
 	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
 			require.NotContains(t, fmt.Sprintf(verb, value), secret, "%s of a %T", verb, value)
@@ -293,9 +304,14 @@ func TestPasswordIsNeverPrinted(t *testing.T) {
 	require.Equal(t, "etcd at http://a:1", fmt.Sprintf("%#v", config))
 
 	// Logs in JSON write values so.
-	written, err := json.Marshal(config)
-	require.NoError(t, err)
-	require.NotContains(t, string(written), secret)
+	for name, marshal := range map[string]func(any) ([]byte, error){"JSON": json.Marshal, "XML": xml.Marshal} {
+		written, err := marshal(config)
+		require.NoError(t, err)
+		require.NotContains(t, string(written), secret, name)
+		written, err = marshal(config.Password)
+		require.NoError(t, err)
+		require.NotContains(t, string(written), secret, name)
+	}
 }
 
 func TestPasswordIsInNoError(t *testing.T) {
@@ -323,7 +339,7 @@ func TestPasswordIsInNoError(t *testing.T) {
 		"before a #":                       func(c *EtcdConfig) { c.Endpoints = []string{"http://root:" + secret + "#more@a:1"} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			config := EtcdConfig{Endpoints: []string{"http://a:1"}, Username: "root", Password: secret}
+			config := EtcdConfig{Endpoints: []string{"http://a:1"}, Username: "root", Password: NewSecret(secret)}
 			set(&config)
 			_, err := New(Config{Key: "k", Registry: config})
 			require.Error(t, err)
@@ -331,6 +347,30 @@ func TestPasswordIsInNoError(t *testing.T) {
 				require.NotContains(t, fmt.Sprintf(verb, err), secret, verb)
 				require.NotContains(t, fmt.Sprintf(verb, config), secret, "%s of the configuration", verb)
 			}
+		})
+	}
+}
+
+func TestPasswordInTheClearIsWarnedOfOnceForAJoin(t *testing.T) {
+	for endpoint, want := range map[string]int{
+		"http://192.0.2.1:1": 1, "http://127.0.0.1:1,http://[2001:db8::1]:1": 1, "http://etcd.test:1": 1,
+		"https://192.0.2.1:1": 0, "http://127.0.0.1:1": 0, "http://[::1]:1": 0, "http://localhost:1": 0,
+	} {
+		t.Run(endpoint, func(t *testing.T) {
+			config := Etcd(endpoint)
+			config.Username, config.Password = "root", NewSecret(secret)
+			core, logs := observer.New(zap.DebugLevel)
+			over, cancel := context.WithCancel(t.Context())
+			cancel()
+			for range 2 {
+				r := Registration{Key: "k", Env: "e", Member: Member{ID: "a", Workers: 1}, TTL: DefaultTTL, Logger: zap.New(core), Stay: &Stay{}}
+				for range 3 {
+					_, _, err := config.Join(over, r)
+					require.ErrorIs(t, err, context.Canceled)
+				}
+			}
+			require.Equal(t, 2*want, logs.FilterMessageSnippet("password is sent in the clear").Len())
+			require.Equal(t, 2*want, logs.Len())
 		})
 	}
 }

@@ -41,8 +41,9 @@ const (
 // costs etcd some 50 ms of a core whether or not somebody still waits for it: when
 // fifty members came back at once, all of its work was thrown away.
 type etcdLogin struct {
-	username, password string
-	chance             *chance.Source
+	username string
+	password Secret
+	chance   *chance.Source
 
 	mu      sync.Mutex // guards what follows
 	known   bool       // token is what etcd wants, as far as we know
@@ -60,7 +61,7 @@ type pendingLogin struct {
 }
 
 // loginAs returns the stay's log-in.
-func (n *etcdNotes) loginAs(username, password string, from *chance.Source) *etcdLogin {
+func (n *etcdNotes) loginAs(username string, password Secret, from *chance.Source) *etcdLogin {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.login == nil {
@@ -149,7 +150,7 @@ func (l *etcdLogin) get(ctx context.Context, cc *grpc.ClientConn) (string, error
 func (l *etcdLogin) logIn(p *pendingLogin) {
 	ctx, cancel := context.WithTimeout(context.Background(), loginTimeout)
 	defer cancel()
-	answer, err := pb.NewAuthClient(p.conn).Authenticate(ctx, &pb.AuthenticateRequest{Name: l.username, Password: l.password})
+	answer, err := pb.NewAuthClient(p.conn).Authenticate(ctx, &pb.AuthenticateRequest{Name: l.username, Password: l.password.Reveal()})
 	if errors.Is(rpctypes.Error(err), rpctypes.ErrAuthNotEnabled) {
 		answer, err = &pb.AuthenticateResponse{}, nil
 	}

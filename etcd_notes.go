@@ -17,6 +17,8 @@ type etcdNotes struct {
 	wrote  int64              // the revision of the latest write that succeeded
 	login  *etcdLogin
 	tls    *etcdTLS
+
+	exposed sync.Once // it has been logged that others can read the password
 }
 
 func notesOf(stay *Stay, previous *etcdSession) *etcdNotes {

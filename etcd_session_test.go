@@ -226,7 +226,7 @@ func TestWrongPasswordEndsJoiningAtOnceAndStaysSecret(t *testing.T) {
 	_, err = admin.AuthEnable(ctx)
 	require.NoError(t, err)
 
-	registry := libcluster.EtcdConfig{Endpoints: []string{server.Endpoint()}, Username: "root", Password: "wr0ng"}
+	registry := libcluster.EtcdConfig{Endpoints: []string{server.Endpoint()}, Username: "root", Password: libcluster.NewSecret("wr0ng")}
 	bad := prepare(t, libcluster.Config{Key: key(t), Registry: registry})
 	err = bad.Join(ctx)
 	require.ErrorContains(t, err, "authentication failed")
@@ -239,7 +239,7 @@ func TestWrongPasswordEndsJoiningAtOnceAndStaysSecret(t *testing.T) {
 	require.ErrorContains(t, err, "user name is empty")
 	require.ErrorContains(t, err, "without a user; this etcd wants a user; set EtcdConfig.Username and Password")
 
-	registry.Password = "s3cret"
+	registry.Password = libcluster.NewSecret("s3cret")
 	good := start(t, libcluster.Config{Key: key(t), Registry: registry})
 	require.NoError(t, good.SetWorkers(ctx, 2))
 	good.becomes(0, 2)

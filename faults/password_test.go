@@ -19,7 +19,7 @@ func TestCrowdWithPasswordsIsBackSoonAfterARestart(t *testing.T) {
 	requirePasswords(t, dial(t, etcd.urls()...))
 	members := joinMany(t, 20, func(int) libcluster.Config {
 		return libcluster.Config{TTL: ttl, Registry: libcluster.EtcdConfig{
-			Endpoints: etcd.urls(), Username: "root", Password: "secret",
+			Endpoints: etcd.urls(), Username: "root", Password: libcluster.NewSecret("secret"),
 		}}
 	})
 	watchBeliefs(t, members...)

@@ -232,7 +232,7 @@ func TestExpiringTokensCostNobodyItsPlace(t *testing.T) {
 	l := newLine(t, etcd.all[0])
 	members := joinMany(t, 2, func(i int) libcluster.Config {
 		return libcluster.Config{TTL: ttl, Registry: libcluster.EtcdConfig{
-			Endpoints: []string{l.url()}, Username: "root", Password: "secret",
+			Endpoints: []string{l.url()}, Username: "root", Password: libcluster.NewSecret("secret"),
 		}}
 	})
 	watchBeliefs(t, members...)

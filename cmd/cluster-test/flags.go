@@ -176,9 +176,11 @@ func (f *flags) registryInto(o *options) error {
 		if err != nil {
 			return err
 		}
-		if etcd.Username, etcd.Password, err = credentials(f.user, fallback); err != nil {
+		user, password, err := credentials(f.user, fallback)
+		if err != nil {
 			return fmt.Errorf("%s: %w", f.shown("user"), err)
 		}
+		etcd.Username, etcd.Password = user, libcluster.NewSecret(password)
 	}
 	o.registry, o.embedded = etcd, config
 	return nil

@@ -54,7 +54,7 @@ func TestPasswordComesFromTheFlagOrTheEnvironment(t *testing.T) {
 		etcd, ok := o.registry.(libcluster.EtcdConfig)
 		require.True(t, ok)
 		require.Equal(t, "root", etcd.Username)
-		require.Equal(t, want, etcd.Password)
+		require.Equal(t, want, etcd.Password.Reveal())
 	}
 }
 
@@ -74,7 +74,7 @@ func TestPasswordComesFromTheFirstLineOfAFile(t *testing.T) {
 	require.NoError(t, err)
 	etcd := o.registry.(libcluster.EtcdConfig)
 	require.Equal(t, "mailer", etcd.Username)
-	require.Equal(t, "s3:cret ", etcd.Password)
+	require.Equal(t, "s3:cret ", etcd.Password.Reveal())
 
 	require.NoError(t, os.WriteFile(file, []byte("\nmore\n"), 0o600))
 	for _, args := range [][]string{
