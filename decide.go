@@ -39,7 +39,8 @@ type deciding struct {
 	base         *plan
 	baseRevision int64
 	// gone is since when each incarnation that may still act has no record.
-	gone map[string]moment
+	gone  map[string]moment
+	stall // in mode exclusive: of a change that does not get on
 }
 
 // decision is what to do about a survey.
@@ -93,33 +94,21 @@ func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 	if lost || unknown {
 		return d.stop(base, next, members, unknown)
 	}
-	waiting, again, over := d.holdingUp(base, s, present, at)
-	if !base.committed && len(waiting) > 0 {
-		return decision{waiting: waiting, again: again}
-	}
+	waiting, again := d.holdingUp(base, s, present, at)
 	next.commit(base, members)
+	same := &plan{mode: d.mode, committed: true, generation: next.generation}
+	same.keep(base, members, waiting)
 	switch {
-	case !base.committed:
-		return decision{next: next}
-	case next.names(base):
+	case base.committed && next.names(base):
+		d.due = moment{}
 		return decision{}
-	}
-	// Something has changed under a committed plan.
-	replaced, same := next.replaces(base)
-	switch {
-	case same && !anyOf(waiting, replaced):
-		// The same places: those that have a new incarnation have stopped in
-		// the old one, and for all others nothing changes.
-		return decision{next: next}
-	case same || again > 0 && !over:
-		// Somebody has vanished, who may act for a while yet. Until then
-		// the others may as well.
-		return decision{waiting: vanished(waiting, present), again: again}
-	case len(waiting) == 0: // nobody acts any more
+	case len(waiting) == 0, base.committed && same.names(next):
+		// Nobody has to stop for the next plan. In the second case all have their
+		// places, some in a new incarnation, and have stopped in the old one.
+		d.due = moment{}
 		return decision{next: next}
 	}
-	next.committed, next.total, next.places = false, base.total, base.places
-	return decision{next: next}
+	return d.change(base, same, next, s, waiting, again, at)
 }
 
 // stop returns a plan that has everybody stop whom we know of, because we do not
@@ -176,10 +165,9 @@ func (d *deciding) members(s Survey) (members []Recorded, present map[string]boo
 }
 
 // holdingUp returns those of a plan who may still act, or may not have heard of
-// it; after how long the next of those that have vanished will have stopped; and
-// whether one already has.
+// it, and after how long the next of those that have vanished will have stopped.
 func (d *deciding) holdingUp(p *plan, s Survey, present map[string]bool, at moment) (
-	waiting []planned, again time.Duration, over bool,
+	waiting []planned, again time.Duration,
 ) {
 	gone := make(map[string]moment)
 	for _, l := range p.places {
@@ -194,17 +182,14 @@ func (d *deciding) holdingUp(p *plan, s Survey, present map[string]bool, at mome
 			gone[l.incarnation] = since
 			left := untilOver(l.window) - at.sinceAtLeast(since)
 			if left <= 0 {
-				over = true
 				continue
 			}
-			if again == 0 || left < again {
-				again = left
-			}
+			again = sooner(again, left)
 		}
 		waiting = append(waiting, l)
 	}
 	d.gone = gone
-	return waiting, again, over
+	return waiting, again
 }
 
 // hasStopped reports whether an incarnation has said that it has stopped, for good or for
@@ -212,14 +197,6 @@ func (d *deciding) holdingUp(p *plan, s Survey, present map[string]bool, at mome
 func (s Survey) hasStopped(incarnation string, p *plan) bool {
 	drained, noted := s.Drained[incarnation]
 	return noted && (drained == DrainedForGood || !p.committed && drained == p.generation)
-}
-
-func vanished(all []planned, present map[string]bool) []planned {
-	return slices.DeleteFunc(slices.Clone(all), func(l planned) bool { return present[l.incarnation] })
-}
-
-func anyOf(waiting []planned, incarnations map[string]bool) bool {
-	return slices.ContainsFunc(waiting, func(l planned) bool { return incarnations[l.incarnation] })
 }
 
 // commit fills the plan with the members, as near as may be to where they were.
@@ -266,23 +243,4 @@ func (p *plan) names(q *plan) bool {
 		return a.incarnation == b.incarnation && a.Index == b.Index && a.Workers == b.Workers &&
 			planAddress(a.Address) == planAddress(b.Address)
 	})
-}
-
-// replaces reports whether a plan has the places of another one, whoever has them
-// now, and which incarnations of the other it does not name any more.
-func (p *plan) replaces(q *plan) (replaced map[string]bool, same bool) {
-	if p.total != q.total || len(p.places) != len(q.places) {
-		return nil, false
-	}
-	replaced = make(map[string]bool)
-	for i, l := range q.places {
-		now := p.places[i]
-		if now.ID != l.ID || now.Index != l.Index || now.Workers != l.Workers {
-			return nil, false
-		}
-		if now.incarnation != l.incarnation {
-			replaced[l.incarnation] = true
-		}
-	}
-	return replaced, true
 }

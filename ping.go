@@ -405,7 +405,8 @@ func (s *stay) publish(ctx context.Context, compare bool) error {
 		return nil // not joined: ping comes here when it has
 	}
 	m := s.registration().Member
-	if s.c.cfg.Passive || inc.published.Workers == m.Workers && (!compare || inc.told(m.Workers)) {
+	says := inc.published.Workers == m.Workers && inc.published.plans.seen >= inc.draining.Load()
+	if s.c.cfg.Passive || says && (!compare || inc.told(m.Workers)) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)

@@ -41,9 +41,13 @@ type planning struct {
 	// toHeed is the latest plan under which the application has stopped.
 	toHeed atomic.Pointer[prepare]
 
+	// draining is the generation of the latest plan for which it took long to stop.
+	draining atomic.Int64
+
 	// Used by the balancer only, and by ping after it.
 	drain    *time.Timer
 	drainFor prepare
+	slow     *time.Timer
 }
 
 // prepare is a plan that has us stop.
@@ -303,6 +307,10 @@ func (s *stay) acknowledge(inc *incarnation) bool {
 // stuckFlush is how long OnStuck waits for the line that says why it is called.
 const stuckFlush = 100 * time.Millisecond
 
+// slowDrainPart: who has not stopped after a twelfth of a window writes into its record
+// that it has heard of the plan, or the coordinator may take it for dead.
+const slowDrainPart = 12
+
 // drainBy sees to it that a plan does not wait for us for ever.
 func (s *stay) drainBy(inc *incarnation, p *prepare) {
 	if inc.drainFor == *p {
@@ -310,8 +318,18 @@ func (s *stay) drainBy(inc *incarnation, p *prepare) {
 	}
 	inc.stopDraining()
 	inc.drainFor = *p
+	drained := func() bool {
+		heeded := inc.toHeed.Load()
+		return heeded != nil && *heeded == *p || inc.ctx.Err() != nil
+	}
+	inc.slow = time.AfterFunc(window(s.c.cfg.TTL)/slowDrainPart, func() {
+		if !drained() {
+			inc.draining.Store(p.generation)
+			inc.mayBeUnpublished()
+		}
+	})
 	inc.drain = time.AfterFunc(s.c.cfg.DrainTimeout, func() {
-		if heeded := inc.toHeed.Load(); heeded != nil && *heeded == *p || inc.ctx.Err() != nil {
+		if drained() {
 			return
 		}
 		inc.end(ErrStuck)
@@ -327,6 +345,7 @@ func (s *stay) drainBy(inc *incarnation, p *prepare) {
 func (inc *incarnation) stopDraining() {
 	if inc.drain != nil {
 		inc.drain.Stop()
+		inc.slow.Stop()
 	}
 }
 

@@ -85,4 +85,31 @@ var mutants = []mutant{
 		`foreign := base == nil && len(s.Plan) > 0 || base != nil && base.mode != d.mode`, "foreign := false",
 		"TestAPlanOfAnotherModeIsNotBuiltOn", "", nil,
 	},
+	{
+		"a place is given anew while somebody may act on it", "stall.go",
+		"!acts[l.incarnation] && ", "",
+		"TestEveryOrderOfEventsKeepsTwoApart", "", nil,
+	},
+	{
+		"a place is given anew while somebody may act on it", "stall.go",
+		"!acts[l.incarnation] && ", "",
+		"TestNeverTwoAtOnceWhateverHappens", "",
+		[]string{"-exclusive-seeds=300"},
+	},
+	{
+		"newcomers are let in while old places are given anew", "stall.go",
+		"	case len(dead) > 0 && !late && base.saysWhere() && s.anyWorks(base, dead):\n		return decision{next: same}\n",
+		"	case len(dead) > 0 && !late && base.saysWhere() && s.anyWorks(base, dead):\n		return decision{next: next}\n",
+		"TestEveryOrderOfEventsKeepsTwoApart", "", nil,
+	},
+	{
+		"places are given anew though nobody knows who acts where", "stall.go",
+		" && base.saysWhere()", "",
+		"TestAfterTheRegistryHasGoneBackSomebodyUnknownIsWaitedFor", "", nil,
+	},
+	{
+		"nobody says that it is slow to stop", "planned.go",
+		"			inc.draining.Store(p.generation)\n", "",
+		"TestOneThatTakesLongToStopIsNotTakenForDead", "", nil,
+	},
 }

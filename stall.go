@@ -1,0 +1,195 @@
+package libcluster
+
+import (
+	"slices"
+	"time"
+)
+
+// stall is what a coordinator remembers of a change that does not get on, because an
+// instance that has to stop first may be dead, and cannot say so. Until it must have
+// stopped the others go on in their old places, and the change waits. If all have been
+// told to stop already, the old places are given anew, with [plan.keep].
+//
+// Why that is safe. Let C be the last committed plan, and P the one that has all stop,
+// with the lines of C. Whoever acts, or may yet begin to, does so by its line in C: no
+// plan is committed before all others have stopped. The new plan K has each line of C,
+// with the same range and the same total:
+//
+//   - Those that may act (waiting) have their own lines. So whichever of C, P and K such
+//     a one has heard of, it acts on the same range of the same total, or not at all.
+//   - All others have stopped: for good, or past their horizons, or for P, and these
+//     begin again only by a plan that names them. So the line of such a one may name it
+//     or, if it has the ID now, another incarnation. It is the only one on that range.
+//
+// The ranges of one plan do not overlap. So no two act on one range or by two totals,
+// and whoever acts does so by its line in K: of K is true what was of C. The next plan
+// waits for all that K names, and what was said under P says nothing of it, since its
+// generation is another one. That nothing was committed between C, P and K is what the
+// compare-and-swap is for; what a survey says of those that have stopped stays true.
+//
+// This needs lines that say who acts where. A plan that has all stop because nobody
+// knows that ([deciding.stop]) names some at no place, and its places are not given.
+type stall struct {
+	due    moment             // since when there is something to change; zero: there is nothing
+	silent map[string]silence // who may be dead though its record is there
+	quiet  moment             // since when nobody has said anything under the plan that has all stop
+	of     [2]int64           // that plan's revision, and how many had not said anything
+}
+
+// silence is of an incarnation that said nothing when it was to stop.
+type silence struct {
+	since      moment
+	generation int64 // of the plan that had it stop
+}
+
+const (
+	// An instance that has heard that it is to stop says within a twelfth of its window
+	// that it has, or else that it lives (drainBy). If nobody has said anything more for
+	// a third, those that have said nothing may be dead.
+	mutePart = 3
+	// Their records are gone two windows later: a record lives for 10/6 of one. If not,
+	// they live.
+	muteWindows = 2
+	// From when an instance dies until it must have stopped are 10/6 + 5/4 windows, and
+	// some. A change waits twice as long for such, however many there are. Then all stop.
+	stallWindows = 6
+)
+
+// change returns what to do if others have to stop before the next plan. same has the
+// places of the last one.
+func (d *deciding) change(base, same, next *plan, s Survey, waiting []planned, again time.Duration, at moment) decision {
+	if d.due.mono.IsZero() {
+		d.due = at
+	}
+	longest := time.Duration(0)
+	for _, l := range base.places {
+		longest = max(longest, l.window)
+	}
+	late := at.sinceAtLeast(d.due) >= stallWindows*longest
+	dead, left := d.mayBeDead(base, s, waiting, at)
+	switch {
+	case base.committed && len(dead) > 0 && (!late || next.hasPlaces(same)):
+		if !same.names(base) {
+			return decision{next: same}
+		}
+		return decision{waiting: dead, again: left}
+	case base.committed:
+		next.committed, next.total, next.places = false, base.total, base.places
+		return decision{next: next}
+	case len(dead) > 0 && !late && base.saysWhere() && s.anyWorks(base, dead):
+		return decision{next: same}
+	}
+	return decision{waiting: waiting, again: sooner(again, left)}
+}
+
+// mayBeDead returns those waited for who may be, and after how long to look again.
+func (d *deciding) mayBeDead(base *plan, s Survey, waiting []planned, at moment) (dead []planned, again time.Duration) {
+	again = d.listen(base, s, waiting, at)
+	for _, l := range waiting {
+		left := time.Duration(0)
+		since, vanished := d.gone[l.incarnation]
+		silent, known := d.silent[l.incarnation]
+		switch {
+		case vanished:
+			left = untilOver(l.window) - at.sinceAtLeast(since)
+		case known && (base.committed || silent.generation == base.generation):
+			left = muteWindows*l.window - at.sinceAtLeast(silent.since)
+		}
+		if left <= 0 {
+			continue
+		}
+		dead = append(dead, l)
+		again = sooner(again, left)
+	}
+	return dead, again
+}
+
+// listen notes who has said nothing for too long, and who has said something again. It
+// returns after how long the next will have said nothing for too long.
+func (d *deciding) listen(base *plan, s Survey, waiting []planned, at moment) (again time.Duration) {
+	seen := make(map[string]int64, len(s.Members)) // by those that are there
+	for _, m := range s.Members {
+		seen[m.Incarnation] = max(m.plans.seen, s.Drained[m.Incarnation])
+	}
+	says := func(l planned, generation int64) bool {
+		latest, present := seen[l.incarnation]
+		return !present || latest >= generation
+	}
+	still := make(map[string]silence)
+	for _, l := range base.places {
+		if silent, known := d.silent[l.incarnation]; known && !says(l, silent.generation) {
+			still[l.incarnation] = silent
+		}
+	}
+	d.silent = still
+	if base.committed {
+		return 0
+	}
+	mute := slices.DeleteFunc(slices.Clone(waiting), func(l planned) bool { return says(l, base.generation) })
+	if of := [2]int64{d.baseRevision, int64(len(mute))}; d.of != of {
+		d.of, d.quiet = of, at
+	}
+	for _, l := range mute {
+		if _, known := still[l.incarnation]; known {
+			continue
+		}
+		if left := l.window/mutePart - at.sinceAtLeast(d.quiet); left <= 0 {
+			still[l.incarnation] = silence{at, base.generation}
+		} else {
+			again = sooner(again, left)
+		}
+	}
+	return again
+}
+
+// sooner returns the shorter of two waits, of which 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// anyWorks reports whether anybody that is there has a place, and is not one of these.
+func (s Survey) anyWorks(p *plan, dead []planned) bool {
+	return slices.ContainsFunc(s.Members, func(m Recorded) bool {
+		is := func(l planned) bool { return l.incarnation == m.Incarnation }
+		return s.Drained[m.Incarnation] != DrainedForGood && slices.ContainsFunc(p.places, is) && !slices.ContainsFunc(dead, is)
+	})
+}
+
+// saysWhere reports whether a plan says of all whom it names where they may act.
+func (p *plan) saysWhere() bool {
+	return !slices.ContainsFunc(p.places, func(l planned) bool { return l.Index < 0 })
+}
+
+// keep fills the plan with the places of the last one. Of those that have stopped, which
+// is all but waiting, the line is given to the incarnation that has the ID now.
+func (p *plan) keep(last *plan, members []Recorded, waiting []planned) {
+	acts, named := make(map[string]bool, len(waiting)), make(map[string]bool, len(last.places))
+	for _, l := range waiting {
+		acts[l.incarnation] = true
+	}
+	for _, l := range last.places {
+		named[l.incarnation] = true
+	}
+	by := make(map[string]Recorded, len(members))
+	for _, m := range members {
+		by[m.ID] = m
+	}
+	p.total, p.places = last.total, slices.Clone(last.places)
+	for i, l := range last.places {
+		m, there := by[l.ID]
+		follows := m.Incarnation == l.incarnation || !acts[l.incarnation] && !named[m.Incarnation]
+		if there && m.Workers == l.Workers && follows {
+			p.places[i] = planned{m.Incarnation, m.plans.window, Place{m.Member, l.Index}}
+		}
+	}
+}
+
+// hasPlaces reports whether a plan has the places of another one, whoever has them.
+func (p *plan) hasPlaces(q *plan) bool {
+	return p.total == q.total && slices.EqualFunc(p.places, q.places, func(a, b planned) bool {
+		return a.ID == b.ID && a.Index == b.Index && a.Workers == b.Workers
+	})
+}
