@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -71,6 +72,21 @@ type flags struct {
 
 var errHelp = errors.New("help asked for")
 
+// settled reports whether nothing is left to do after parsing a command line, and the
+// exit status.
+func settled(err error, usage string, stdout io.Writer) (status int, done bool) {
+	switch {
+	case errors.Is(err, errHelp):
+		if _, err := io.WriteString(stdout, usage); err != nil {
+			return exitFailed, true
+		}
+	case errors.Is(err, context.Canceled): // told to end while it asked for the password
+	default:
+		return 0, false
+	}
+	return exitOK, true
+}
+
 func newFlags() *flags {
 	f := &flags{set: pflag.NewFlagSet(program, pflag.ContinueOnError), total: 1}
 	s := f.set
@@ -109,11 +125,11 @@ func (f *flags) looking() *flags {
 	return f
 }
 
-// parse reads a command line. Its errors name the flag and the value, and are
+// parse reads a command line, and the password if it has to be typed. Its errors name the flag and the value, and are
 // errHelp when help was asked for.
-func parse(args []string) (options, error) { return newFlags().parse(args) }
+func parse(ctx context.Context, args []string) (options, error) { return newFlags().parse(ctx, args) }
 
-func (f *flags) parse(args []string) (options, error) {
+func (f *flags) parse(ctx context.Context, args []string) (options, error) {
 	if err := f.set.Parse(args); err != nil {
 		return options{}, f.syntax(err)
 	}
@@ -136,11 +152,11 @@ func (f *flags) parse(args []string) (options, error) {
 	if f.exclusive {
 		o.mode = libcluster.Exclusive
 	}
-	return o, f.registryInto(&o)
+	return o, f.registryInto(ctx, &o)
 }
 
 // registryInto fills in the registry.
-func (f *flags) registryInto(o *options) error {
+func (f *flags) registryInto(ctx context.Context, o *options) error {
 	if !f.given("registry") {
 		registry, err := f.staticRegistry()
 		if err != nil {
@@ -172,13 +188,9 @@ func (f *flags) registryInto(o *options) error {
 	etcd := libcluster.Etcd(endpoints...)
 	etcd.CACert, etcd.Cert, etcd.CertKey = f.cacert, f.cert, f.certKey
 	if f.given("user") {
-		fallback, err := f.password()
+		user, password, err := f.credentials(ctx)
 		if err != nil {
 			return err
-		}
-		user, password, err := credentials(f.user, fallback)
-		if err != nil {
-			return fmt.Errorf("%s: %w", f.shown("user"), err)
 		}
 		etcd.Username, etcd.Password = user, libcluster.NewSecret(password)
 	}

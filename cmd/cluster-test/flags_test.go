@@ -173,23 +173,23 @@ func TestBadCommandLineIsToldInOneLine(t *testing.T) {
 }
 
 func TestThreadsAndNumbersForSeveralNodes(t *testing.T) {
-	o, err := parse(strings.Fields("-r http://h --nodes 3 -n 2,1,4 -i node"))
+	o, err := parse(t.Context(), strings.Fields("-r http://h --nodes 3 -n 2,1,4 -i node"))
 	require.NoError(t, err)
 	require.Equal(t, []int{2, 1, 4}, o.threads)
 	require.Equal(t, []string{"node1", "node2", "node3"}, []string{o.id(0), o.id(1), o.id(2)})
 
-	o, err = parse(strings.Fields("-r http://h --nodes 2 -n 3"))
+	o, err = parse(t.Context(), strings.Fields("-r http://h --nodes 2 -n 3"))
 	require.NoError(t, err)
 	require.Equal(t, []int{3, 3}, o.threads)
 	require.Empty(t, o.id(1), "a random one")
 
-	o, err = parse(strings.Fields("-n 4 -i node -T 4"))
+	o, err = parse(t.Context(), strings.Fields("-n 4 -i node -T 4"))
 	require.NoError(t, err)
 	require.Equal(t, "node", o.id(0), "without --nodes the ID is as given")
 }
 
 func TestNumbersAreDecimal(t *testing.T) {
-	o, err := parse(strings.Fields("-n 010 -I 010 -T 020"))
+	o, err := parse(t.Context(), strings.Fields("-n 010 -I 010 -T 020"))
 	require.NoError(t, err)
 	require.Equal(t, []int{10}, o.threads)
 	require.Equal(t, libcluster.DefaultTTL, o.ttl)

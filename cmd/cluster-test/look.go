@@ -32,12 +32,9 @@ var ofAnInstance = []string{"instance", "threads", "nodes", "passive", "returnin
 // printing them whenever they change.
 func show(ctx context.Context, command string, args []string, stdout, stderr io.Writer) int {
 	f := newFlags().looking()
-	o, err := f.parse(args)
-	if errors.Is(err, errHelp) {
-		if _, err := io.WriteString(stdout, lookUsage); err != nil {
-			return exitFailed
-		}
-		return exitOK
+	o, err := f.parse(ctx, args)
+	if status, done := settled(err, lookUsage, stdout); done {
+		return status
 	}
 	ctx, end := context.WithCancel(ctx)
 	defer end()

@@ -68,12 +68,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return simulate(ctx, args[1:], stdout, stderr)
 		}
 	}
-	o, err := parse(args)
-	if errors.Is(err, errHelp) {
-		if _, err := io.WriteString(stdout, usage); err != nil {
-			return exitFailed
-		}
-		return exitOK
+	o, err := parse(ctx, args)
+	if status, done := settled(err, usage, stdout); done {
+		return status
 	}
 	// until ends when it is time to leave.
 	until, end := context.WithCancel(context.WithoutCancel(ctx))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -108,11 +109,31 @@ func parseEmbedded(uri string) (*embedded.Config, error) {
 	return &embedded.Config{Port: number, Dir: dir}, nil
 }
 
-// password is that of the file, or of the environment.
-func (f *flags) password() (string, error) {
-	if !f.given("password-file") {
-		return os.Getenv(passwordEnv), nil
+// credentials returns the user, and the password of --user, the file, the environment or
+// the terminal.
+func (f *flags) credentials(ctx context.Context) (user, password string, err error) {
+	user, password, _ = strings.Cut(f.user, ":")
+	if user == "" {
+		return "", "", fmt.Errorf("%s: names no user; must be USER, or USER:PASSWORD", f.shown("user"))
 	}
+	switch {
+	case password != "":
+	case f.given("password-file"):
+		password, err = f.passwordOfFile()
+	case os.Getenv(passwordEnv) != "":
+		password = os.Getenv(passwordEnv)
+	default:
+		password, err = ask(ctx, user)
+		if err == nil && password == "" {
+			err = fmt.Errorf("%s: user %q has no password; give --password-file, set %s, or type it at a terminal",
+				f.shown("user"), user, passwordEnv)
+		}
+	}
+	return user, password, err
+}
+
+// passwordOfFile returns the first line of --password-file.
+func (f *flags) passwordOfFile() (string, error) {
 	text, err := os.ReadFile(f.passwordFile)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", label(f.set.Lookup("password-file")), err)
@@ -122,21 +143,6 @@ func (f *flags) password() (string, error) {
 		return "", fmt.Errorf("%s: its first line is empty, and should be the password", f.shown("password-file"))
 	}
 	return line, nil
-}
-
-// credentials takes USER[:PASSWORD] apart.
-func credentials(given, fallback string) (user, password string, err error) {
-	user, password, _ = strings.Cut(given, ":")
-	if password == "" {
-		password = fallback
-	}
-	switch {
-	case user == "":
-		return "", "", errors.New("names no user; must be USER:PASSWORD, or USER with the password in " + passwordEnv)
-	case password == "":
-		return "", "", fmt.Errorf("user %q has no password; give --password-file, or set %s", user, passwordEnv)
-	}
-	return user, password, nil
 }
 
 // passwordEnv keeps a password out of the list of processes.

@@ -49,7 +49,7 @@ func TestPasswordComesFromTheFlagOrTheEnvironment(t *testing.T) {
 		"root:a:b":   "a:b",
 		"root:given": "given",
 	} {
-		o, err := parse([]string{"-r", "http://h", "--user", given})
+		o, err := parse(t.Context(), []string{"-r", "http://h", "--user", given})
 		require.NoError(t, err)
 		etcd, ok := o.registry.(libcluster.EtcdConfig)
 		require.True(t, ok)
@@ -70,7 +70,7 @@ func TestVerboseNeverShowsAPassword(t *testing.T) {
 func TestPasswordComesFromTheFirstLineOfAFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "password")
 	require.NoError(t, os.WriteFile(file, []byte("s3:cret \r\nmore\n"), 0o600))
-	o, err := parse([]string{"-r", "http://h", "--user", "mailer", "--password-file", file})
+	o, err := parse(t.Context(), []string{"-r", "http://h", "--user", "mailer", "--password-file", file})
 	require.NoError(t, err)
 	etcd := o.registry.(libcluster.EtcdConfig)
 	require.Equal(t, "mailer", etcd.Username)
@@ -83,7 +83,7 @@ func TestPasswordComesFromTheFirstLineOfAFile(t *testing.T) {
 		{"--user", "mailer:s3cret", "--password-file", file},
 		{"--password-file", file},
 	} {
-		_, err := parse(append([]string{"-r", "http://h"}, args...))
+		_, err := parse(t.Context(), append([]string{"-r", "http://h"}, args...))
 		require.ErrorContains(t, err, "--password-file")
 		require.NotContains(t, err.Error(), "s3cret")
 	}

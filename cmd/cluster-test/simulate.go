@@ -87,8 +87,8 @@ func newScenario() *scenario {
 
 // parse reads the command line. The options say where the members are to be taken
 // from, if anywhere.
-func (s *scenario) parse(args []string) (options, error) {
-	o, err := s.flags.parse(args)
+func (s *scenario) parse(ctx context.Context, args []string) (options, error) {
+	o, err := s.flags.parse(ctx, args)
 	if err == nil {
 		err = s.check()
 	}
@@ -325,12 +325,9 @@ func (t *story) restartInPlace(string) error {
 // and each function from key to worker.
 func simulate(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	s := newScenario()
-	o, err := s.parse(args)
-	if errors.Is(err, errHelp) {
-		if _, err := io.WriteString(stdout, simulateUsage); err != nil {
-			return exitFailed
-		}
-		return exitOK
+	o, err := s.parse(ctx, args)
+	if status, done := settled(err, simulateUsage, stdout); done {
+		return status
 	}
 	t := transcriptTo(stdout, stderr, func() {})
 	if err == nil && s.given("registry") {

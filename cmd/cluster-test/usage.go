@@ -47,10 +47,11 @@ OPTIONS are one or more of:
                             (default: the system's)
       --cert FILE           Use this client certificate
       --cert-key FILE       and its key
-      --user USER[:PASSWORD]
-                            Log in to etcd. A password here is seen by everybody
-                            on this machine (ps): better leave it out, and it is
-                            taken from LIBCLUSTER_PASSWORD or a file
+      --user USER           Log in to etcd. The password is taken from
+                            --password-file, else LIBCLUSTER_PASSWORD, else it
+                            is asked for at the terminal. USER:PASSWORD is
+                            possible, too, and everybody on this machine sees it
+                            (ps)
       --password-file FILE  Take the password from the first line of FILE
  Static clustering:
   -I, --index INDEX         Set this instance index to INDEX (default: 0)
