@@ -237,9 +237,17 @@ func (v *view) holdups() (all []Holdup) {
 	return parseHoldups(v.plan.coordinator)
 }
 
+// maxHoldups is of how many the coordinator says that it waits for them, and how many
+// lines are read of what it says: a stranger may have written it.
+const maxHoldups = 100
+
 func parseHoldups(coordinator []byte) (all []Holdup) {
 	_, lines, _ := bytes.Cut(coordinator, []byte("\n"))
+	read := 0
 	for line := range bytes.Lines(lines) {
+		if read++; read > maxHoldups {
+			break
+		}
 		since, id, ok := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte("\t"))
 		ms, err := strconv.ParseInt(string(since), 10, 64)
 		if ok && err == nil && checkName("ID", string(id)) == nil {
@@ -249,10 +257,13 @@ func parseHoldups(coordinator []byte) (all []Holdup) {
 	return all
 }
 
-// logHoldups says how a wait has ended, of which the coordinator has said meanwhile that
-// it lasts.
+// logHoldups says how a wait begins and ends. The coordinator warns meanwhile that it
+// lasts.
 func (s *stay) logHoldups(before, now []Holdup, speaks bool) {
-	if len(before) > 0 && len(now) == 0 {
+	switch {
+	case len(now) > 0 && !slices.Equal(before, now):
+		s.log.Debug("the cluster has to wait", zap.String("for", idsOf(now)))
+	case len(before) > 0 && len(now) == 0:
 		s.log.Log(levelOf(zap.InfoLevel, speaks), "the cluster waits no longer for an instance", zap.String("for", idsOf(before)))
 	}
 }

@@ -83,7 +83,7 @@ func TestVerboseShowsTheLibrarysLog(t *testing.T) {
 	p.stderr.awaitText(t, "sleeping until terminated\n")
 	p.stderr.awaitText(t, "new base is 2") // the log is written by a goroutine of its own
 	text := p.stderr.String()
-	require.Regexp(t, `(?m)^\d\d:\d\d:\d\d\.\d{3} DEBUG \* node1 \[2\] .*"instance": "node1"`, text)
+	require.Regexp(t, `(?m)^\d\d:\d\d:\d\d\.\d{3} DEBUG re-balancing .*"instance": "node1".*"members": "node1 \[2\]"`, text)
 	require.Regexp(t, `(?m)^[0-9:.]+ INFO  .* new base is 2 \(was -1\), new total is 7 \(was 0\)`, text)
 	require.Contains(t, text, "cluster-test: cluster has re-balanced:\n   instance index:        2\n")
 }
