@@ -46,7 +46,10 @@ func Etcd(endpoints ...string) EtcdConfig { return EtcdConfig{Endpoints: endpoin
 // Each joined instance has one connection of its own, unless Client is given.
 //
 // What others write below /KEY/ENV/ counts if it is the record of a member, and
-// otherwise is logged and ignored.
+// otherwise is logged and ignored. The records of all members together may take 64 MiB,
+// of which some hundred bytes for each are not its text. An instance that is to read more
+// of them is refused, in a mode with a plan when it coordinates; others keep their places
+// and log it until there is room.
 type EtcdConfig struct {
 	// Endpoints are URLs such as http://127.0.0.1:2379, also several in one
 	// string with commas between. All are http, or all are https. Required
@@ -237,7 +240,9 @@ func (e EtcdConfig) resolve() (clientv3.Config, error) {
 	return clientv3.Config{
 		Endpoints:   endpoints,
 		DialTimeout: dialTimeout,
-		Logger:      zap.NewNop(), // every error comes back and is logged once, with its context
+		// A page that is larger is read again in smaller ones.
+		MaxCallRecvMsgSize: maxAnswer,
+		Logger:             zap.NewNop(), // every error comes back and is logged once, with its context
 		// 10 s is the least that gRPC allows.
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 3 * time.Second,

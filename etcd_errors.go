@@ -35,7 +35,7 @@ var refusals = []codes.Code{
 // isRefusal reports whether it is no use to send the request again. It is the one
 // place where that is decided, for joining, updating and leaving.
 func isRefusal(err error) bool {
-	if isFinal(err) {
+	if isFinal(err) || errors.As(err, new(*tooLargeError)) {
 		return true
 	}
 	if errors.Is(err, rpctypes.ErrInvalidAuthToken) || errors.Is(err, rpctypes.ErrAuthOldRevision) {

@@ -5,8 +5,6 @@ package libcluster
 import (
 	"context"
 	"errors"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // Look reads everything below the cluster's key at once, from the quorum. It touches
@@ -15,21 +13,13 @@ func (s *etcdSession) Look(ctx context.Context) (Survey, error) {
 	if s.ctx.Err() != nil {
 		return Survey{}, errors.New("the session is closed")
 	}
-	m := newEtcdMirror()
-	var revision int64
-	err := s.patiently(ctx, func(ctx context.Context) error {
-		got, err := s.client.Get(ctx, s.prefix, clientv3.WithPrefix())
-		if err != nil {
-			return err
-		}
-		revision = got.Header.Revision
-		for _, kv := range got.Kvs {
-			m.reflect(s, kv, false)
-		}
-		return nil
+	var m *etcdMirror
+	err := s.patiently(ctx, func(ctx context.Context) (err error) {
+		m, _, err = s.readMirror(ctx)
+		return err
 	})
 	if err != nil {
 		return Survey{}, err
 	}
-	return m.survey(revision), nil
+	return m.survey(m.header.Revision), nil
 }

@@ -5,6 +5,7 @@ package libcluster
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -19,6 +20,10 @@ type etcdNotes struct {
 	tls    *etcdTLS
 
 	exposed sync.Once // it has been logged that others can read the password
+
+	shrunk     int       // the pages that are read are smaller by so many powers of two
+	large      error     // why the members' records were not taken in
+	largeSince time.Time // when they were last found too large
 }
 
 func notesOf(stay *Stay, previous *etcdSession) *etcdNotes {

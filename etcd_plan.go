@@ -98,28 +98,23 @@ func (s *etcdSession) Survey(ctx context.Context, after int64) (Survey, error) {
 	if err := s.ctx.Err(); err != nil {
 		return Survey{}, err // the session is closed, and that is why the watch has ended
 	}
+	if err := s.notes.tooLarge(); err != nil {
+		return Survey{}, err
+	}
 	if s.news == nil {
 		s.startNews(ctx)
 	}
 	before := s.mark()
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	got, err := s.client.Get(ctx, s.prefix, clientv3.WithPrefix())
+	mirror, latest, err := s.readMirror(ctx)
 	if err == nil {
-		err = s.sameStore(before, got.Header)
+		err = s.sameStore(before, mirror.header)
 	}
 	if err != nil {
 		s.endNews()
 		return Survey{}, err
 	}
-	late := s.mirror != nil && slices.ContainsFunc(got.Kvs, func(kv *mvccpb.KeyValue) bool {
-		return kv.ModRevision > s.heard
-	})
-	s.mirror = newEtcdMirror()
-	s.read, s.heard = got.Header.Revision, got.Header.Revision
-	for _, kv := range got.Kvs {
-		s.mirror.reflect(s, kv, false)
-	}
+	late := s.mirror != nil && latest > s.heard
+	s.mirror, s.read, s.heard = mirror, mirror.header.Revision, mirror.header.Revision
 	survey := s.surveyed()
 	if late {
 		s.endNews() // the watch should have told: the next one goes to another server
@@ -133,10 +128,33 @@ type etcdMirror struct {
 	members  map[string]Recorded // by ID
 	drained  map[string]int64    // by incarnation
 	foreign  []foreign           // since the last survey
+	weights  *weights
+	header   *pb.ResponseHeader // of the answer that it was read with
 }
 
 func newEtcdMirror() *etcdMirror {
-	return &etcdMirror{members: make(map[string]Recorded), drained: make(map[string]int64)}
+	return &etcdMirror{members: make(map[string]Recorded), drained: make(map[string]int64), weights: newWeights()}
+}
+
+// readMirror reads everything below the cluster's key, as of one revision. It also returns
+// the latest revision that any of it was written at.
+func (s *etcdSession) readMirror(ctx context.Context) (m *etcdMirror, latest int64, err error) {
+	err = s.paged(ctx, func(whole context.Context) error {
+		ctx, cancel := context.WithTimeout(whole, s.timeout)
+		defer cancel()
+		got, err := s.client.Do(ctx, s.firstPage(s.prefix))
+		if err != nil {
+			return err
+		}
+		m, latest = newEtcdMirror(), 0
+		m.header = got.Get().Header
+		return s.pages(whole, s.prefix, m.header, got.Get(), func(kv *mvccpb.KeyValue) error {
+			latest = max(latest, kv.ModRevision)
+			m.reflect(s, kv, false)
+			return s.check(m.weights)
+		})
+	})
+	return m, latest, err
 }
 
 // reflect brings the mirror up to date with one key.
@@ -150,13 +168,16 @@ func (m *etcdMirror) reflect(s *etcdSession, kv *mvccpb.KeyValue, gone bool) {
 		generation, err := strconv.ParseInt(string(kv.Value), 10, 64)
 		if gone || err != nil || kv.Lease == 0 {
 			delete(m.drained, incarnation)
+			m.weights.put(name, 0)
 		} else {
 			m.drained[incarnation] = generation
+			m.weights.put(name, len(kv.Key)+recordCost)
 		}
 		return
 	}
 	e, why := s.event(kv, gone)
 	m.foreign = s.found(m.foreign, kv, why)
+	m.weights.member(e, kv)
 	if e.Gone {
 		delete(m.members, name)
 		return
@@ -218,6 +239,10 @@ func (s *etcdSession) awaitNews(ctx context.Context, after int64) error {
 			}
 			s.told = true
 			fresh = s.hear(answer.Events, after) || fresh
+			if err := s.check(s.mirror.weights); err != nil {
+				s.endNews()
+				return err
+			}
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.Canceled) {
 				s.endNews() // nobody coordinates here any more
@@ -440,11 +465,16 @@ func (c *Cluster) EtcdFence(s State) ([]clientv3.Cmp, error) {
 }
 
 // planOf reads the public keys.
-func (s *etcdSession) planOf(header *pb.ResponseHeader, kvs []*mvccpb.KeyValue) {
-	s.now = Planning{}
-	for _, kv := range kvs {
-		s.planned(&s.now, kv, false)
+func (s *etcdSession) planOf(ctx context.Context, header *pb.ResponseHeader, page *clientv3.GetResponse) error {
+	var now Planning
+	err := s.pages(ctx, s.watched(), header, page, func(kv *mvccpb.KeyValue) error {
+		s.planned(&now, kv, false)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	now := s.now
+	s.now = now
 	s.listed, s.next, s.compacted = &Change{Planned: &now}, header.Revision+1, false
+	return nil
 }

@@ -47,7 +47,8 @@ type etcdSession struct {
 	// Used by Next only.
 	listed    *Change // not returned yet
 	compacted bool    // the watch cannot go on from next: read everything
-	next      int64   // the first revision that has not been seen
+	weights   *weights
+	next      int64 // the first revision that has not been seen
 	watch     *etcdWatch
 	asked     time.Time // when the watch was asked for a sign of life that it still owes
 
@@ -90,6 +91,9 @@ func newEtcdSession(client *clientv3.Client, owned bool, timeout time.Duration, 
 // serve it from history, and begin only at its next round, 100 ms apart: when
 // many join at once all of them would wait for that.
 func (s *etcdSession) open(ctx context.Context) (time.Duration, error) {
+	if err := s.mayList(); err != nil {
+		return 0, err
+	}
 	var opening sync.WaitGroup
 	opening.Go(func() { s.startWatch(ctx) })
 	ttl, err := s.grant(ctx)
@@ -97,7 +101,7 @@ func (s *etcdSession) open(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := s.list(ctx); err != nil {
+	if err := s.paged(ctx, s.list); err != nil {
 		// Whether the key was written is unknown. Without the lease it goes.
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
 		defer cancel()
@@ -130,16 +134,19 @@ func (s *etcdSession) grant(ctx context.Context) (time.Duration, error) {
 // so the generation, which everybody then agrees on. A list alone could not
 // know it, because deletions leave no trace in one.
 func (s *etcdSession) list(ctx context.Context) error {
+	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	before := s.mark()
-	get := clientv3.OpGet(s.watched(), clientv3.WithPrefix())
+	get := s.firstPage(s.watched())
 	if s.passive || s.mode != Direct && s.next > 0 { // a plan has its own number
 		got, err := s.client.Do(ctx, get)
 		if err != nil {
 			return err
 		}
-		s.take(got.Get().Header, got.Get().Kvs)
+		if err := s.take(whole, got.Get().Header, got.Get()); err != nil {
+			return err
+		}
 		return s.sameStore(before, got.Get().Header)
 	}
 	s.mu.Lock()
@@ -175,7 +182,10 @@ func (s *etcdSession) list(ctx context.Context) error {
 		return errors.New("the key changed hands while rejoining") // to be looked at again
 	}
 	s.notes.written(answer.Header.Revision)
-	s.take(answer.Header, answer.Responses[1].GetResponseRange().Kvs)
+	page := (*clientv3.GetResponse)(answer.Responses[1].GetResponseRange())
+	if err := s.take(whole, answer.Header, page); err != nil {
+		return err
+	}
 	if err := s.sameStore(before, answer.Header); err != nil {
 		return err
 	}
@@ -202,22 +212,6 @@ func (s *etcdSession) ownLease(ctx context.Context) (clientv3.LeaseID, error) {
 		return lease, nil // from a backup: whoever had it may long be over
 	}
 	return 0, s.holder(got.Kvs)
-}
-
-func (s *etcdSession) take(header *pb.ResponseHeader, kvs []*mvccpb.KeyValue) {
-	if s.mode != Direct {
-		s.planOf(header, kvs)
-		return
-	}
-	change := &Change{Generation: header.Revision, Reset: true}
-	for _, kv := range kvs {
-		e, why := s.event(kv, false)
-		if !e.Gone {
-			change.Events = append(change.Events, e)
-		}
-		change.foreign = s.found(change.foreign, kv, why)
-	}
-	s.listed, s.next, s.compacted = change, header.Revision+1, false
 }
 
 // storeMark is which store it is, and how far it has come.

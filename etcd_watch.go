@@ -26,7 +26,10 @@ const silentPart = 4
 func (s *etcdSession) Next(ctx context.Context) (Change, error) {
 	for {
 		if s.compacted {
-			if err := s.list(ctx); err != nil {
+			if err := s.mayList(); err != nil {
+				return Change{}, err
+			}
+			if err := s.paged(ctx, s.list); err != nil {
 				return Change{}, err
 			}
 		}
@@ -141,6 +144,7 @@ func (s *etcdSession) change(events []*clientv3.Event) (Change, error) {
 			}
 		}
 		event, why := s.event(e.Kv, gone)
+		s.weights.member(event, e.Kv)
 		change.foreign = s.found(change.foreign, e.Kv, why)
 		if event.Gone && event.Member.ID == s.id() && !s.passive {
 			return Change{}, fmt.Errorf("%w: %s holds what is no member's record", ErrRecordGone, s.key)
@@ -148,6 +152,10 @@ func (s *etcdSession) change(events []*clientv3.Event) (Change, error) {
 		change.Events = append(change.Events, event)
 	}
 	s.next = change.Generation + 1
+	if err := s.check(s.weights); err != nil {
+		s.compacted = true // what has been dropped is read when there is room for it
+		return Change{}, err
+	}
 	return change, nil
 }
 

@@ -148,8 +148,8 @@ func (c *Cluster) Members() []Place { return c.view.Load().places() }
 // Waiting returns for whom the cluster waits before a plan can be committed: those
 // who have not stopped yet, or have vanished and may not have. It is empty as a
 // rule, and known to all members once the wait has lasted a second; an instance that
-// has lost its own record is told nothing, and may ask [Cluster.Coverage]. Modes with
-// a plan only.
+// has lost its own record is told nothing, and may ask [Cluster.Coverage]. Of very many
+// it names 100. Modes with a plan only.
 func (c *Cluster) Waiting() []Holdup { return c.view.Load().holdups() }
 
 // Join joins the cluster. It returns after the first callback has returned, or

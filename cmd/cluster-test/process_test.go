@@ -26,7 +26,7 @@ type child struct {
 }
 
 // process is the program as a process, which has not been started.
-func process(t *testing.T, args ...string) *exec.Cmd {
+func process(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
@@ -35,12 +35,12 @@ func process(t *testing.T, args ...string) *exec.Cmd {
 	return command
 }
 
-func launch(t *testing.T, args ...string) *child {
+func launch(t testing.TB, args ...string) *child {
 	t.Helper()
 	return startProcess(t, process(t, args...))
 }
 
-func startProcess(t *testing.T, command *exec.Cmd) *child {
+func startProcess(t testing.TB, command *exec.Cmd) *child {
 	t.Helper()
 	c := &child{newConsole(), newConsole(), command, make(chan error, 1)}
 	c.command.Stdout, c.command.Stderr = c.stdout, c.stderr
