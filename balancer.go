@@ -141,12 +141,16 @@ func (s *stay) notify() {
 			leaving = true
 		}
 		v, state := s.newest()
-		if v.inc != nil && v.inc.stay == s && s.ctx.Err() == nil {
+		switch {
+		case v.inc != nil && v.inc.stay == s && s.ctx.Err() == nil:
 			n.look(v, state, leaving)
 			s.run.resume(v, n.state)
 			if left, ends := v.inc.remaining(); ends && n.state.Active() {
 				horizon.Reset(max(left, 0))
 			}
+		case leaving && n.state.Active():
+			// The last callback has outlived Leave. The view may be the next stay's.
+			n.call(v, n.state.inactive())
 		}
 	}
 }

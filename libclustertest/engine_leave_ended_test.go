@@ -93,3 +93,32 @@ func TestLeavingDoesNotWaitForAnEarlierStaysCallback(t *testing.T) {
 		require.Equal(t, "0/1 -1/0 0/1", a.story())
 	})
 }
+
+// Its place is taken back when the callback returns, and before another is given.
+func TestAPlaceIsTakenBackFromACallbackThatOutlivesLeave(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		inBubble(t, func(w *world) {
+			a, b := w.join("a"), w.join("b")
+			returns := make(chan struct{})
+			a.inCallback(func(libcluster.State) { <-returns })
+			require.NoError(t, b.Leave(w.Context()))
+			wait(time.Second)
+			require.Equal(t, "0/1 0/2 0/1", a.story())
+			require.ErrorContains(t, a.Leave(w.within(time.Second)), "a callback has not returned")
+			joined := make(chan error, 1)
+			if again {
+				go func() { joined <- a.Join(w.Context()) }()
+				wait(time.Minute)
+			}
+			a.inCallback(nil)
+			close(returns)
+			wait(time.Second)
+			if again {
+				require.NoError(t, <-joined)
+				require.Equal(t, "0/1 0/2 0/1 -1/0 0/1", a.story())
+				return
+			}
+			require.Equal(t, "0/1 0/2 0/1 -1/0", a.story())
+		})
+	}
+}

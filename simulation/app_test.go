@@ -39,6 +39,7 @@ type app struct {
 	news     []string           // what a story has not told yet
 	toldMark mark
 	repeated bool // it was told the same again
+	owed     bool // its last callback has outlived its stay, and the one after that has not come yet
 }
 
 // mark is a state's place in history.
@@ -113,6 +114,7 @@ func (a *app) join(patience time.Duration) {
 			return
 		}
 		a.InStay = false
+		a.owe()
 		a.checkGone()
 	})
 }
@@ -127,6 +129,7 @@ func (a *app) leaveAs(how string, patience time.Duration, options ...libcluster.
 	a.Joined, a.leaving = false, time.Now()
 	a.do(how, patience, func(ctx context.Context) error { return a.Leave(ctx, options...) }, func(err error) {
 		a.InStay, a.gone = false, time.Now()
+		a.owe()
 		if a.State().Active() || !errors.Is(a.Err(), libcluster.ErrLeft) {
 			a.w.Fail("%s has left and is active: %v, %v", a, a.State(), a.Err())
 		}
@@ -141,6 +144,13 @@ func (a *app) leaveAs(how string, patience time.Duration, options ...libcluster.
 			a.checkGone()
 		}
 	})
+}
+
+// owe notes that a callback has outlived its stay: that the place is lost comes after it.
+func (a *app) owe() {
+	if n := len(a.calls); n > 0 && a.calls[n-1].Active() {
+		a.owed = true
+	}
 }
 
 // checkGone wants the record gone at once, but for one that the app cannot know
@@ -176,6 +186,12 @@ func (a *app) onRebalance(s libcluster.State) {
 	stay := 0
 	a.w.Locked(func() {
 		stay = a.Stay
+		if a.owed {
+			stay, a.owed = 0, false
+			a.checkOwed(s)
+			a.calling = true
+			return
+		}
 		a.w.Say("%s is told %d+%d/%d in %d", a, s.Index, s.Workers, s.Total, s.Generation)
 		a.w.Happened("callback")
 		a.checkCallback(s)

@@ -58,6 +58,15 @@ func (a *app) checkCallback(s libcluster.State) {
 	a.toldOf = a.view
 }
 
+// checkOwed judges the callback after one that has outlived its stay.
+func (a *app) checkOwed(s libcluster.State) {
+	a.w.Say("%s is told late: %d+%d/%d in %d", a, s.Index, s.Workers, s.Total, s.Generation)
+	a.w.Happened("callback after its stay")
+	if a.calling || s.Active() {
+		a.w.Fail("%s is told of a place and not that it has lost that of the stay before: %v", a, s)
+	}
+}
+
 // checkMark wants generations to grow, but for a store that has gone back since.
 func (a *app) checkMark(how string, last mark, s libcluster.State) mark {
 	if s.Generation == last.generation {
