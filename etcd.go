@@ -148,7 +148,7 @@ func (e EtcdConfig) join(ctx context.Context, r Registration) (*etcdSession, tim
 	}
 	var ttl time.Duration
 	if err == nil {
-		ttl, err = s.open(ctx)
+		ttl, err = s.open(ctx, r)
 	}
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {

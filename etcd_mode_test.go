@@ -66,21 +66,21 @@ func TestAnInstanceOfAnotherModeWithoutARecordMakesNoPlan(t *testing.T) {
 	c := start(t, libcluster.Config{Key: cluster, ID: "c", Mode: libcluster.Exclusive, Registry: waits})
 	c.becomes(2, 3)
 	a.leave()
-	taken := make(chan libcluster.Session, 1)
 	var once sync.Once
+	lease, err := client.Grant(t.Context(), 60)
+	require.NoError(t, err)
 	x := prepare(t, libcluster.Config{Key: cluster, ID: "x", Mode: libcluster.Planned, Registry: claiming{registry, func() {}, func() {
-		once.Do(func() {
-			second, _, err := registry.Join(context.Background(), registration(cluster, "x", libcluster.Planned))
-			if err == nil {
-				taken <- second
-			}
+		once.Do(func() { // a second one of its ID that does not ask whether it may
+			_, err := client.Put(context.Background(), "/"+cluster+"/production/x", `{"workers":1,"mode":"planned"}`,
+				clientv3.WithLease(lease.ID))
+			require.NoError(t, err)
 		})
 	}}})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	require.Error(t, x.Join(ctx))
-	second := <-taken
-	require.NoError(t, second.Leave(t.Context()))
+	_, err = client.Revoke(ctx, lease.ID)
+	require.NoError(t, err)
 	let()
 	b.becomes(1, 2)
 	c.becomes(0, 2)

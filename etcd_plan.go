@@ -82,6 +82,18 @@ func (s *etcdSession) Incarnation() string { return incarnationOf(s.lease) }
 
 func incarnationOf(lease clientv3.LeaseID) string { return strconv.FormatInt(int64(lease), 16) }
 
+// mayPlan tells whether etcd lets this user write what a coordinator writes, without
+// writing it: any member may have to coordinate.
+func (s *etcdSession) mayPlan(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	plan, coordinator := s.prefix+etcdPlan, s.prefix+etcdCoordinator
+	never := clientv3.Compare(clientv3.Version(plan), "<", 0)
+	_, err := s.client.Txn(ctx).If(never).Then(
+		clientv3.OpPut(plan, ""), clientv3.OpPut(coordinator, ""), s.noteDrained(clientv3.NoLease, 0, clientv3.NoLease)).Commit()
+	return err
+}
+
 // Survey reads everything below the cluster's key at once, and from then on learns
 // from a watch what has become of it: what a survey says may be a little old, as any
 // answer may, and is never a mixture. The watch is opened before the first read, as
@@ -392,10 +404,14 @@ func (s *etcdSession) leaveDrained(ctx context.Context, d time.Duration, kept Me
 		}
 		return err
 	})
-	if err == nil && (d > 0 || !left) {
-		err = s.revoke(ctx)
+	switch {
+	case err != nil || d == 0 && left:
+		return err
+	case d > 0 && !left:
+		// Nothing was kept, and nobody will use that lease.
+		return errors.Join(ErrRecordGone, s.revoke(ctx, under), s.revoke(ctx, s.lease))
 	}
-	return err
+	return s.revoke(ctx, s.lease)
 }
 
 // isOurRecord finds a record that somebody has overwritten under our lease: to the

@@ -33,6 +33,7 @@ type etcdSession struct {
 	// previous is the session of the incarnation before, if there was one.
 	previous *etcdSession
 	notes    *etcdNotes // what this stay's attempts have in common
+	replaces int64      // the revision of the record that is taken over by joining, or 0
 
 	// ctx is the session's life: its streams end with it.
 	ctx     context.Context
@@ -90,22 +91,32 @@ func newEtcdSession(client *clientv3.Client, owned bool, timeout time.Duration, 
 // dropped. Opened after it, with a revision that by then is past, etcd would
 // serve it from history, and begin only at its next round, 100 ms apart: when
 // many join at once all of them would wait for that.
-func (s *etcdSession) open(ctx context.Context) (time.Duration, error) {
+func (s *etcdSession) open(ctx context.Context, r Registration) (time.Duration, error) {
 	if err := s.mayList(); err != nil {
 		return 0, err
 	}
 	var opening sync.WaitGroup
+	var refused, forbidden error
 	opening.Go(func() { s.startWatch(ctx) })
+	if !s.passive && s.previous == nil {
+		opening.Go(func() { refused = s.takeOver(ctx, r) })
+	}
+	if !s.passive && s.mode != Direct {
+		opening.Go(func() { forbidden = s.mayPlan(ctx) })
+	}
 	ttl, err := s.grant(ctx)
 	opening.Wait()
 	if err != nil {
 		return 0, err
 	}
-	if err := s.paged(ctx, s.list); err != nil {
+	if err = errors.Join(refused, forbidden); err == nil {
+		err = s.paged(ctx, s.list)
+	}
+	if err != nil {
 		// Whether the key was written is unknown. Without the lease it goes.
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
 		defer cancel()
-		_ = s.revoke(cleanup)
+		_ = s.revoke(cleanup, s.lease)
 		return 0, err
 	}
 	s.endPrevious(ctx)
@@ -162,7 +173,8 @@ func (s *etcdSession) list(ctx context.Context) error {
 			return err
 		}
 		txn = txn.If(s.heldBy(lease))
-	default: // joining: from whoever has it
+	default: // joining: from whoever had it when takeOver has looked
+		txn = txn.If(clientv3.Compare(clientv3.ModRevision(s.key), "=", s.replaces))
 	}
 	then := []clientv3.Op{put, get}
 	if s.mode == Exclusive {
@@ -179,7 +191,7 @@ func (s *etcdSession) list(ctx context.Context) error {
 		if err := s.holder(answer.Responses[0].GetResponseRange().Kvs); s.next > 0 {
 			return err
 		}
-		return errors.New("the key changed hands while rejoining") // to be looked at again
+		return errors.New("the key changed hands while joining") // to be looked at again
 	}
 	s.notes.written(answer.Header.Revision)
 	page := (*clientv3.GetResponse)(answer.Responses[1].GetResponseRange())
@@ -190,6 +202,26 @@ func (s *etcdSession) list(ctx context.Context) error {
 		return err
 	}
 	return s.unseat(ctx, answer.Responses[0].GetResponsePut().GetPrevKv())
+}
+
+// takeOver notes the revision of the record that is there, and returns an error if it
+// must not be taken over.
+func (s *etcdSession) takeOver(ctx context.Context, r Registration) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	got, err := s.client.Get(ctx, s.key)
+	if err != nil || len(got.Kvs) == 0 {
+		return err
+	}
+	s.replaces = got.Kvs[0].ModRevision
+	if lease := clientv3.LeaseID(got.Kvs[0].Lease); lease == clientv3.NoLease || s.notes.isOurs(lease) {
+		return nil // nobody's, or that of an attempt before this one
+	}
+	survey, err := s.Look(ctx)
+	if err != nil {
+		return err
+	}
+	return r.MayTakeOver(survey)
 }
 
 // ownLease returns the lease that the key is under if that is of an incarnation
@@ -421,7 +453,7 @@ func (s *etcdSession) writeUnder(ctx context.Context, lease clientv3.LeaseID, pu
 
 // Leave revokes the lease, and the key goes with it unless it is another's.
 func (s *etcdSession) Leave(ctx context.Context) error {
-	return errors.Join(s.revoke(ctx), s.release())
+	return errors.Join(s.revoke(ctx, s.lease), s.release())
 }
 
 // LeaveFor puts the key under a lease that lives for d and that nobody renews.
@@ -442,9 +474,12 @@ func (s *etcdSession) park(ctx context.Context, d time.Duration, kept Member) er
 		puts = append(puts, s.noteDrained(lease, DrainedForGood, lease))
 	}
 	if err := s.writeUnder(ctx, lease, puts...); err != nil {
+		if isFinal(err) {
+			err = errors.Join(err, s.revoke(ctx, lease), s.revoke(ctx, s.lease)) // nothing is kept
+		}
 		return err
 	}
-	return s.revoke(ctx)
+	return s.revoke(ctx, s.lease)
 }
 
 // grantFor gets a lease that nobody will renew.
@@ -462,12 +497,12 @@ func (s *etcdSession) grantFor(ctx context.Context, d time.Duration) (lease clie
 // seconds rounds up: no lease is shorter than asked for.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
-func (s *etcdSession) revoke(ctx context.Context) error {
+func (s *etcdSession) revoke(ctx context.Context, lease clientv3.LeaseID) error {
 	if s.passive {
 		return nil
 	}
 	return s.patiently(ctx, func(ctx context.Context) error {
-		_, err := s.client.Revoke(ctx, s.lease)
+		_, err := s.client.Revoke(ctx, lease)
 		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			return nil
 		}

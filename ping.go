@@ -21,7 +21,7 @@ func (s *stay) ping() {
 		if !s.awaitStopped() {
 			return
 		}
-		next := s.join(inc)
+		next := s.join()
 		if next == nil {
 			return // the last session is leave's to end
 		}
@@ -96,15 +96,15 @@ func (s *stay) discard(inc *incarnation) {
 	}
 }
 
-// join tries until it has joined, as the incarnation after previous, which is nil
-// for the first. It returns nil when the stay ends, when the first is refused for
-// good, or when somebody else has taken the ID since it had it.
-func (s *stay) join(previous *incarnation) *incarnation {
+// join tries until it has joined. It returns nil when the stay ends, when it is refused
+// for good before the application has been told of a place, or when somebody else has
+// taken the ID since it had it.
+func (s *stay) join() *incarnation {
 	again := s.c.newRetry()
 	for !s.stopping() {
 		r := s.registration()
 		if last := s.current.Load(); last != nil {
-			r.Previous = last.session // previous's, or that of an attempt since
+			r.Previous = last.session // the last incarnation's, or that of an attempt since
 		}
 		inc, err := s.attempt(r)
 		if err == nil {
@@ -116,7 +116,7 @@ func (s *stay) join(previous *incarnation) *incarnation {
 		}
 		s.note(err)
 		switch {
-		case previous == nil && isPermanent(err):
+		case isPermanent(err) && !isClosed(s.ready):
 			s.fail(err)
 			return nil
 		case errors.Is(err, ErrInstanceTaken):

@@ -25,6 +25,9 @@ type Registry interface {
 	// instance only opens one. A record that is there already under the same
 	// ID is taken over, unless Previous says otherwise.
 	//
+	// Whoever will be refused must not have taken anything: before a record of a living
+	// instance is taken over, the registry asks [Registration.MayTakeOver].
+	//
 	// It also returns how long the record lives from the moment of *calling*
 	// Join unless it is renewed; 0 means for ever. An error that no retry can
 	// mend is wrapped with [Permanent]. After an error nothing is left open.
@@ -66,6 +69,24 @@ type Registration struct {
 	Logger *zap.Logger
 
 	chance *chance.Source // what is left to chance is drawn from here
+}
+
+// MayTakeOver tells why the cluster would refuse this instance, given all that there is
+// just before its first Join takes over the record of a living instance.
+func (r Registration) MayTakeOver(s Survey) error {
+	total, mode := int64(r.Member.Workers), r.Member.plans.mode
+	for _, m := range s.Members {
+		switch {
+		case m.Incarnation != "" && !m.kept && m.plans.mode != mode:
+			return Permanent(&ModeError{mode, m.plans.mode})
+		case m.ID != r.Member.ID && m.plans.mode == mode && (mode == Direct || m.Incarnation != ""):
+			total += int64(m.Workers)
+		}
+	}
+	if total > MaxWorkers {
+		return Permanent(errTotal(total))
+	}
+	return nil
 }
 
 // Stay is the time from one [Cluster.Join] to the [Cluster.Leave] that ends it.

@@ -220,7 +220,11 @@ func (s *stay) remove(ctx context.Context, session Session, returning time.Durat
 		if returning == 0 {
 			s.closePlan(ctx, planner)
 		}
-		if err := planner.LeaveDrained(ctx, returning, kept); err != nil {
+		err := planner.LeaveDrained(ctx, returning, kept)
+		switch {
+		case err != nil && returning > 0:
+			return errNotKept(err)
+		case err != nil:
 			return fmt.Errorf("libcluster: left, but the others will wait for the record to expire: %w", err)
 		}
 		return nil
@@ -228,7 +232,7 @@ func (s *stay) remove(ctx context.Context, session Session, returning time.Durat
 	if returning > 0 {
 		if returner, ok := session.(Returner); ok {
 			if err := returner.LeaveFor(ctx, returning, kept); err != nil {
-				return fmt.Errorf("libcluster: left, but the place may not be kept: %w", err)
+				return errNotKept(err)
 			}
 			return nil
 		}
@@ -240,6 +244,10 @@ func (s *stay) remove(ctx context.Context, session Session, returning time.Durat
 		return ErrCannotReturn
 	}
 	return nil
+}
+
+func errNotKept(err error) error {
+	return fmt.Errorf("libcluster: left, but the place may not be kept: %w", err)
 }
 
 // kept is the record of one that has left for a restart: a place, and nobody who is

@@ -186,7 +186,7 @@ func TestAnotherModeIsRefusedToOneThatWasThereBefore(t *testing.T) {
 				var refused *libcluster.ModeError
 				require.ErrorAs(t, x.Join(w.within(time.Minute)), &refused)
 				require.Equal(t, libcluster.ModeError{Mode: joins, Cluster: libcluster.Direct}, *refused)
-				require.Equal(t, "0/1", b.place())
+				require.Equal(t, "1/2", b.place(), "who is refused has taken nothing")
 			})
 		}
 	}

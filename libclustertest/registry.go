@@ -162,6 +162,11 @@ func (s *session) open(reg libcluster.Registration) (opening, error) {
 			return opening{}, err
 		}
 	}
+	if held := c.records[s.id].lease; !rejoins && held != nil && held.stay != s.stay {
+		if err := reg.MayTakeOver(s.everything(c)); err != nil {
+			return opening{}, err
+		}
+	}
 	l := r.store.grant(ttl)
 	l.stay = s.stay
 	if rejoins {

@@ -39,6 +39,24 @@ func takenInstanceCannotTouchTheNewRecord(s *suite) {
 	require.NoError(s, err, "Renew of the instance that has taken over")
 }
 
+func refusedInstanceHasTakenNothing(s *suite) {
+	older := s.join("a", workers(2))
+	s.join("b")
+	older.sees("a=2 b=1")
+	exclusive, err := libcluster.ParseMember("a", []byte(`{"workers":2,"mode":"exclusive"}`))
+	require.NoError(s, err)
+	for what, refused := range map[string]option{
+		"another mode":   func(r *libcluster.Registration) { r.Member = exclusive },
+		"too many of it": workers(libcluster.MaxWorkers),
+	} {
+		_, _, err := s.registry.Join(s.within(), s.registration("a", refused))
+		require.Error(s, err, what)
+		_, err = older.session.Renew(s.within())
+		require.NoError(s, err, "%s: the instance whose ID was asked for", what)
+	}
+	s.join("a", workers(3)).sees("a=3 b=1") // one that is not refused takes it over
+}
+
 func rejoiningKeepsThePlace(s *suite) {
 	watcher := s.join("w")
 	first := s.join("a", workers(2))

@@ -162,6 +162,7 @@ var tests = []test{
 
 	{"TakenInstanceIsTold", takenInstanceIsTold, []need{others}},
 	{"TakenInstanceCannotTouchTheNewRecord", takenInstanceCannotTouchTheNewRecord, []need{others}},
+	{"RefusedInstanceHasTakenNothing", refusedInstanceHasTakenNothing, []need{others}},
 	{"RejoiningKeepsThePlace", rejoiningKeepsThePlace, []need{others}},
 	{"RejoiningAfterTheRecordIsGone", rejoiningAfterTheRecordIsGone, []need{others, deletion}},
 	{"HalfMadeRejoiningIsOnesOwn", halfMadeRejoiningIsOnesOwn, []need{others}},
