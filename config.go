@@ -88,7 +88,9 @@ type Config struct {
 	// place, 1 s to 24 h. The registry may grant more; etcd rounds up to whole
 	// seconds and has a minimum of its own. An instance keeps its place as long
 	// as the registry's answers take less than 3/10 of it, waits for a busy
-	// processor included; and to survive the loss of an etcd leader takes 8 s.
+	// processor included; and to survive the loss of an etcd leader takes 8 s. In
+	// mode [Exclusive] the others wait for a vanished instance by its TTL, and so one of
+	// more than 20 times that of the instance that coordinates is refused.
 	// Default: [DefaultTTL].
 	TTL time.Duration
 

@@ -136,13 +136,14 @@ func (s *stay) coordinatorTrouble(inc *incarnation, err error) bool {
 // and all members that were there before must be of its mode. While the instance joins no
 // member may be of another mode: a record that was taken over looks older than the instance is.
 func fits(mode Mode, incarnation string, joining bool, survey Survey) error {
-	i := slices.IndexFunc(survey.Members, func(m Recorded) bool { return m.Incarnation == incarnation })
+	members := survey.sorted()
+	i := slices.IndexFunc(members, func(m Recorded) bool { return m.Incarnation == incarnation })
 	if i < 0 {
 		return fmt.Errorf("%w: it was not there when this instance was to coordinate", ErrRecordGone)
 	}
-	for _, m := range survey.Members {
+	for _, m := range members {
 		there := m.Incarnation != "" && !m.kept
-		if there && m.plans.mode != mode && (joining || m.Since < survey.Members[i].Since) {
+		if there && m.plans.mode != mode && (joining || m.Since < members[i].Since) {
 			return &ModeError{mode, m.plans.mode}
 		}
 	}
@@ -153,6 +154,7 @@ func fits(mode Mode, incarnation string, joining bool, survey Survey) error {
 func (s *stay) lead(inc *incarnation) {
 	l := leader{s: s, inc: inc, since: map[string]time.Time{}}
 	l.mode, l.incarnation = s.c.cfg.Mode, inc.planner().Incarnation()
+	l.longest = mostWindows * s.registration().Member.plans.window
 	again := s.c.newRetry()
 	for inc.ctx.Err() == nil {
 		ok, err := l.round()
@@ -197,7 +199,7 @@ func (l *leader) round() (bool, error) {
 			l.known = p
 		}
 	}
-	d := l.decide(survey, l.s.c.clock(), time.Now().UnixMilli()<<8)
+	d := l.decide(survey, l.s.c.clock(), clockGeneration())
 	if d.next != nil {
 		switch err := l.swap(survey.Planning.Revision, d.next); {
 		case errors.Is(err, ErrNotCoordinator):
@@ -237,6 +239,9 @@ func (l *leader) swap(revision int64, next *plan) error {
 	ctx, cancel := context.WithTimeout(l.inc.ctx, joinTimeout)
 	defer cancel()
 	text := next.encode()
+	if _, err := parsePlan(text); err != nil {
+		return fmt.Errorf("a plan that no member could read: %w", err) // or the next round would make it anew, at once
+	}
 	err := l.inc.planner().Swap(ctx, revision, text)
 	if errors.Is(err, ErrPlanChanged) {
 		l.after = 0

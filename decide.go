@@ -1,6 +1,7 @@
 package libcluster
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,6 +24,10 @@ const (
 	holdingUp = time.Second
 )
 
+// mostWindows is how many times as long as a coordinator's own window those of the
+// members may be, to which it gives a place.
+const mostWindows = 20
+
 // untilOver is how long a member must have been gone to be known to have stopped.
 func untilOver(window time.Duration) time.Duration {
 	return window*vanishedPercent/100 + vanishedSlack
@@ -32,6 +37,9 @@ func untilOver(window time.Duration) time.Duration {
 type deciding struct {
 	mode        Mode
 	incarnation string // its own
+	// longest is the longest window of a member that is given a place; 0: any. A longer
+	// one would hold up all the others for as long, should that member vanish.
+	longest time.Duration
 	// known is the newest plan that this instance has seen, in whatever
 	// incarnation. The registry's may be older: a restored one.
 	known *plan
@@ -50,7 +58,7 @@ type decision struct {
 	waiting []planned     // those who hold the next plan up
 }
 
-// decide returns what to do. floor is the least generation for a new plan.
+// decide returns what to do. floor is the least generation for a new plan: the clock's.
 func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 	members, present := d.members(s)
 	if d.base == nil || s.Planning.Revision != d.baseRevision {
@@ -58,6 +66,9 @@ func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 		d.baseRevision = s.Planning.Revision
 	}
 	base := d.base
+	if base != nil && !credible(base.generation, floor) {
+		base = nil
+	}
 	// A plan of another mode does not say who acts, nor does what is no plan, and nothing
 	// tells which plan was there before.
 	foreign := base == nil && len(s.Plan) > 0 || base != nil && base.mode != d.mode
@@ -77,7 +88,9 @@ func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 	}
 	seen = max(seen, base.generation)
 	for _, m := range members {
-		seen = max(seen, m.plans.seen)
+		if credible(m.plans.seen, floor) {
+			seen = max(seen, m.plans.seen)
+		}
 	}
 	next := &plan{mode: d.mode, generation: max(seen, floor) + 1}
 
@@ -145,23 +158,27 @@ func holder(m Recorded) planned {
 }
 
 // members returns the records that count, by the order in which they appeared,
-// and which incarnations have one.
+// and which incarnations have one. A record that was copied under the same lease
+// does not count: an incarnation has one place.
 func (d *deciding) members(s Survey) (members []Recorded, present map[string]bool) {
 	present = make(map[string]bool, len(s.Members))
-	for _, m := range s.Members {
+	for _, m := range s.sorted() {
+		copied := present[m.Incarnation]
 		present[m.Incarnation] = true
 		leaving := s.Drained[m.Incarnation] == DrainedForGood && !m.kept
-		if m.plans.mode == d.mode && m.Incarnation != "" && !leaving {
+		long := d.longest > 0 && m.plans.window > d.longest
+		if m.plans.mode == d.mode && m.Incarnation != "" && !leaving && !copied && !long {
 			members = append(members, m)
 		}
 	}
-	slices.SortFunc(members, func(a, b Recorded) int {
-		if a.Since != b.Since {
-			return int(min(max(a.Since-b.Since, -1), 1))
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
 	return members, present
+}
+
+// sorted returns the records in the order in which they appeared.
+func (s Survey) sorted() []Recorded {
+	return slices.SortedFunc(slices.Values(s.Members), func(a, b Recorded) int {
+		return cmp.Or(cmp.Compare(a.Since, b.Since), strings.Compare(a.ID, b.ID))
+	})
 }
 
 // holdingUp returns those of a plan who may still act, or may not have heard of
@@ -209,7 +226,7 @@ func (p *plan) commit(last *plan, members []Recorded) {
 			held[l.ID] = true
 		}
 	}
-	// Should the total not fit, those who have a place keep it.
+	// Should the total or the text not fit, those that have a place keep it.
 	members = slices.Clone(members)
 	slices.SortStableFunc(members, func(a, b Recorded) int {
 		switch {
@@ -222,9 +239,10 @@ func (p *plan) commit(last *plan, members []Recorded) {
 	})
 	by := make(map[string]Recorded, len(members))
 	var taken []Member
-	total := 0
+	total, size := 0, 0
 	for _, m := range members {
-		if m.Workers <= MaxWorkers-total {
+		size += roomFor(m.Incarnation, m.Member)
+		if m.Workers <= MaxWorkers-total && size <= maxPlan {
 			total += m.Workers
 			by[m.ID] = m
 			taken = append(taken, m.Member)

@@ -1,7 +1,9 @@
 package libcluster
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -128,4 +130,81 @@ func TestOneWhoseRecordHasGoneDoesNotCoordinate(t *testing.T) {
 		require.ErrorIs(t, fits(Exclusive, "3", joining, Survey{Members: []Recorded{a, b}}), ErrRecordGone)
 		require.ErrorIs(t, fits(Planned, "3", joining, Survey{Members: []Recorded{a, b}}), ErrRecordGone)
 	}
+}
+
+func TestARecordThatWasCopiedUnderItsLeaseCountsOnce(t *testing.T) {
+	copied := recorded("copy", "1", 3, 0)
+	copied.Since = 2
+	s := Survey{Members: []Recorded{copied, recorded("a", "1", 1, 0), recorded("b", "2", 1, 0)}, Drained: map[string]int64{}}
+	for _, mode := range []Mode{Exclusive, Planned} {
+		for i := range s.Members {
+			s.Members[i].plans.mode = mode
+		}
+		next := (&deciding{mode: mode, incarnation: "2"}).decide(s, later(0), 0).next
+		_, err := parsePlan(next.encode())
+		require.NoError(t, err, mode)
+		if next.committed {
+			require.Equal(t, 2, next.total, "%v: the first record counts", mode)
+		}
+	}
+	require.NoError(t, fits(Planned, "1", false, s))
+}
+
+// Whatever numbers a stranger writes, there is another plan, and it can be read.
+func TestNumbersOfAStrangerDoNotEndPlanning(t *testing.T) {
+	now := clockGeneration()
+	for _, far := range []int64{now + farAhead, now + farAhead + 1, maxGeneration - 1, maxGeneration} {
+		for _, mode := range []Mode{Planned, Exclusive} {
+			d := deciding{mode: mode, incarnation: "1"}
+			s := Survey{Members: []Recorded{recorded("a", "1", 1, 0), recorded("b", "2", 1, far)}, Drained: map[string]int64{}}
+			for i := range s.Members {
+				s.Members[i].plans.mode = mode
+			}
+			absurd := plan{mode: mode, committed: true, generation: far}
+			s.Plan, s.Planning.Revision = absurd.encode(), 1
+			for revision := int64(2); revision < 5; revision++ {
+				next := d.decide(s, later(time.Hour*time.Duration(revision)), now+1<<8).next
+				require.NotNil(t, next)
+				require.True(t, credible(next.generation, now+1<<8), "%v after %d: %d", mode, far, next.generation)
+				_, err := parsePlan(next.encode())
+				require.NoError(t, err)
+				s.Plan, s.Planning.Revision = next.encode(), revision
+				if next.committed {
+					require.Equal(t, 2, next.total)
+					break
+				}
+				for _, l := range next.places {
+					s.Drained[l.incarnation] = next.generation
+				}
+			}
+			p, err := parsePlan(s.Plan)
+			require.NoError(t, err)
+			require.True(t, p.committed, "%v after %d", mode, far)
+		}
+	}
+}
+
+func TestAWindowThatIsFarLongerThanTheOthersGetsNoPlace(t *testing.T) {
+	d := deciding{mode: Exclusive, incarnation: "1", longest: mostWindows * window(DefaultTTL)}
+	longer, longest := recorded("b", "2", 1, 0), recorded("c", "3", 1, 0)
+	longer.plans.window, longest.plans.window = d.longest, d.longest+time.Millisecond
+	members, _ := d.members(Survey{Members: []Recorded{recorded("a", "1", 1, 0), longer, longest}})
+	require.Len(t, members, 2)
+	require.False(t, slices.ContainsFunc(members, func(m Recorded) bool { return m.ID == "c" }))
+}
+
+// Those that are there keep their places, as with a total that is too large.
+func TestAPlanGrowsNoLongerThanARegistryTakes(t *testing.T) {
+	var members []Recorded
+	for i := range 5000 {
+		members = append(members, recorded(fmt.Sprintf("%0255d", i), strconv.Itoa(i), 1, 0))
+	}
+	last := plan{mode: Planned}
+	last.commit(&plan{}, members[2500:2501])
+	p := plan{mode: Planned}
+	p.commit(&last, members)
+	require.LessOrEqual(t, len(p.encode()), maxPlan)
+	require.Greater(t, len(p.encode()), maxPlan*9/10)
+	require.Equal(t, len(p.places), p.total)
+	require.True(t, slices.ContainsFunc(p.places, func(l planned) bool { return l.ID == members[2500].ID }))
 }

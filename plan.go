@@ -41,9 +41,24 @@ const (
 	planCommit  = "commit"
 )
 
-// maxGeneration is none that a cluster comes to by itself: that of the year 140,000 or
-// so. What is above it a stranger has written, and it must not become everybody's.
+// maxPlan is the most bytes that a committed plan has: two thirds of what etcd takes in
+// one request, since a plan that stops all may name some more.
+const maxPlan = 1 << 20
+
+// maxGeneration bounds what is read. It is that of the year 140,000 or so.
 const maxGeneration = 1 << 60
+
+// clockGeneration is the least generation of a plan that is made now. Generations go by
+// the clock so that they grow also after the registry has forgotten the last one.
+func clockGeneration() int64 { return time.Now().UnixMilli() << 8 }
+
+// farAhead is a century in generations: no clock is as wrong as that.
+const farAhead = 100 * 365 * 24 * 3600 * 1000 << 8
+
+// credible reports whether a cluster can have come to a generation by now. One that is
+// far ahead a stranger has written. If it were believed, there would be no generation
+// left for the plans after it.
+func credible(generation, now int64) bool { return generation <= now+farAhead }
 
 func (p *plan) encode() []byte {
 	var b bytes.Buffer
@@ -57,6 +72,12 @@ func (p *plan) encode() []byte {
 			l.incarnation, l.window.Milliseconds(), l.Index, l.Workers, l.ID, planAddress(l.Address))
 	}
 	return b.Bytes()
+}
+
+// roomFor is how many bytes the line of a member takes at most.
+func roomFor(incarnation string, m Member) int {
+	const numbers = len("86400000") + 2*len("2147483647") + len("\t\t\t\t\t\n")
+	return len(incarnation) + numbers + len(m.ID) + len(planAddress(m.Address))
 }
 
 // planAddress leaves out an address that would not fit into a line.

@@ -85,6 +85,9 @@ func (s *stay) applyPlan(inc *incarnation, now *Planning) {
 		s.coordinateIf(inc, now.Coordinator)
 	}
 	p, own, err := findPlanned(now.Plan, s.incarnation(inc))
+	if err == nil && !credible(p.generation, clockGeneration()) {
+		err = fmt.Errorf("plan: generation %d is of a time a century ahead", p.generation)
+	}
 	foreign := err == nil && p.mode != s.c.cfg.Mode
 	late := err == nil && !foreign && !s.isNewest(p.generation, now.Plan)
 	switch {
@@ -130,15 +133,43 @@ func (s *stay) applyPlan(inc *incarnation, now *Planning) {
 // whyWaiting is for whoever has to give up joining. It also ends a join that will come
 // to nothing.
 func (s *stay) whyWaiting(v *view, p *plan, own *planned) error {
-	if p != nil && p.committed && own == nil && p.total > MaxWorkers-s.c.desired().Workers {
-		err := errTotal(int64(p.total) + int64(s.c.desired().Workers))
-		s.refuse(err)
-		return err
+	if p != nil && p.committed && own == nil {
+		if err := s.noRoom(v, p); err != nil {
+			s.refuse(err)
+			return err
+		}
 	}
 	if holdups := v.holdups(); len(holdups) > 0 {
 		return fmt.Errorf("%w; the others wait for %s to stop", ErrWaiting, idsOf(holdups))
 	}
 	return ErrWaiting
+}
+
+// noRoom tells why no coordinator like the present one gives this instance a place.
+func (s *stay) noRoom(v *view, p *plan) error {
+	m := s.registration().Member
+	if p.total > MaxWorkers-m.Workers {
+		return errTotal(int64(p.total) + int64(m.Workers))
+	}
+	if len(v.plan.text) > maxPlan/4 {
+		size := roomFor(s.incarnation(v.inc), m)
+		if all, err := parsePlan(v.plan.text); err == nil {
+			for _, l := range all.places {
+				size += roomFor(l.incarnation, l.Member)
+			}
+		}
+		if size > maxPlan {
+			return fmt.Errorf("libcluster: the cluster's plan would have up to %d bytes, more than %d: "+
+				"too many instances, or too long IDs and addresses", size, maxPlan)
+		}
+	}
+	_, coordinator, _ := strings.Cut(firstLine(v.plan.coordinator), "\t")
+	_, its, err := findPlanned(v.plan.text, coordinator)
+	if err == nil && its != nil && m.plans.window > mostWindows*its.window {
+		return fmt.Errorf("libcluster: TTL %v is more than %d times that of %q, which coordinates: the others would have to wait as long for this instance",
+			s.c.cfg.TTL, mostWindows, its.ID)
+	}
+	return nil
 }
 
 // place fills in the place that a plan gives.
@@ -403,7 +434,7 @@ func (s *stay) closePlan(ctx context.Context, p Planner) {
 	known := s.c.known.Load()
 	stopped := func(incarnation string) bool { return survey.Drained[incarnation] == DrainedForGood }
 	last, err := parsePlan(survey.Plan)
-	if err != nil || last.mode != s.c.cfg.Mode || known != nil && last.generation < known.generation ||
+	if err != nil || !credible(last.generation, clockGeneration()) || last.mode != s.c.cfg.Mode || known != nil && last.generation < known.generation ||
 		slices.ContainsFunc(last.places, func(l planned) bool { return !stopped(l.incarnation) }) ||
 		slices.ContainsFunc(survey.Members, func(m Recorded) bool { return m.kept || !stopped(m.Incarnation) }) {
 		return

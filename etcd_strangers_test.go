@@ -1,0 +1,155 @@
+package libcluster_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/embedded"
+)
+
+// plannedModes are those with a plan.
+var plannedModes = []libcluster.Mode{libcluster.Planned, libcluster.Exclusive}
+
+func TestTwoRecordsUnderOneLeaseDoNotStopACluster(t *testing.T) {
+	for _, mode := range plannedModes {
+		t.Run(mode.String(), func(t *testing.T) {
+			cluster, client := key(t), etcdClient(t)
+			prefix := "/" + cluster + "/production/"
+			a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode})
+			b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: mode})
+			got, err := client.Get(t.Context(), prefix+"b")
+			require.NoError(t, err)
+			_, err = client.Put(t.Context(), prefix+"z", string(got.Kvs[0].Value), clientv3.WithLease(clientv3.LeaseID(got.Kvs[0].Lease)))
+			require.NoError(t, err)
+			c := start(t, libcluster.Config{Key: cluster, ID: "c", Mode: mode})
+			a.becomes(0, 3)
+			b.becomes(1, 3)
+			c.becomes(2, 3)
+			plan, err := client.Get(t.Context(), prefix+"/p/plan")
+			require.NoError(t, err)
+			require.Less(t, plan.Kvs[0].Version, int64(20), "no plan is made again and again")
+		})
+	}
+}
+
+// Each member may have to coordinate. That it may not is found before it is needed.
+func TestWithoutPermissionForThePlanJoiningFailsAtOnce(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	server, admin := startWithUsers(t, ctx)
+	cluster := key(t)
+	prefix := "/" + cluster + "/production/"
+	_, err := admin.RoleAdd(ctx, "member")
+	require.NoError(t, err)
+	_, err = admin.RoleGrantPermission(ctx, "member", prefix, clientv3.GetPrefixRangeEnd(prefix), clientv3.PermissionType(clientv3.PermRead))
+	require.NoError(t, err)
+	_, err = admin.RoleGrantPermission(ctx, "member", prefix+"a", prefix+"b", clientv3.PermissionType(clientv3.PermReadWrite))
+	require.NoError(t, err)
+	_, err = admin.UserAdd(ctx, "app", "secret")
+	require.NoError(t, err)
+	_, err = admin.UserGrantRole(ctx, "app", "member")
+	require.NoError(t, err)
+	registry := libcluster.EtcdConfig{Endpoints: []string{server.Endpoint()}, Username: "app", Password: libcluster.NewSecret("secret")}
+	for _, mode := range plannedModes {
+		err := prepare(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, Registry: registry}).Join(ctx)
+		require.ErrorContains(t, err, "permission denied", mode)
+		require.NoError(t, ctx.Err(), "it went on trying")
+	}
+	got, err := admin.Get(ctx, prefix, clientv3.WithPrefix())
+	require.NoError(t, err)
+	require.Empty(t, got.Kvs, "who is refused has written nothing")
+	start(t, libcluster.Config{Key: cluster, ID: "a", Registry: registry}).leave()
+}
+
+// startWithUsers starts an etcd that wants a user, and returns root's client.
+func startWithUsers(t *testing.T, ctx context.Context) (*embedded.Server, *clientv3.Client) {
+	t.Helper()
+	server, err := embedded.Start(ctx, embedded.Config{Fast: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	config := clientv3.Config{Endpoints: []string{server.Endpoint()}, Logger: zap.NewNop()}
+	first, err := clientv3.New(config)
+	require.NoError(t, err)
+	defer first.Close()
+	_, err = first.UserAdd(ctx, "root", "s3cret")
+	require.NoError(t, err)
+	_, err = first.UserGrantRole(ctx, "root", "root")
+	require.NoError(t, err)
+	_, err = first.AuthEnable(ctx)
+	require.NoError(t, err)
+	config.Username, config.Password = "root", "s3cret"
+	admin, err := clientv3.New(config)
+	require.NoError(t, err)
+	t.Cleanup(func() { admin.Close() })
+	return server, admin
+}
+
+// README has these commands for an instance that surely does not run any more.
+func TestOneThatIsSaidToHaveStoppedIsNotWaitedFor(t *testing.T) {
+	cluster, client := key(t), etcdClient(t)
+	prefix := "/" + cluster + "/production/"
+	start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.Exclusive, TTL: time.Hour})
+	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.Exclusive, TTL: time.Hour})
+	b.becomes(1, 2)
+	got, err := client.Get(t.Context(), prefix+"a")
+	require.NoError(t, err)
+	incarnation := fmt.Sprintf("%x", got.Kvs[0].Lease)
+	plan, err := client.Get(t.Context(), prefix+"/p/plan")
+	require.NoError(t, err)
+	require.Contains(t, string(plan.Kvs[0].Value), "\n"+incarnation+"\t", "the plan names it")
+	_, err = client.Revoke(t.Context(), clientv3.LeaseID(got.Kvs[0].Lease))
+	require.NoError(t, err)
+
+	// The others would wait for most of an hour.
+	lease, err := client.Grant(t.Context(), 3600)
+	require.NoError(t, err)
+	_, err = client.Put(t.Context(), prefix+"/drained/"+incarnation, fmt.Sprint(int64(libcluster.DrainedForGood)), clientv3.WithLease(lease.ID))
+	require.NoError(t, err)
+	c := start(t, libcluster.Config{Key: cluster, ID: "c", Mode: libcluster.Exclusive, TTL: time.Hour})
+	c.becomes(0, 2)
+	b.becomes(1, 2)
+}
+
+func TestAPlaceThatCannotBeKeptSinceItsRecordIsGoneIsNotKeptSilently(t *testing.T) {
+	for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive} {
+		cluster, client := key(t), etcdClient(t)
+		s, _, err := libcluster.Etcd(etcdURL(t)).Join(t.Context(), registration(cluster, "a", mode))
+		require.NoError(t, err)
+		_, err = client.Delete(t.Context(), "/"+cluster+"/production/a")
+		require.NoError(t, err)
+		before, err := client.Leases(t.Context())
+		require.NoError(t, err)
+		kept := libcluster.Member{ID: "a", Workers: 1}
+		if mode == libcluster.Exclusive {
+			err = s.(libcluster.Planner).LeaveDrained(t.Context(), 77*time.Minute, kept)
+		} else {
+			err = s.(libcluster.Returner).LeaveFor(t.Context(), 77*time.Minute, kept)
+		}
+		require.ErrorIs(t, err, libcluster.ErrRecordGone, mode)
+		require.NotContains(t, grantedSince(t, client, before), int64(77*60), "no lease is left for what was not kept")
+	}
+}
+
+// grantedSince returns what was granted to the leases that are new.
+func grantedSince(t *testing.T, client *clientv3.Client, before *clientv3.LeaseLeasesResponse) (all []int64) {
+	t.Helper()
+	now, err := client.Leases(t.Context())
+	require.NoError(t, err)
+	for _, l := range now.Leases {
+		if slices.Contains(before.Leases, l) {
+			continue
+		}
+		granted, err := client.TimeToLive(t.Context(), l.ID)
+		require.NoError(t, err)
+		all = append(all, granted.GrantedTTL)
+	}
+	return all
+}
