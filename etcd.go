@@ -46,7 +46,7 @@ func Etcd(endpoints ...string) EtcdConfig { return EtcdConfig{Endpoints: endpoin
 // Each joined instance has one connection of its own, unless Client is given.
 //
 // What others write below /KEY/ENV/ counts if it is the record of a member, and
-// otherwise is logged and ignored. The records of all members together may take 64 MiB,
+// otherwise is logged and ignored. The records of all members together may take 32 MiB,
 // of which some hundred bytes for each are not its text. An instance that is to read more
 // of them is refused, in a mode with a plan when it coordinates; others keep their places
 // and log it until there is room.

@@ -20,7 +20,7 @@ import (
 const (
 	// maxRecords bounds the records of all members together, as an instance keeps them
 	// that lists them: each counts what it holds, and something for the books.
-	maxRecords = 64 << 20
+	maxRecords = 32 << 20
 
 	// recordCost and entryCost are what a member and an entry of its metadata take
 	// besides their text, or nearly so.
@@ -30,11 +30,11 @@ const (
 	// maxAnswer bounds an answer of etcd's, which is in memory as a whole. It has room for
 	// a page of the largest records that a member may have, or for some of the largest
 	// values that etcd takes.
-	maxAnswer = 40 << 20
+	maxAnswer = 20 << 20
 
 	// maxPage is how many keys are read at once. Most clusters have fewer, and are listed
 	// in one answer.
-	maxPage = 500
+	maxPage = 250
 
 	// rereadPause is how long an instance waits that has found the records too large,
 	// before it reads them again.
@@ -124,14 +124,14 @@ func isTooLong(err error) bool {
 func (n *etcdNotes) page() int64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return maxPage >> n.shrunk
+	return max(1, int64(maxPage>>n.shrunk))
 }
 
 // shrinkPage has fewer keys be read at once, if that can be.
 func (n *etcdNotes) shrinkPage() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if maxPage>>n.shrunk == 1 {
+	if maxPage>>n.shrunk <= 1 {
 		return false
 	}
 	n.shrunk += 2

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,16 +125,22 @@ func TestChaosIsLoggedInFewLines(t *testing.T) {
 					w.join(id, mode(m), log)
 				}
 				random := rand.New(rand.NewPCG(1, 2))
+				var mu sync.Mutex // guards random
+				below := func(n int) int {
+					mu.Lock()
+					defer mu.Unlock()
+					return random.IntN(n)
+				}
 				w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
-					if random.IntN(4) == 0 {
+					if below(4) == 0 {
 						return errors.New("connection reset")
 					}
 					return call.Send(ctx)
 				})
 				for range 20 {
-					id := names[random.IntN(len(names))]
+					id := names[below(len(names))]
 					w.Cut(id)
-					wait(time.Duration(random.IntN(8000)) * time.Millisecond)
+					wait(time.Duration(below(8000)) * time.Millisecond)
 					w.Heal(id)
 					wait(time.Second)
 				}
