@@ -7,8 +7,13 @@
 // over with the same data, on the same port, within a second or two. Clients
 // see a short outage and go on.
 //
-// It is one etcd, not a group of them. It listens on loopback only, and without
-// a password: every program on this machine may read and write it. It answers
+// Those who [Open] one have a certificate in common, in a folder that is this user's
+// alone: who cannot read that is not served, and an etcd of another user that has got
+// hold of the port is not used. Clients need [Shared.TLS]; for etcdctl the file
+// libcluster.pem in the folder is --cacert, --cert and --key. One that was started with
+// [Start] has no such thing: every program on this machine may read and write it.
+//
+// It is one etcd, not a group of them, and listens on loopback only. It answers
 // gRPC requests, as all clients of etcd v3 send them, and nothing else: no
 // HTTP for health or metrics. A host that hangs without ending is not taken
 // over. The data folder takes 128 MB of disk from the start, for the two log
@@ -38,7 +43,8 @@ type Config struct {
 	// Dir is the data folder. It is made if it does not exist, and never
 	// removed. One folder serves one port at a time. One that a separate etcd
 	// has used will do if that was 3.7, and is stopped; the data of much older
-	// ones makes etcd panic.
+	// ones makes etcd panic. It has to be this user's: one that another user may write
+	// to, or could replace, is refused.
 	//
 	// Default: a temporary folder. That of Start is new each time, and Close
 	// removes it. That of Open is the same for all processes of one user that

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -55,12 +56,13 @@ func listenAndServe(ctx context.Context, cfg Config, dir string) (*etcd, error) 
 	if err != nil {
 		return nil, err
 	}
-	return serve(ctx, cfg, dir, l)
+	return serve(ctx, cfg, dir, l, nil)
 }
 
 // serve runs an etcd with its data in dir, for the clients that connect to l,
-// and returns when it is ready for them. It closes l if it fails.
-func serve(ctx context.Context, cfg Config, dir string, l net.Listener) (_ *etcd, err error) {
+// and returns when it is ready for them. It closes l if it fails. secured is nil for
+// one without TLS.
+func serve(ctx context.Context, cfg Config, dir string, l net.Listener, secured *tls.Config) (_ *etcd, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	defer func() {
@@ -71,6 +73,9 @@ func serve(ctx context.Context, cfg Config, dir string, l net.Listener) (_ *etcd
 		}
 	}()
 	endpoint := url.URL{Scheme: "http", Host: l.Addr().String()}
+	if secured != nil {
+		endpoint.Scheme = "https"
+	}
 	logger, level := etcdLogger(cfg.Logger)
 	config := etcdConfig(cfg, dir, endpoint, logger)
 	if err := beginNew(dir); err != nil {
@@ -99,7 +104,7 @@ func serve(ctx context.Context, cfg Config, dir string, l net.Listener) (_ *etcd
 		server:   server,
 		logs:     level,
 		served:   make(chan struct{}),
-		grpc: v3rpc.Server(server.Server, nil, nil,
+		grpc: v3rpc.Server(server.Server, secured, nil,
 			// As package embed has it. Without the first, clients would be cut
 			// off that look every 10 s whether the server is still there.
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: config.GRPCKeepAliveMinTime}),

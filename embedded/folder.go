@@ -24,6 +24,9 @@ const (
 	hostFile = "libcluster-host.lock"
 	// servingFile is locked while the etcd serves.
 	servingFile = "libcluster-serving.lock"
+	// identityFile holds the certificate and the key of those who opened the folder, which
+	// the first of them makes.
+	identityFile = "libcluster.pem"
 	// portFile holds the port at which those who opened the folder meet.
 	portFile = "libcluster.port"
 	// newFile is there, and empty, until the first etcd on the folder serves.
@@ -46,6 +49,7 @@ type folder struct {
 	dir       string
 	temporary bool
 	users     *flock.Flock
+	identity  []byte // if the folder is shared
 }
 
 // claim takes a folder for us alone; with no name given a new one.
@@ -54,11 +58,12 @@ func claim(dir string) (*folder, error) {
 	var err error
 	if f.temporary {
 		f.dir, err = os.MkdirTemp("", "libcluster-etcd-")
-	} else {
-		err = os.MkdirAll(dir, 0o700)
+	}
+	if err == nil {
+		err = f.make()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make the data folder: %w", err)
+		return nil, fmt.Errorf("data folder %s: %w", f.dir, err)
 	}
 	f.users = flock.New(f.file(usersFile))
 	alone, err := f.users.TryLock()
@@ -115,7 +120,10 @@ func (f *folder) tryShare(port int) (bool, error) {
 	if alone {
 		err := f.clear()
 		if err == nil {
-			err = os.WriteFile(f.file(portFile), []byte(strconv.Itoa(port)), 0o600)
+			err = f.write(portFile, []byte(strconv.Itoa(port)))
+		}
+		if err == nil {
+			err = f.identify()
 		}
 		if err := errors.Join(err, f.users.Unlock()); err != nil {
 			return false, err
@@ -126,6 +134,9 @@ func (f *folder) tryShare(port int) (bool, error) {
 		return false, err
 	}
 	used, err := os.ReadFile(f.file(portFile))
+	if err == nil {
+		f.identity, err = os.ReadFile(f.file(identityFile))
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		// In the gap the last one left, and removed what was ready for us.
@@ -162,14 +173,19 @@ func (f *folder) lock(try func() (bool, error)) (bool, error) {
 	return true, nil
 }
 
-// make makes the folder if it is not there. Where everybody may write, a
-// folder of the right name may have been put there by somebody else.
+// make makes the folder if it is not there, and refuses one in which another user
+// could have a hand.
 func (f *folder) make() error {
 	if !f.temporary {
-		return os.MkdirAll(f.dir, 0o700)
+		if err := checkPath(f.dir); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(f.dir, 0o700); err != nil {
+			return err
+		}
+		return checkPath(f.dir)
 	}
-	err := os.Mkdir(f.dir, 0o700)
-	if err == nil || !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(f.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	info, err := os.Lstat(f.dir)
@@ -182,7 +198,24 @@ func (f *folder) make() error {
 	if !info.IsDir() || !ours(info) {
 		return errors.New("is not a folder of this user alone: remove it, or name another folder")
 	}
-	return nil
+	return checkPath(f.dir)
+}
+
+// identify makes an identity for those who share the folder from now on.
+func (f *folder) identify() error {
+	identity, err := newIdentity()
+	if err != nil {
+		return err
+	}
+	return f.write(identityFile, identity)
+}
+
+// write makes a file of our own anew.
+func (f *folder) write(name string, content []byte) error {
+	if err := os.Remove(f.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.WriteFile(f.file(name), content, 0o600)
 }
 
 // clear removes the data of a temporary folder that nobody else uses.

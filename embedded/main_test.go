@@ -126,26 +126,33 @@ func open(t *testing.T, cfg embedded.Config) *embedded.Shared {
 	return s
 }
 
-func client(t *testing.T, endpoint string) *clientv3.Client {
+// server is a Server or a Shared.
+type server interface{ Endpoint() string }
+
+func client(t *testing.T, s server) *clientv3.Client {
 	t.Helper()
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, Logger: zap.NewNop()})
+	config := clientv3.Config{Endpoints: []string{s.Endpoint()}, Logger: zap.NewNop()}
+	if shared, ok := s.(*embedded.Shared); ok {
+		config.TLS = shared.TLS()
+	}
+	c, err := clientv3.New(config)
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
 	return c
 }
 
-func put(t *testing.T, endpoint, key, value string) {
+func put(t *testing.T, s server, key, value string) {
 	t.Helper()
-	c := client(t, endpoint)
+	c := client(t, s)
 	defer c.Close()
 	_, err := c.Put(testContext(t), key, value)
 	require.NoError(t, err)
 }
 
 // get returns the value of a key, or nothing.
-func get(t *testing.T, endpoint, key string) string {
+func get(t *testing.T, s server, key string) string {
 	t.Helper()
-	c := client(t, endpoint)
+	c := client(t, s)
 	defer c.Close()
 	r, err := c.Get(testContext(t), key)
 	require.NoError(t, err)

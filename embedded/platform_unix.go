@@ -6,15 +6,13 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"syscall"
 
 	"github.com/gofrs/flock"
 )
 
 // ours reports whether a file belongs to this user, and to nobody else.
 func ours(info fs.FileInfo) bool {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(stat.Uid) == os.Geteuid() && info.Mode().Perm()&0o077 == 0
+	return ownerOf(info) == os.Geteuid() && info.Mode().Perm()&0o077 == 0
 }
 
 // removeLocked removes a file that we have locked, and unlocks it. In this

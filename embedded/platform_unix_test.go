@@ -43,7 +43,7 @@ func TestStartOnTheFolderOfAnotherProgramEndsWithItsContext(t *testing.T) {
 	dir := t.TempDir()
 	others := goleak.IgnoreCurrent()
 	s := start(t, embedded.Config{Dir: dir})
-	put(t, s.Endpoint(), "key", "value")
+	put(t, s, "key", "value")
 	require.NoError(t, s.Close())
 	other := flock.New(filepath.Join(dir, "member", "snap", "db"))
 	locked, err := other.TryLock()
@@ -61,5 +61,5 @@ func TestStartOnTheFolderOfAnotherProgramEndsWithItsContext(t *testing.T) {
 	require.NoError(t, other.Unlock())
 	require.NoError(t, testetcd.Leaked(others))
 	s = start(t, embedded.Config{Dir: dir})
-	require.Equal(t, "value", get(t, s.Endpoint(), "key"))
+	require.Equal(t, "value", get(t, s, "key"))
 }

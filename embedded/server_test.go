@@ -28,8 +28,8 @@ func TestStartServesAndCloseLeavesNothingBehind(t *testing.T) {
 	port := testetcd.FreePort(t)
 	s := start(t, embedded.Config{Port: port})
 	require.Equal(t, "http://"+address(port), s.Endpoint())
-	put(t, s.Endpoint(), "key", "value")
-	require.Equal(t, "value", get(t, s.Endpoint(), "key"))
+	put(t, s, "key", "value")
+	require.Equal(t, "value", get(t, s, "key"))
 
 	require.NoError(t, s.Close())
 	l, err := net.Listen("tcp4", address(port))
@@ -50,14 +50,14 @@ func TestCloseMayBeCalledTwiceAndAtTheSameTime(t *testing.T) {
 
 func TestTwoServersWithoutAPortDoNotMeet(t *testing.T) {
 	a, b := start(t, embedded.Config{}), start(t, embedded.Config{})
-	put(t, a.Endpoint(), "key", "value")
-	require.Empty(t, get(t, b.Endpoint(), "key"))
+	put(t, a, "key", "value")
+	require.Empty(t, get(t, b, "key"))
 }
 
 func TestKeysAndLeasesSurviveARestartOnAnotherPort(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made", "by", "start")
 	s := start(t, embedded.Config{Dir: dir})
-	c := client(t, s.Endpoint())
+	c := client(t, s)
 	lease, err := c.Grant(testContext(t), 600)
 	require.NoError(t, err)
 	_, err = c.Put(testContext(t), "key", "value", clientv3.WithLease(lease.ID))
@@ -66,8 +66,8 @@ func TestKeysAndLeasesSurviveARestartOnAnotherPort(t *testing.T) {
 	require.DirExists(t, dir)
 
 	s = start(t, embedded.Config{Dir: dir})
-	require.Equal(t, "value", get(t, s.Endpoint(), "key"))
-	ttl, err := client(t, s.Endpoint()).TimeToLive(testContext(t), lease.ID)
+	require.Equal(t, "value", get(t, s, "key"))
+	ttl, err := client(t, s).TimeToLive(testContext(t), lease.ID)
 	require.NoError(t, err)
 	require.Equal(t, int64(600), ttl.GrantedTTL)
 	require.Positive(t, ttl.TTL)
@@ -129,7 +129,7 @@ func TestCloseWaitsForNoClient(t *testing.T) {
 	for range patience/(7*time.Second) + 1 {
 		s := start(t, embedded.Config{})
 		closing = append(closing, s.Close)
-		occupy(t, s.Endpoint())
+		occupy(t, s)
 	}
 	requireAllClose(t, closing)
 }
@@ -157,9 +157,9 @@ func requireAllClose(t *testing.T, closing []func() error) {
 }
 
 // occupy has clients at an etcd that do not leave by themselves before the test ends.
-func occupy(t *testing.T, endpoint string) {
+func occupy(t *testing.T, s server) {
 	t.Helper()
-	c := client(t, endpoint)
+	c := client(t, s)
 	watch := c.Watch(t.Context(), "key", clientv3.WithCreatedNotify())
 	created := <-watch
 	require.NoError(t, created.Err())
@@ -168,7 +168,7 @@ func occupy(t *testing.T, endpoint string) {
 	alive, err := c.KeepAlive(t.Context(), lease.ID)
 	require.NoError(t, err)
 	<-alive
-	silent, err := net.Dial("tcp4", strings.TrimPrefix(endpoint, "http://"))
+	silent, err := net.Dial("tcp4", address(portOf(t, s)))
 	require.NoError(t, err)
 	t.Cleanup(func() { silent.Close() })
 }
@@ -202,10 +202,10 @@ func TestStartThatWasCutOffDoesNotSpoilTheFolder(t *testing.T) {
 	require.DirExists(t, filepath.Join(dir, "member"), "it was not cut off while at it")
 
 	s := start(t, embedded.Config{Dir: dir})
-	put(t, s.Endpoint(), "key", "value")
+	put(t, s, "key", "value")
 	require.NoError(t, s.Close())
 	s = start(t, embedded.Config{Dir: dir})
-	require.Equal(t, "value", get(t, s.Endpoint(), "key"))
+	require.Equal(t, "value", get(t, s, "key"))
 }
 
 func TestLeasesOfOneSecondAreGranted(t *testing.T) {
@@ -214,7 +214,7 @@ func TestLeasesOfOneSecondAreGranted(t *testing.T) {
 			s, err := embedded.Start(testContext(t), embedded.Config{Fast: fast})
 			require.NoError(t, err)
 			defer func() { require.NoError(t, s.Close()) }()
-			lease, err := client(t, s.Endpoint()).Grant(testContext(t), 1)
+			lease, err := client(t, s).Grant(testContext(t), 1)
 			require.NoError(t, err)
 			require.Equal(t, int64(1), lease.TTL)
 		})
@@ -224,7 +224,7 @@ func TestLeasesOfOneSecondAreGranted(t *testing.T) {
 func TestLoggerHearsNothingOfAnOrdinaryLife(t *testing.T) {
 	core, logs := observer.New(zapcore.DebugLevel)
 	s := start(t, embedded.Config{Logger: zap.New(core)})
-	put(t, s.Endpoint(), "key", "value")
+	put(t, s, "key", "value")
 	require.NoError(t, s.Close())
 	slowness := []string{"apply request took too long", "request stats"} // of this machine, and rightly
 	require.Empty(t, logs.Filter(func(e observer.LoggedEntry) bool {
@@ -267,7 +267,7 @@ func TestUnusableDataIsAnErrorAndNotTheEndOfTheProcess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			s := start(t, embedded.Config{Dir: dir})
-			put(t, s.Endpoint(), "haystack", "needle")
+			put(t, s, "haystack", "needle")
 			require.NoError(t, s.Close())
 			damage(t, filepath.Join(dir, "member"))
 

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -30,6 +31,7 @@ const (
 type Shared struct {
 	cfg     Config
 	data    *folder
+	tls     *tls.Config
 	host    *flock.Flock
 	serving *flock.Flock
 	hosting atomic.Bool
@@ -61,8 +63,13 @@ func Open(ctx context.Context, cfg Config) (*Shared, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded: %w", err)
 	}
+	secured, err := tlsOf(data.identity)
+	if err != nil {
+		return nil, fmt.Errorf("embedded: %w", errors.Join(err, data.leave()))
+	}
 	s := &Shared{
 		cfg:     cfg,
+		tls:     secured,
 		data:    data,
 		host:    flock.New(data.file(hostFile)),
 		serving: flock.New(data.file(servingFile)),
@@ -85,11 +92,15 @@ func Open(ctx context.Context, cfg Config) (*Shared, error) {
 	return s, nil
 }
 
-// Endpoint returns the URL for clients: http://127.0.0.1:PORT. It stays the
+// Endpoint returns the URL for clients: https://127.0.0.1:PORT. It stays the
 // same whoever hosts.
 func (s *Shared) Endpoint() string {
-	return "http://" + net.JoinHostPort(loopback, strconv.Itoa(s.cfg.Port))
+	return "https://" + net.JoinHostPort(loopback, strconv.Itoa(s.cfg.Port))
 }
+
+// TLS returns what clients need: as the TLS of a libcluster.EtcdConfig, or of a
+// clientv3.Config. It serves no other etcd, and nobody is served without it.
+func (s *Shared) TLS() *tls.Config { return s.tls.Clone() }
 
 // Hosting reports whether this process hosts the etcd now.
 func (s *Shared) Hosting() bool { return s.hosting.Load() }
@@ -202,7 +213,7 @@ func (s *Shared) start(ctx context.Context) (*etcd, error) {
 	for {
 		l, err := listen(ctx, s.cfg.Port)
 		if err == nil {
-			return serve(ctx, s.cfg, s.data.dir, l)
+			return serve(ctx, s.cfg, s.data.dir, l, s.tls)
 		}
 		if time.Now().After(deadline) {
 			return nil, err

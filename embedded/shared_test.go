@@ -26,10 +26,10 @@ func TestOneHostsAndTheOthersUseIt(t *testing.T) {
 	b := open(t, embedded.Config{Port: port})
 	require.True(t, a.Hosting())
 	require.False(t, b.Hosting())
-	require.Equal(t, "http://"+address(port), a.Endpoint())
+	require.Equal(t, "https://"+address(port), a.Endpoint())
 	require.Equal(t, a.Endpoint(), b.Endpoint())
-	put(t, a.Endpoint(), "key", "value")
-	require.Equal(t, "value", get(t, b.Endpoint(), "key"))
+	put(t, a, "key", "value")
+	require.Equal(t, "value", get(t, b, "key"))
 }
 
 func TestManyMayOpenAtOnce(t *testing.T) {
@@ -50,7 +50,7 @@ func TestManyMayOpenAtOnce(t *testing.T) {
 	for range many {
 		s := <-opened
 		require.NoError(t, <-failed)
-		put(t, s.Endpoint(), "key", "value") // it serves
+		put(t, s, "key", "value") // it serves
 		if s.Hosting() {
 			hosts++
 		}
@@ -91,7 +91,7 @@ func requireTakeOver(t *testing.T, end func(host process) error) process {
 func leave(t *testing.T, s *embedded.Shared) (clientv3.LeaseID, clientv3.WatchChan) {
 	t.Helper()
 	require.False(t, s.Hosting())
-	c := client(t, s.Endpoint())
+	c := client(t, s)
 	lease, err := c.Grant(testContext(t), 600)
 	require.NoError(t, err)
 	_, err = c.Put(testContext(t), "key", "value", clientv3.WithLease(lease.ID))
@@ -105,13 +105,13 @@ func leave(t *testing.T, s *embedded.Shared) (clientv3.LeaseID, clientv3.WatchCh
 // requireKept fails the test unless what leave left is still there.
 func requireKept(t *testing.T, s *embedded.Shared, lease clientv3.LeaseID, watch clientv3.WatchChan) {
 	t.Helper()
-	require.Equal(t, "value", get(t, s.Endpoint(), "key"))
-	ttl, err := client(t, s.Endpoint()).TimeToLive(testContext(t), lease, clientv3.WithAttachedKeys())
+	require.Equal(t, "value", get(t, s, "key"))
+	ttl, err := client(t, s).TimeToLive(testContext(t), lease, clientv3.WithAttachedKeys())
 	require.NoError(t, err)
 	require.Positive(t, ttl.TTL)
 	require.Len(t, ttl.Keys, 1)
 
-	put(t, s.Endpoint(), "other", "changed")
+	put(t, s, "other", "changed")
 	change := <-watch
 	require.NoError(t, change.Err())
 	require.Len(t, change.Events, 1)
@@ -125,7 +125,7 @@ func TestHostThatClosesWaitsForNoClient(t *testing.T) {
 	for range patience/(7*time.Second) + 1 {
 		s := open(t, embedded.Config{Port: testetcd.FreePort(t)})
 		hosts, closing = append(hosts, s), append(closing, s.Close)
-		occupy(t, s.Endpoint())
+		occupy(t, s)
 	}
 	requireAllClose(t, closing)
 	for _, s := range hosts {
@@ -150,22 +150,25 @@ func TestWhatKilledProcessesLeftInTheTemporaryFolderIsNotFound(t *testing.T) {
 	dir := temporary(t)
 	port := testetcd.FreePort(t)
 	host := startChild(t, port)
-	put(t, "http://"+address(port), "key", "value")
+	a := open(t, embedded.Config{Port: port})
+	require.False(t, a.Hosting())
+	put(t, a, "key", "value")
+	require.NoError(t, a.Close())
 	require.NoError(t, host.Process.Kill())
 	require.Error(t, host.Wait())
 	require.Len(t, entries(t, dir), 1)
 
 	s := open(t, embedded.Config{Port: port})
-	require.Empty(t, get(t, s.Endpoint(), "key"))
+	require.Empty(t, get(t, s, "key"))
 }
 
 func TestNamedFolderIsNeitherClearedNorRemoved(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, embedded.Config{Port: testetcd.FreePort(t), Dir: dir})
-	put(t, s.Endpoint(), "key", "value")
+	put(t, s, "key", "value")
 	require.NoError(t, s.Close())
 	s = open(t, embedded.Config{Port: testetcd.FreePort(t), Dir: dir})
-	require.Equal(t, "value", get(t, s.Endpoint(), "key"))
+	require.Equal(t, "value", get(t, s, "key"))
 }
 
 func TestForeignProgramAtThePortIsNotUsed(t *testing.T) {
@@ -267,7 +270,7 @@ func TestTakeOverIsTriedUntilThePortIsFree(t *testing.T) {
 
 	require.NoError(t, thief.Close())
 	eventuallyHosting(t, s)
-	put(t, s.Endpoint(), "key", "value")
+	put(t, s, "key", "value")
 }
 
 // A logger that blocks must not stop the etcd, which would have all who use it fenced.
@@ -278,6 +281,6 @@ func TestBlockedLoggerDoesNotKeepTheEtcdFromServing(t *testing.T) {
 	blocks := zap.New(core, zap.Hooks(func(zapcore.Entry) error { <-full; return nil }))
 	s := open(t, embedded.Config{Port: testetcd.FreePort(t), Dir: t.TempDir(), Logger: blocks})
 	require.True(t, s.Hosting(), "which it has logged")
-	put(t, s.Endpoint(), "key", "value")
+	put(t, s, "key", "value")
 	require.NoError(t, s.Close())
 }

@@ -94,7 +94,7 @@ func (f *flags) contradiction() error {
 	internal := isEmbedded(f.registry)
 	const (
 		needs = "needs a registry; give -r/--registry, such as -r embedded:"
-		own   = "is for an etcd of your own; the embedded one has neither users nor certificates"
+		own   = "is for an etcd of your own; the embedded one has no users, and certificates of its own"
 	)
 	for _, c := range []struct {
 		flag  string

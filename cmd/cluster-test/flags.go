@@ -37,7 +37,8 @@ type options struct {
 	returning           time.Duration // how long the place is kept after leaving
 	timeout             time.Duration // how long who only looks tries to
 	registry            libcluster.Registry
-	embedded            *embedded.Config // what has to run for registry to work, or nil
+	embedded            *embedded.Config       // what has to run for etcd to work, or nil
+	etcd                *libcluster.EtcdConfig // is registry, if embedded
 
 	flags *flags // for explain
 }
@@ -194,6 +195,10 @@ func (f *flags) registryInto(ctx context.Context, o *options) error {
 		}
 		etcd.Username, etcd.Password = user, libcluster.NewSecret(password)
 	}
-	o.registry, o.embedded = etcd, config
+	o.registry = etcd
+	if config != nil {
+		o.embedded, o.etcd = config, &etcd
+		o.registry = &etcd // which gets its TLS when embedded has been opened
+	}
 	return nil
 }

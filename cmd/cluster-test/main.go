@@ -135,6 +135,7 @@ func runAll(until context.Context, o options, t transcript, instances func() boo
 		t.say("cannot open the embedded etcd: %s", oneLine(err))
 		return true
 	}
+	o.etcd.TLS = shared.TLS()
 	failed := instances()
 	// After the instances, which need it for leaving.
 	if err := shared.Close(); err != nil {

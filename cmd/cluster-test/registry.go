@@ -28,7 +28,7 @@ func parseRegistry(uri string, secure bool) (endpoints []string, config *embedde
 		if err != nil {
 			return nil, nil, err
 		}
-		return []string{fmt.Sprintf("http://127.0.0.1:%d", config.Port)}, config, nil
+		return []string{fmt.Sprintf("https://127.0.0.1:%d", config.Port)}, config, nil
 	}
 	scheme := ""
 	for one := range strings.SplitSeq(uri, ",") {

@@ -28,10 +28,10 @@ func TestRegistryURIs(t *testing.T) {
 		{"https://a:1, b:2", true, []string{"https://a:1", "https://b:2"}, nil},
 		{"etcd://a:1,b:2", false, []string{"http://a:1", "http://b:2"}, nil},
 		{"etcd://a:1,etcd://b:2", true, []string{"https://a:1", "https://b:2"}, nil},
-		{"embedded:", false, []string{"http://127.0.0.1:2379"}, &embedded.Config{Port: 2379}},
-		{"embedded:99", false, []string{"http://127.0.0.1:99"}, &embedded.Config{Port: 99}},
-		{"embedded:99/a/b", false, []string{"http://127.0.0.1:99"}, &embedded.Config{Port: 99, Dir: "a/b"}},
-		{"embedded:99//a@b", false, []string{"http://127.0.0.1:99"}, &embedded.Config{Port: 99, Dir: "/a@b"}},
+		{"embedded:", false, []string{"https://127.0.0.1:2379"}, &embedded.Config{Port: 2379}},
+		{"embedded:99", false, []string{"https://127.0.0.1:99"}, &embedded.Config{Port: 99}},
+		{"embedded:99/a/b", false, []string{"https://127.0.0.1:99"}, &embedded.Config{Port: 99, Dir: "a/b"}},
+		{"embedded:99//a@b", false, []string{"https://127.0.0.1:99"}, &embedded.Config{Port: 99, Dir: "/a@b"}},
 	} {
 		t.Run(c.uri, func(t *testing.T) {
 			endpoints, config, err := parseRegistry(c.uri, c.secure)

@@ -25,8 +25,9 @@ OPTIONS are one or more of:
         https://HOST:PORT[,HOST:PORT…]  an etcd with TLS
         etcd://HOST:PORT[,HOST:PORT…]   http, or https with --cacert or --cert
         embedded:                       an etcd inside this program, on
-                                        127.0.0.1:2379: the first process to
-                                        come hosts it, the others use it
+                                        127.0.0.1:2379: the first process of
+                                        this user to come hosts it, the others
+                                        use it
         embedded:PORT                   on another port
         embedded:PORT/DIR               with its data in DIR instead of a
                                         temporary folder; with two slashes,
