@@ -101,7 +101,8 @@ func (s *stay) claim(inc *incarnation) bool {
 	}
 	survey, err := inc.planner().Survey(ctx, 0)
 	if err != nil {
-		return s.coordinatorTrouble(inc, err)
+		s.coordinatorTrouble(inc, err)
+		return false // it does not know yet whether it fits
 	}
 	s.watchSurvey(survey)
 	s.reportForeign(survey.foreign, true)

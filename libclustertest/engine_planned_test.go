@@ -192,6 +192,24 @@ func TestAnotherModeIsRefusedToOneThatWasThereBefore(t *testing.T) {
 	}
 }
 
+// Its claim counts for nothing before it has looked who is there.
+func TestAnotherModeIsRefusedAlsoIfItsFirstSurveyFails(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.join("b")
+		var failed atomic.Bool
+		w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.Op == libclustertest.OpSurvey && failed.CompareAndSwap(false, true) {
+				return errors.New("connection reset")
+			}
+			return call.Send(ctx)
+		})
+		x := w.app("x", mode(libcluster.Exclusive))
+		require.ErrorAs(t, x.Join(w.within(time.Minute)), new(*libcluster.ModeError))
+		require.True(t, failed.Load())
+		require.Empty(t, w.Plan(cluster), "it has made no plan")
+	})
+}
+
 // Of those who have left for a restart nobody is there.
 func TestAnotherModeIsNotRefusedForPlacesThatAreKept(t *testing.T) {
 	inBubble(t, func(w *world) {
