@@ -96,26 +96,28 @@ func startWithUsers(t *testing.T, ctx context.Context) (*embedded.Server, *clien
 func TestOneThatIsSaidToHaveStoppedIsNotWaitedFor(t *testing.T) {
 	cluster, client := key(t), etcdClient(t)
 	prefix := "/" + cluster + "/production/"
-	start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.Exclusive, TTL: time.Hour})
+	lease := func() clientv3.LeaseID {
+		granted, err := client.Grant(t.Context(), 3600)
+		require.NoError(t, err)
+		return granted.ID
+	}
 	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.Exclusive, TTL: time.Hour})
-	b.becomes(1, 2)
-	got, err := client.Get(t.Context(), prefix+"a")
+	// An instance that comes, gets a place, and vanishes.
+	a := lease()
+	_, err := client.Put(t.Context(), prefix+"a", `{"workers":1,"mode":"exclusive","window":2160000}`, clientv3.WithLease(a))
 	require.NoError(t, err)
-	incarnation := fmt.Sprintf("%x", got.Kvs[0].Lease)
+	b.becomes(0, 2)
+	incarnation := fmt.Sprintf("%x", a)
 	plan, err := client.Get(t.Context(), prefix+"/p/plan")
 	require.NoError(t, err)
 	require.Contains(t, string(plan.Kvs[0].Value), "\n"+incarnation+"\t", "the plan names it")
-	_, err = client.Revoke(t.Context(), clientv3.LeaseID(got.Kvs[0].Lease))
+	_, err = client.Revoke(t.Context(), a)
 	require.NoError(t, err)
 
 	// The others would wait for most of an hour.
-	lease, err := client.Grant(t.Context(), 3600)
+	_, err = client.Put(t.Context(), prefix+"/drained/"+incarnation, fmt.Sprint(int64(libcluster.DrainedForGood)), clientv3.WithLease(lease()))
 	require.NoError(t, err)
-	_, err = client.Put(t.Context(), prefix+"/drained/"+incarnation, fmt.Sprint(int64(libcluster.DrainedForGood)), clientv3.WithLease(lease.ID))
-	require.NoError(t, err)
-	c := start(t, libcluster.Config{Key: cluster, ID: "c", Mode: libcluster.Exclusive, TTL: time.Hour})
-	c.becomes(0, 2)
-	b.becomes(1, 2)
+	start(t, libcluster.Config{Key: cluster, ID: "c", Mode: libcluster.Exclusive, TTL: time.Hour}).becomes(1, 2)
 }
 
 func TestAPlaceThatCannotBeKeptSinceItsRecordIsGoneIsNotKeptSilently(t *testing.T) {
