@@ -154,7 +154,7 @@ func fits(mode Mode, incarnation string, joining bool, survey Survey) error {
 // lead makes plans until the incarnation is over or somebody else coordinates.
 func (s *stay) lead(inc *incarnation) {
 	l := leader{s: s, inc: inc, since: map[string]time.Time{}}
-	l.mode, l.incarnation = s.c.cfg.Mode, inc.planner().Incarnation()
+	l.mode, l.incarnation, l.ttl = s.c.cfg.Mode, inc.planner().Incarnation(), s.c.cfg.TTL
 	l.longest = mostWindows * s.registration().Member.plans.window
 	again := s.c.newRetry()
 	for inc.ctx.Err() == nil {
@@ -211,8 +211,8 @@ func (l *leader) round() (bool, error) {
 		return l.say(nil)
 	}
 	l.wait = l.s.c.cfg.TTL / 2 // in case the watch is silent
-	if d.again > 0 {
-		l.wait = d.again
+	if again := sooner(d.again, l.held); again > 0 {
+		l.wait = again
 	}
 	if len(d.waiting) > 0 {
 		l.wait = min(l.wait, holdingUp)
@@ -261,11 +261,15 @@ func (l *leader) swap(revision int64, next *plan) error {
 		}
 	}
 	if next.committed {
-		l.wait = l.s.c.cfg.TTL / 2
+		l.wait = sooner(l.s.c.cfg.TTL/2, l.held)
 		sleep(l.inc.ctx, min(commitPause*time.Duration(len(next.places)), longestPause))
 	}
 	return nil
 }
+
+// newcomersWait begins the line of what the coordinator says that tells for how long. The
+// other lines begin with a time.
+const newcomersWait = "newcomers"
 
 // say tells everybody who holds the others up, if that lasts. It returns false if
 // somebody else coordinates.
@@ -289,6 +293,9 @@ func (l *leader) say(waiting []planned) (bool, error) {
 		}
 	}
 	l.since = since
+	if l.held > 0 {
+		fmt.Fprintf(says, "\n%s\t%v", newcomersWait, l.hold())
+	}
 	if len(names) > 0 {
 		l.s.report(zap.WarnLevel, "the cluster waits for an instance to stop",
 			zap.String("for", some(names)), zap.Time("since", longest))

@@ -49,6 +49,7 @@ type deciding struct {
 	// gone is since when each incarnation that may still act has no record.
 	gone  map[string]moment
 	stall // in mode exclusive: of a change that does not get on
+	damping
 }
 
 // decision is what to do about a survey.
@@ -93,9 +94,10 @@ func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 		}
 	}
 	next := &plan{mode: d.mode, generation: max(seen, floor) + 1}
+	admitted := d.admit(base, members, s, at)
 
 	if d.mode == Planned {
-		next.commit(base, members)
+		next.commit(base, admitted)
 		if !lost && base.committed && next.names(base) {
 			return decision{}
 		}
@@ -108,7 +110,7 @@ func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 		return d.stop(base, next, members, unknown)
 	}
 	waiting, again := d.holdingUp(base, s, present, at)
-	next.commit(base, members)
+	next.commit(base, admitted)
 	same := &plan{mode: d.mode, committed: true, generation: next.generation}
 	same.keep(base, members, waiting)
 	switch {

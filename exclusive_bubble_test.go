@@ -25,12 +25,13 @@ var (
 type bubble struct {
 	*testing.T
 	*libclustertest.Registry
-	all []*libcluster.Cluster
+	all  []*libcluster.Cluster
+	ends func() // ends what a test has started besides
 }
 
 func inBubble(t *testing.T, test func(b *bubble)) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &bubble{t, libclustertest.New(), nil}
+		b := &bubble{T: t, Registry: libclustertest.New(), ends: func() {}}
 		defer b.leaveAll()
 		test(b)
 	})
@@ -38,6 +39,7 @@ func inBubble(t *testing.T, test func(b *bubble)) {
 
 // leaveAll ends what is left, also of a test that has failed.
 func (b *bubble) leaveAll() {
+	b.ends()
 	b.HealAll()
 	b.Intercept(nil)
 	for _, c := range b.all {

@@ -111,7 +111,8 @@ func (w *world) settle() {
 			a.Sky, a.Slow, a.doom = simulator.Weather{}, nil, nil
 		}
 	})
-	bound := backWithin(longestGrant, longestTTL)
+	// One that has crashed may be back under an ID that is new: then it may have to wait.
+	bound := backWithin(longestGrant, longestTTL) + libcluster.LongestHold(longestTTL)
 	for began := time.Now(); !w.isBack() && time.Since(began) < bound; {
 		w.rest(time.Second)
 	}

@@ -70,3 +70,6 @@ func (c *Cluster) OnClock(f func(callers string)) {
 		return m
 	}
 }
+
+// LongestHold is for how long a newcomer may have to wait since others have vanished soon.
+func LongestHold(ttl time.Duration) time.Duration { return soonTTLs * ttl }

@@ -142,6 +142,10 @@ func (s *stay) whyWaiting(v *view, p *plan, own *planned) error {
 	if holdups := v.holdups(); len(holdups) > 0 {
 		return fmt.Errorf("%w; the others wait for %s to stop", ErrWaiting, idsOf(holdups))
 	}
+	if _, wait, held := bytes.Cut(v.plan.coordinator, []byte("\n"+newcomersWait+"\t")); held {
+		wait, _, _ = bytes.Cut(wait, []byte("\n"))
+		return fmt.Errorf("%w; newcomers have to wait for %.20q, since others have come and soon vanished", ErrWaiting, wait)
+	}
 	return ErrWaiting
 }
 

@@ -216,8 +216,10 @@ func (s *stay) remove(ctx context.Context, session Session, returning time.Durat
 	defer cancel()
 	stopped := s.c.cfg.Mode == Exclusive && !s.c.cfg.Passive && !s.acting.Load()
 	kept := s.kept(stopped)
-	if planner, ok := session.(Planner); ok && stopped {
-		if returning == 0 {
+	// In mode planned nobody waits, and the note tells the coordinator that this is no crash.
+	notes := stopped || s.c.cfg.Mode == Planned && !s.c.cfg.Passive && returning == 0
+	if planner, ok := session.(Planner); ok && notes {
+		if stopped && returning == 0 {
 			s.closePlan(ctx, planner)
 		}
 		err := planner.LeaveDrained(ctx, returning, kept)

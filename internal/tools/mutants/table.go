@@ -112,4 +112,19 @@ var mutants = []mutant{
 		"			inc.draining.Store(p.generation)\n", "",
 		"TestOneThatTakesLongToStopIsNotTakenForDead", "", nil,
 	},
+	{
+		"one that leaves counts as one that has crashed", "stay.go",
+		"notes := stopped || s.c.cfg.Mode == Planned && !s.c.cfg.Passive && returning == 0", "notes := stopped",
+		"TestOneThatLeavesIsHeldAgainstNobody", "", nil,
+	},
+	{
+		"newcomers never have to wait", "damping.go",
+		"d.level, d.lost = d.level+1, 0", "d.lost = 0",
+		"TestOneInACrashLoopDoesNotStarveTheOthers", "", nil,
+	},
+	{
+		"newcomers wait no longer each time", "damping.go",
+		"if d.level > 0 || d.lost > byChance {", "if d.level == 0 && d.lost > byChance {",
+		"TestNewcomersWaitLongerEachTime", "", nil,
+	},
 }

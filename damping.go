@@ -1,0 +1,114 @@
+package libcluster
+
+import "time"
+
+// damping is what a coordinator remembers of instances that came and soon vanished: one
+// in a crash loop, with another ID each time, would otherwise have the others stop and
+// start for ever. After two of them newcomers have to wait before they get a place, and
+// then longer each time that one vanishes soon though it has waited. One whose crash
+// comes sooner than that never gets a place. After a calm time nobody waits any more.
+//
+// Nobody waits who has had a place, who has just come when nobody has vanished, or who
+// would be alone; and one that leaves is not held against anybody.
+//
+// What is remembered goes with the coordinator: the next one learns it anew.
+type damping struct {
+	ttl   time.Duration       // 0: nobody ever waits
+	came  map[string]*arrival // by ID, of all that are there; nil: nobody has been seen yet
+	level int                 // how often newcomers have come to wait longer
+	lost  int                 // how many have vanished soon that had waited no less
+	last  moment              // when any has vanished soon
+	held  time.Duration       // after how long the first that waits need not any more; 0: nobody waits
+}
+
+// arrival is of an instance that is there.
+type arrival struct {
+	at          moment
+	incarnation string // the latest
+	settled     bool   // whatever becomes of it, it has not come just now
+	level       int    // at which it was let in; -1: it waits
+}
+
+// In TTLs, since the record of one that has crashed lives on for one.
+const (
+	// Whoever vanishes sooner has vanished soon.
+	soonTTLs = 6
+	// Newcomers wait for so long at first: one that dies at once is known to be dead by
+	// then. The wait doubles up to soonTTLs: whoever lives for longer does not vanish soon.
+	holdTTLs = 2
+	// After so long without any that has vanished soon nobody waits. One that is held
+	// off may come and go once in soonTTLs.
+	calmTTLs = 2 * soonTTLs
+	// One may vanish soon by chance.
+	byChance = 1
+)
+
+// hold returns how long a newcomer has to wait.
+func (d *damping) hold() time.Duration {
+	if d.level == 0 {
+		return 0
+	}
+	return d.ttl * time.Duration(min(holdTTLs<<min(d.level-1, soonTTLs), soonTTLs))
+}
+
+// admit returns the members without those that have to wait.
+func (d *damping) admit(base *plan, members []Recorded, s Survey, at moment) (admitted []Recorded) {
+	d.observe(members, s, at)
+	d.held = 0
+	holds := make(map[string]bool) // by ID
+	for _, l := range base.places {
+		holds[l.ID] = l.Index >= 0
+	}
+	atWork := false
+	for _, m := range members {
+		atWork = atWork || holds[m.ID] && !m.kept
+	}
+	for _, m := range members {
+		a := d.came[m.ID]
+		left := d.hold() - at.sinceAtLeast(a.at)
+		if atWork && !holds[m.ID] && !a.settled && left > 0 {
+			d.held = sooner(d.held, left)
+			continue
+		}
+		if a.level < 0 {
+			a.level = d.level
+		}
+		admitted = append(admitted, m)
+	}
+	return admitted
+}
+
+// observe notes who has come and who has vanished.
+func (d *damping) observe(members []Recorded, s Survey, at moment) {
+	if at.sinceAtLeast(d.last) >= calmTTLs*d.ttl {
+		d.level, d.lost = 0, 0
+	}
+	first := d.came == nil
+	present := make(map[string]*arrival, len(members))
+	for _, m := range members {
+		a := d.came[m.ID]
+		if a == nil {
+			a = &arrival{at: at, settled: first, level: -1}
+		}
+		a.incarnation, a.settled = m.Incarnation, a.settled || m.kept
+		present[m.ID] = a
+	}
+	for id, a := range d.came {
+		left := s.Drained[a.incarnation] == DrainedForGood
+		if present[id] == nil && !left && !a.settled && at.sinceAtLeast(a.at) < soonTTLs*d.ttl {
+			d.vanishedSoon(a, at)
+		}
+	}
+	d.came = present
+}
+
+func (d *damping) vanishedSoon(a *arrival, at moment) {
+	d.last = at
+	if a.level != d.level {
+		return // it waits, as it should, or was let in before newcomers had to
+	}
+	d.lost++
+	if d.level > 0 || d.lost > byChance {
+		d.level, d.lost = d.level+1, 0
+	}
+}
