@@ -106,8 +106,7 @@ func (s *stay) compute(inc *incarnation) State {
 	return state
 }
 
-// logMembers shows the places to whoever wants to see them: the first of many, in one
-// line.
+// logMembers logs the places at Debug: the first of many, in one line.
 func (s *stay) logMembers(v *view) {
 	if !s.log.Core().Enabled(zapcore.DebugLevel) {
 		return

@@ -2,23 +2,24 @@ package libcluster
 
 import "time"
 
-// damping is what a coordinator remembers of instances that came and soon vanished: one
-// in a crash loop, with another ID each time, would otherwise have the others stop and
-// start for ever. After two of them newcomers have to wait before they get a place, and
-// then longer each time that one vanishes soon though it has waited. One whose crash
-// comes sooner than that never gets a place. After a calm time nobody waits any more.
+// damping is what a coordinator remembers of instances that came and soon vanished. An
+// instance in a crash loop, with another ID each time, would otherwise have the others
+// stop and start for ever. After two such instances newcomers have to wait before they
+// get a place. The wait grows each time that a newcomer vanishes soon though it has
+// waited. A newcomer that crashes before its wait is over never gets a place. After a
+// calm time no instance waits any more.
 //
-// Nobody waits who has had a place, who has just come when nobody has vanished, or who
-// would be alone; and one that leaves is not held against anybody.
+// An instance that has had a place does not wait, nor does the only instance, nor a
+// newcomer while none have vanished. An instance that leaves has not vanished.
 //
-// What is remembered goes with the coordinator: the next one learns it anew.
+// What a coordinator remembers goes with it: the next coordinator learns it anew.
 type damping struct {
-	ttl   time.Duration       // 0: nobody ever waits
-	came  map[string]*arrival // by ID, of all that are there; nil: nobody has been seen yet
+	ttl   time.Duration       // 0: no instance ever waits
+	came  map[string]*arrival // by ID, of all instances that are there; nil: there was no survey yet
 	level int                 // how often newcomers have come to wait longer
-	lost  int                 // how many have vanished soon that had waited no less
-	last  moment              // when any has vanished soon
-	held  time.Duration       // after how long the first that waits need not any more; 0: nobody waits
+	lost  int                 // how many newcomers have vanished soon since then
+	last  moment              // when the last one did
+	held  time.Duration       // how long the first newcomer has to wait yet; 0: no newcomer waits
 }
 
 // arrival is of an instance that is there.
@@ -29,17 +30,17 @@ type arrival struct {
 	level       int    // at which it was let in; -1: it waits
 }
 
-// In TTLs, since the record of one that has crashed lives on for one.
+// These count in TTLs, since the record of a crashed instance lives on for one.
 const (
-	// Whoever vanishes sooner has vanished soon.
+	// An instance that vanishes within soonTTLs of its coming has vanished soon.
 	soonTTLs = 6
-	// Newcomers wait for so long at first: one that dies at once is known to be dead by
-	// then. The wait doubles up to soonTTLs: whoever lives for longer does not vanish soon.
+	// Newcomers wait for holdTTLs at first: an instance that dies at once is known to be
+	// dead by then. The wait doubles up to soonTTLs.
 	holdTTLs = 2
-	// After so long without any that has vanished soon nobody waits. One that is held
-	// off may come and go once in soonTTLs.
+	// No newcomer waits after calmTTLs in which no instance has vanished soon. A newcomer
+	// that waits may come and go once in soonTTLs.
 	calmTTLs = 2 * soonTTLs
-	// One may vanish soon by chance.
+	// So many may vanish soon by chance.
 	byChance = 1
 )
 
@@ -51,7 +52,7 @@ func (d *damping) hold() time.Duration {
 	return d.ttl * time.Duration(min(holdTTLs<<min(d.level-1, soonTTLs), soonTTLs))
 }
 
-// admit returns the members without those that have to wait.
+// admit returns the members without the newcomers that have to wait.
 func (d *damping) admit(base *plan, members []Recorded, s Survey, at moment) (admitted []Recorded) {
 	d.observe(members, s, at)
 	d.held = 0
@@ -78,7 +79,7 @@ func (d *damping) admit(base *plan, members []Recorded, s Survey, at moment) (ad
 	return admitted
 }
 
-// observe notes who has come and who has vanished.
+// observe notes which instances have come and which have vanished.
 func (d *damping) observe(members []Recorded, s Survey, at moment) {
 	if at.sinceAtLeast(d.last) >= calmTTLs*d.ttl {
 		d.level, d.lost = 0, 0

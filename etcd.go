@@ -63,9 +63,9 @@ type EtcdConfig struct {
 	// new ones. A file that is being written is left for later.
 	CACert, Cert, CertKey string
 
-	// TLS takes the place of these files for who needs more, such as another name of
-	// the servers than the endpoints', in ServerName. For https only. It must not be
-	// changed any more.
+	// TLS takes the place of these files, for example to give in ServerName another name
+	// of the servers than that of the endpoints. For https only. It must not be changed
+	// any more.
 	TLS *tls.Config `json:"-" xml:"-"`
 
 	// Username and Password are sent to an etcd that wants them. Both or

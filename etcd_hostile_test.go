@@ -3,6 +3,7 @@ package libcluster_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 	"unicode"
@@ -46,15 +47,13 @@ func ignored(t *testing.T, client *clientv3.Client, prefix string, logs *observe
 	last := prefix + fmt.Sprint("zz", time.Now().UnixNano())
 	_, err := client.Put(t.Context(), last, "the last")
 	require.NoError(t, err)
-	for done := false; !done; time.Sleep(time.Millisecond) {
+	require.Eventually(t, func() bool {
 		keys = nil
 		for _, line := range logs.FilterMessageSnippet("ignoring").All() {
-			key := fmt.Sprint(line.ContextMap()["key"])
-			done = done || key == fmt.Sprintf("%q", last)
-			keys = append(keys, key)
+			keys = append(keys, fmt.Sprint(line.ContextMap()["key"]))
 		}
-		require.NoError(t, t.Context().Err())
-	}
+		return slices.Contains(keys, fmt.Sprintf("%q", last))
+	}, patience, time.Millisecond)
 	return keys[:len(keys)-1]
 }
 

@@ -173,7 +173,7 @@ func (s *etcdSession) list(ctx context.Context) error {
 			return err
 		}
 		txn = txn.If(s.heldBy(lease))
-	default: // joining: from whoever had it when takeOver has looked
+	default: // joining: only if the record is still what takeOver has seen
 		txn = txn.If(clientv3.Compare(clientv3.ModRevision(s.key), "=", s.replaces))
 	}
 	then := []clientv3.Op{put, get}

@@ -17,7 +17,6 @@ import (
 	"google.golang.org/grpc/backoff"
 
 	"github.com/libcluster/libcluster"
-	"github.com/libcluster/libcluster/embedded"
 )
 
 // session opens a session of the registry by itself, without a cluster above it.
@@ -213,22 +212,10 @@ func TestCutConnectionMissesNoChange(t *testing.T) {
 func TestWrongPasswordEndsJoiningAtOnceAndStaysSecret(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	server, err := embedded.Start(ctx, embedded.Config{Fast: true})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, server.Close()) })
-	admin, err := clientv3.New(clientv3.Config{Endpoints: []string{server.Endpoint()}, Logger: zap.NewNop()})
-	require.NoError(t, err)
-	t.Cleanup(func() { admin.Close() })
-	_, err = admin.UserAdd(ctx, "root", "s3cret")
-	require.NoError(t, err)
-	_, err = admin.UserGrantRole(ctx, "root", "root")
-	require.NoError(t, err)
-	_, err = admin.AuthEnable(ctx)
-	require.NoError(t, err)
-
+	server, _ := startWithUsers(t, ctx)
 	registry := libcluster.EtcdConfig{Endpoints: []string{server.Endpoint()}, Username: "root", Password: libcluster.NewSecret("wr0ng")}
 	bad := prepare(t, libcluster.Config{Key: key(t), Registry: registry})
-	err = bad.Join(ctx)
+	err := bad.Join(ctx)
 	require.ErrorContains(t, err, "authentication failed")
 	require.ErrorContains(t, err, `/production/, user "root"; check EtcdConfig.Username and Password`)
 	require.NotContains(t, err.Error(), "wr0ng")

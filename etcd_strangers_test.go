@@ -65,7 +65,7 @@ func TestWithoutPermissionForThePlanJoiningFailsAtOnce(t *testing.T) {
 	}
 	got, err := admin.Get(ctx, prefix, clientv3.WithPrefix())
 	require.NoError(t, err)
-	require.Empty(t, got.Kvs, "who is refused has written nothing")
+	require.Empty(t, got.Kvs, "a refused instance has written nothing")
 	start(t, libcluster.Config{Key: cluster, ID: "a", Registry: registry}).leave()
 }
 

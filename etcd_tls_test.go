@@ -343,7 +343,7 @@ func TestRenewedRootsAreTakenAndTheServersNameIsStillVerified(t *testing.T) {
 	i.becomes(0, 2)
 }
 
-// Whoever renews certificates writes one file after the other, and perhaps each in parts.
+// A program that renews certificates writes one file after the other, perhaps each in parts.
 func TestFilesThatAreBeingWrittenAreNotTaken(t *testing.T) {
 	g := newGate(t)
 	f := g.newFiles(time.Hour)

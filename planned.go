@@ -353,8 +353,8 @@ func (s *stay) acknowledge(inc *incarnation) bool {
 // stuckFlush is how long OnStuck waits for the line that says why it is called.
 const stuckFlush = 100 * time.Millisecond
 
-// slowDrainPart: who has not stopped after a twelfth of a window writes into its record
-// that it has heard of the plan, or the coordinator may take it for dead.
+// slowDrainPart: an instance that has not stopped after a twelfth of its window writes into
+// its record that it has heard of the plan, or the coordinator may take it for dead.
 const slowDrainPart = 12
 
 // drainBy sees to it that a plan does not wait for us for ever.

@@ -25,8 +25,8 @@ type Registry interface {
 	// instance only opens one. A record that is there already under the same
 	// ID is taken over, unless Previous says otherwise.
 	//
-	// Whoever will be refused must not have taken anything: before a record of a living
-	// instance is taken over, the registry asks [Registration.MayTakeOver].
+	// An instance that will be refused must not have taken anything: before the registry
+	// lets it take over the record of a living instance, it asks [Registration.MayTakeOver].
 	//
 	// It also returns how long the record lives from the moment of *calling*
 	// Join unless it is renewed; 0 means for ever. An error that no retry can

@@ -87,7 +87,7 @@ type foreign struct {
 }
 
 // reportForeign names the first foreign keys, each once, and then says now and again that
-// there are more. Of all who see them one does so: the one that speaks for the cluster.
+// there are more. One instance does so at its level: the one that speaks for the cluster.
 func (s *stay) reportForeign(keys []foreign, speaks bool) {
 	level := levelOf(zap.WarnLevel, speaks)
 	for _, k := range keys {

@@ -13,7 +13,7 @@ func NewSecret(text string) Secret {
 	return Secret{func() string { return text }}
 }
 
-// Reveal returns the text, for who has to send it.
+// Reveal returns the text.
 func (s Secret) Reveal() string {
 	if s.isEmpty() {
 		return ""

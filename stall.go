@@ -11,7 +11,7 @@ import (
 // told to stop already, the old places are given anew, with [plan.keep].
 //
 // Why that is safe. Let C be the last committed plan, and P the one that has all stop,
-// with the lines of C. Whoever acts, or may yet begin to, does so by its line in C: no
+// with the lines of C. An instance that acts, or may yet begin to, does so by its line in C: no
 // plan is committed before all others have stopped. The new plan K has each line of C,
 // with the same range and the same total:
 //
@@ -22,7 +22,7 @@ import (
 //     or, if it has the ID now, another incarnation. It is the only one on that range.
 //
 // The ranges of one plan do not overlap. So no two act on one range or by two totals,
-// and whoever acts does so by its line in K: of K is true what was of C. The next plan
+// and an instance that acts does so by its line in K: what was true of C is true of K. The next plan
 // waits for all that K names, and what was said under P says nothing of it, since its
 // generation is another one. That nothing was committed between C, P and K is what the
 // compare-and-swap is for; what a survey says of those that have stopped stays true.
@@ -82,7 +82,8 @@ func (d *deciding) change(base, same, next *plan, s Survey, waiting []planned, a
 	return decision{waiting: waiting, again: sooner(again, left)}
 }
 
-// mayBeDead returns those waited for who may be, and after how long to look again.
+// mayBeDead returns which of the instances waited for may be dead, and after how long to
+// look again.
 func (d *deciding) mayBeDead(base *plan, s Survey, waiting []planned, at moment) (dead []planned, again time.Duration) {
 	again = d.listen(base, s, waiting, at)
 	for _, l := range waiting {
@@ -104,7 +105,7 @@ func (d *deciding) mayBeDead(base *plan, s Survey, waiting []planned, at moment)
 	return dead, again
 }
 
-// listen notes who has said nothing for too long, and who has said something again. It
+// listen notes which instances have said nothing for too long, and which have spoken. It
 // returns after how long the next will have said nothing for too long.
 func (d *deciding) listen(base *plan, s Survey, waiting []planned, at moment) (again time.Duration) {
 	seen := make(map[string]int64, len(s.Members)) // by those that are there
@@ -187,7 +188,8 @@ func (p *plan) keep(last *plan, members []Recorded, waiting []planned) {
 	}
 }
 
-// hasPlaces reports whether a plan has the places of another one, whoever has them.
+// hasPlaces reports whether a plan has the places of another one, whichever incarnations
+// have them.
 func (p *plan) hasPlaces(q *plan) bool {
 	return p.total == q.total && slices.EqualFunc(p.places, q.places, func(a, b planned) bool {
 		return a.ID == b.ID && a.Index == b.Index && a.Workers == b.Workers

@@ -7,11 +7,11 @@
 // over with the same data, on the same port, within a second or two. Clients
 // see a short outage and go on.
 //
-// Those who [Open] one have a certificate in common, in a folder that is this user's
-// alone: who cannot read that is not served, and an etcd of another user that has got
-// hold of the port is not used. Clients need [Shared.TLS]; for etcdctl the file
-// libcluster.pem in the folder is --cacert, --cert and --key. One that was started with
-// [Start] has no such thing: every program on this machine may read and write it.
+// The processes that [Open] one have a certificate in common, in a folder that is this
+// user's alone. A program that cannot read the folder is not served, and an etcd of
+// another user that has got hold of the port is not used. Clients need [Shared.TLS]; for
+// etcdctl the file libcluster.pem in the folder is --cacert, --cert and --key. An etcd of
+// [Start] has no certificate: every program on this machine may read and write it.
 //
 // It is one etcd, not a group of them, and listens on loopback only. It answers
 // gRPC requests, as all clients of etcd v3 send them, and nothing else: no

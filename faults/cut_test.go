@@ -87,8 +87,8 @@ func (f fault) test(t *testing.T) {
 		row.trials += len(members)
 	}
 	row.report(t)
-	// Whoever is only slow renews its record, or replaces it before it expires. What
-	// is proved then is that it did not count on the old one meanwhile.
+	// A member that is only slow renews its record, or replaces it before it expires. What
+	// is proved then is that the member did not count on the old record meanwhile.
 	if f.up || f.down {
 		require.NotEmpty(t, row.margins, "no fault lasted long enough: nothing was proved")
 	}

@@ -157,7 +157,7 @@ func TestChaosIsLoggedInFewLines(t *testing.T) {
 	}
 }
 
-// A change costs whoever logs at Debug a line, whatever the number of members.
+// At Debug a change is one line for each instance, whatever the number of members.
 func TestAChangeIsOneLineAtDebug(t *testing.T) {
 	for _, m := range allModes {
 		t.Run(m.String(), func(t *testing.T) {

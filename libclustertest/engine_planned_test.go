@@ -186,13 +186,13 @@ func TestAnotherModeIsRefusedToOneThatWasThereBefore(t *testing.T) {
 				var refused *libcluster.ModeError
 				require.ErrorAs(t, x.Join(w.within(time.Minute)), &refused)
 				require.Equal(t, libcluster.ModeError{Mode: joins, Cluster: libcluster.Direct}, *refused)
-				require.Equal(t, "1/2", b.place(), "who is refused has taken nothing")
+				require.Equal(t, "1/2", b.place(), "a refused instance has taken nothing")
 			})
 		}
 	}
 }
 
-// Its claim counts for nothing before it has looked who is there.
+// The claim of an instance counts for nothing before it has seen the members.
 func TestAnotherModeIsRefusedAlsoIfItsFirstSurveyFails(t *testing.T) {
 	inBubble(t, func(w *world) {
 		w.join("b")

@@ -63,12 +63,16 @@ func BenchmarkMemoryAmidLargeRecords(b *testing.B) {
 			if c.number > 0 {
 				putRecords(b, "/"+cluster+"/production/", c.number, c.size)
 			}
+			tick := time.NewTicker(time.Millisecond)
+			defer tick.Stop()
 			for b.Loop() {
 				begun, most := time.Now(), 0.0
 				p := launch(b, "-k", cluster, "-i", "node", "-r", testetcd.URL(b))
 				end := "neither joined nor refused"
-				for time.Since(begun) < 20*time.Second {
-					time.Sleep(time.Millisecond)
+				for now := range tick.C {
+					if now.Sub(begun) > 20*time.Second {
+						break
+					}
 					most = max(most, peak(b, p.command.Process.Pid))
 					text := p.stderr.String()
 					if strings.Contains(text, "sleeping until terminated") {

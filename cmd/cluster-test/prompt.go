@@ -29,11 +29,11 @@ func ask(ctx context.Context, user string) (password string, err error) {
 	}()
 	select {
 	case a := <-answers:
-		fmt.Fprintln(os.Stderr) // for the one that was typed
+		fmt.Fprintln(os.Stderr) // the line break that was typed is not shown
 		return string(a.text), a.err
 	case <-ctx.Done():
 		fmt.Fprintln(os.Stderr)
-		// The one who reads does not do it any more, since the program ends.
+		// ReadPassword goes on, and the program ends.
 		return "", errors.Join(context.Cause(ctx), term.Restore(terminal, before))
 	}
 }
