@@ -90,7 +90,7 @@ func (s *stay) rank(inc *incarnation) time.Duration {
 
 // claim makes this incarnation the coordinator, if it can.
 func (s *stay) claim(inc *incarnation) bool {
-	ctx, cancel := context.WithTimeout(inc.ctx, joinTimeout)
+	ctx, cancel := context.WithTimeout(inc.ctx, errandTimeout)
 	defer cancel()
 	claimed, err := inc.planner().Claim(ctx, []byte(s.says(inc)))
 	if err != nil {
@@ -223,7 +223,7 @@ func (l *leader) round() (bool, error) {
 // survey takes one as soon as there is something new, or when it is time. It
 // returns none if there is nothing new.
 func (l *leader) survey() (Survey, error) {
-	limit := joinTimeout
+	limit := errandTimeout
 	if l.after > 0 {
 		limit = l.wait
 	}
@@ -237,7 +237,7 @@ func (l *leader) survey() (Survey, error) {
 }
 
 func (l *leader) swap(revision int64, next *plan) error {
-	ctx, cancel := context.WithTimeout(l.inc.ctx, joinTimeout)
+	ctx, cancel := context.WithTimeout(l.inc.ctx, errandTimeout)
 	defer cancel()
 	text := next.encode()
 	if _, err := parsePlan(text); err != nil {
@@ -303,7 +303,7 @@ func (l *leader) say(waiting []planned) (bool, error) {
 	if says.String() == l.says {
 		return true, nil
 	}
-	ctx, cancel := context.WithTimeout(l.inc.ctx, joinTimeout)
+	ctx, cancel := context.WithTimeout(l.inc.ctx, errandTimeout)
 	defer cancel()
 	claimed, err := l.inc.planner().Claim(ctx, says.Bytes())
 	l.says = "" // the next survey tells

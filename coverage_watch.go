@@ -35,7 +35,7 @@ const (
 // The registry of a static cluster cannot be asked; the error is then
 // [ErrCannotLook].
 func (c *Cluster) Coverage(ctx context.Context) (Coverage, error) {
-	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	ctx, cancel := context.WithTimeout(ctx, errandTimeout)
 	defer cancel()
 	c.mu.Lock()
 	s := c.stay

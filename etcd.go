@@ -78,8 +78,10 @@ type EtcdConfig struct {
 
 	// DialTimeout bounds one attempt to connect. Default: 2 s.
 	DialTimeout time.Duration
-	// RequestTimeout bounds one request. Default: 2 s. An attempt to join has
-	// 5 s in all, and heartbeats have deadlines of their own, taken from the TTL.
+	// RequestTimeout bounds one request. Default: 2 s. A request to join, which many that
+	// join at once may make slow, has more after some attempts: two fifths of what the
+	// attempt still has, which is 5 s at first and 20 s later. Heartbeats have deadlines
+	// of their own, taken from the TTL.
 	RequestTimeout time.Duration
 
 	// Client is used instead of a connection of our own, and is not closed:
@@ -139,7 +141,8 @@ func (e EtcdConfig) join(ctx context.Context, r Registration) (*etcdSession, tim
 		return nil, 0, err
 	}
 	s := newEtcdSession(client, e.Client == nil, e.requestTimeout(), r)
-	if e.Username != "" {
+	err = s.connect(ctx)
+	if err == nil && e.Username != "" {
 		// Any request logs in. This one has the time that the whole attempt has.
 		_, err = client.Get(ctx, s.key, clientv3.WithSerializable(), clientv3.WithCountOnly())
 		if errors.Is(err, context.DeadlineExceeded) {

@@ -129,7 +129,7 @@ func (s *etcdSession) grant(ctx context.Context) (time.Duration, error) {
 	if s.passive {
 		return s.ttl, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.request(ctx)
 	defer cancel()
 	granted, err := s.client.Grant(ctx, seconds(s.ttl))
 	if err != nil {
@@ -146,7 +146,7 @@ func (s *etcdSession) grant(ctx context.Context) (time.Duration, error) {
 // know it, because deletions leave no trace in one.
 func (s *etcdSession) list(ctx context.Context) error {
 	whole := ctx
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.request(ctx)
 	defer cancel()
 	before := s.mark()
 	get := s.firstPage(s.watched())
@@ -207,7 +207,7 @@ func (s *etcdSession) list(ctx context.Context) error {
 // takeOver notes the revision of the record that is there, and returns an error if it
 // must not be taken over.
 func (s *etcdSession) takeOver(ctx context.Context, r Registration) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.request(ctx)
 	defer cancel()
 	got, err := s.client.Get(ctx, s.key)
 	if err != nil || len(got.Kvs) == 0 {

@@ -101,12 +101,12 @@ func (s *stay) discard(inc *incarnation) {
 // taken the ID since it had it.
 func (s *stay) join() *incarnation {
 	again := s.c.newRetry()
-	for !s.stopping() {
+	for limit := joinTimeout; !s.stopping(); limit = min(2*limit, longestJoin) {
 		r := s.registration()
 		if last := s.current.Load(); last != nil {
 			r.Previous = last.session // the last incarnation's, or that of an attempt since
 		}
-		inc, err := s.attempt(r)
+		inc, err := s.attempt(r, limit)
 		if err == nil {
 			s.discard(s.current.Swap(inc))
 			return inc
@@ -132,8 +132,8 @@ func (s *stay) join() *incarnation {
 }
 
 // attempt tries once to join.
-func (s *stay) attempt(r Registration) (*incarnation, error) {
-	ctx, cancel := context.WithTimeout(s.ctx, joinTimeout)
+func (s *stay) attempt(r Registration, limit time.Duration) (*incarnation, error) {
+	ctx, cancel := context.WithTimeout(s.ctx, limit)
 	defer cancel()
 	sent := s.c.clock()
 	session, ttl, err := s.c.cfg.Registry.Join(ctx, r)
@@ -326,7 +326,7 @@ const leastBeat = time.Millisecond
 // horizon.
 func (inc *incarnation) patience() time.Duration {
 	if inc.ttl() == 0 {
-		return joinTimeout
+		return errandTimeout
 	}
 	return inc.beforeHorizon(window(inc.ttl()) / 3)
 }
@@ -409,7 +409,7 @@ func (s *stay) publish(ctx context.Context, compare bool) error {
 	if s.c.cfg.Passive || says && (!compare || inc.told(m.Workers)) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	ctx, cancel := context.WithTimeout(ctx, errandTimeout)
 	defer cancel()
 	before := inc.published
 	inc.published = Member{} // unknown, until an answer says more

@@ -15,10 +15,14 @@ import (
 )
 
 const (
-	// joinTimeout bounds one attempt to join. Some seconds, so that a
-	// registry that a hundred instances join at once is not asked again
-	// before it can have answered.
+	// joinTimeout bounds an attempt to join. Each attempt has twice the time of the one
+	// before, up to longestJoin: a lost answer costs little, and a registry that is
+	// overloaded is not for ever asked anew for what it was about to answer.
 	joinTimeout = 5 * time.Second
+	longestJoin = 4 * joinTimeout
+
+	// errandTimeout bounds what else is asked of a registry, and asked again.
+	errandTimeout = 5 * time.Second
 
 	// leaveTimeout bounds the removal of the record when Leave's context has
 	// no end of its own.

@@ -66,10 +66,12 @@ func TestTroubleThatGoesOnIsLoggedAtGrowingIntervalsWithWhatWasNotSaid(t *testin
 			pause := line.Time.Sub(lines.All()[i-1].Time)
 			least := min(10*time.Second<<(i-1), 5*time.Minute)
 			require.GreaterOrEqual(w, pause, least)
-			require.Less(w, pause, least+10*time.Second)
-			n := line.ContextMap()["unsaid"].(int64)
-			require.Greater(w, n, unsaid/2)
-			unsaid = n
+			require.Less(w, pause, least+21*time.Second) // an attempt takes up to 20 s
+			if least > 20*time.Second {
+				n := line.ContextMap()["unsaid"].(int64)
+				require.Greater(w, n, unsaid/2)
+				unsaid = n
+			}
 		}
 		w.Heal("a")
 		wait(6 * time.Minute)

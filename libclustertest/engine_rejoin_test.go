@@ -226,6 +226,25 @@ func TestJoinThatArrivesLateDoesNotLockItsInstanceOut(t *testing.T) {
 	})
 }
 
+// A registry that many ask at once is slow, and what is given up it has to do again.
+func TestEachAttemptToJoinHasMoreTime(t *testing.T) {
+	inBubble(t, func(t *world) {
+		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.Op == libclustertest.OpJoin {
+				sleep(ctx, 19*time.Second)
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return call.Send(ctx)
+		})
+		a := t.join("a")
+		wait(time.Minute)
+		require.NoError(t, a.Err())
+		require.Equal(t, "0/1", a.story())
+	})
+}
+
 // A join that took so long that little is left of its horizon is renewed first,
 // and that may fail.
 func TestSlowRejoiningWhoseRenewalFailsDoesNotLockItselfOut(t *testing.T) {
