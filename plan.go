@@ -264,12 +264,13 @@ func byIndex(a, b Place) int { return a.Index - b.Index }
 // fill puts those that move into the gaps between those that stay. If no choice of
 // them fills a gap exactly, up to spare of the last move too; and if that does not
 // help, whoever comes after the gap, which widens it.
-func fill(stay, move []Place, total, spare int) []Place {
-	stay, move = slices.Clone(stay), slices.Clone(move)
+func fill(staying, moving []Place, total, spare int) []Place {
+	stay, move := candidates(staying), candidates(moving)
 	places := make([]Place, 0, len(stay)+len(move))
+	var reach sums // of those that move; nil: to be made
 	for at := 0; at < total; {
 		if len(stay) > 0 && stay[0].Index == at {
-			places = append(places, stay[0])
+			places = append(places, stay[0].Place)
 			at += stay[0].Workers
 			stay = stay[1:]
 			continue
@@ -278,68 +279,46 @@ func fill(stay, move []Place, total, spare int) []Place {
 		if len(stay) > 0 {
 			gap = stay[0].Index - at
 		}
-		from := slices.Clone(move)
-		chosen := choose(from, gap)
-		for i := 1; chosen == nil && i <= min(spare, len(stay)); i++ {
-			from = append(from, stay[len(stay)-i])
-			chosen = choose(from, gap)
+		if reach == nil || gap <= largestGap && gap >= 64*len(reach) {
+			reach = sumsOf(move, min(2*gap, largestGap))
 		}
+		chosen := chooseWith(move, stay, gap, spare, reach)
 		if chosen == nil {
+			reach.add(stay[0].Workers, nil)
 			move = slices.Insert(move, 0, stay[0])
 			stay = stay[1:]
 			continue
 		}
-		for _, i := range slices.Backward(chosen) {
-			move = slices.DeleteFunc(move, func(p Place) bool { return p.ID == from[i].ID })
-			stay = slices.DeleteFunc(stay, func(p Place) bool { return p.ID == from[i].ID })
+		for _, c := range chosen {
+			c.Index, c.placed = at, true
+			places = append(places, c.Place)
+			at += c.Workers
 		}
-		for _, i := range chosen {
-			from[i].Index = at
-			places = append(places, from[i])
-			at += from[i].Workers
-		}
+		isPlaced := func(c *candidate) bool { return c.placed }
+		move, stay = slices.DeleteFunc(move, isPlaced), slices.DeleteFunc(stay, isPlaced)
+		reach = nil
 	}
 	return places
 }
 
-// largestGap bounds the search for a choice that fills a gap exactly. Worker counts
-// are those of processes; gaps beyond this are filled by whoever comes first.
-const largestGap = 1 << 14
-
-// choose returns which of the places, in their order, have together just so many
-// workers, or nil. The first are preferred.
-func choose(from []Place, workers int) []int {
-	// Taking each that still fits is right for equal counts.
-	var chosen []int
-	left := workers
-	for i, p := range from {
-		if p.Workers <= left {
-			chosen, left = append(chosen, i), left-p.Workers
-		}
-	}
-	if left == 0 {
-		return chosen
-	}
-	if workers > largestGap {
-		return nil
-	}
-	// with[n] is the last of some that have n workers together, plus one. Counted
-	// down, so that none is taken twice.
-	with := make([]int, workers+1)
-	for i, p := range from {
-		for n := workers; n >= p.Workers; n-- {
-			if with[n] == 0 && (n == p.Workers || with[n-p.Workers] > 0) {
-				with[n] = i + 1
+// chooseWith chooses from those that move, and from as few of the last that stay as it
+// must, up to spare. reach is what those that move have together.
+func chooseWith(move, stay []*candidate, gap, spare int, reach sums) []*candidate {
+	for i := range min(spare, len(stay)) + 1 {
+		if i > 0 {
+			if i == 1 {
+				reach = slices.Clone(reach)
 			}
+			reach.add(stay[len(stay)-i].Workers, nil)
+		}
+		if gap <= largestGap && !reach.has(gap) {
+			continue
+		}
+		last := slices.Clone(stay[len(stay)-i:])
+		slices.Reverse(last)
+		if chosen := choose(slices.Concat(move, last), gap); chosen != nil {
+			return chosen
 		}
 	}
-	chosen = nil
-	for n := workers; n > 0; n -= from[with[n]-1].Workers {
-		if with[n] == 0 {
-			return nil
-		}
-		chosen = append(chosen, with[n]-1)
-	}
-	slices.Reverse(chosen)
-	return chosen
+	return nil
 }
