@@ -143,7 +143,7 @@ func startServer(ctx context.Context, config *embed.Config) (*embed.Etcd, error)
 		var r result
 		defer func() {
 			if reason := recover(); reason != nil {
-				r = result{err: fmt.Errorf("the data cannot be used: %v; use another folder, or empty this one", reason)}
+				r = result{err: fmt.Errorf("the data cannot be used: %v; see that the disk is not full, or use another folder, or empty this one", reason)}
 			}
 			results <- r
 		}()

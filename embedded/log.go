@@ -15,7 +15,8 @@ func etcdLogger(l *zap.Logger) (*zap.Logger, zap.AtomicLevel) {
 	return l.Named("etcd").WithOptions(
 		zap.IncreaseLevel(level),
 		zap.WrapCore(func(core zapcore.Core) zapcore.Core { return quiet{core} }),
-		zap.WithFatalHook(fatal{}),
+		zap.WithFatalHook(reason{}),
+		zap.WithPanicHook(reason{}),
 	), level
 }
 
@@ -41,10 +42,11 @@ func (q quiet) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.Ch
 	return q.Core.Check(e, checked)
 }
 
-// fatal panics with all that etcd says about why it cannot go on.
-type fatal struct{}
+// reason panics with all that etcd says about why it cannot go on. By itself it would
+// end the process, or panic without the cause.
+type reason struct{}
 
-func (fatal) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
+func (reason) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
 	details := zapcore.NewMapObjectEncoder()
 	for _, field := range fields {
 		field.AddTo(details)

@@ -5,8 +5,10 @@ package embedded_test
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,6 +38,17 @@ func TestFolderThatOthersMayWriteToIsRefused(t *testing.T) {
 	require.NoError(t, os.Symlink(t.TempDir(), filepath.Join(dir, name)))
 	_, err = embedded.Open(testContext(t), embedded.Config{Port: port, Fast: true})
 	require.ErrorContains(t, err, name+": is not a folder of this user alone")
+}
+
+// A file that may not grow stands for a disk that is full.
+func TestErrorOfADiskThatIsFullSaysWhy(t *testing.T) {
+	dir := t.TempDir()
+	child := exec.CommandContext(testContext(t), "sh", "-c", `ulimit -f 1000 && exec "$0"`, os.Args[0])
+	child.Env = append(os.Environ(), childDir+"="+dir)
+	output, err := child.CombinedOutput()
+	require.NoError(t, err, "%s", output)
+	require.Contains(t, string(output), "start an etcd with its data in "+dir)
+	require.Contains(t, string(output), syscall.EFBIG.Error())
 }
 
 // Another etcd knows nothing of our lock, and holds one of its own.
