@@ -24,9 +24,8 @@ import (
 )
 
 const (
-	// etcdTimeout is the default for one request, and for one connection
-	// attempt. A request to a healthy etcd takes milliseconds; without a
-	// deadline, one to a dead etcd would wait for ever.
+	// etcdTimeout is the default for one request. A request to a healthy etcd takes
+	// milliseconds; without a deadline, one to a dead etcd would wait for ever.
 	etcdTimeout = 2 * time.Second
 
 	// gRPC's own backoff between connection attempts grows to two minutes;
@@ -76,7 +75,8 @@ type EtcdConfig struct {
 	Username string
 	Password Secret `json:"-" xml:"-"`
 
-	// DialTimeout bounds one attempt to connect. Default: 2 s.
+	// DialTimeout bounds one attempt to connect. Default: 5 s, in which two addresses
+	// of a name are tried: Go gives each its share, but 2 s at least.
 	DialTimeout time.Duration
 	// RequestTimeout bounds one request. Default: 2 s. A request to join, which many that
 	// join at once may make slow, has more after some attempts: two fifths of what the
@@ -238,7 +238,7 @@ func (e EtcdConfig) resolve() (clientv3.Config, error) {
 	}
 	dialTimeout := e.DialTimeout
 	if dialTimeout == 0 {
-		dialTimeout = etcdTimeout
+		dialTimeout = connectTimeout
 	}
 	return clientv3.Config{
 		Endpoints:   endpoints,

@@ -116,11 +116,11 @@ func TestFieldsThatDoNotGoTogetherAreRefused(t *testing.T) {
 	require.Equal(t, "etcd at http://127.0.0.1:1", alone.String())
 }
 
-func TestTimeoutsAreTwoSecondsUnlessGiven(t *testing.T) {
+func TestTimeoutsAreFiveAndTwoSecondsUnlessGiven(t *testing.T) {
 	config := Etcd("http://a:1")
 	resolved, err := config.resolve()
 	require.NoError(t, err)
-	require.Equal(t, 2*time.Second, resolved.DialTimeout)
+	require.Equal(t, 5*time.Second, resolved.DialTimeout)
 	require.Equal(t, 2*time.Second, config.requestTimeout())
 
 	config.DialTimeout, config.RequestTimeout = 3*time.Second, 4*time.Second

@@ -1,0 +1,88 @@
+package libcluster_test
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/url"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+)
+
+// A name may have an address behind which a firewall, or a machine that is gone, swallows
+// what is sent to it.
+func TestNameWhoseFirstAddressSwallowsEverythingIsJoinedByItsSecond(t *testing.T) {
+	u, err := url.Parse(etcdURL(t))
+	require.NoError(t, err)
+	port, err := strconv.Atoi(u.Port())
+	require.NoError(t, err)
+	swallow(t, [4]byte{127, 0, 0, 2}, port)
+	resolver := net.DefaultResolver
+	t.Cleanup(func() { net.DefaultResolver = resolver })
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go answer(theirs, []byte{127, 0, 0, 2}, []byte{127, 0, 0, 1})
+		return ours, nil
+	}}
+	start(t, libcluster.Config{Key: key(t), Registry: libcluster.Etcd("http://etcd.test.:" + u.Port())}).becomes(0, 1)
+}
+
+// swallow has an address take no connection: it listens, and its queue is full.
+func swallow(t *testing.T, ip [4]byte, port int) {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { syscall.Close(fd) })
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Port: port, Addr: ip}))
+	require.NoError(t, syscall.Listen(fd, 0))
+	for {
+		conn, err := net.DialTimeout("tcp4", net.JoinHostPort(net.IP(ip[:]).String(), strconv.Itoa(port)), 200*time.Millisecond)
+		if err != nil {
+			return
+		}
+		t.Cleanup(func() { conn.Close() })
+	}
+}
+
+// answer is a name server whose every name has these IPv4 addresses, in this order.
+func answer(conn net.Conn, addresses ...[]byte) {
+	defer conn.Close()
+	for {
+		length := make([]byte, 2)
+		if _, err := io.ReadFull(conn, length); err != nil {
+			return
+		}
+		query := make([]byte, binary.BigEndian.Uint16(length))
+		if _, err := io.ReadFull(conn, query); err != nil {
+			return
+		}
+		question := 12 // after the header: the name, then type and class
+		for query[question] != 0 {
+			question += 1 + int(query[question])
+		}
+		question += 5
+		isA := query[question-3] == 1
+		message := append(query[:2:2], 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0)
+		message = append(message, query[12:question]...)
+		for _, address := range addresses {
+			if isA {
+				message[7]++ // answers
+				message = append(message, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4)
+				message = append(message, address...)
+			}
+		}
+		if _, err := conn.Write(binary.BigEndian.AppendUint16(nil, uint16(len(message)))); err != nil {
+			return
+		}
+		if _, err := conn.Write(message); err != nil {
+			return
+		}
+	}
+}
