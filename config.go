@@ -34,7 +34,9 @@ const (
 	// Lease times are whole seconds in etcd, and it grants no less than 2 s
 	// with its default election timeout.
 	minTTL = time.Second
-	maxTTL = 24 * time.Hour
+	// minReclaim bounds how often an instance whose ID has been taken reads the cluster.
+	minReclaim = time.Second
+	maxTTL     = 24 * time.Hour
 )
 
 // Outage is what an instance does that can't renew its record.
@@ -101,6 +103,15 @@ type Config struct {
 
 	// Mode is how the members come to their places. Default: [Direct].
 	Mode Mode
+
+	// ReclaimAfter is for how long nobody must have had this instance's ID before an
+	// instance that has lost it to another one asks for it again; at least 1 s. Until
+	// then it is fenced with [ErrInstanceTaken] and reads the cluster some four times in
+	// this time; once it has its ID again it goes on as after any fence, and
+	// [Cluster.Run] does not end. Default: zero, it does not ask again, and Run ends.
+	// For two instances with one ID are most often a mistake, which one that comes back
+	// by itself would hide; and the supervisor that starts the program anew is told.
+	ReclaimAfter time.Duration
 
 	// DrainTimeout is how long, in mode [Exclusive], the application may take to
 	// stop when it has been told to, while all others wait for it. After that
@@ -210,6 +221,10 @@ func (c Config) validate() error {
 	if c.Mode == Exclusive && c.Outage != FenceOnOutage {
 		return &ConfigError{"Outage", errors.New("Outage KeepOnOutage: in mode exclusive it must be FenceOnOutage; " +
 			"who goes on without the registry is not alone")}
+	}
+	if c.ReclaimAfter != 0 && c.ReclaimAfter < minReclaim {
+		return &ConfigError{"ReclaimAfter", fmt.Errorf("ReclaimAfter %v: must be %v at least, or 0 for never",
+			c.ReclaimAfter, minReclaim)}
 	}
 	if c.DrainTimeout < 0 {
 		return &ConfigError{"DrainTimeout", fmt.Errorf("DrainTimeout %v: must be positive", c.DrainTimeout)}

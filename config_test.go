@@ -174,6 +174,11 @@ func brokenConfigs() []brokenConfig {
 			[]string{"has no plan", "Mode must be Direct"},
 		},
 		{
+			"too short a time to reclaim an ID", "ReclaimAfter", "",
+			func(c *libcluster.Config) { c.ReclaimAfter = time.Millisecond },
+			[]string{"ReclaimAfter 1ms", "must be 1s at least"},
+		},
+		{
 			"negative drain timeout", "DrainTimeout", "",
 			func(c *libcluster.Config) { c.DrainTimeout = -time.Second },
 			[]string{"DrainTimeout -1s", "must be positive"},

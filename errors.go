@@ -34,9 +34,9 @@ var (
 	ErrRegistryReset = errors.New("libcluster: the registry has gone back in time or was replaced")
 
 	// ErrInstanceTaken is why an instance is fenced whose ID another one has
-	// taken over. It does not fight for it and does not rejoin: two instances
-	// with one ID are a mistake of configuration, or the older one is a
-	// leftover.
+	// taken over. It does not fight for it, and rejoins only with
+	// [Config.ReclaimAfter]: two instances with one ID are a mistake of configuration,
+	// or the older one is a leftover.
 	ErrInstanceTaken = errors.New("libcluster: another instance has taken over this ID")
 )
 

@@ -155,3 +155,22 @@ func grantedSince(t *testing.T, client *clientv3.Client, before *clientv3.LeaseL
 	}
 	return all
 }
+
+func TestIDIsReclaimedOnEtcdWhenItsKeyHasBeenFreeForLong(t *testing.T) {
+	t.Parallel()
+	for _, mode := range allModes {
+		t.Run(mode.String(), func(t *testing.T) {
+			t.Parallel()
+			cluster := key(t)
+			older := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, TTL: 5 * time.Second, ReclaimAfter: time.Second})
+			older.becomes(0, 1)
+			newer := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, TTL: 5 * time.Second, Workers: 2})
+			newer.becomes(0, 2)
+			older.becomes(-1, 0)
+			require.ErrorIs(t, older.Err(), libcluster.ErrInstanceTaken)
+			newer.leave()
+			older.becomes(0, 1)
+			require.NoError(t, older.Err())
+		})
+	}
+}

@@ -51,8 +51,10 @@ func (s *stay) ping() {
 		// should the instance leave first, leave removes it.
 		s.note(why)
 		if errors.Is(why, ErrInstanceTaken) {
-			s.lost(why)
-			return
+			if !s.overtaken(why) {
+				return
+			}
+			continue
 		}
 		if s.c.cfg.Mode == Direct && errors.As(why, new(*ModeError)) {
 			if !s.withdraw(inc, why) {
@@ -97,8 +99,8 @@ func (s *stay) discard(inc *incarnation) {
 }
 
 // join tries until it has joined. It returns nil when the stay ends, when it is refused
-// for good before the application has been told of a place, or when somebody else has
-// taken the ID since it had it.
+// for good before the application has been told of a place, or when another instance has
+// taken the ID since and this one is not to ask for it again.
 func (s *stay) join() *incarnation {
 	again := s.c.newRetry()
 	for limit := joinTimeout; !s.stopping(); limit = min(2*limit, longestJoin) {
@@ -120,8 +122,11 @@ func (s *stay) join() *incarnation {
 			s.fail(err)
 			return nil
 		case errors.Is(err, ErrInstanceTaken):
-			s.lost(err)
-			return nil
+			if !s.overtaken(err) {
+				return nil
+			}
+			again.reset()
+			continue
 		}
 		s.report(zap.WarnLevel, "cannot join yet, will keep trying", zap.Error(err))
 		if !again.wait(s.ctx) {
@@ -174,19 +179,6 @@ func (s *stay) giveUp(r Registration, session Session) {
 
 // slowJoin: a join that took more than a quarter of the window was slow.
 const slowJoin = 4
-
-// lost says that the ID is another instance's now. It also fails a Join that is
-// still waiting for its first callback.
-func (s *stay) lost(why error) {
-	s.fail(why)
-	if v := s.c.view.Load(); v.inc != nil && v.inc.stay == s {
-		// Whatever fenced the incarnation that readers see, it is not for that
-		// reason that there will be no other.
-		v.inc.horizon.Store(&horizon{fenced: why})
-	}
-	s.wake()
-	s.log.Error("fenced for good; leave and join again to take the ID back", zap.Error(why))
-}
 
 // maxUnanswered bounds how many heartbeats may be without an answer at the same time.
 // There are six within a window.

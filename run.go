@@ -50,8 +50,8 @@ var errGoexit = errors.New("libcluster: a function given to Run has ended its go
 //     returns, and what should go on for ever doesn't;
 //   - with f's error when it returns one by itself, its context not having ended;
 //   - with nil when ctx ends or Leave is called, and f has returned;
-//   - with [ErrInstanceTaken] when another instance has taken over the ID, since
-//     then there will be no other place;
+//   - with [ErrInstanceTaken] when another instance has taken over the ID and
+//     [Config.ReclaimAfter] is not set, since then there will be no other place;
 //   - with an error like [Cluster.Join]'s if it ends before it has joined, also
 //     if it is ctx that ended it. Like Join it goes on trying until then;
 //   - with [ErrJoined] at once while joined or running, and [ErrPassive] of a

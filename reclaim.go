@@ -1,0 +1,67 @@
+package libcluster
+
+import (
+	"context"
+	"slices"
+
+	"go.uber.org/zap"
+)
+
+// looksToReclaim is how often an ID is looked at within [Config.ReclaimAfter].
+const looksToReclaim = 4
+
+// overtaken says that the ID is another instance's now. It returns true when this
+// instance may ask for the ID again, and false if it never may or the stay has ended. A Join that
+// still waits for its first callback fails.
+func (s *stay) overtaken(why error) (again bool) {
+	forGood := s.c.cfg.ReclaimAfter == 0 || !isClosed(s.ready)
+	if forGood {
+		s.fail(why)
+	}
+	if v := s.c.view.Load(); v.inc != nil && v.inc.stay == s {
+		// Whatever fenced the incarnation that readers see, it is not for that
+		// reason that it has no successor.
+		v.inc.horizon.Store(&horizon{fenced: why})
+	}
+	s.wake()
+	if forGood {
+		s.log.Error("fenced for good; leave and join again to take the ID back", zap.Error(why))
+		return false
+	}
+	s.log.Error("fenced; will ask for the ID again when nobody has had it for a while",
+		zap.Duration("after", s.c.cfg.ReclaimAfter), zap.Error(why))
+	return s.awaitFreeID()
+}
+
+// awaitFreeID looks at the cluster until nobody has had this instance's ID for as long as
+// the application wants. It returns false if the stay has ended.
+func (s *stay) awaitFreeID() bool {
+	for free := 0; free <= looksToReclaim; {
+		if !sleep(s.ctx, s.c.cfg.ReclaimAfter/looksToReclaim) {
+			return false
+		}
+		if s.isFreeID() {
+			free++
+		} else {
+			free = 0
+		}
+	}
+	return true
+}
+
+// isFreeID reports whether nobody has the ID, as far as can be known. A registry that
+// cannot be looked at tells it when it is asked to join.
+func (s *stay) isFreeID() bool {
+	looker, ok := s.current.Load().session.(Looker)
+	if !ok {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, errandTimeout)
+	defer cancel()
+	survey, err := looker.Look(ctx)
+	if err != nil {
+		s.report(zap.WarnLevel, "cannot see whether the ID is free", zap.Error(err))
+		return false
+	}
+	return !slices.ContainsFunc(survey.Members, func(m Recorded) bool { return m.ID == s.c.cfg.ID })
+}
