@@ -407,7 +407,7 @@ func smallSearch(t *testing.T, start small, latest int) int {
 	return len(seen)
 }
 
-var mostPlans = flag.Int("most-plans", 5, "how many plans there are at the most while every order of events is tried")
+var mostPlans = flag.Int("most-plans", 3, "how many plans there are at the most while every order of events is tried")
 
 var allOrders = flag.Bool("all-orders", false, "try every order of events with three members at work, not two, and with coordinators that are replaced")
 

@@ -2,6 +2,7 @@ package libcluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -12,11 +13,16 @@ import (
 )
 
 // coverage asks an instance, which must answer.
-func (i *instance) coverage() libcluster.Coverage {
+// coverage asks until there is an answer: it is given up after some seconds, which a busy
+// etcd may need.
+func (i *instance) coverage() (c libcluster.Coverage) {
 	i.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	c, err := i.Coverage(ctx)
+	var err error
+	for c, err = i.Coverage(ctx); errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil; {
+		c, err = i.Coverage(ctx)
+	}
 	require.NoError(i.t, err)
 	return c
 }

@@ -244,6 +244,7 @@ func TestAPlaceKeptInAPlanInEtcdCallsNobodyElseBack(t *testing.T) {
 // Whoever overwrites a record under its own lease makes it no member's, and its instance
 // must find out, since the others do not wait for it.
 func TestOneWhoseRecordWasOverwrittenUnderItsLeaseRejoins(t *testing.T) {
+	t.Parallel()
 	for _, mode := range withPlan {
 		cluster, client := key(t), etcdClient(t)
 		start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, TTL: 2 * time.Second})

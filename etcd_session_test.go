@@ -189,6 +189,7 @@ func (c *cuttable) mend() {
 }
 
 func TestCutConnectionMissesNoChange(t *testing.T) {
+	t.Parallel()
 	cluster, client, line := key(t), etcdClient(t), &cuttable{}
 	i := start(t, libcluster.Config{Key: cluster, ID: "a", Registry: libcluster.EtcdConfig{Client: line.client(t)}})
 	for n := range 5 {

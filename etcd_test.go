@@ -189,6 +189,7 @@ func leases(t *testing.T, client *clientv3.Client, ttl time.Duration) (n int) {
 }
 
 func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
+	t.Parallel()
 	var beats atomic.Int64
 	counting := etcdClient(t, func(c *clientv3.Config) {
 		c.DialOptions = append(c.DialOptions, grpc.WithChainStreamInterceptor(

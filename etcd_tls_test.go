@@ -320,6 +320,7 @@ func TestRenewedClientCertificateIsTakenWithoutRejoining(t *testing.T) {
 }
 
 func TestRenewedRootsAreTakenAndTheServersNameIsStillVerified(t *testing.T) {
+	t.Parallel()
 	g := newGate(t)
 	f := g.newFiles(time.Hour)
 	i := start(t, libcluster.Config{Key: key(t), Registry: f.config(g), Outage: libcluster.KeepOnOutage})
@@ -395,6 +396,7 @@ func TestFilesThatAreBeingWrittenAreNotTaken(t *testing.T) {
 }
 
 func TestTLSConfigurationOfTheCallersIsUsed(t *testing.T) {
+	t.Parallel()
 	g := newGate(t)
 	g.present(g.clients, "etcd.test")
 	cert, private := g.clients.issue(time.Hour, "127.0.0.1")

@@ -35,6 +35,7 @@ func whyNotJoined(t *testing.T, cluster string, e libcluster.EtcdConfig) string 
 }
 
 func TestEtcdThatCannotBeUsedIsExplained(t *testing.T) {
+	t.Parallel()
 	g := newGate(t)
 	endpoint, ca, expired := g.endpoint, g.newFiles(time.Hour).ca, g.newFiles(-time.Minute)
 	strange := g.newFiles(time.Hour)

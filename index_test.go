@@ -102,6 +102,7 @@ func TestIndexIsWhatSortingAndAddingUpGives(t *testing.T) {
 // Each instance computes its own place alone, from its own sums. This holds
 // them against one another.
 func TestPlacesThatInstancesComputeAloneTileTheTotal(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		instances := map[string]*index{}
 		for _, id := range bytewise {

@@ -184,6 +184,7 @@ func hashesOf(form string) []uint64 {
 }
 
 func TestGrowingMovesKeysOnlyToNewWorkersAndAsFewAsTheyNeed(t *testing.T) {
+	t.Parallel()
 	hashes := hashesOf("%d")
 	rapid.Check(t, func(t *rapid.T) {
 		total := rapid.IntRange(1, 2000).Draw(t, "total")

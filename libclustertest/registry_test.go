@@ -28,6 +28,7 @@ func harness() registrytest.Harness {
 }
 
 func TestRegistryKeepsThePromisesInRealTime(t *testing.T) {
+	t.Parallel()
 	registrytest.Run(t, harness())
 }
 
@@ -40,6 +41,7 @@ func TestRegistryKeepsThePromisesInVirtualTime(t *testing.T) {
 
 // The suite opens a registry for each test. A user's may serve them all.
 func TestOneRegistryServesManyClustersAtOnce(t *testing.T) {
+	t.Parallel()
 	h, shared := harness(), libclustertest.New()
 	h.Open = func(*testing.T) libcluster.Registry { return shared }
 	registrytest.Run(t, h)

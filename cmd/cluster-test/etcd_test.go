@@ -121,6 +121,7 @@ func TestPassiveInstanceShowsTotalsAndIsNotCounted(t *testing.T) {
 }
 
 func TestUnreachableEtcdIsNamedWithItsLastErrorAndWhatToChange(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		args []string
 		user string

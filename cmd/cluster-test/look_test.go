@@ -183,6 +183,7 @@ func TestSignalEndsLookingForARegistryThatIsNotThere(t *testing.T) {
 }
 
 func TestLookingEndsWhenTheRegistryIsNotThere(t *testing.T) {
+	t.Parallel()
 	for _, command := range []string{"ls", "watch", "simulate"} {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()

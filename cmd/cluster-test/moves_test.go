@@ -53,6 +53,7 @@ const slot = 1
 const chance = 0.02
 
 func TestNothingMovesLessThanTheLeast(t *testing.T) {
+	t.Parallel()
 	for _, m := range modes {
 		t.Run(m.String(), func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {

@@ -93,6 +93,7 @@ func (d *deployment) requireNothingTold() {
 }
 
 func TestRollingRestartOfProcessesCallsNobodyElseBack(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive} {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
@@ -108,6 +109,7 @@ func TestRollingRestartOfProcessesCallsNobodyElseBack(t *testing.T) {
 }
 
 func TestProcessThatIsKilledAndBackWithinTheTTLCallsNobodyElseBack(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive} {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
