@@ -43,6 +43,9 @@ func (s *stay) apply(inc *incarnation, change Change) {
 		s.applyPlan(inc, change.Planned)
 		return
 	}
+	before := s.c.view.Load()
+	first := before.inc == nil || before.inc.stay != s
+
 	inc.mu.Lock()
 	if inc.latest == inc.index && inc.index.exceeds(change) {
 		inc.latest = inc.index.clone() // and readers go on by the last state's
@@ -55,7 +58,11 @@ func (s *stay) apply(inc *incarnation, change Change) {
 	if change.Assigned != nil {
 		inc.assigned = change.Assigned
 	}
-	state := s.compute(inc)
+	now := (&view{state: s.compute(inc, change.Generation), inc: inc}).after(before)
+	refused := before.inc != inc && foreign != Direct
+	if !refused && total <= MaxWorkers {
+		s.c.view.Store(now)
+	}
 	speaks := false
 	if total > MaxWorkers || len(change.foreign) > 0 {
 		first, _ := inc.latest.firstThere()
@@ -63,15 +70,12 @@ func (s *stay) apply(inc *incarnation, change Change) {
 	}
 	inc.mu.Unlock()
 	s.reportForeign(change.foreign, speaks)
-	state.Generation = change.Generation
 
-	before := s.c.view.Load()
-	first := before.inc == nil || before.inc.stay != s
-	if first && foreign != Direct {
+	if refused && first {
 		s.fail(&ModeError{Direct, foreign}) // they were there first
 		return
 	}
-	if before.inc != inc && foreign != Direct {
+	if refused {
 		// They have come while this instance was away.
 		why := &ModeError{Direct, foreign}
 		inc.end(why)
@@ -87,17 +91,15 @@ func (s *stay) apply(inc *incarnation, change Change) {
 		}
 		return
 	}
-	now := (&view{state: state, inc: inc}).after(before)
-	s.c.view.Store(now)
 	s.logMembers(now)
-	if first || before.inc != inc || !state.sameTo(before.state) {
+	if first || before.inc != inc || !now.state.sameTo(before.state) {
 		s.wake()
 	}
 }
 
-// compute returns the state without its generation. The caller holds inc.mu.
-func (s *stay) compute(inc *incarnation) State {
-	state := State{Index: -1, Workers: s.c.cfg.Workers, Total: int(inc.index.total)}
+// compute returns the state of the index. The caller holds inc.mu.
+func (s *stay) compute(inc *incarnation, generation int64) State {
+	state := State{Index: -1, Workers: s.c.cfg.Workers, Total: int(inc.index.total), Generation: generation}
 	if a := inc.assigned; a != nil {
 		state.Index, state.Workers, state.Total = a.Index, a.Workers, a.Total
 	} else if base, workers := inc.index.place(); base >= 0 && !s.c.cfg.Passive {
@@ -112,7 +114,8 @@ func (s *stay) logMembers(v *view) {
 		return
 	}
 	var places []string
-	for _, p := range v.places() {
+	all, _ := s.c.placesOf(v)
+	for _, p := range all {
 		places = append(places, fmt.Sprintf("%s [%d]", p.ID, p.Index))
 	}
 	s.log.Debug("re-balancing", zap.Int64("generation", v.state.Generation), zap.Int("total", v.state.Total),

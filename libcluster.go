@@ -138,13 +138,6 @@ func (c *Cluster) Phase() Phase {
 	return Active
 }
 
-// Members returns every member with its place, ordered by ID: the list that
-// the newest state was computed from. It is made for the call and belongs to
-// the caller. Of a cluster that was never joined it is empty; of one that was
-// left it is the last one known. A static cluster knows only this instance. With a
-// plan it is ordered by index, and has of each member ID, Workers and Address.
-func (c *Cluster) Members() []Place { return c.view.Load().places() }
-
 // Waiting returns for whom the cluster waits before a plan can be committed: those
 // who have not stopped yet, or have vanished and may not have. It is empty as a
 // rule, and known to all members once the wait has lasted a second; an instance that

@@ -1,9 +1,12 @@
 package libcluster
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
-// owners is everybody's place, to look up. It is made when somebody asks, once
-// for each view, and never changed.
+// owners is everybody's place, to look up. It is made when somebody asks, once for each
+// view as a rule, and never changed.
 type owners struct {
 	places []Place // by index
 	total  int
@@ -20,7 +23,7 @@ type owners struct {
 // must not be changed. As with [Cluster.Members] an instance that was fenced, or
 // has left, has the last list that it knew.
 func (c *Cluster) OwnerOf(key string) (Place, bool) {
-	o := c.view.Load().owners()
+	_, o := c.owners()
 	return o.of(Slot(key, o.total))
 }
 
@@ -34,27 +37,21 @@ func (o *owners) of(index int) (Place, bool) {
 	return p, index-p.Index < p.Workers
 }
 
-// owners returns the places of this view. Those who ask first at the same time
-// make it more than once, which does no harm. A view that is about to be replaced
-// may get the places of the next one: the index changes before the view does. So
-// the total is that of the places, and not the state's.
-func (v *view) owners() *owners {
-	if o := v.known.Load(); o != nil {
-		return o
+// newOwners makes the look-up of a view's places.
+func newOwners(v *view, places []Place) *owners {
+	slices.SortFunc(places, byIndex)
+	o := &owners{places: places, total: v.state.Total}
+	if n := len(places); n > 0 && !v.static() {
+		o.total = places[n-1].Index + places[n-1].Workers
 	}
-	o := &owners{places: v.places(), total: v.state.Total}
-	sort.Slice(o.places, func(i, j int) bool { return o.places[i].Index < o.places[j].Index })
-	if n := len(o.places); n > 0 && !v.inc.static() {
-		o.total = o.places[n-1].Index + o.places[n-1].Workers
-	}
-	v.known.Store(o)
 	return o
 }
 
-// static reports whether the registry knows this instance's place, and nobody
-// else's.
-func (inc *incarnation) static() bool {
-	inc.mu.Lock()
-	defer inc.mu.Unlock()
-	return inc.assigned != nil
+// clone returns the places for a caller to keep.
+func (o *owners) clone() []Place {
+	places := slices.Clone(o.places)
+	for i := range places {
+		places[i].Member = places[i].clone()
+	}
+	return places
 }

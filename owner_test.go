@@ -114,7 +114,7 @@ func BenchmarkOwnerOf(b *testing.B) {
 		b.Run(fmt.Sprintf("members=%d/first", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				c.view.Load().known.Store(nil)
+				c.view.Load().all.Store(nil)
 				c.OwnerOf("key")
 			}
 		})

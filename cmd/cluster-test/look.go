@@ -180,22 +180,14 @@ func listens(port int) bool {
 	return true
 }
 
-// take asks who is there. The members and the generation are two questions, and a
-// change in between makes it ask again, within reason.
+// take asks who is there.
 func (l *looker) take() census {
-	s, places := l.cluster.State(), l.cluster.Members()
-	for range 1000 {
-		if l.cluster.State().Generation == s.Generation && sum(places) == s.Total {
-			break
-		}
-		s, places = l.cluster.State(), l.cluster.Members()
-	}
+	v := l.cluster.View()
 	c := census{
-		Time: time.Now().UTC().Format(timeForm), Mode: l.mode, Generation: s.Generation, Total: s.Total,
-		Members: []there{}, Waiting: l.waiting(),
+		Time: time.Now().UTC().Format(timeForm), Mode: l.mode, Generation: v.State.Generation, Total: v.State.Total,
+		Members: []there{}, Waiting: waiting(v.Waiting),
 	}
-	slices.SortFunc(places, func(a, b libcluster.Place) int { return a.Index - b.Index })
-	for _, p := range places {
+	for _, p := range v.Members {
 		if p.Index == 0 {
 			c.Primary = p.ID
 		}
@@ -204,10 +196,10 @@ func (l *looker) take() census {
 	return c
 }
 
-// waiting returns for whom the cluster waits.
-func (l *looker) waiting() []awaited {
+// waiting returns for whom the cluster waits, as it is printed.
+func waiting(holdups []libcluster.Holdup) []awaited {
 	all := []awaited{}
-	for _, h := range l.cluster.Waiting() {
+	for _, h := range holdups {
 		all = append(all, awaited{h.ID, h.Since.UTC().Format(timeForm)})
 	}
 	return all
@@ -219,13 +211,6 @@ func (l *looker) members() (members []libcluster.Member) {
 		members = append(members, libcluster.Member{ID: m.ID, Workers: m.Workers})
 	}
 	return members
-}
-
-func sum(places []libcluster.Place) (workers int) {
-	for _, p := range places {
-		workers += p.Workers
-	}
-	return workers
 }
 
 // watch prints what it comes to see after the first, until ctx ends: every
@@ -248,7 +233,7 @@ func (l *looker) watch(ctx context.Context, first census, write func(census)) {
 			l.t.say("can see the cluster again")
 		}
 		blind = why != nil
-		changed := l.cluster.State().Generation != printed.Generation || !slices.Equal(l.waiting(), printed.Waiting)
+		changed := l.cluster.State().Generation != printed.Generation || !slices.Equal(waiting(l.cluster.Waiting()), printed.Waiting)
 		if !changed && (blind || time.Since(asked) < askAgain) {
 			continue
 		}

@@ -1,0 +1,147 @@
+package libcluster
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// View is what an instance knows of the whole cluster at one instant.
+type View struct {
+	// State is this instance's, as [Cluster.State] returns it, with the generation that
+	// all of the view is of.
+	State State
+	// Members is every member with its range, as [Cluster.Members] returns them. Of all
+	// modes but a static cluster's their ranges tile [0, total) where a total is known:
+	// State.Total, and while this instance is fenced or waits, its own workers beside it.
+	Members []Place
+	// Waiting is for whom the cluster waits, as [Cluster.Waiting] returns them.
+	Waiting []Holdup
+}
+
+// View returns what this instance knows of the whole cluster, all of one instant: between
+// [Cluster.State] and [Cluster.Members] there may be a change. It is made for the call and
+// belongs to the caller.
+func (c *Cluster) View() View {
+	v, all := c.owners()
+	return View{State: v.now(), Members: all.clone(), Waiting: v.holdups()}
+}
+
+// Members returns every member with its range, ordered by index, which without a plan
+// is by ID too: the list that the newest state was computed from. It is made for the call
+// and belongs to the caller. Of a cluster that was never joined it is empty; of one that
+// was left it is the last one known. A static cluster knows only this instance. With a
+// plan it has of each member ID, Workers and Address.
+func (c *Cluster) Members() []Place {
+	_, all := c.owners()
+	return all.clone()
+}
+
+// view is what readers see: a state and the incarnation whose horizon it
+// depends on. It is replaced while the incarnation's mutex is held, under which the index
+// changes: as long as it is the newest one, the index is that of the state.
+type view struct {
+	state State
+	inc   *incarnation // nil before the first state
+	why   error        // if not nil: why there is no place, whatever inc says
+	plan  *planView    // in a mode with a plan
+	all   atomic.Pointer[owners]
+	since time.Time // when the state's generation became known
+}
+
+// after notes which view it follows.
+func (v *view) after(before *view) *view {
+	v.since = time.Now()
+	if before.state.Generation == v.state.Generation && !before.since.IsZero() {
+		v.since = before.since
+	}
+	return v
+}
+
+// static reports whether the registry knows this instance's place, and nobody else's.
+func (v *view) static() bool {
+	v.inc.mu.Lock()
+	defer v.inc.mu.Unlock()
+	return v.inc.assigned != nil
+}
+
+func (v *view) now() State {
+	if v.reason() != nil {
+		return v.state.inactive()
+	}
+	state := v.state
+	if v.inc != nil && state.Active() {
+		switch h := v.inc.horizon.Load(); {
+		case h.fenced != nil: // since we looked
+			return v.state.inactive()
+		case h.window > 0:
+			state.Horizon = h.sent.mono.Add(h.window)
+		}
+	}
+	return state
+}
+
+func (v *view) reason() error {
+	if v.inc != nil {
+		if over := v.inc.over(); over != nil {
+			return over
+		}
+	}
+	return v.why
+}
+
+// totalWith returns the total if this instance had another number of workers.
+func (v *view) totalWith(workers int) int64 {
+	if v.inc == nil || v.inc.stay.left.Load() {
+		return int64(workers)
+	}
+	v.inc.mu.Lock()
+	defer v.inc.mu.Unlock()
+	switch {
+	case v.inc.assigned != nil:
+		return int64(v.inc.assigned.Total)
+	case v.plan != nil:
+		if v.state.Active() {
+			return int64(v.state.Total) - int64(v.state.Workers) + int64(workers)
+		}
+		return int64(workers)
+	}
+	_, before := v.inc.index.place()
+	return v.inc.index.total - int64(before) + int64(workers)
+}
+
+// owners returns the newest view with everybody's place in it.
+func (c *Cluster) owners() (*view, *owners) {
+	for {
+		v := c.view.Load()
+		if all := v.all.Load(); all != nil {
+			return v, all
+		}
+		if places, ok := c.placesOf(v); ok {
+			all := newOwners(v, places)
+			v.all.Store(all) // some may make it at the same time, which does no harm
+			return v, all
+		}
+	}
+}
+
+// placesOf returns everybody's place in a view, and false if the view has been replaced:
+// the index that it was computed from may have changed since.
+func (c *Cluster) placesOf(v *view) (places []Place, ok bool) {
+	if v.inc == nil {
+		return nil, true
+	}
+	if v.plan != nil {
+		return v.plan.places(), true
+	}
+	m := c.desired()
+	v.inc.mu.Lock()
+	defer v.inc.mu.Unlock()
+	switch {
+	case v.inc.assigned == nil:
+		return v.inc.index.places(), c.view.Load() == v
+	case !v.state.Active():
+		return nil, true
+	}
+	m.Workers = v.state.Workers
+	return []Place{{m.clone(), v.state.Index}}, true
+}
