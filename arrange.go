@@ -6,9 +6,9 @@ package libcluster
 // would move. The places tile, in order; neither argument is changed.
 //
 // Direct mode sorts by ID, whatever was before. With a plan members keep their
-// places as far as they can, the same in [Planned] and in [Exclusive].
+// places as far as they can, the same in [ModePlanned] and in [ModeExclusive].
 func (m Mode) Arrange(last []Place, members []Member) []Place {
-	if m != Direct {
+	if m != ModeDirect {
 		return arrange(last, members)
 	}
 	x := newIndex("")

@@ -16,7 +16,7 @@ func TestPlacesOfEveryModeTileAndAreAllTheMembers(t *testing.T) {
 		}
 	}), func(m Member) string { return m.ID })
 	rapid.Check(t, func(t *rapid.T) {
-		mode := rapid.SampledFrom([]Mode{Direct, Planned, Exclusive}).Draw(t, "mode")
+		mode := rapid.SampledFrom([]Mode{ModeDirect, ModePlanned, ModeExclusive}).Draw(t, "mode")
 		var last []Place
 		for range 3 {
 			members := someMembers.Draw(t, "members")
@@ -46,11 +46,11 @@ func TestArrangeIsWhatTheClusterGoesBy(t *testing.T) {
 		}
 		return ids
 	}
-	require.Equal(t, []string{"a", "b", "c"}, ids(Direct.Arrange(nil, members)))
-	last := Planned.Arrange(nil, members)
+	require.Equal(t, []string{"a", "b", "c"}, ids(ModeDirect.Arrange(nil, members)))
+	last := ModePlanned.Arrange(nil, members)
 	require.Equal(t, []string{"c", "a", "b"}, ids(last))
-	require.Equal(t, []string{"b", "a"}, ids(Planned.Arrange(last, members[1:])), "the last fills the hole")
-	require.Equal(t, []string{"a", "b"}, ids(Direct.Arrange(last, members[1:])))
+	require.Equal(t, []string{"b", "a"}, ids(ModePlanned.Arrange(last, members[1:])), "the last fills the hole")
+	require.Equal(t, []string{"a", "b"}, ids(ModeDirect.Arrange(last, members[1:])))
 }
 
 func TestArrangeMakesDoWithPlacesThatNoClusterHas(t *testing.T) {
@@ -63,6 +63,6 @@ func TestArrangeMakesDoWithPlacesThatNoClusterHas(t *testing.T) {
 			last = append(last, Place{m, rapid.IntRange(-9, 20).Draw(t, "index")})
 			members, total = append(members, m), total+m.Workers
 		}
-		requireTiles(t, Planned.Arrange(last, members), total)
+		requireTiles(t, ModePlanned.Arrange(last, members), total)
 	})
 }

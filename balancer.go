@@ -59,7 +59,7 @@ func (s *stay) apply(inc *incarnation, change Change) {
 		inc.assigned = change.Assigned
 	}
 	now := (&view{state: s.compute(inc, change.Generation), inc: inc}).after(before)
-	refused := before.inc != inc && foreign != Direct
+	refused := before.inc != inc && foreign != ModeDirect
 	if !refused && total <= MaxWorkers {
 		s.c.view.Store(now)
 	}
@@ -72,12 +72,12 @@ func (s *stay) apply(inc *incarnation, change Change) {
 	s.reportForeign(change.foreign, speaks)
 
 	if refused && first {
-		s.fail(&ModeError{Direct, foreign}) // they were there first
+		s.fail(&ModeError{ModeDirect, foreign}) // they were there first
 		return
 	}
 	if refused {
 		// They have come while this instance was away.
-		why := &ModeError{Direct, foreign}
+		why := &ModeError{ModeDirect, foreign}
 		inc.end(why)
 		s.c.view.Store((&view{inc: inc, state: before.state.inactive(), why: why}).after(before))
 		return
@@ -129,16 +129,16 @@ func (s *stay) notify() {
 	if !s.awaitTurn() {
 		return // and nothing has been told
 	}
-	// The horizon is watched here and not by ping, which may be waiting for
+	// The deadline is watched here and not by ping, which may be waiting for
 	// an answer.
-	horizon := time.NewTimer(time.Hour)
-	defer horizon.Stop()
+	deadline := time.NewTimer(time.Hour)
+	defer deadline.Stop()
 
 	n := teller{s: s, silent: true, state: State{Index: -1}}
 	for leaving := false; !leaving; {
 		select {
 		case <-s.changed:
-		case <-horizon.C:
+		case <-deadline.C:
 		case <-s.leaving:
 			leaving = true
 		}
@@ -148,7 +148,7 @@ func (s *stay) notify() {
 			n.look(v, state, leaving)
 			s.run.resume(v, n.state)
 			if left, ends := v.inc.remaining(); ends && n.state.Active() {
-				horizon.Reset(max(left, 0))
+				deadline.Reset(max(left, 0))
 			}
 		case leaving && n.state.Active():
 			// The last callback has outlived Leave. The view may be the next stay's.

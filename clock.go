@@ -2,7 +2,7 @@ package libcluster
 
 import "time"
 
-// moment is a reading of the clocks by which a horizon is kept.
+// moment is a reading of the clocks by which a deadline is kept.
 //
 // Go's monotonic clock stops while a Linux machine sleeps, and the life of a lease goes
 // on. So the time asleep is read beside it and added. It only ever adds, which errs

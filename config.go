@@ -91,17 +91,17 @@ type Config struct {
 	// seconds and has a minimum of its own. An instance keeps its place as long
 	// as the registry's answers take less than 3/10 of it, waits for a busy
 	// processor included; and to survive the loss of an etcd leader takes 8 s. In
-	// mode [Exclusive] the others wait for a vanished instance by its TTL, and so one of
+	// mode [ModeExclusive] the others wait for a vanished instance by its TTL, and so one of
 	// more than 20 times that of the instance that coordinates is refused.
 	// Default: [DefaultTTL].
 	TTL time.Duration
 
 	// Outage says what to do when the registry does not answer for so long that
 	// the record may have expired. Default: [FenceOnOutage], and in mode
-	// [Exclusive] nothing else.
+	// [ModeExclusive] nothing else.
 	Outage Outage
 
-	// Mode is how the members come to their places. Default: [Direct].
+	// Mode is how the members come to their places. Default: [ModeDirect].
 	Mode Mode
 
 	// ReclaimAfter is for how long nobody must have had this instance's ID before an
@@ -113,10 +113,10 @@ type Config struct {
 	// by itself would hide; and the supervisor that starts the program anew is told.
 	ReclaimAfter time.Duration
 
-	// DrainTimeout is how long, in mode [Exclusive], the application may take to
+	// DrainTimeout is how long, in mode [ModeExclusive], the application may take to
 	// stop when it has been told to, while all others wait for it. After that
 	// the instance lets its record go, logs it and calls OnStuck; the others go
-	// on when its horizon must have passed, and it joins again when the
+	// on when its deadline must have passed, and it joins again when the
 	// application has stopped. Default: [DefaultDrainTimeout].
 	DrainTimeout time.Duration
 	// OnStuck is called, in a goroutine of its own, when DrainTimeout has passed
@@ -137,7 +137,7 @@ type Config struct {
 	// its ID is another one's by now, see [Cluster.Err].
 	//
 	// Calls come from one goroutine, one after another. One that takes long
-	// delays only itself and Leave, and in mode [Exclusive] the others: when it
+	// delays only itself and Leave, and in mode [ModeExclusive] the others: when it
 	// returns it is called with the newest state, and those between are skipped,
 	// except that an index of -1 is always reported before a place in a new
 	// incarnation. State and SetWorkers may be called inside. Leave inside would
@@ -152,7 +152,7 @@ type Config struct {
 	// Debug, trouble at Warn and Error. Trouble that goes on is logged again after 10 s,
 	// and then after twice as long each time, up to 5 minutes; "unsaid" is how often it
 	// has come in between. What concerns the whole cluster one instance logs: the
-	// coordinator, or in mode Direct the first member by ID. Default: silent.
+	// coordinator, or in mode direct the first member by ID. Default: silent.
 	//
 	// Nothing waits for it. Lines are written in their order by a goroutine that lives
 	// while there are any; up to 1,000 wait, what comes beyond is dropped, and how much
@@ -216,9 +216,9 @@ func (c Config) validate() error {
 		return &ConfigError{"Outage", fmt.Errorf("Outage %d: must be FenceOnOutage or KeepOnOutage", c.Outage)}
 	}
 	if _, err := c.Mode.MarshalText(); err != nil {
-		return &ConfigError{"Mode", fmt.Errorf("Mode %d: must be Direct, Planned or Exclusive", c.Mode)}
+		return &ConfigError{"Mode", fmt.Errorf("Mode %d: must be ModeDirect, ModePlanned or ModeExclusive", c.Mode)}
 	}
-	if c.Mode == Exclusive && c.Outage != FenceOnOutage {
+	if c.Mode == ModeExclusive && c.Outage != FenceOnOutage {
 		return &ConfigError{"Outage", errors.New("Outage KeepOnOutage: in mode exclusive it must be FenceOnOutage; " +
 			"who goes on without the registry is not alone")}
 	}
@@ -260,7 +260,7 @@ func (c Config) validateRecord() error {
 	longest := c.registration().Member
 	longest.Workers = MaxWorkers // SetWorkers may make it so
 	longest.kept = true          // and Returning
-	if c.Mode != Direct {
+	if c.Mode != ModeDirect {
 		longest.plans.seen = math.MaxInt64
 	}
 	if n := len(longest.Record()); n > maxRecord {
@@ -274,8 +274,8 @@ func (c Config) validateRecord() error {
 func (c Config) published() Member {
 	m := Member{ID: c.ID, Workers: c.Workers, Address: c.Address, Version: c.Version, Metadata: c.Metadata}
 	m.plans.mode = c.Mode
-	if c.Mode == Exclusive {
-		// What is granted may be more; the horizon counts by what was asked for.
+	if c.Mode == ModeExclusive {
+		// What is granted may be more; the deadline counts by what was asked for.
 		m.plans.window = window(c.TTL)
 	}
 	return m

@@ -95,7 +95,7 @@ func brokenConfigs() []brokenConfig {
 		},
 		{
 			"no registry in a mode with a plan", "Registry", "",
-			func(c *libcluster.Config) { c.Mode, c.Registry = libcluster.Exclusive, nil },
+			func(c *libcluster.Config) { c.Mode, c.Registry = libcluster.ModeExclusive, nil },
 			[]string{"is required", "Etcd("},
 		},
 		{
@@ -161,17 +161,17 @@ func brokenConfigs() []brokenConfig {
 		},
 		{
 			"unknown mode", "Mode", "", func(c *libcluster.Config) { c.Mode = 3 },
-			[]string{"Mode 3", "Direct, Planned or Exclusive"},
+			[]string{"Mode 3", "ModeDirect, ModePlanned or ModeExclusive"},
 		},
 		{
 			"keeping on in exclusive mode", "Mode", "Outage",
-			func(c *libcluster.Config) { c.Mode, c.Outage = libcluster.Exclusive, libcluster.KeepOnOutage },
+			func(c *libcluster.Config) { c.Mode, c.Outage = libcluster.ModeExclusive, libcluster.KeepOnOutage },
 			[]string{"exclusive", "must be FenceOnOutage"},
 		},
 		{
 			"a plan for a static cluster", "Mode", "Registry",
-			func(c *libcluster.Config) { c.Mode, c.Registry = libcluster.Planned, libcluster.Static(0, 1) },
-			[]string{"has no plan", "Mode must be Direct"},
+			func(c *libcluster.Config) { c.Mode, c.Registry = libcluster.ModePlanned, libcluster.Static(0, 1) },
+			[]string{"has no plan", "Mode must be ModeDirect"},
 		},
 		{
 			"too short a time to reclaim an ID", "ReclaimAfter", "",

@@ -284,7 +284,7 @@ func (l *leader) say(waiting []planned) (bool, error) {
 			first = time.Now()
 		}
 		since[w.incarnation] = first
-		if time.Since(first) >= holdingUp && len(names) < maxHoldups {
+		if time.Since(first) >= holdingUp && len(names) < maxBlockers {
 			fmt.Fprintf(says, "\n%d\t%s", first.UnixMilli(), w.ID)
 			names = append(names, w.ID)
 		}

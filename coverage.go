@@ -14,7 +14,7 @@ import (
 type Coverage struct {
 	// Mode is the cluster's.
 	Mode Mode
-	// Generation is the plan's. In mode [Direct], where a read alone can't know
+	// Generation is the plan's. In mode [ModeDirect], where a read alone can't know
 	// it, it is 0.
 	Generation int64
 	// Total is the number of workers in the whole cluster.
@@ -31,9 +31,9 @@ type Coverage struct {
 	// Problems are all that is wrong. Some leave every index covered: an instance
 	// that has no place, or that nobody coordinates.
 	Problems []CoverageProblem
-	// Waiting are those for whom the next plan has to wait; see [Cluster.Waiting].
+	// Blockers are those for whom the next plan has to wait; see [Cluster.Blockers].
 	// Since is zero while the wait has lasted less than a second.
-	Waiting []Holdup
+	Blockers []Blocker
 }
 
 // CoverageProblem is one thing that is wrong.
@@ -104,13 +104,13 @@ func cover(mode Mode, s Survey) Coverage {
 		switch {
 		case m.plans.mode != mode && m.Incarnation != "":
 			c.problem(ProblemUnplaced, Place{Member: m.Member}, 0, "runs in mode %v and so has no place here", m.plans.mode)
-		case mode == Direct && m.plans.mode == Direct, m.Incarnation != "":
+		case mode == ModeDirect && m.plans.mode == ModeDirect, m.Incarnation != "":
 			members = append(members, m)
 		default:
 			c.orphan(Place{Member: m.Member}, 0)
 		}
 	}
-	if mode == Direct {
+	if mode == ModeDirect {
 		c.direct(members)
 	} else {
 		c.planned(s, members)
@@ -265,7 +265,7 @@ func (c *Coverage) committed(p *plan, s Survey, members []Recorded) {
 				c.problem(ProblemVanished, l.Place, l.Workers, "its record has gone")
 			}
 		}
-		if c.Mode == Exclusive && (!here || now.Incarnation != l.incarnation) && !s.hasStopped(l.incarnation, p) {
+		if c.Mode == ModeExclusive && (!here || now.Incarnation != l.incarnation) && !s.hasStopped(l.incarnation, p) {
 			c.waitFor(l.ID, s)
 		}
 	}
@@ -297,13 +297,13 @@ func (c *Coverage) stopped(p *plan, s Survey) {
 }
 
 func (c *Coverage) waitFor(id string, s Survey) {
-	h := Holdup{ID: id}
-	for _, said := range parseHoldups(s.Coordinator) {
+	h := Blocker{ID: id}
+	for _, said := range parseBlockers(s.Coordinator) {
 		if said.ID == id {
 			h = said
 		}
 	}
-	c.Waiting = append(c.Waiting, h)
+	c.Blockers = append(c.Blockers, h)
 }
 
 // some lists the first of many.

@@ -21,7 +21,7 @@ func healthyOf(t *rapid.T, mode Mode, least int) (Survey, *plan) {
 		m.plans.mode = mode
 		s.Members = append(s.Members, Recorded{Member: m, Incarnation: fmt.Sprint("i", i), Since: int64(i + 1)})
 	}
-	if mode == Direct {
+	if mode == ModeDirect {
 		return s, nil
 	}
 	p := &plan{mode: mode, generation: 1000}
@@ -41,8 +41,8 @@ func everyMode(t *testing.T, modes []Mode, property func(t *rapid.T, mode Mode))
 }
 
 var (
-	allModes   = []Mode{Direct, Planned, Exclusive}
-	planned2   = []Mode{Planned, Exclusive}
+	allModes   = []Mode{ModeDirect, ModePlanned, ModeExclusive}
+	planned2   = []Mode{ModePlanned, ModeExclusive}
 	noProblems = []CoverageProblem(nil)
 )
 
@@ -67,7 +67,7 @@ func TestClusterInWhichAllIsWellIsCovered(t *testing.T) {
 		c := cover(mode, s)
 		require.True(t, c.Covered)
 		require.Equal(t, noProblems, c.Problems)
-		require.Empty(t, c.Waiting)
+		require.Empty(t, c.Blockers)
 		var members []Member
 		for _, m := range s.Members {
 			members = append(members, m.Member)
@@ -87,7 +87,7 @@ func TestMemberThatNobodyIsBehindIsReportedAndNothingElse(t *testing.T) {
 		switch kind := rapid.SampledFrom([]ProblemKind{ProblemOrphan, ProblemKept, ProblemVanished}).Draw(t, "kind"); {
 		case kind == ProblemKept:
 			m.kept, m.Incarnation, want.Kind = true, "parked", ProblemKept
-		case mode == Direct:
+		case mode == ModeDirect:
 			m.Incarnation, want.Kind = "", ProblemOrphan
 		case kind == ProblemVanished && len(s.Members) > 1:
 			s.Members = slices.Delete(s.Members, i, i+1)
@@ -98,7 +98,7 @@ func TestMemberThatNobodyIsBehindIsReportedAndNothingElse(t *testing.T) {
 		c := cover(mode, s)
 		require.False(t, c.Covered)
 		require.Equal(t, []CoverageProblem{want}, brief(c))
-		require.Equal(t, mode == Exclusive, len(c.Waiting) == 1, "%v", c.Waiting)
+		require.Equal(t, mode == ModeExclusive, len(c.Blockers) == 1, "%v", c.Blockers)
 		require.Equal(t, before.Total, c.Total)
 	})
 }
@@ -108,9 +108,9 @@ func TestStrangersRecordIsAnOrphan(t *testing.T) {
 		s, _ := healthy(t, mode)
 		s.Members = append(s.Members, Recorded{Member: Member{ID: "z", Workers: 3}})
 		c := cover(mode, s)
-		require.Equal(t, mode != Direct, c.Covered, "with a plan a stranger has no place")
+		require.Equal(t, mode != ModeDirect, c.Covered, "with a plan a stranger has no place")
 		want := CoverageProblem{Kind: ProblemOrphan, ID: "z"}
-		if mode == Direct {
+		if mode == ModeDirect {
 			want.From, want.To = c.Total-3, c.Total
 		}
 		require.Equal(t, []CoverageProblem{want}, brief(c))
@@ -199,13 +199,13 @@ func TestPlanThatDoesNotTileIsNeverCovered(t *testing.T) {
 
 func TestPlanThatMakesNoSenseIsNotCovered(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s, p := healthy(t, Exclusive)
+		s, p := healthy(t, ModeExclusive)
 		text := rapid.SampledFrom([]string{
 			"garbage", "exclusive\tcommit\tx\t1\n", "planned\tcommit\t1\t1\n", "exclusive\tcommit\t1\t0\n",
 			string(p.encode()) + "more\n", string(p.encode()) + string(p.encode()),
 		}).Draw(t, "plan")
 		s.Plan = []byte(text)
-		c := cover(Exclusive, s)
+		c := cover(ModeExclusive, s)
 		require.NotEmpty(t, c.Problems)
 		if c.Covered {
 			for _, found := range brief(c) {
@@ -217,7 +217,7 @@ func TestPlanThatMakesNoSenseIsNotCovered(t *testing.T) {
 
 func TestClusterThatHasStoppedIsNotCoveredAndNamesWhoHasNot(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s, p := healthy(t, Exclusive)
+		s, p := healthy(t, ModeExclusive)
 		p.committed = false
 		replan(&s, p)
 		s.Coordinator = []byte("exclusive\n7000\tm0")
@@ -232,11 +232,11 @@ func TestClusterThatHasStoppedIsNotCoveredAndNamesWhoHasNot(t *testing.T) {
 			}
 			want = append(want, l.ID)
 		}
-		c := cover(Exclusive, s)
+		c := cover(ModeExclusive, s)
 		require.False(t, c.Covered)
 		require.Equal(t, []CoverageProblem{{Kind: ProblemStopped, To: p.total}}, brief(c))
 		require.Len(t, c.Places, len(want))
-		for i, h := range c.Waiting {
+		for i, h := range c.Blockers {
 			require.Equal(t, want[i], h.ID)
 			require.Contains(t, c.Problems[0].Text, h.ID)
 			require.Equal(t, h.ID == "m0", h.Since.Equal(time.UnixMilli(7000)), "%v", h.Since)
@@ -268,12 +268,12 @@ func TestClusterOfNobodyIsNotCovered(t *testing.T) {
 		s.Members = nil
 		c := cover(mode, s)
 		require.False(t, c.Covered)
-		if mode == Direct {
+		if mode == ModeDirect {
 			total = 0
 		}
 		require.Equal(t, []CoverageProblem{{Kind: ProblemNobody, To: total}}, brief(c))
 	})
-	c := cover(Exclusive, Survey{})
+	c := cover(ModeExclusive, Survey{})
 	require.False(t, c.Covered)
 	require.Equal(t, []CoverageProblem{{Kind: ProblemNobody}}, brief(c))
 }

@@ -27,7 +27,7 @@ const (
 // seconds.
 //
 // Who holds an index is what the registry knows: an instance that has crashed, or was
-// cut off, counts until its record expires. In mode [Direct] places follow from the
+// cut off, counts until its record expires. In mode [ModeDirect] places follow from the
 // records, so that there are neither gaps nor overlaps in them but for the moment that
 // a change takes to reach everybody; what can go wrong is that nobody is behind a
 // record.
@@ -107,14 +107,14 @@ type coverageWatch struct {
 // told. The first member that is there does the logging; it may not be the primary,
 // behind whose record may be nobody.
 func (s *stay) watchRecords(inc *incarnation) {
-	if s.c.cfg.Mode != Direct || s.c.view.Load().inc != inc {
+	if s.c.cfg.Mode != ModeDirect || s.c.view.Load().inc != inc {
 		return
 	}
 	inc.mu.Lock()
 	first, whole := inc.latest.firstThere()
 	found := Coverage{Covered: true}
 	if !whole && first == s.c.cfg.ID {
-		found = cover(Direct, Survey{Members: inc.latest.recorded()})
+		found = cover(ModeDirect, Survey{Members: inc.latest.recorded()})
 	}
 	inc.mu.Unlock()
 	if first != s.c.cfg.ID || s.c.cfg.Passive {
@@ -160,8 +160,8 @@ func (s *stay) watchCoverage(found Coverage) {
 	fields := []zap.Field{
 		zap.Duration("for", now.Sub(w.since)), zap.Int("total", found.Total), zap.String("problems", some(found.Problems)),
 	}
-	if len(found.Waiting) > 0 {
-		fields = append(fields, zap.String("waiting for", idsOf(found.Waiting)))
+	if len(found.Blockers) > 0 {
+		fields = append(fields, zap.String("waiting for", idsOf(found.Blockers)))
 	}
 	s.log.Log(level, message, fields...)
 }

@@ -90,7 +90,7 @@ func TestOneInACrashLoopDoesNotStarveTheOthers(t *testing.T) {
 	t.Parallel()
 	const measured = 10 * time.Minute
 	for _, lives := range []time.Duration{time.Second, 5 * time.Second, 15 * time.Second, 45 * time.Second, 2 * time.Minute} {
-		for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive} {
+		for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive} {
 			t.Run(fmt.Sprint(lives, " ", mode), func(t *testing.T) {
 				inBubble(t, func(b *bubble) {
 					share := b.laborers(mode)
@@ -100,7 +100,7 @@ func TestOneInACrashLoopDoesNotStarveTheOthers(t *testing.T) {
 					}
 					worked := share()
 					t.Logf("%-9v lives for %-4v: the three healthy ones worked %2.0f %% of the time", mode, lives, 100*worked)
-					if mode != libcluster.Direct {
+					if mode != libcluster.ModeDirect {
 						require.Greater(t, worked, 0.95)
 					}
 					b.ends()
@@ -112,7 +112,7 @@ func TestOneInACrashLoopDoesNotStarveTheOthers(t *testing.T) {
 
 // A rolling deployment, and one that comes and goes all the time as it should.
 func TestOneThatLeavesIsHeldAgainstNobody(t *testing.T) {
-	for _, mode := range []libcluster.Mode{libcluster.Planned, libcluster.Exclusive} {
+	for _, mode := range []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(mode.String(), func(t *testing.T) {
 			inBubble(t, func(b *bubble) {
 				last := b.member("healthy", in(mode))
@@ -135,24 +135,24 @@ func TestOneThatLeavesIsHeldAgainstNobody(t *testing.T) {
 // Who was there for long and is killed says nothing of those that come.
 func TestInstancesThatWereThereForLongAreReplacedAtOnce(t *testing.T) {
 	inBubble(t, func(b *bubble) {
-		b.member("other", in(libcluster.Planned))
+		b.member("other", in(libcluster.ModePlanned))
 		wait(time.Second)
 		for n := range 5 {
-			b.member(fmt.Sprintf("old-%d", n), in(libcluster.Planned))
+			b.member(fmt.Sprintf("old-%d", n), in(libcluster.ModePlanned))
 		}
 		wait(time.Minute)
 		for n := range 5 {
 			b.killed(b.all[1+n])
 			wait(15 * time.Second)
 			began := time.Now()
-			b.member(fmt.Sprintf("new-%d", n), in(libcluster.Planned))
+			b.member(fmt.Sprintf("new-%d", n), in(libcluster.ModePlanned))
 			require.Less(t, time.Since(began), 200*time.Millisecond, "newcomer %d", n)
 		}
 	})
 }
 
 func TestANewcomerWaitsWhileAnotherIsInACrashLoop(t *testing.T) {
-	for _, mode := range []libcluster.Mode{libcluster.Planned, libcluster.Exclusive} {
+	for _, mode := range []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(mode.String(), func(t *testing.T) {
 			inBubble(t, func(b *bubble) {
 				b.member("healthy", in(mode))

@@ -11,9 +11,9 @@ import (
 // A coordinator in mode planned, with one that is always there and others that come and go.
 func TestNewcomersWaitLongerEachTime(t *testing.T) {
 	const ttl = 10 * time.Second
-	d := deciding{mode: Planned, incarnation: "1", damping: damping{ttl: ttl}}
+	d := deciding{mode: ModePlanned, incarnation: "1", damping: damping{ttl: ttl}}
 	healthy := recorded("healthy", "1", 1, 0)
-	healthy.plans.mode = Planned
+	healthy.plans.mode = ModePlanned
 	var s Survey
 	now := time.Duration(0)
 	decides := func(members ...Recorded) {
@@ -28,7 +28,7 @@ func TestNewcomersWaitLongerEachTime(t *testing.T) {
 	waits := func() (waited time.Duration) {
 		n++
 		m := recorded(fmt.Sprint("m", n), fmt.Sprint(n), 1, 0)
-		m.plans.mode = Planned
+		m.plans.mode = ModePlanned
 		for decides(m); ; decides(m) {
 			p, err := parsePlan(s.Plan)
 			require.NoError(t, err)
@@ -54,10 +54,10 @@ func TestNewcomersWaitLongerEachTime(t *testing.T) {
 	require.Zero(t, waits(), "all is calm")
 
 	s.Members = nil
-	again := deciding{mode: Planned, incarnation: "1", damping: d.damping}
+	again := deciding{mode: ModePlanned, incarnation: "1", damping: d.damping}
 	again.level = 3
 	m := recorded("alone", "9", 1, 0)
-	m.plans.mode = Planned
+	m.plans.mode = ModePlanned
 	s.Members = []Recorded{m}
 	require.Equal(t, 1, again.decide(s, later(now), 0).next.total, "nobody else is there")
 }

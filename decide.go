@@ -96,7 +96,7 @@ func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 	next := &plan{mode: d.mode, generation: max(seen, floor) + 1}
 	admitted := d.admit(base, members, s, at)
 
-	if d.mode == Planned {
+	if d.mode == ModePlanned {
 		next.commit(base, admitted)
 		if !lost && base.committed && next.names(base) {
 			return decision{}

@@ -25,7 +25,7 @@ import (
 // remembers nothing.
 //
 // Time goes on by about half of what one who has vanished is waited for. By its own
-// horizon such a one may act for less than two of these. One that has not heard yet that
+// deadline such a one may act for less than two of these. One that has not heard yet that
 // it is to stop may be taken for dead after one, and so places are given anew. That can
 // go on: five plans are what it takes once, from a commit to the one for those who came.
 const halfWait = 4 * time.Second
@@ -159,7 +159,7 @@ func (s *small) enter(id string, workers int) {
 	})
 }
 
-// vanish takes the record away from one who goes on acting until its horizon.
+// vanish takes the record away from one who goes on acting until its deadline.
 func (s *small) vanish(m int) { s.members[m].recorded, s.members[m].gone = false, s.half }
 
 // What may happen to a member.
@@ -232,7 +232,7 @@ func (s *small) swap(l int) {
 	leader.next = nil
 }
 
-// pass has time go on. Who vanished the time before has passed its horizon by then.
+// pass has time go on. Who vanished the time before has passed its deadline by then.
 func (s *small) pass() {
 	s.half++
 	for i := range s.members {
@@ -293,7 +293,7 @@ func (s *small) names(revision int, incarnation string) bool {
 }
 
 func newSmallLeader() smallLeader {
-	return smallLeader{deciding: deciding{mode: Exclusive, incarnation: "0"}}
+	return smallLeader{deciding: deciding{mode: ModeExclusive, incarnation: "0"}}
 }
 
 // twoAtOnce returns two members that act at the same time and must not.
@@ -358,7 +358,7 @@ func (s *small) isDone() bool {
 
 func smallStart(ids []string, changes ...change) small {
 	s := small{drained: map[string]int64{}, changes: changes, restart: *allOrders}
-	p := plan{mode: Exclusive, committed: true, generation: 1}
+	p := plan{mode: ModeExclusive, committed: true, generation: 1}
 	for i, id := range ids {
 		s.enter(id, 1)
 		p.places = append(p.places, planned{s.members[i].incarnation, window(DefaultTTL), Place{Member{ID: id, Workers: 1}, i}})

@@ -13,14 +13,14 @@ import (
 // recorded is a member's record in mode exclusive.
 func recorded(id, incarnation string, workers int, seen int64) Recorded {
 	m := Member{ID: id, Workers: workers}
-	m.plans = planner{Exclusive, window(DefaultTTL), seen}
+	m.plans = planner{ModeExclusive, window(DefaultTTL), seen}
 	return Recorded{Member: m, Incarnation: incarnation, Since: 1}
 }
 
 func later(d time.Duration) moment { return moment{time.Unix(0, 0).Add(d), 0} }
 
 func TestEachPlanThatNobodyKnowsIsWaitedForAnew(t *testing.T) {
-	d := deciding{mode: Exclusive, incarnation: "1"}
+	d := deciding{mode: ModeExclusive, incarnation: "1"}
 	s := Survey{Members: []Recorded{recorded("a", "1", 1, 100)}, Drained: map[string]int64{}}
 	stop := d.decide(s, later(0), 0).next
 	require.False(t, stop.committed)
@@ -42,9 +42,9 @@ func TestEachPlanThatNobodyKnowsIsWaitedForAnew(t *testing.T) {
 }
 
 func TestACoordinatorRemembersThePlanThatItHasSurveyed(t *testing.T) {
-	d := deciding{mode: Exclusive, incarnation: "1"}
+	d := deciding{mode: ModeExclusive, incarnation: "1"}
 	s := Survey{Members: []Recorded{recorded("a", "1", 1, 0)}, Drained: map[string]int64{}}
-	p := plan{mode: Exclusive, committed: true, generation: 7, total: 1, places: []planned{
+	p := plan{mode: ModeExclusive, committed: true, generation: 7, total: 1, places: []planned{
 		{"2", window(DefaultTTL), Place{Member{ID: "b", Workers: 1}, 0}},
 	}}
 	s.Plan, s.Planning.Revision = p.encode(), 1
@@ -59,12 +59,12 @@ func TestACoordinatorRemembersThePlanThatItHasSurveyed(t *testing.T) {
 // Somebody may act by a plan that was newer than all that we know, and that the
 // registry has forgotten.
 func TestAfterTheRegistryHasGoneBackSomebodyUnknownIsWaitedFor(t *testing.T) {
-	older := plan{mode: Exclusive, committed: true, generation: 7}
+	older := plan{mode: ModeExclusive, committed: true, generation: 7}
 	older.commit(&plan{}, []Recorded{recorded("x", "1", 1, 0)})
-	known := plan{mode: Exclusive, committed: true, generation: 9}
+	known := plan{mode: ModeExclusive, committed: true, generation: 9}
 	known.commit(&plan{}, []Recorded{recorded("a", "2", 1, 0)})
 	for what, restored := range map[string][]byte{"an older plan": older.encode(), "no plan": nil, "garbage": []byte("x")} {
-		d := deciding{mode: Exclusive, incarnation: "3", known: &known}
+		d := deciding{mode: ModeExclusive, incarnation: "3", known: &known}
 		s := Survey{
 			Members: []Recorded{recorded("a", "3", 1, 9)}, Drained: map[string]int64{"2": DrainedForGood},
 			Planning: Planning{Plan: restored, Revision: 1},
@@ -82,25 +82,25 @@ func TestAfterTheRegistryHasGoneBackSomebodyUnknownIsWaitedFor(t *testing.T) {
 // than its record.
 func TestOneWhoHadStoppedForAnEarlierPlanIsWaitedForAndNamed(t *testing.T) {
 	old, now := recorded("a", "1", 1, 0), recorded("b", "2", 1, 0)
-	p := plan{mode: Exclusive, generation: 7}
+	p := plan{mode: ModeExclusive, generation: 7}
 	p.commit(&plan{}, []Recorded{old, now})
 	old.Incarnation = "3" // it is back
 	s := Survey{Members: []Recorded{old, now}, Drained: map[string]int64{"1": 6, "2": 6}}
 	s.Plan, s.Planning.Revision, s.Coordinator = p.encode(), 1, []byte("exclusive\t2")
-	d := deciding{mode: Exclusive, incarnation: "2"}
+	d := deciding{mode: ModeExclusive, incarnation: "2"}
 	require.Len(t, d.decide(s, later(0), 0).waiting, 1)
-	require.Equal(t, []Holdup{{ID: "a"}}, cover(Exclusive, s).Waiting)
+	require.Equal(t, []Blocker{{ID: "a"}}, cover(ModeExclusive, s).Blockers)
 	s.Drained["1"] = DrainedForGood
 	require.NotNil(t, d.decide(s, later(0), 0).next)
-	require.Empty(t, cover(Exclusive, s).Waiting)
+	require.Empty(t, cover(ModeExclusive, s).Blockers)
 }
 
 // What a plan of another mode has replaced, nobody knows: others may act by that.
 func TestAPlanOfAnotherModeIsNotBuiltOn(t *testing.T) {
-	named := plan{mode: Planned, committed: true, generation: 7}
+	named := plan{mode: ModePlanned, committed: true, generation: 7}
 	named.commit(&plan{}, []Recorded{recorded("b", "2", 1, 0)})
 	for _, text := range []string{"planned\tcommit\t7\t0", "planned\tprepare\t7\t0\n", string(named.encode()), "garbage"} {
-		d := deciding{mode: Exclusive, incarnation: "1"}
+		d := deciding{mode: ModeExclusive, incarnation: "1"}
 		s := Survey{Members: []Recorded{recorded("a", "1", 1, 0), recorded("b", "2", 1, 0)}, Drained: map[string]int64{}}
 		s.Plan, s.Planning.Revision = []byte(text), 1
 		stop := d.decide(s, later(0), 0).next
@@ -114,9 +114,9 @@ func TestAPlanOfAnotherModeIsNotBuiltOn(t *testing.T) {
 		require.True(t, next.committed, text)
 		require.Equal(t, 2, next.total, text)
 	}
-	d := deciding{mode: Planned, incarnation: "1"}
+	d := deciding{mode: ModePlanned, incarnation: "1"}
 	s := Survey{Members: []Recorded{recorded("a", "1", 1, 0)}}
-	s.Members[0].plans.mode = Planned
+	s.Members[0].plans.mode = ModePlanned
 	s.Plan, s.Planning.Revision = []byte("exclusive\tcommit\t7\t0"), 1
 	next := d.decide(s, later(0), 0).next
 	require.True(t, next.committed, "in mode planned nobody waits")
@@ -126,9 +126,9 @@ func TestAPlanOfAnotherModeIsNotBuiltOn(t *testing.T) {
 func TestOneWhoseRecordHasGoneDoesNotCoordinate(t *testing.T) {
 	a, b := recorded("a", "1", 1, 0), recorded("b", "2", 1, 0)
 	for _, joining := range []bool{false, true} {
-		require.NoError(t, fits(Exclusive, "1", joining, Survey{Members: []Recorded{a, b}}))
-		require.ErrorIs(t, fits(Exclusive, "3", joining, Survey{Members: []Recorded{a, b}}), ErrRecordGone)
-		require.ErrorIs(t, fits(Planned, "3", joining, Survey{Members: []Recorded{a, b}}), ErrRecordGone)
+		require.NoError(t, fits(ModeExclusive, "1", joining, Survey{Members: []Recorded{a, b}}))
+		require.ErrorIs(t, fits(ModeExclusive, "3", joining, Survey{Members: []Recorded{a, b}}), ErrRecordGone)
+		require.ErrorIs(t, fits(ModePlanned, "3", joining, Survey{Members: []Recorded{a, b}}), ErrRecordGone)
 	}
 }
 
@@ -136,7 +136,7 @@ func TestARecordThatWasCopiedUnderItsLeaseCountsOnce(t *testing.T) {
 	copied := recorded("copy", "1", 3, 0)
 	copied.Since = 2
 	s := Survey{Members: []Recorded{copied, recorded("a", "1", 1, 0), recorded("b", "2", 1, 0)}, Drained: map[string]int64{}}
-	for _, mode := range []Mode{Exclusive, Planned} {
+	for _, mode := range []Mode{ModeExclusive, ModePlanned} {
 		for i := range s.Members {
 			s.Members[i].plans.mode = mode
 		}
@@ -147,14 +147,14 @@ func TestARecordThatWasCopiedUnderItsLeaseCountsOnce(t *testing.T) {
 			require.Equal(t, 2, next.total, "%v: the first record counts", mode)
 		}
 	}
-	require.NoError(t, fits(Planned, "1", false, s))
+	require.NoError(t, fits(ModePlanned, "1", false, s))
 }
 
 // Whatever numbers a stranger writes, there is another plan, and it can be read.
 func TestNumbersOfAStrangerDoNotEndPlanning(t *testing.T) {
 	now := clockGeneration()
 	for _, far := range []int64{now + farAhead, now + farAhead + 1, maxGeneration - 1, maxGeneration} {
-		for _, mode := range []Mode{Planned, Exclusive} {
+		for _, mode := range []Mode{ModePlanned, ModeExclusive} {
 			d := deciding{mode: mode, incarnation: "1"}
 			s := Survey{Members: []Recorded{recorded("a", "1", 1, 0), recorded("b", "2", 1, far)}, Drained: map[string]int64{}}
 			for i := range s.Members {
@@ -185,7 +185,7 @@ func TestNumbersOfAStrangerDoNotEndPlanning(t *testing.T) {
 }
 
 func TestAWindowThatIsFarLongerThanTheOthersGetsNoPlace(t *testing.T) {
-	d := deciding{mode: Exclusive, incarnation: "1", longest: mostWindows * window(DefaultTTL)}
+	d := deciding{mode: ModeExclusive, incarnation: "1", longest: mostWindows * window(DefaultTTL)}
 	longer, longest := recorded("b", "2", 1, 0), recorded("c", "3", 1, 0)
 	longer.plans.window, longest.plans.window = d.longest, d.longest+time.Millisecond
 	members, _ := d.members(Survey{Members: []Recorded{recorded("a", "1", 1, 0), longer, longest}})
@@ -199,9 +199,9 @@ func TestAPlanGrowsNoLongerThanARegistryTakes(t *testing.T) {
 	for i := range 5000 {
 		members = append(members, recorded(fmt.Sprintf("%0255d", i), strconv.Itoa(i), 1, 0))
 	}
-	last := plan{mode: Planned}
+	last := plan{mode: ModePlanned}
 	last.commit(&plan{}, members[2500:2501])
-	p := plan{mode: Planned}
+	p := plan{mode: ModePlanned}
 	p.commit(&last, members)
 	require.LessOrEqual(t, len(p.encode()), maxPlan)
 	require.Greater(t, len(p.encode()), maxPlan*9/10)

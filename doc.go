@@ -17,10 +17,10 @@
 // numbers the set of members that it was computed from.
 //
 // How they come to their order is the cluster's [Mode], the same for all its
-// instances. In mode [Direct] they are ordered by ID, and each instance sorts for
-// itself. In mode [Planned] one plan gives places, which are sticky: a newcomer
+// instances. In mode [ModeDirect] they are ordered by ID, and each instance sorts for
+// itself. In mode [ModePlanned] one plan gives places, which are sticky: a newcomer
 // goes to the end, a hole is filled by the last, and nobody else moves. Mode
-// [Exclusive] is that, and no two instances ever act on the same keys.
+// [ModeExclusive] is that, and no two instances ever act on the same keys.
 //
 // [Static] takes index and total from configuration and coordinates nothing,
 // [StaticFromEnv] from what a batch scheduler sets. [Etcd] is for instances that
@@ -69,19 +69,19 @@
 // # Never two at once
 //
 // What has to be exclusive is keys, not indexes: an instance at 0 of 2 and one at 2
-// of 3 both own key 2 by key % total. So in mode [Exclusive] no two instances act at
+// of 3 both own key 2 by key % total. So in mode [ModeExclusive] no two instances act at
 // the same time on overlapping ranges or on different totals. At a change every
 // instance stops first: the function that [Cluster.Run] runs has returned, or the
 // callback for index -1 has. Then it says so, and none starts in the new generation
-// before all have. One that vanished is waited for until its horizon must have
+// before all have. One that vanished is waited for until its deadline must have
 // passed on any clock that runs at most a tenth faster or slower than it should;
 // meanwhile the others work on. One that leaves is not waited for. Whoever only asks
 // for [Cluster.State] is not waited for either: use Run or the callback.
 //
 // The price is that everybody pauses at each change, for as long as the slowest takes
 // to stop. An instance that does not stop holds all others up, which is the point;
-// [Cluster.Waiting] names it, as do the logs. After [Config.DrainTimeout] it loses its
-// record, and the others go on when its horizon must have passed.
+// [Cluster.Blockers] names it, as do the logs. After [Config.DrainTimeout] it loses its
+// record, and the others go on when its deadline must have passed.
 //
 // One thing no library can do: stop a process between looking at its state and acting
 // on it. For that gap there is the fencing token. It is [State.Generation], which in
@@ -124,7 +124,7 @@
 //   - [Cluster.Join] returns after the first callback has returned, or with an
 //     error, and then nothing is left running.
 //   - Callbacks never run at the same time. A slow one holds up nobody else,
-//     except in mode [Exclusive], where all wait for one that is to stop;
+//     except in mode [ModeExclusive], where all wait for one that is to stop;
 //     when it returns it is told the newest state, and those between are skipped.
 //   - A callback comes only when the index, the workers or the total has changed,
 //     or once more when an instance that was fenced already learns that its ID is
@@ -140,7 +140,7 @@
 //     the registry does.
 //   - A new worker count is published at once.
 //   - After [Cluster.Leave] no goroutine, lease, key or connection is left. (With a
-//     plan that stays, and in mode [Exclusive] for a TTL the word that the instance
+//     plan that stays, and in mode [ModeExclusive] for a TTL the word that the instance
 //     has stopped, under the instance's lease.)
 //   - An instance that cannot renew its record is fenced, which means that its
 //     state reads as index -1, before the registry can give its place away. The
@@ -154,15 +154,15 @@
 //
 // # What you may not assume
 //
-// Except in mode [Exclusive], instances learn of a change one after another, within
+// Except in mode [ModeExclusive], instances learn of a change one after another, within
 // milliseconds as a rule but with no bound. For that long two of them, in different
 // generations, can hold the same index, or different totals. So treat an index as
 // should-be unique: let whatever must not happen twice be refused by the resource
 // itself, by a transaction or a unique key.
 //
-// Only in mode [Exclusive] is the generation a fencing token. In any, a process
+// Only in mode [ModeExclusive] is the generation a fencing token. In any, a process
 // can be stopped between reading its state and acting on it.
 //
-// In mode [Direct] a registry that goes back in time, such as an etcd that was
+// In mode [ModeDirect] a registry that goes back in time, such as an etcd that was
 // restored from a backup, starts numbering its generations anew from there.
 package libcluster

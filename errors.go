@@ -19,9 +19,9 @@ var (
 	// while it was joining, or has never joined.
 	ErrLeft = errors.New("libcluster: left, or never joined")
 
-	// ErrHorizonPassed is why an instance is fenced whose record could not be
+	// ErrDeadlinePassed is why an instance is fenced whose record could not be
 	// renewed in time. It rejoins by itself when the registry answers.
-	ErrHorizonPassed = errors.New("libcluster: the record could not be renewed in time")
+	ErrDeadlinePassed = errors.New("libcluster: the record could not be renewed in time")
 
 	// ErrRecordGone is why an instance is fenced whose record has vanished
 	// from the registry: expired, or deleted by hand. It rejoins by itself.
@@ -42,7 +42,7 @@ var (
 
 var (
 	// ErrWaiting is why an instance that has joined has no place: in a mode with
-	// a plan, until one is committed that names it. See [Cluster.Waiting].
+	// a plan, until one is committed that names it. See [Cluster.Blockers].
 	ErrWaiting = errors.New("libcluster: waiting for a plan that gives this instance a place")
 
 	// ErrStuck is why an instance is fenced whose application had not stopped
@@ -51,7 +51,7 @@ var (
 
 	// ErrCannotPlan is returned by [Cluster.Join] in a mode that needs a plan, with
 	// a registry that cannot keep one, or whose records do not expire as mode
-	// [Exclusive] needs.
+	// [ModeExclusive] needs.
 	ErrCannotPlan = errors.New("libcluster: Config.Mode: this registry cannot keep a plan")
 
 	// ErrNotCoordinator is returned by [Planner.Swap] when the session does not

@@ -36,7 +36,7 @@ func (i *instance) becomesCovered(total int) {
 }
 
 func TestCoverageOnEtcd(t *testing.T) {
-	for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive} {
+	for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(mode.String(), func(t *testing.T) {
 			cluster, client := key(t), etcdClient(t)
 			var all []*instance
@@ -53,7 +53,7 @@ func TestCoverageOnEtcd(t *testing.T) {
 			_, err := client.Put(t.Context(), "/"+cluster+"/production/orphan", "3")
 			require.NoError(t, err)
 			c := watching.coverage()
-			require.Equal(t, mode != libcluster.Direct, c.Covered)
+			require.Equal(t, mode != libcluster.ModeDirect, c.Covered)
 			require.Len(t, c.Problems, 1)
 			require.Equal(t, libcluster.ProblemOrphan, c.Problems[0].Kind)
 			require.Equal(t, "orphan", c.Problems[0].ID)

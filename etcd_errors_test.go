@@ -53,7 +53,7 @@ var passingErrors = map[string]error{
 
 func TestPassingErrorsDoNotEndALeave(t *testing.T) {
 	for name, err := range passingErrors {
-		for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Exclusive} {
+		for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModeExclusive} {
 			for how, options := range map[string][]libcluster.LeaveOption{"for good": nil, "returning": {libcluster.Returning(time.Hour)}} {
 				t.Run(name+"/"+mode.String()+"/"+how, func(t *testing.T) {
 					t.Parallel()
@@ -76,7 +76,7 @@ func TestPassingErrorsDoNotEndALeave(t *testing.T) {
 }
 
 func TestPlaceIsKeptWhenTheAnswersAreLost(t *testing.T) {
-	for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Exclusive} {
+	for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModeExclusive} {
 		t.Run(mode.String(), func(t *testing.T) {
 			cluster, etcd := key(t), &refusing{err: passingErrors["leader changed"], late: true}
 			i := start(t, libcluster.Config{

@@ -25,13 +25,13 @@ func TestOnlyWhatCanBeAnIDIsWaitedFor(t *testing.T) {
 	_, err = client.Put(t.Context(), prefix+"/p/coordinator",
 		"planned\tnobody\n1\t\x1b[2J\n2\tslow\n3\t\n4\ta/b\n5\tc\r\n", clientv3.WithLease(lease.ID))
 	require.NoError(t, err)
-	i := prepare(t, libcluster.Config{Key: cluster, Mode: libcluster.Planned})
+	i := prepare(t, libcluster.Config{Key: cluster, Mode: libcluster.ModePlanned})
 	joining, end := context.WithCancel(t.Context())
 	defer end()
 	joined := make(chan error)
 	go func() { joined <- i.Join(joining) }()
-	require.Eventually(t, func() bool { return len(i.Waiting()) > 0 }, patience, time.Millisecond)
-	require.Equal(t, []libcluster.Holdup{{ID: "slow", Since: time.UnixMilli(2)}}, i.Waiting())
+	require.Eventually(t, func() bool { return len(i.Blockers()) > 0 }, patience, time.Millisecond)
+	require.Equal(t, []libcluster.Blocker{{ID: "slow", Since: time.UnixMilli(2)}}, i.Blockers())
 	end()
 	err = <-joined
 	require.ErrorContains(t, err, "the others wait for slow to stop")
@@ -77,7 +77,7 @@ func TestKeysOfTheLibrarysOwnAreNotReported(t *testing.T) {
 				start(t, libcluster.Config{Key: cluster, ID: id, Mode: mode, Logger: zap.New(core)})
 			}
 			joinInside("c", "d")
-			if mode == libcluster.Direct { // left by a cluster of another mode
+			if mode == libcluster.ModeDirect { // left by a cluster of another mode
 				for _, name := range []string{"/p/plan", "/p/coordinator", "/drained/1234"} {
 					_, err := client.Put(t.Context(), prefix+name, "1")
 					require.NoError(t, err)

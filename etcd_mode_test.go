@@ -60,16 +60,16 @@ func TestAnInstanceOfAnotherModeWithoutARecordMakesNoPlan(t *testing.T) {
 	var release sync.Once
 	let := func() { release.Do(func() { close(slow) }) }
 	t.Cleanup(let)
-	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.Exclusive})
+	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.ModeExclusive})
 	waits := claiming{registry, func() { <-slow }, func() {}}
-	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.Exclusive, Registry: waits})
-	c := start(t, libcluster.Config{Key: cluster, ID: "c", Mode: libcluster.Exclusive, Registry: waits})
+	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.ModeExclusive, Registry: waits})
+	c := start(t, libcluster.Config{Key: cluster, ID: "c", Mode: libcluster.ModeExclusive, Registry: waits})
 	c.becomes(2, 3)
 	a.leave()
 	var once sync.Once
 	lease, err := client.Grant(t.Context(), 60)
 	require.NoError(t, err)
-	x := prepare(t, libcluster.Config{Key: cluster, ID: "x", Mode: libcluster.Planned, Registry: claiming{registry, func() {}, func() {
+	x := prepare(t, libcluster.Config{Key: cluster, ID: "x", Mode: libcluster.ModePlanned, Registry: claiming{registry, func() {}, func() {
 		once.Do(func() { // a second one of its ID that does not ask whether it may
 			_, err := client.Put(context.Background(), "/"+cluster+"/production/x", `{"workers":1,"mode":"planned"}`,
 				clientv3.WithLease(lease.ID))
@@ -93,7 +93,7 @@ func TestAnInstanceOfAnotherModeWithoutARecordMakesNoPlan(t *testing.T) {
 // The same promise is in the suite for registries.
 func TestSwapHasNoEffectForOneThatDoesNotCoordinate(t *testing.T) {
 	cluster, registry := key(t), libcluster.Etcd(etcdURL(t))
-	s, _, err := registry.Join(t.Context(), registration(cluster, "a", libcluster.Exclusive))
+	s, _, err := registry.Join(t.Context(), registration(cluster, "a", libcluster.ModeExclusive))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Leave(context.Background())) })
 	p := s.(libcluster.Planner)

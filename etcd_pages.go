@@ -84,7 +84,7 @@ func (s *etcdSession) firstPage(prefix string) clientv3.Op {
 
 // take reads the list on from its first page.
 func (s *etcdSession) take(ctx context.Context, header *pb.ResponseHeader, page *clientv3.GetResponse) error {
-	if s.mode != Direct {
+	if s.mode != ModeDirect {
 		return s.planOf(ctx, header, page)
 	}
 	change, weights := &Change{Generation: header.Revision, Reset: true}, newWeights()
@@ -188,7 +188,7 @@ func (w *weights) put(name string, bytes int) {
 
 // mayList returns why not, in direct mode, in which listing is to read all members.
 func (s *etcdSession) mayList() error {
-	if s.mode != Direct {
+	if s.mode != ModeDirect {
 		return nil
 	}
 	return s.notes.tooLarge()

@@ -26,7 +26,7 @@ func putRecords(t testing.TB, client *clientv3.Client, cluster string, mode libc
 	var ops []clientv3.Op
 	var leases []clientv3.LeaseID
 	for n := range number {
-		if mode != libcluster.Direct || n == 0 { // there one lease does
+		if mode != libcluster.ModeDirect || n == 0 { // there one lease does
 			lease, err := client.Grant(t.Context(), 3600)
 			require.NoError(t, err)
 			leases = append(leases, lease.ID)
@@ -78,7 +78,7 @@ func TestAListOfManyPagesIsOfOneMoment(t *testing.T) {
 				}))
 			})
 			registry := libcluster.EtcdConfig{Client: client}
-			if mode == libcluster.Planned { // the coordinator reads them
+			if mode == libcluster.ModePlanned { // the coordinator reads them
 				start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, Registry: registry}).sums(1200 - 1)
 				require.GreaterOrEqual(t, pages, 4)
 				return
@@ -163,7 +163,7 @@ func TestRecordsThatAreTooLargeTogetherAreNotTakenIn(t *testing.T) {
 			a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, Logger: zap.New(core)})
 			unlock := alone()
 			defer unlock()
-			remove := putRecords(t, client, cluster, libcluster.Direct, 600, 60000)
+			remove := putRecords(t, client, cluster, libcluster.ModeDirect, 600, 60000)
 			_, err := client.Put(t.Context(), "/"+cluster+"/production/x00000", `{"workers":1,"version":"`+strings.Repeat("y", 63000)+`"}`)
 			require.NoError(t, err)
 			why := func() (text string) {
@@ -185,7 +185,7 @@ func TestRecordsThatAreTooLargeTogetherAreNotTakenIn(t *testing.T) {
 			joining, end := context.WithTimeout(context.Background(), patience)
 			defer end()
 			go func() { joined <- b.Join(joining) }()
-			if mode == libcluster.Direct {
+			if mode == libcluster.ModeDirect {
 				err := <-joined
 				require.ErrorContains(t, err, "32 MiB")
 				require.ErrorContains(t, err, cluster+"/production are together")
@@ -196,7 +196,7 @@ func TestRecordsThatAreTooLargeTogetherAreNotTakenIn(t *testing.T) {
 			remove()
 			_, err = client.Delete(t.Context(), "/"+cluster+"/production/x00000")
 			require.NoError(t, err)
-			if mode == libcluster.Direct {
+			if mode == libcluster.ModeDirect {
 				joined <- b.Join(joining)
 			}
 			require.NoError(t, <-joined)
@@ -215,12 +215,12 @@ func TestFloodOfNamesIsCutShort(t *testing.T) {
 	_, err = client.Put(t.Context(), "/"+cluster+"/production//p/coordinator", says, clientv3.WithLease(lease.ID))
 	require.NoError(t, err)
 	core, logs := observer.New(zap.DebugLevel)
-	i := prepare(t, libcluster.Config{Key: cluster, Mode: libcluster.Planned, Logger: zap.New(core)})
+	i := prepare(t, libcluster.Config{Key: cluster, Mode: libcluster.ModePlanned, Logger: zap.New(core)})
 	joining, end := context.WithCancel(t.Context())
 	joined := make(chan error)
 	go func() { joined <- i.Join(joining) }()
-	require.Eventually(t, func() bool { return len(i.Waiting()) > 0 }, patience, time.Millisecond)
-	require.Len(t, i.Waiting(), 100)
+	require.Eventually(t, func() bool { return len(i.Blockers()) > 0 }, patience, time.Millisecond)
+	require.Len(t, i.Blockers(), 100)
 	end()
 	err = <-joined
 	require.Less(t, len(err.Error()), 1000)

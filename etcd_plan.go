@@ -46,7 +46,7 @@ type etcdPlanning struct {
 
 // watched is the prefix that Next watches.
 func (s *etcdSession) watched() string {
-	if s.mode == Direct {
+	if s.mode == ModeDirect {
 		return s.prefix
 	}
 	return s.prefix + etcdPublic
@@ -417,7 +417,7 @@ func (s *etcdSession) leaveDrained(ctx context.Context, d time.Duration, kept Me
 // isOurRecord finds a record that somebody has overwritten under our lease: to the
 // coordinator it is no member, and so we must be none.
 func (s *etcdSession) isOurRecord(kv *mvccpb.KeyValue) error {
-	if s.mode == Direct {
+	if s.mode == ModeDirect {
 		return nil // Next finds it
 	}
 	s.mu.Lock()
@@ -433,7 +433,7 @@ func (s *etcdSession) isOurRecord(kv *mvccpb.KeyValue) error {
 // unseat removes the claim of whoever had the record before us, under a lease that may
 // live on for long. It is over, and meanwhile nobody would coordinate.
 func (s *etcdSession) unseat(ctx context.Context, before *mvccpb.KeyValue) error {
-	if s.mode == Direct || before == nil || before.Lease == 0 || before.Lease == int64(s.lease) {
+	if s.mode == ModeDirect || before == nil || before.Lease == 0 || before.Lease == int64(s.lease) {
 		return nil
 	}
 	key := s.prefix + etcdCoordinator
@@ -444,7 +444,7 @@ func (s *etcdSession) unseat(ctx context.Context, before *mvccpb.KeyValue) error
 
 // endPrevious ends what is left of the previous incarnation, once this one has its key.
 func (s *etcdSession) endPrevious(ctx context.Context) {
-	if s.mode == Direct || s.passive || s.previous == nil {
+	if s.mode == ModeDirect || s.passive || s.previous == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout) // this one has its place already
@@ -458,7 +458,7 @@ func (s *etcdSession) endPrevious(ctx context.Context) {
 // same etcd: it then has an effect only while the plan is in force that gave this
 // instance the place s, the state that the application goes by. So a write that was
 // held up for however long is refused by etcd itself. The cluster must be on etcd in
-// mode [Exclusive], and s this instance's present state; otherwise the error says what
+// mode [ModeExclusive], and s this instance's present state; otherwise the error says what
 // is missing, and is [ErrRebalanced] if there is a newer one.
 //
 // It is refused too after a plan that leaves this instance where it is: read the state
@@ -474,7 +474,7 @@ func (c *Cluster) EtcdFence(s State) ([]clientv3.Cmp, error) {
 		return nil, fmt.Errorf("libcluster: no fence for generation %d: %w", s.Generation, ErrRebalanced)
 	}
 	session, ok := v.inc.session.(*etcdSession)
-	if !ok || session.mode != Exclusive {
+	if !ok || session.mode != ModeExclusive {
 		return nil, fmt.Errorf("libcluster: no fence: the cluster must be on etcd and in mode exclusive, and is in mode %v", c.cfg.Mode)
 	}
 	return []clientv3.Cmp{session.heldBy(session.lease), session.planIs(v.plan.revision)}, nil

@@ -18,7 +18,7 @@ import (
 	"github.com/libcluster/libcluster"
 )
 
-var withPlan = []libcluster.Mode{libcluster.Planned, libcluster.Exclusive}
+var withPlan = []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive}
 
 func TestAPlanInEtcdKeepsPlaces(t *testing.T) {
 	for _, mode := range withPlan {
@@ -91,8 +91,8 @@ func TestHundredJoinAtOnceByAPlan(t *testing.T) {
 func TestACrashIsWaitedForOnEtcd(t *testing.T) {
 	t.Parallel() // it waits for a TTL
 	cluster, client := key(t), etcdClient(t)
-	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.Exclusive, TTL: 20 * time.Second})
-	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.Exclusive, TTL: 20 * time.Second})
+	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.ModeExclusive, TTL: 20 * time.Second})
+	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.ModeExclusive, TTL: 20 * time.Second})
 	a.becomes(0, 2)
 	b.becomes(1, 2)
 
@@ -109,8 +109,8 @@ func TestACrashIsWaitedForOnEtcd(t *testing.T) {
 	// An instance that has gone for good is waited for, by the instances that are there then.
 	const ttl = 5 * time.Second
 	cluster = key(t)
-	a = start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.Exclusive, TTL: ttl})
-	b = start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.Exclusive, TTL: ttl})
+	a = start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.ModeExclusive, TTL: ttl})
+	b = start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.ModeExclusive, TTL: ttl})
 	a.becomes(0, 2)
 	gone := time.Now()
 	_, err = client.Put(t.Context(), "/"+cluster+"/production/b", "another's")
@@ -144,7 +144,7 @@ func TestLeavingAPlanLeavesOnlyThePlan(t *testing.T) {
 
 func TestASupersededOwnersWriteIsRefusedByEtcd(t *testing.T) {
 	cluster, client := key(t), etcdClient(t)
-	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.Exclusive})
+	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.ModeExclusive})
 	before := a.becomes(0, 1)
 	fence, err := a.EtcdFence(a.State())
 	require.NoError(t, err)
@@ -155,7 +155,7 @@ func TestASupersededOwnersWriteIsRefusedByEtcd(t *testing.T) {
 	}
 	require.True(t, write("while it is a's", fence))
 
-	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.Exclusive})
+	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.ModeExclusive})
 	b.becomes(1, 2)
 	require.False(t, write("late", fence), "a has read its state before b came")
 	a.becomes(0, 2)
@@ -175,7 +175,7 @@ func TestASupersededOwnersWriteIsRefusedByEtcd(t *testing.T) {
 }
 
 func TestAnotherModeIsRefusedOnEtcd(t *testing.T) {
-	modes := append([]libcluster.Mode{libcluster.Direct}, withPlan...)
+	modes := append([]libcluster.Mode{libcluster.ModeDirect}, withPlan...)
 	for _, runs := range modes {
 		for _, joins := range modes {
 			if runs == joins {
@@ -261,7 +261,7 @@ func TestOneWhoseRecordWasOverwrittenUnderItsLeaseRejoins(t *testing.T) {
 func TestCoordinatorThatIsCancelledWatchesNoMore(t *testing.T) {
 	becomeWatches(t, 0)
 	s, _, err := libcluster.Etcd(etcdURL(t)).Join(t.Context(), libcluster.Registration{
-		Key: key(t), Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: time.Minute, Logger: zap.NewNop(), Mode: libcluster.Planned,
+		Key: key(t), Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: time.Minute, Logger: zap.NewNop(), Mode: libcluster.ModePlanned,
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
@@ -298,7 +298,7 @@ func TestAnAttemptThatArrivesLateSaysNothingOfALaterOne(t *testing.T) {
 	})}
 	attempt := libcluster.Registration{
 		Key: key(t), Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: time.Minute, Logger: zap.NewNop(),
-		Mode: libcluster.Exclusive, Stay: &libcluster.Stay{},
+		Mode: libcluster.ModeExclusive, Stay: &libcluster.Stay{},
 	}
 	join := func() (libcluster.Session, error) {
 		s, _, err := registry.Join(t.Context(), attempt)

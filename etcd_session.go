@@ -101,7 +101,7 @@ func (s *etcdSession) open(ctx context.Context, r Registration) (time.Duration, 
 	if !s.passive && s.previous == nil {
 		opening.Go(func() { refused = s.takeOver(ctx, r) })
 	}
-	if !s.passive && s.mode != Direct {
+	if !s.passive && s.mode != ModeDirect {
 		opening.Go(func() { forbidden = s.mayPlan(ctx) })
 	}
 	ttl, err := s.grant(ctx)
@@ -150,7 +150,7 @@ func (s *etcdSession) list(ctx context.Context) error {
 	defer cancel()
 	before := s.mark()
 	get := s.firstPage(s.watched())
-	if s.passive || s.mode != Direct && s.next > 0 { // a plan has its own number
+	if s.passive || s.mode != ModeDirect && s.next > 0 { // a plan has its own number
 		got, err := s.client.Do(ctx, get)
 		if err != nil {
 			return err
@@ -177,7 +177,7 @@ func (s *etcdSession) list(ctx context.Context) error {
 		txn = txn.If(clientv3.Compare(clientv3.ModRevision(s.key), "=", s.replaces))
 	}
 	then := []clientv3.Op{put, get}
-	if s.mode == Exclusive {
+	if s.mode == ModeExclusive {
 		// What this stay has been granted before never acts again, or never has.
 		for _, lease := range s.notes.others(s.lease) {
 			then = append(then, s.noteDrained(lease, DrainedForGood, s.lease))
@@ -470,7 +470,7 @@ func (s *etcdSession) park(ctx context.Context, d time.Duration, kept Member) er
 		return err
 	}
 	puts := []clientv3.Op{clientv3.OpPut(s.key, string(kept.Record()), clientv3.WithLease(lease))}
-	if s.mode == Exclusive {
+	if s.mode == ModeExclusive {
 		puts = append(puts, s.noteDrained(lease, DrainedForGood, lease))
 	}
 	if err := s.writeUnder(ctx, lease, puts...); err != nil {

@@ -16,7 +16,7 @@ import (
 )
 
 // plannedModes are those with a plan.
-var plannedModes = []libcluster.Mode{libcluster.Planned, libcluster.Exclusive}
+var plannedModes = []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive}
 
 func TestTwoRecordsUnderOneLeaseDoNotStopACluster(t *testing.T) {
 	for _, mode := range plannedModes {
@@ -101,7 +101,7 @@ func TestOneThatIsSaidToHaveStoppedIsNotWaitedFor(t *testing.T) {
 		require.NoError(t, err)
 		return granted.ID
 	}
-	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.Exclusive, TTL: time.Hour})
+	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.ModeExclusive, TTL: time.Hour})
 	// An instance that comes, gets a place, and vanishes.
 	a := lease()
 	_, err := client.Put(t.Context(), prefix+"a", `{"workers":1,"mode":"exclusive","window":2160000}`, clientv3.WithLease(a))
@@ -117,11 +117,11 @@ func TestOneThatIsSaidToHaveStoppedIsNotWaitedFor(t *testing.T) {
 	// The others would wait for most of an hour.
 	_, err = client.Put(t.Context(), prefix+"/drained/"+incarnation, fmt.Sprint(int64(libcluster.DrainedForGood)), clientv3.WithLease(lease()))
 	require.NoError(t, err)
-	start(t, libcluster.Config{Key: cluster, ID: "c", Mode: libcluster.Exclusive, TTL: time.Hour}).becomes(1, 2)
+	start(t, libcluster.Config{Key: cluster, ID: "c", Mode: libcluster.ModeExclusive, TTL: time.Hour}).becomes(1, 2)
 }
 
 func TestAPlaceThatCannotBeKeptSinceItsRecordIsGoneIsNotKeptSilently(t *testing.T) {
-	for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive} {
+	for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive} {
 		cluster, client := key(t), etcdClient(t)
 		s, _, err := libcluster.Etcd(etcdURL(t)).Join(t.Context(), registration(cluster, "a", mode))
 		require.NoError(t, err)
@@ -130,7 +130,7 @@ func TestAPlaceThatCannotBeKeptSinceItsRecordIsGoneIsNotKeptSilently(t *testing.
 		before, err := client.Leases(t.Context())
 		require.NoError(t, err)
 		kept := libcluster.Member{ID: "a", Workers: 1}
-		if mode == libcluster.Exclusive {
+		if mode == libcluster.ModeExclusive {
 			err = s.(libcluster.Planner).LeaveDrained(t.Context(), 77*time.Minute, kept)
 		} else {
 			err = s.(libcluster.Returner).LeaveFor(t.Context(), 77*time.Minute, kept)

@@ -29,7 +29,7 @@ func streamGoroutines() int {
 // In an outage no server takes a stream, and clientv3 never ends one of those.
 func TestOutageLeavesNoStreamOnTheCallersClient(t *testing.T) {
 	require.Zero(t, streamGoroutines())
-	for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Planned} {
+	for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned} {
 		t.Run(mode.String(), func(t *testing.T) {
 			line := &cuttable{}
 			registry := libcluster.EtcdConfig{Client: line.client(t), RequestTimeout: 50 * time.Millisecond}

@@ -341,8 +341,8 @@ func becomeWatches(t *testing.T, n int) {
 // its watches would report meanwhile, nobody would read.
 func TestInstanceWhoseIDIsTakenWatchesNoMore(t *testing.T) {
 	for mode, want := range map[libcluster.Mode]int{
-		libcluster.Direct:    1,
-		libcluster.Exclusive: 2, // its own, of the plan, and the coordinator's
+		libcluster.ModeDirect:    1,
+		libcluster.ModeExclusive: 2, // its own, of the plan, and the coordinator's
 	} {
 		t.Run(mode.String(), func(t *testing.T) {
 			becomeWatches(t, 0)

@@ -125,7 +125,7 @@ func (s *etcdSession) unseen(events []*clientv3.Event) []*clientv3.Event {
 
 // change translates the events of one answer, which hold whole revisions.
 func (s *etcdSession) change(events []*clientv3.Event) (Change, error) {
-	if s.mode != Direct {
+	if s.mode != ModeDirect {
 		return s.planChange(events), nil
 	}
 	change := Change{Events: make([]Event, 0, len(events))}

@@ -85,8 +85,8 @@ func ExampleCluster_RunPrimary() {
 	instance := func(id string, lead func()) {
 		cluster, err := libcluster.New(libcluster.Config{
 			Key:      "mailer",
-			ID:       id,                 // or the host's name
-			Mode:     libcluster.Planned, // who leads goes on when others come
+			ID:       id,                     // or the host's name
+			Mode:     libcluster.ModePlanned, // who leads goes on when others come
 			Registry: registry,
 		})
 		if err != nil {

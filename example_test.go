@@ -21,7 +21,7 @@ func Example() {
 		Key:      "mailer",
 		ID:       name, // of its own for each instance, and the same after a restart
 		Workers:  4,
-		Mode:     libcluster.Planned, // a newcomer moves nobody
+		Mode:     libcluster.ModePlanned, // a newcomer moves nobody
 		Registry: libcluster.Etcd("http://127.0.0.1:2379"),
 	})
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 //
 // It acts from when it is told of a place, and as soon as its State says so, until
 // the callback that takes the place back has returned: what takes time to stop goes
-// on until then. But not past the horizon of the incarnation, whether or not it has
+// on until then. But not past the deadline of the incarnation, whether or not it has
 // been told to stop: what is done after that is the application's own fault. Nobody
 // else may act meanwhile.
 type app struct {
@@ -42,7 +42,7 @@ func (w *world) addApp(id string) *app {
 		w:   w, start: time.Now(), rate: 0.9 + 0.2*w.Steps.Float64(),
 	}
 	a.cfg = libcluster.Config{
-		Key: "mailer", ID: id, Workers: a.Wants, Mode: libcluster.Exclusive,
+		Key: "mailer", ID: id, Workers: a.Wants, Mode: libcluster.ModeExclusive,
 		Registry: witness{a}, OnRebalance: a.onRebalance, OnStuck: func() { w.Locked(func() { w.Happened("stuck") }) },
 		Logger: w.Logger(a), TTL: ttls[w.Steps.IntN(len(ttls))], DrainTimeout: drains[w.Steps.IntN(len(drains))],
 	}
@@ -160,10 +160,10 @@ func (a *app) acts(s libcluster.State) *acting {
 	return &acting{a.Name, s.Index, s.Workers, s.Total, s.Generation, a.w.stamp(), 0}
 }
 
-// until is what it has done so far, or by its horizon.
+// until is what it has done so far, or by its deadline.
 func (a *app) until(now int64) acting {
 	done := *a.open
-	done.to = min(now, a.w.at(a.of.horizon))
+	done.to = min(now, a.w.at(a.of.deadline))
 	return done
 }
 
@@ -197,11 +197,11 @@ func (a *app) sample() {
 		w.Fail("%s reads generation %d after %d", a, s.Generation, a.generation)
 	}
 	a.generation = s.Generation
-	if late := time.Since(a.view.horizon); late > rounding {
-		w.Fail("%s is active %v after its horizon", a, late)
+	if late := time.Since(a.view.deadline); late > rounding {
+		w.Fail("%s is active %v after its deadline", a, late)
 	}
-	if horizon := a.start.Add(time.Duration(float64(s.Horizon.Sub(a.start)) / a.rate)); horizon.Sub(a.view.horizon) > rounding {
-		w.Fail("%s thinks that its horizon is %v later", a, horizon.Sub(a.view.horizon))
+	if deadline := a.start.Add(time.Duration(float64(s.Deadline.Sub(a.start)) / a.rate)); deadline.Sub(a.view.deadline) > rounding {
+		w.Fail("%s thinks that its deadline is %v later", a, deadline.Sub(a.view.deadline))
 	}
 	switch {
 	case a.open == nil || a.of != a.view:

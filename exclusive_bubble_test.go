@@ -56,7 +56,7 @@ func wait(d time.Duration) {
 
 // instance makes an instance of exclusive mode with one worker.
 func (b *bubble) instance(id string, change ...func(*libcluster.Config)) *libcluster.Cluster {
-	cfg := libcluster.Config{Key: "mailer", ID: id, Registry: b.Registry, Mode: libcluster.Exclusive}
+	cfg := libcluster.Config{Key: "mailer", ID: id, Registry: b.Registry, Mode: libcluster.ModeExclusive}
 	for _, f := range change {
 		f(&cfg)
 	}

@@ -60,7 +60,7 @@ func TestNobodyIsWaitedForWhenWhatSaysSoWasLostOrLate(t *testing.T) {
 		require.True(t, lost.Load())
 		require.True(t, a.State().Active())
 		require.True(t, x.State().Active())
-		require.Empty(t, x.Waiting())
+		require.Empty(t, x.Blockers())
 	})
 }
 
@@ -146,7 +146,7 @@ func TestOneWhoVanishedIsWaitedForByClocksThatDiffer(t *testing.T) {
 	})
 }
 
-func TestTheHorizonCountsFromTheSendingOfARenewal(t *testing.T) {
+func TestTheDeadlineCountsFromTheSendingOfARenewal(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		var begun, once atomic.Bool
 		b.Intercept(func(ctx context.Context, call libclustertest.Call) error {

@@ -21,12 +21,12 @@ var most = map[libcluster.Mode]struct {
 	writes     func(n int) int
 	deliveries func(n int) int
 }{
-	libcluster.Planned:   {func(int) int { return 5 }, func(n int) int { return n + 5 }},
-	libcluster.Exclusive: {func(n int) int { return n + 5 }, func(n int) int { return 3*n + 5 }},
+	libcluster.ModePlanned:   {func(int) int { return 5 }, func(n int) int { return n + 5 }},
+	libcluster.ModeExclusive: {func(n int) int { return n + 5 }, func(n int) int { return 3*n + 5 }},
 }
 
 func TestAChangeCostsOneMessageOrThreeForEachMember(t *testing.T) {
-	for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive} {
+	for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive} {
 		for _, n := range []int{10, 100} {
 			t.Run(fmt.Sprint(mode, " ", n), func(t *testing.T) {
 				inBubble(t, func(b *bubble) {
@@ -45,7 +45,7 @@ func TestAChangeCostsOneMessageOrThreeForEachMember(t *testing.T) {
 					require.Equal(t, n+1, newcomer.State().Total)
 					workers := b.counted("one has more workers", mode, n, func() { newcomer.SetWorkers(context.Background(), 2) })
 					leave := b.counted("one leaves", mode, n, func() { newcomer.Leave(context.Background()) })
-					if mode == libcluster.Direct {
+					if mode == libcluster.ModeDirect {
 						return
 					}
 					require.LessOrEqual(t, all.Writes, 2*n+5)

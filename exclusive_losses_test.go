@@ -91,7 +91,7 @@ func TestOneWhoFindsAnotherModeWhenItIsBackAsksNowAndAgain(t *testing.T) {
 		b.Cut("a")
 		wait(time.Second)
 		b.Expire(simulated, "a")
-		b.joins(b.instance("d", func(c *libcluster.Config) { c.Mode = libcluster.Direct }))
+		b.joins(b.instance("d", func(c *libcluster.Config) { c.Mode = libcluster.ModeDirect }))
 		wait(10 * time.Second)
 		var joins atomic.Int32
 		b.Intercept(func(ctx context.Context, call libclustertest.Call) error {
@@ -192,7 +192,7 @@ func (p plain) Join(ctx context.Context, r libcluster.Registration) (libcluster.
 func TestARegistryThatCannotPlanIsRefusedAlsoWhileLeaving(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		p := plain{b.Registry, make(chan struct{}), make(chan struct{})}
-		c, err := libcluster.New(libcluster.Config{Key: "mailer", ID: "a", Registry: p, Mode: libcluster.Exclusive})
+		c, err := libcluster.New(libcluster.Config{Key: "mailer", ID: "a", Registry: p, Mode: libcluster.ModeExclusive})
 		require.NoError(t, err)
 		left := make(chan error, 1)
 		go func() {

@@ -29,7 +29,7 @@ func (b *bubble) standstill(these []*libcluster.Cluster, until *libcluster.Clust
 	return stood, took
 }
 
-// killed has the registry hear no more of an instance, which acts until its horizon.
+// killed has the registry hear no more of an instance, which acts until its deadline.
 func (b *bubble) killed(c *libcluster.Cluster) { b.Cut(c.ID()) }
 
 func TestOthersWorkOnWhenOneIsKilledAndAnotherComes(t *testing.T) {
@@ -125,7 +125,7 @@ func TestOneThatIsThereAndSaysNothingIsDoubtedOnce(t *testing.T) {
 		require.True(t, a.State().Active())
 		wait(10 * time.Second)
 		require.False(t, a.State().Active())
-		require.Len(t, a.Waiting(), 1)
+		require.Len(t, a.Blockers(), 1)
 		b.Intercept(nil)
 		wait(5 * time.Second)
 		require.True(t, a.State().Active())

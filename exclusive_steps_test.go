@@ -181,7 +181,7 @@ func (w *world) restore() {
 // nobodyElseMayAct tells whether nobody may act but these incarnations.
 func (w *world) nobodyElseMayAct(these []string) bool {
 	return !slices.ContainsFunc(w.apps, func(a *app) bool {
-		return a.view != nil && time.Now().Before(a.view.horizon) && !slices.Contains(these, a.view.Incarnation())
+		return a.view != nil && time.Now().Before(a.view.deadline) && !slices.Contains(these, a.view.Incarnation())
 	})
 }
 

@@ -18,11 +18,11 @@ func (w witness) String() string { return "witness" }
 // incarnation is one session of an app.
 type incarnation struct {
 	libcluster.Session
-	a       *app
-	stay    int
-	watched bool
-	horizon time.Time // by the rule: the last renewal's sending plus the window. Guarded by the world's lock
-	past    *time.Timer
+	a        *app
+	stay     int
+	watched  bool
+	deadline time.Time // by the rule: the last renewal's sending plus the window. Guarded by the world's lock
+	past     *time.Timer
 }
 
 // caller finds the incarnation that makes a call in the call's context.
@@ -54,22 +54,22 @@ func (w witness) Join(ctx context.Context, r libcluster.Registration) (libcluste
 	return s, ttl, nil
 }
 
-// renewed moves the horizon, unless it has passed: an answer that comes late changes
+// renewed moves the deadline, unless it has passed: an answer that comes late changes
 // nothing. Just after it everybody's state is read.
 func (s *incarnation) renewed(sent time.Time, granted time.Duration) {
-	if s.watched && !time.Now().Before(s.horizon) {
+	if s.watched && !time.Now().Before(s.deadline) {
 		return
 	}
 	window := libcluster.Window(min(granted, s.a.cfg.TTL))
-	horizon := sent.Add(time.Duration(float64(window)/s.a.rate) + 1)
-	if !horizon.After(s.horizon) {
+	deadline := sent.Add(time.Duration(float64(window)/s.a.rate) + 1)
+	if !deadline.After(s.deadline) {
 		return // a renewal that was sent later has been answered
 	}
-	s.horizon = horizon
+	s.deadline = deadline
 	if s.past == nil {
-		s.past = time.AfterFunc(time.Until(s.horizon)+rounding+1, func() { s.a.w.Locked(s.a.w.sample) })
+		s.past = time.AfterFunc(time.Until(s.deadline)+rounding+1, func() { s.a.w.Locked(s.a.w.sample) })
 	} else {
-		s.past.Reset(time.Until(s.horizon) + rounding + 1)
+		s.past.Reset(time.Until(s.deadline) + rounding + 1)
 	}
 }
 

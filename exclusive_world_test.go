@@ -137,8 +137,8 @@ func (w *world) settle() {
 				w.Fail("%s was back and is not any more: %v, %v", a, s, a.Err())
 			case s.Workers != a.Wants:
 				w.Fail("%s has not the %d workers that it wants: %v", a, a.Wants, s)
-			case len(a.Waiting()) > 0:
-				w.Fail("%s waits for %v", a, a.Waiting())
+			case len(a.Blockers()) > 0:
+				w.Fail("%s waits for %v", a, a.Blockers())
 			}
 		}
 		slices.Sort(generations)
@@ -195,7 +195,7 @@ func (w *world) end() {
 func (w *world) survey() libcluster.Survey {
 	w.Intercept(nil)
 	passive := libcluster.Registration{
-		Key: "mailer", Env: "production", Passive: true, Mode: libcluster.Exclusive, Member: libcluster.Member{ID: "watcher", Workers: 1},
+		Key: "mailer", Env: "production", Passive: true, Mode: libcluster.ModeExclusive, Member: libcluster.Member{ID: "watcher", Workers: 1},
 	}
 	session, _, err := w.Join(context.Background(), passive)
 	if err != nil {

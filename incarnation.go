@@ -17,7 +17,7 @@ type incarnation struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	horizon atomic.Pointer[horizon]
+	deadline atomic.Pointer[deadline]
 	// lives is how long the record lives after a renewal, 0 for ever.
 	lives atomic.Int64
 	// confirmed is set by the first renewal that succeeded. Used by ping only.
@@ -41,10 +41,10 @@ type incarnation struct {
 	planning // in a mode with a plan
 }
 
-// horizon is the moment up to which an incarnation may act: window after sent,
+// deadline is the moment up to which an incarnation may act: window after sent,
 // the moment before the last renewal that succeeded was sent. It is replaced,
 // never changed.
-type horizon struct {
+type deadline struct {
 	sent   moment
 	window time.Duration // 0: for ever
 	fenced error         // not nil: over, and this is why
@@ -60,7 +60,7 @@ func window(ttl time.Duration) time.Duration { return ttl * windowPercent / 100 
 
 // trusted is the window of a record that was granted ttl.
 func (c *Config) trusted(ttl time.Duration) time.Duration {
-	if c.Mode == Exclusive {
+	if c.Mode == ModeExclusive {
 		ttl = min(ttl, c.TTL) // the others reckon with what was asked for
 	}
 	return window(ttl)
@@ -71,15 +71,15 @@ func newIncarnation(s *stay, session Session, sent moment, ttl time.Duration, pu
 	inc.latest = inc.index
 	inc.heed, inc.unpublished = make(chan struct{}, 1), make(chan struct{}, 1)
 	inc.ctx, inc.cancel = context.WithCancel(s.ctx)
-	inc.horizon.Store(inc.renewed(sent, ttl))
+	inc.deadline.Store(inc.renewed(sent, ttl))
 	return inc
 }
 
-// renewed notes how long the record lives, and returns the horizon that follows
+// renewed notes how long the record lives, and returns the deadline that follows
 // from a renewal sent at sent: none, if an outage is to be sat out.
-func (inc *incarnation) renewed(sent moment, ttl time.Duration) *horizon {
+func (inc *incarnation) renewed(sent moment, ttl time.Duration) *deadline {
 	inc.lives.Store(int64(ttl))
-	h := &horizon{sent: sent}
+	h := &deadline{sent: sent}
 	if cfg := &inc.stay.c.cfg; cfg.Outage != KeepOnOutage {
 		h.window = cfg.trusted(ttl)
 	}
@@ -98,35 +98,35 @@ func (inc *incarnation) over() error {
 }
 
 // fenced returns why the incarnation has lost its place, or nil if it has not.
-// Whoever finds the horizon passed also closes it: from then on nobody can
+// Whoever finds the deadline passed also closes it: from then on nobody can
 // extend it, so what one reader was told no later answer takes back.
 func (inc *incarnation) fenced() error {
 	for {
-		h := inc.horizon.Load()
+		h := inc.deadline.Load()
 		if h.fenced != nil {
 			return h.fenced
 		}
 		if h.window == 0 || inc.stay.c.clock().since(h.sent) < h.window {
 			return nil
 		}
-		inc.horizon.CompareAndSwap(h, &horizon{fenced: ErrHorizonPassed})
+		inc.deadline.CompareAndSwap(h, &deadline{fenced: ErrDeadlinePassed})
 	}
 }
 
-// extend moves the horizon after a renewal that was sent at sent has succeeded.
+// extend moves the deadline after a renewal that was sent at sent has succeeded.
 // It does nothing to an incarnation that is over, or after a renewal that was sent
 // later: answers overtake one another.
 func (inc *incarnation) extend(sent moment, ttl time.Duration) {
-	h := inc.horizon.Load()
+	h := inc.deadline.Load()
 	if inc.fenced() == nil && sent.since(h.sent) > 0 {
-		// Fails if a reader has found the horizon passed since it was loaded.
-		inc.horizon.CompareAndSwap(h, inc.renewed(sent, ttl))
+		// Fails if a reader has found the deadline passed since it was loaded.
+		inc.deadline.CompareAndSwap(h, inc.renewed(sent, ttl))
 	}
 }
 
 // renewedSince reports whether a renewal has succeeded that was sent after a moment.
 func (inc *incarnation) renewedSince(m moment) bool {
-	h := inc.horizon.Load()
+	h := inc.deadline.Load()
 	return h.fenced == nil && h.sent.since(m) > 0
 }
 
@@ -134,8 +134,8 @@ func (inc *incarnation) renewedSince(m moment) bool {
 // goroutines.
 func (inc *incarnation) end(why error) {
 	for {
-		h := inc.horizon.Load()
-		if h.fenced != nil || inc.horizon.CompareAndSwap(h, &horizon{fenced: why}) {
+		h := inc.deadline.Load()
+		if h.fenced != nil || inc.deadline.CompareAndSwap(h, &deadline{fenced: why}) {
 			break
 		}
 	}
@@ -146,7 +146,7 @@ func (inc *incarnation) end(why error) {
 // remaining returns how long the incarnation may act unless it is renewed, and
 // false if there is no end to that.
 func (inc *incarnation) remaining() (time.Duration, bool) {
-	h := inc.horizon.Load()
+	h := inc.deadline.Load()
 	if h.fenced != nil {
 		return 0, true
 	}
@@ -162,7 +162,7 @@ func (inc *incarnation) told(workers int) bool {
 	if inc.assigned != nil {
 		return inc.assigned.Workers == workers
 	}
-	if inc.stay.c.cfg.Mode != Direct {
+	if inc.stay.c.cfg.Mode != ModeDirect {
 		own := inc.own
 		return own == nil || own.Workers == workers
 	}

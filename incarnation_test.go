@@ -22,7 +22,7 @@ func TestALateSuccessRevivesNoIncarnationThatWasFenced(t *testing.T) {
 
 	sent := at(window(DefaultTTL) - time.Second)
 	clock = at(window(DefaultTTL))
-	require.ErrorIs(t, inc.fenced(), ErrHorizonPassed)
+	require.ErrorIs(t, inc.fenced(), ErrDeadlinePassed)
 	inc.extend(sent, DefaultTTL)
-	require.ErrorIs(t, inc.fenced(), ErrHorizonPassed)
+	require.ErrorIs(t, inc.fenced(), ErrDeadlinePassed)
 }

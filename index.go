@@ -98,7 +98,7 @@ func (x *index) apply(change Change) (foreign Mode) {
 		switch {
 		case e.Gone:
 			x.remove(e.Member.ID)
-		case e.Member.plans.mode != Direct:
+		case e.Member.plans.mode != ModeDirect:
 			if !e.Member.kept && !e.Orphan { // or nobody is there
 				foreign = e.Member.plans.mode
 			}
@@ -124,7 +124,7 @@ func (x *index) exceeds(change Change) bool {
 			before = int64(x.members[e.Member.ID].Workers)
 		}
 		now := int64(0)
-		if !e.Gone && e.Member.plans.mode == Direct {
+		if !e.Gone && e.Member.plans.mode == ModeDirect {
 			now = int64(e.Member.Workers)
 		}
 		workers[e.Member.ID] = now

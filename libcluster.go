@@ -122,28 +122,28 @@ func (c *Cluster) Phase() Phase {
 	s := c.stay
 	c.mu.Unlock()
 	if s == nil {
-		return Left
+		return PhaseLeft
 	}
 	v := c.view.Load()
 	switch {
 	case s.left.Load():
-		return Leaving
+		return PhaseLeaving
 	case v.inc == nil || v.inc.stay != s:
-		return Joining
+		return PhaseJoining
 	case v.inc.fenced() != nil:
-		return Fenced
+		return PhaseFenced
 	case v.why != nil:
-		return Waiting
+		return PhaseWaiting
 	}
-	return Active
+	return PhaseActive
 }
 
-// Waiting returns for whom the cluster waits before a plan can be committed: those
+// Blockers returns for whom the cluster waits before a plan can be committed: those
 // who have not stopped yet, or have vanished and may not have. It is empty as a
 // rule, and known to all members once the wait has lasted a second; an instance that
 // has lost its own record is told nothing, and may ask [Cluster.Coverage]. Of very many
 // it names 100. Modes with a plan only.
-func (c *Cluster) Waiting() []Holdup { return c.view.Load().holdups() }
+func (c *Cluster) Blockers() []Blocker { return c.view.Load().blockers() }
 
 // Join joins the cluster. It returns after the first callback has returned, or
 // with an error, and then nothing is left running and nothing recorded. (Unless

@@ -5,28 +5,28 @@ import "fmt"
 // Mode is how the members of a cluster come to their places. All instances of a
 // cluster have the same; one that joins with another is refused with a [ModeError].
 // To change it, have all instances leave, and then start them in the new mode. Mode
-// [Exclusive] then waits first for as long as anybody could act by a plan of the mode
+// [ModeExclusive] then waits first for as long as anybody could act by a plan of the mode
 // before.
 type Mode int
 
 const (
-	// Direct has each instance watch all members and sort them by ID. It writes
+	// ModeDirect has each instance watch all members and sort them by ID. It writes
 	// the least, and until all have seen a change two may hold the same index.
-	Direct Mode = iota
-	// Planned has one plan say who holds which place. Places are sticky: a
+	ModeDirect Mode = iota
+	// ModePlanned has one plan say who holds which place. Places are sticky: a
 	// newcomer goes to the end, a hole is filled by the last, and nobody else
 	// moves. Nobody waits: until all have seen a new plan two may hold the same
-	// index, as with Direct.
-	Planned
-	// Exclusive is Planned, and never two at once: at no instant do two instances
+	// index, as in mode direct.
+	ModePlanned
+	// ModeExclusive is ModePlanned, and never two at once: at no instant do two instances
 	// act on overlapping ranges or on different totals. At a change all stop
 	// first, and none starts before all have. An instance that vanished is waited
 	// for until it must have stopped by any clock.
-	Exclusive
+	ModeExclusive
 )
 
 // modeNames are the words for the modes, in records and on command lines.
-var modeNames = [...]string{Direct: "direct", Planned: "planned", Exclusive: "exclusive"}
+var modeNames = [...]string{ModeDirect: "direct", ModePlanned: "planned", ModeExclusive: "exclusive"}
 
 // String returns "direct", "planned" or "exclusive".
 func (m Mode) String() string {

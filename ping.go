@@ -56,7 +56,7 @@ func (s *stay) ping() {
 			}
 			continue
 		}
-		if s.c.cfg.Mode == Direct && errors.As(why, new(*ModeError)) {
+		if s.c.cfg.Mode == ModeDirect && errors.As(why, new(*ModeError)) {
 			if !s.withdraw(inc, why) {
 				return
 			}
@@ -64,7 +64,7 @@ func (s *stay) ping() {
 		}
 		s.report(zap.WarnLevel, "fenced; will rejoin", zap.Error(why))
 		switch {
-		case inc.confirmed || errors.Is(why, ErrHorizonPassed) || errors.Is(why, ErrStuck):
+		case inc.confirmed || errors.Is(why, ErrDeadlinePassed) || errors.Is(why, ErrStuck):
 			brief = nil
 		case brief == nil:
 			brief = &retry{chance: s.c.chance} // once is an accident, and being back at once is worth more
@@ -145,16 +145,16 @@ func (s *stay) attempt(r Registration, limit time.Duration) (*incarnation, error
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := session.(Planner); !ok && r.Mode != Direct {
+	if _, ok := session.(Planner); !ok && r.Mode != ModeDirect {
 		s.giveUp(r, session)
 		return nil, Permanent(ErrCannotPlan)
 	}
-	if r.Mode == Exclusive && !r.Passive && ttl <= 0 {
+	if r.Mode == ModeExclusive && !r.Passive && ttl <= 0 {
 		s.giveUp(r, session)
 		return nil, Permanent(fmt.Errorf("%w: its records do not expire", ErrCannotPlan))
 	}
 	if w := s.c.cfg.trusted(ttl); w > 0 && s.c.clock().since(sent) > w/slowJoin {
-		// Little or nothing is left of the horizon that counts from sending.
+		// Little or nothing is left of the deadline that counts from sending.
 		// Rather than to begin like that, or not at all, earn a fresh one.
 		// However late the answer comes, it does so within what it proves.
 		ctx, cancel := context.WithTimeout(s.ctx, w)
@@ -173,7 +173,7 @@ func (s *stay) attempt(r Registration, limit time.Duration) (*incarnation, error
 // but should the instance leave first, leave removes it.
 func (s *stay) giveUp(r Registration, session Session) {
 	inc := newIncarnation(s, session, s.c.clock(), 0, r.Member)
-	inc.end(ErrHorizonPassed)
+	inc.end(ErrDeadlinePassed)
 	s.discard(s.current.Swap(inc))
 }
 
@@ -204,7 +204,7 @@ func (s *stay) heartbeat(inc *incarnation) {
 	}
 	answers := make(chan answer, maxUnanswered)
 	unanswered, late := 0, false // late: the latest has no answer yet
-	sent := inc.horizon.Load().sent
+	sent := inc.deadline.Load().sent
 	beat := time.NewTimer(inc.untilBeat(s.c.clock().since(sent)))
 	defer beat.Stop()
 	for {
@@ -251,7 +251,7 @@ func (s *stay) renew(inc *incarnation, sent moment) answer {
 	return answer{sent, ttl, err}
 }
 
-// answered moves the horizon as an answer says. It reports whether the heartbeat has
+// answered moves the deadline as an answer says. It reports whether the heartbeat has
 // succeeded, and whether the incarnation is over.
 func (s *stay) answered(inc *incarnation, a answer) (ok, over bool) {
 	switch {
@@ -281,12 +281,12 @@ func (s *stay) answered(inc *incarnation, a answer) (ok, over bool) {
 func (s *stay) cannotRenew(err error) {
 	s.note(err)
 	s.report(zap.WarnLevel, "cannot renew the record, will keep trying",
-		zap.Error(err), zap.Time("horizon", s.c.State().Horizon))
+		zap.Error(err), zap.Time("deadline", s.c.State().Deadline))
 }
 
 // untilBeat returns how long to wait before the next heartbeat when the last was sent
 // some time ago and all are answered: an eighth to a sixth of the record's life after it,
-// so that there are several within a window. Not past the horizon.
+// so that there are several within a window. Not past the deadline.
 func (inc *incarnation) untilBeat(ago time.Duration) time.Duration {
 	return inc.halfWay(inc.spread(inc.ttl()/8) - ago)
 }
@@ -295,7 +295,7 @@ func (inc *incarnation) untilBeat(ago time.Duration) time.Duration {
 // sent beside it: a tenth of the record's life, and some. Of three servers two may hang,
 // and the third is still asked in time.
 func (inc *incarnation) untilNext() time.Duration {
-	return max(inc.beforeHorizon(inc.spread(inc.ttl()/10)), leastBeat)
+	return max(inc.beforeDeadline(inc.spread(inc.ttl()/10)), leastBeat)
 }
 
 // untilAgain returns how long to wait after a heartbeat that has failed.
@@ -306,24 +306,24 @@ func (inc *incarnation) spread(d time.Duration) time.Duration {
 	return d + inc.stay.c.chance.Below(d/3+1)
 }
 
-// halfWay shortens a wait that is to end well before the horizon. A beat at the horizon
+// halfWay shortens a wait that is to end well before the deadline. A beat at the deadline
 // would come too late; half the way is soon no way at all.
 func (inc *incarnation) halfWay(d time.Duration) time.Duration {
-	return max(min(d, inc.beforeHorizon(2*d)/2), leastBeat)
+	return max(min(d, inc.beforeDeadline(2*d)/2), leastBeat)
 }
 
 const leastBeat = time.Millisecond
 
 // patience returns how long an errand may take: a third of the window. Not past the
-// horizon.
+// deadline.
 func (inc *incarnation) patience() time.Duration {
 	if inc.ttl() == 0 {
 		return errandTimeout
 	}
-	return inc.beforeHorizon(window(inc.ttl()) / 3)
+	return inc.beforeDeadline(window(inc.ttl()) / 3)
 }
 
-func (inc *incarnation) beforeHorizon(d time.Duration) time.Duration {
+func (inc *incarnation) beforeDeadline(d time.Duration) time.Duration {
 	if left, ends := inc.remaining(); ends {
 		return max(0, min(d, left))
 	}

@@ -129,7 +129,7 @@ func parsePlanHead(text []byte) (*plan, []byte, error) {
 	}
 	p := &plan{committed: f[1] == planCommit}
 	err := p.mode.UnmarshalText([]byte(f[0]))
-	if err == nil && (p.mode == Direct || !p.committed && f[1] != planPrepare) {
+	if err == nil && (p.mode == ModeDirect || !p.committed && f[1] != planPrepare) {
 		err = fmt.Errorf("plan: %.60q is not its first line", line)
 	}
 	var total int64

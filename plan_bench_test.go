@@ -14,7 +14,7 @@ import (
 	"github.com/libcluster/libcluster"
 )
 
-var allModes = []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive}
+var allModes = []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive}
 
 func inMode(b *testing.B, cluster string, mode libcluster.Mode, called func(libcluster.State)) *libcluster.Cluster {
 	b.Helper()

@@ -151,7 +151,7 @@ func TestALeaverMovesFewMoreThanItMust(t *testing.T) {
 func TestAPlanIsReadAsItWasWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := &plan{
-			mode:       rapid.SampledFrom([]Mode{Planned, Exclusive}).Draw(t, "mode"),
+			mode:       rapid.SampledFrom([]Mode{ModePlanned, ModeExclusive}).Draw(t, "mode"),
 			committed:  rapid.Bool().Draw(t, "committed"),
 			generation: rapid.Int64Range(0, 1<<60).Draw(t, "generation"),
 		}
@@ -220,7 +220,7 @@ func manyMembers(n int) (members []Member) {
 
 // A member finds its own line in a plan of 1,000; beside reading all of it.
 func BenchmarkPlan(b *testing.B) {
-	p := &plan{mode: Planned, committed: true}
+	p := &plan{mode: ModePlanned, committed: true}
 	for i, place := range arrange(nil, manyMembers(1000)) {
 		p.places = append(p.places, planned{fmt.Sprintf("%x", 1<<60+i), 0, place})
 		p.total += place.Workers
@@ -246,7 +246,7 @@ func BenchmarkPlan(b *testing.B) {
 }
 
 func TestOneWhoHoldsNothingFindsItselfInAPlanToStop(t *testing.T) {
-	p := plan{mode: Exclusive, generation: 7, total: 0, places: []planned{
+	p := plan{mode: ModeExclusive, generation: 7, total: 0, places: []planned{
 		{"2f", time.Second, Place{Member{ID: "a", Workers: 3}, -1}},
 	}}
 	_, own, err := findPlanned(p.encode(), "2f")

@@ -15,8 +15,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// Holdup is an instance for which the cluster waits: see [Cluster.Waiting].
-type Holdup struct {
+// Blocker is an instance for which the cluster waits: see [Cluster.Blockers].
+type Blocker struct {
 	// ID is the instance's.
 	ID string
 	// Since is when the wait began, by the clock of the coordinator's machine. It is
@@ -124,7 +124,7 @@ func (s *stay) applyPlan(inc *incarnation, now *Planning) {
 	if p != nil && p.committed && (before.inc != inc || before.plan.revision != v.plan.revision) {
 		s.logMembers(v)
 	}
-	s.logHoldups(before.holdups(), v.holdups(), s.speaks(inc, now.Coordinator))
+	s.logBlockers(before.blockers(), v.blockers(), s.speaks(inc, now.Coordinator))
 	if first || before.inc != inc || v.plan.prepare != nil || !v.state.sameTo(before.state) {
 		s.wake()
 	}
@@ -139,8 +139,8 @@ func (s *stay) whyWaiting(v *view, p *plan, own *planned) error {
 			return err
 		}
 	}
-	if holdups := v.holdups(); len(holdups) > 0 {
-		return fmt.Errorf("%w; the others wait for %s to stop", ErrWaiting, idsOf(holdups))
+	if blockers := v.blockers(); len(blockers) > 0 {
+		return fmt.Errorf("%w; the others wait for %s to stop", ErrWaiting, idsOf(blockers))
 	}
 	if _, wait, held := bytes.Cut(v.plan.coordinator, []byte("\n"+newcomersWait+"\t")); held {
 		wait, _, _ = bytes.Cut(wait, []byte("\n"))
@@ -263,38 +263,38 @@ func (p *planView) places() []Place {
 	return places
 }
 
-// holdups returns for whom the coordinator says that it waits: after the first line, one
+// blockers returns for whom the coordinator says that it waits: after the first line, one
 // for each with the time and the ID.
-func (v *view) holdups() (all []Holdup) {
+func (v *view) blockers() (all []Blocker) {
 	if v.plan == nil || v.inc.over() != nil {
 		return nil
 	}
-	return parseHoldups(v.plan.coordinator)
+	return parseBlockers(v.plan.coordinator)
 }
 
-// maxHoldups is of how many the coordinator says that it waits for them, and how many
+// maxBlockers is of how many the coordinator says that it waits for them, and how many
 // lines are read of what it says: a stranger may have written it.
-const maxHoldups = 100
+const maxBlockers = 100
 
-func parseHoldups(coordinator []byte) (all []Holdup) {
+func parseBlockers(coordinator []byte) (all []Blocker) {
 	_, lines, _ := bytes.Cut(coordinator, []byte("\n"))
 	read := 0
 	for line := range bytes.Lines(lines) {
-		if read++; read > maxHoldups {
+		if read++; read > maxBlockers {
 			break
 		}
 		since, id, ok := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte("\t"))
 		ms, err := strconv.ParseInt(string(since), 10, 64)
 		if ok && err == nil && checkName("ID", string(id)) == nil {
-			all = append(all, Holdup{string(id), time.UnixMilli(ms)})
+			all = append(all, Blocker{string(id), time.UnixMilli(ms)})
 		}
 	}
 	return all
 }
 
-// logHoldups says how a wait begins and ends. The coordinator warns meanwhile that it
+// logBlockers says how a wait begins and ends. The coordinator warns meanwhile that it
 // lasts.
-func (s *stay) logHoldups(before, now []Holdup, speaks bool) {
+func (s *stay) logBlockers(before, now []Blocker, speaks bool) {
 	switch {
 	case len(now) > 0 && !slices.Equal(before, now):
 		s.log.Debug("the cluster has to wait", zap.String("for", idsOf(now)))
@@ -303,9 +303,9 @@ func (s *stay) logHoldups(before, now []Holdup, speaks bool) {
 	}
 }
 
-func idsOf(holdups []Holdup) string {
+func idsOf(blockers []Blocker) string {
 	var ids []string
-	for _, h := range holdups {
+	for _, h := range blockers {
 		ids = append(ids, h.ID)
 	}
 	return some(ids)
@@ -399,7 +399,7 @@ func (inc *incarnation) stopDraining() {
 // incarnation begins before the one before has ended. It reports false if the stay
 // has ended.
 func (s *stay) awaitStopped() bool {
-	for s.c.cfg.Mode == Exclusive && s.acting.Load() {
+	for s.c.cfg.Mode == ModeExclusive && s.acting.Load() {
 		select {
 		case <-s.rested:
 		case <-s.ctx.Done():

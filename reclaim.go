@@ -21,7 +21,7 @@ func (s *stay) overtaken(why error) (again bool) {
 	if v := s.c.view.Load(); v.inc != nil && v.inc.stay == s {
 		// Whatever fenced the incarnation that readers see, it is not for that
 		// reason that it has no successor.
-		v.inc.horizon.Store(&horizon{fenced: why})
+		v.inc.deadline.Store(&deadline{fenced: why})
 	}
 	s.wake()
 	if forGood {

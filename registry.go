@@ -42,7 +42,7 @@ type Registration struct {
 	Member Member
 	// Passive asks to watch the cluster without being a member of it.
 	Passive bool
-	// Mode is the cluster's. In mode [Planned] and [Exclusive] the session must be
+	// Mode is the cluster's. In mode [ModePlanned] and [ModeExclusive] the session must be
 	// a [Planner]; a registry whose sessions are not may leave it alone.
 	Mode Mode
 	// TTL is how long the record should outlive its last renewal. The
@@ -59,7 +59,7 @@ type Registration struct {
 	// Join returns [ErrInstanceTaken]: an instance that was cut off for a while must
 	// not take its ID back from the one that was started in its stead.
 	//
-	// In mode [Exclusive] the application has stopped by then, and a [Planner]
+	// In mode [ModeExclusive] the application has stopped by then, and a [Planner]
 	// notes with joining that Previous has, for good, and so have all attempts of
 	// the stay that were made before Join was called. Of a later one a request
 	// that arrives late must not say so: it may act.
@@ -79,7 +79,7 @@ func (r Registration) MayTakeOver(s Survey) error {
 		switch {
 		case m.Incarnation != "" && !m.kept && m.plans.mode != mode:
 			return Permanent(&ModeError{mode, m.plans.mode})
-		case m.ID != r.Member.ID && m.plans.mode == mode && (mode == Direct || m.Incarnation != ""):
+		case m.ID != r.Member.ID && m.plans.mode == mode && (mode == ModeDirect || m.Incarnation != ""):
 			total += int64(m.Workers)
 		}
 	}
@@ -194,12 +194,12 @@ type Assignment struct {
 }
 
 // Planner is implemented by a session whose registry can keep a plan, which the
-// modes [Planned] and [Exclusive] need. Joined in one of these its Next reports
+// modes [ModePlanned] and [ModeExclusive] need. Joined in one of these its Next reports
 // the plan instead of the members. It may be used by several goroutines. In mode
-// [Exclusive] its record must expire: Join and Renew return more than 0.
+// [ModeExclusive] its record must expire: Join and Renew return more than 0.
 //
 // The plan is one record without a lease, which only Swap writes. The safety of
-// [Exclusive] rests on these: Swap is a compare-and-swap, and has no
+// [ModeExclusive] rests on these: Swap is a compare-and-swap, and has no
 // effect for a session that does not coordinate; a Survey is of one instant
 // and no mixture, and never of an earlier one than the Survey before; a Renew that
 // succeeds has found the record after it was called; a session whose record has gone
@@ -228,7 +228,7 @@ type Planner interface {
 	// stopped for good; with d above 0 the record becomes kept and stays for d, as
 	// LeaveFor has it. The note may go after the TTL.
 	//
-	// In mode [Exclusive] a record that stays, be it by LeaveFor, is of an
+	// In mode [ModeExclusive] a record that stays, be it by LeaveFor, is of an
 	// incarnation that is noted to have stopped for good for as long as the record
 	// stays: there is nobody who could say so, and all would wait.
 	LeaveDrained(ctx context.Context, d time.Duration, kept Member) error

@@ -28,19 +28,19 @@ var errGoexit = errors.New("libcluster: a function given to Run has ended its go
 // f has to stop, and [context.Cause] says why:
 //
 //   - [ErrRebalanced]: index, workers or total has changed;
-//   - [ErrHorizonPassed], [ErrRecordGone], [ErrRegistryReset] or
+//   - [ErrDeadlinePassed], [ErrRecordGone], [ErrRegistryReset] or
 //     [ErrInstanceTaken]: the instance is fenced, see [Cluster.Err];
 //   - [ErrLeft]: [Cluster.Leave] was called elsewhere;
 //   - what ended ctx, from which f's context descends.
 //
 // When f has returned it is run again under the newest state, unless Run ends.
-// Taking long delays only f's own next run, and leaving; in mode [Exclusive] all
+// Taking long delays only f's own next run, and leaving; in mode [ModeExclusive] all
 // others too, see [Config.DrainTimeout]. It is logged, and the record is kept alive
 // meanwhile. [Config.OnRebalance] is called too, between the return of f and its next
 // run.
 //
 // The state that f is given is that of its start. [Cluster.State] has the newest
-// horizon and looks at the clock, so that it is right also in a process that has
+// deadline and looks at the clock, so that it is right also in a process that has
 // just been stopped for a while, whose contexts have not ended yet.
 //
 // Run ends
@@ -108,30 +108,30 @@ func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, wo
 // instances is the one whose index is 0. It is what leader election is used for;
 // the other instances call it too, and wait for their turn.
 //
-// Choose [Config.Mode] with it. In mode [Direct] the primary is the one whose ID sorts
+// Choose [Config.Mode] with it. In mode [ModeDirect] the primary is the one whose ID sorts
 // first, and so each newcomer with a smaller ID takes the lead from a healthy primary;
 // with random IDs, which are the default, the second instance does so half of the time.
-// RunPrimary says so in the log, once, at Warn. In modes [Planned] and [Exclusive] the primary stays the primary
+// RunPrimary says so in the log, once, at Warn. In modes [ModePlanned] and [ModeExclusive] the primary stays the primary
 // until it leaves or is lost. Give instances IDs that they keep, such as the host's name.
 //
-// Unlike with Run, and except in mode [Exclusive], a state that leaves this instance the
+// Unlike with Run, and except in mode [ModeExclusive], a state that leaves this instance the
 // primary does not stop f: it goes on for as long as the index stays 0 in one
 // incarnation, whatever becomes of workers and total. So [Config.OnRebalance] can be
 // called while f runs.
 //
-// Except in mode [Exclusive], the next primary can start before this one has heard that
+// Except in mode [ModeExclusive], the next primary can start before this one has heard that
 // the index has moved, as with every index; see the package's documentation. In mode
-// [Exclusive] every change stops f, since everybody stops.
+// [ModeExclusive] every change stops f, since everybody stops.
 //
 // Whatever f returns after its context has ended means that f has stopped, as with Run:
 // an error is logged, and the instance waits for its next turn. A nil that f returns by
 // itself ends RunPrimary like Run. So the instance leaves
 // and the next one becomes the primary, and runs its f.
 func (c *Cluster) RunPrimary(ctx context.Context, f func(ctx context.Context, s State) error, options ...RunOption) error {
-	if c.cfg.Mode == Direct && !c.isStatic() {
+	if c.cfg.Mode == ModeDirect && !c.isStatic() {
 		c.restless.Do(func() {
 			c.log.Warn("RunPrimary in mode direct: each newcomer with a smaller ID becomes the primary in place of this one; " +
-				"set Config.Mode to Planned or Exclusive to have a primary that stays")
+				"set Config.Mode to ModePlanned or ModeExclusive to have a primary that stays")
 		})
 	}
 	return c.run(&runner{ctx: ctx, primary: true, tasks: alone(f)}, options)
@@ -244,7 +244,7 @@ func (r *runner) resume(v *view, told State) {
 	if !told.Active() || r.primary && !told.Primary() {
 		return
 	}
-	state := v.now() // with the newest horizon
+	state := v.now() // with the newest deadline
 	if !state.Active() {
 		return // telling it has taken too long
 	}
@@ -314,12 +314,12 @@ func (t *turn) why() error {
 // calling OnRebalance, which may take long.
 func (t *turn) watch() {
 	for t.inc.over() == nil {
-		var horizon <-chan time.Time
+		var deadline <-chan time.Time
 		if left, ends := t.inc.remaining(); ends {
-			horizon = time.After(left)
+			deadline = time.After(left)
 		}
 		select {
-		case <-horizon: // unless it has moved
+		case <-deadline: // unless it has moved
 		case <-t.inc.ctx.Done():
 		case <-t.inc.stay.leaving:
 		case <-t.done:

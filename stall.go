@@ -17,7 +17,7 @@ import (
 //
 //   - Those that may act (waiting) have their own lines. So whichever of C, P and K such
 //     a one has heard of, it acts on the same range of the same total, or not at all.
-//   - All others have stopped: for good, or past their horizons, or for P, and these
+//   - All others have stopped: for good, or past their deadlines, or for P, and these
 //     begin again only by a plan that names them. So the line of such a one may name it
 //     or, if it has the ID now, another incarnation. It is the only one on that range.
 //

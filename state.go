@@ -18,15 +18,15 @@ type State struct {
 	// Generation numbers the set of members that the state was computed from.
 	// Instances that report the same generation computed their places from
 	// the same members, so their ranges tile [0, Total). It only grows. In mode
-	// [Exclusive] it is a fencing token.
+	// [ModeExclusive] it is a fencing token.
 	Generation int64
-	// Horizon is the moment up to which this instance may act, unless its
+	// Deadline is the moment up to which this instance may act, unless its
 	// record is renewed before, which is what happens as a rule. Zero: there is
 	// no such moment. To have it renewed, read the state again. In mode
-	// [Exclusive] it is no promise to be alone until then: a callback for index
+	// [ModeExclusive] it is no promise to be alone until then: a callback for index
 	// -1, or the end of the context of a function given to [Cluster.Run], may
 	// come before, and the others go on when that has returned.
-	Horizon time.Time
+	Deadline time.Time
 }
 
 // Active reports whether this instance holds a range.
@@ -45,10 +45,10 @@ func (s State) inactive() State {
 
 // sameTo reports whether a callback that was told s has nothing to learn
 // from t. A generation by itself is no news: it also counts changes that
-// leave this instance's place as it was. Nor is a horizon, which moves with
+// leave this instance's place as it was. Nor is a deadline, which moves with
 // every heartbeat.
 func (s State) sameTo(t State) bool {
-	t.Generation, t.Horizon = s.Generation, s.Horizon
+	t.Generation, t.Deadline = s.Generation, s.Deadline
 	return s == t
 }
 
@@ -59,10 +59,10 @@ type Phase string
 // of waiting, from there to fenced and back as often as it takes, and by way of
 // leaving to left.
 const (
-	Joining Phase = "joining" // trying to reach the registry for the first time
-	Active  Phase = "active"  // joined; a passive instance too
-	Waiting Phase = "waiting" // joined, and without a place until a plan is committed: see [ErrWaiting]
-	Fenced  Phase = "fenced"  // has lost its place; rejoining, unless [Cluster.Err] is [ErrInstanceTaken]
-	Leaving Phase = "leaving" // the last callback has not returned, or the record is being removed
-	Left    Phase = "left"    // left, or never joined
+	PhaseJoining Phase = "joining" // trying to reach the registry for the first time
+	PhaseActive  Phase = "active"  // joined; a passive instance too
+	PhaseWaiting Phase = "waiting" // joined, and without a place until a plan is committed: see [ErrWaiting]
+	PhaseFenced  Phase = "fenced"  // has lost its place; rejoining, unless [Cluster.Err] is [ErrInstanceTaken]
+	PhaseLeaving Phase = "leaving" // the last callback has not returned, or the record is being removed
+	PhaseLeft    Phase = "left"    // left, or never joined
 )

@@ -228,8 +228,8 @@ type static struct {
 func (s static) String() string { return "static" }
 
 func (s static) Check(r Registration) error {
-	if r.Mode != Direct {
-		return fmt.Errorf("%s: has no plan; Mode must be Direct", s.source)
+	if r.Mode != ModeDirect {
+		return fmt.Errorf("%s: has no plan; Mode must be ModeDirect", s.source)
 	}
 	index, total := s.place(r.Member.Workers)
 	return s.fits(index, r.Member.Workers, total)

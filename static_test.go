@@ -32,7 +32,7 @@ func TestStaticJoinCallsBackOnceBeforeItReturns(t *testing.T) {
 		i := prepare(t, staticConfig(2, 3, 7))
 		require.Equal(t, libcluster.State{Index: -1, Workers: 3}, i.State())
 		require.ErrorIs(t, i.Err(), libcluster.ErrLeft)
-		require.Equal(t, libcluster.Left, i.Phase())
+		require.Equal(t, libcluster.PhaseLeft, i.Phase())
 		require.Empty(t, i.Members())
 
 		require.NoError(t, i.Join(t.Context()))
@@ -41,7 +41,7 @@ func TestStaticJoinCallsBackOnceBeforeItReturns(t *testing.T) {
 		require.Equal(t, first, told(i), "ever since")
 		require.Equal(t, first[0], i.State())
 		require.NoError(t, i.Err())
-		require.Equal(t, libcluster.Active, i.Phase())
+		require.Equal(t, libcluster.PhaseActive, i.Phase())
 	})
 }
 
@@ -65,7 +65,7 @@ func TestStaticLeaveCallsBackMinusOneAndTheTotalOfTheOthers(t *testing.T) {
 		require.Equal(t, libcluster.State{Index: -1, Workers: 3, Total: 4, Generation: 1}, states[1])
 		require.Equal(t, states[1], i.State())
 		require.ErrorIs(t, i.Err(), libcluster.ErrLeft)
-		require.Equal(t, libcluster.Left, i.Phase())
+		require.Equal(t, libcluster.PhaseLeft, i.Phase())
 
 		require.NoError(t, i.Leave(t.Context()), "leaving twice")
 		require.Len(t, told(i), 2)

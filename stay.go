@@ -218,10 +218,10 @@ func (s *stay) awaitPing(ctx context.Context) bool {
 func (s *stay) remove(ctx context.Context, session Session, returning time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
-	stopped := s.c.cfg.Mode == Exclusive && !s.c.cfg.Passive && !s.acting.Load()
+	stopped := s.c.cfg.Mode == ModeExclusive && !s.c.cfg.Passive && !s.acting.Load()
 	kept := s.kept(stopped)
 	// In mode planned nobody waits, and the note tells the coordinator that this is no crash.
-	notes := stopped || s.c.cfg.Mode == Planned && !s.c.cfg.Passive && returning == 0
+	notes := stopped || s.c.cfg.Mode == ModePlanned && !s.c.cfg.Passive && returning == 0
 	if planner, ok := session.(Planner); ok && notes {
 		if stopped && returning == 0 {
 			s.closePlan(ctx, planner)
@@ -300,7 +300,7 @@ func (s *stay) registration() Registration {
 	r := s.c.cfg.registration()
 	r.Member = s.c.desired().clone()
 	r.Stay, r.Logger, r.chance = &s.token, s.c.log, s.c.chance
-	if known := s.c.known.Load(); known != nil && s.c.cfg.Mode != Direct {
+	if known := s.c.known.Load(); known != nil && s.c.cfg.Mode != ModeDirect {
 		r.Member.plans.seen = known.generation
 	}
 	return r

@@ -14,8 +14,8 @@ type View struct {
 	// modes but a static cluster's their ranges tile [0, total) where a total is known:
 	// State.Total, and while this instance is fenced or waits, its own workers beside it.
 	Members []Place
-	// Waiting is for whom the cluster waits, as [Cluster.Waiting] returns them.
-	Waiting []Holdup
+	// Blockers is for whom the cluster waits, as [Cluster.Blockers] returns them.
+	Blockers []Blocker
 }
 
 // View returns what this instance knows of the whole cluster, all of one instant: between
@@ -23,7 +23,7 @@ type View struct {
 // belongs to the caller.
 func (c *Cluster) View() View {
 	v, all := c.owners()
-	return View{State: v.now(), Members: all.clone(), Waiting: v.holdups()}
+	return View{State: v.now(), Members: all.clone(), Blockers: v.blockers()}
 }
 
 // Members returns every member with its range, ordered by index, which without a plan
@@ -36,7 +36,7 @@ func (c *Cluster) Members() []Place {
 	return all.clone()
 }
 
-// view is what readers see: a state and the incarnation whose horizon it
+// view is what readers see: a state and the incarnation whose deadline it
 // depends on. It is replaced while the incarnation's mutex is held, under which the index
 // changes: as long as it is the newest one, the index is that of the state.
 type view struct {
@@ -70,11 +70,11 @@ func (v *view) now() State {
 	}
 	state := v.state
 	if v.inc != nil && state.Active() {
-		switch h := v.inc.horizon.Load(); {
+		switch h := v.inc.deadline.Load(); {
 		case h.fenced != nil: // since we looked
 			return v.state.inactive()
 		case h.window > 0:
-			state.Horizon = h.sent.mono.Add(h.window)
+			state.Deadline = h.sent.mono.Add(h.window)
 		}
 	}
 	return state

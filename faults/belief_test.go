@@ -17,7 +17,7 @@ type belief struct {
 	mu     sync.Mutex // guards what follows
 	spans  []span
 	active bool // the last span goes on
-	// closest is the least time that was left before the horizon.
+	// closest is the least time that was left before the deadline.
 	closest time.Duration
 }
 
@@ -26,10 +26,10 @@ type span struct {
 	generation int64
 	// from is when the first such read began. The last one began at read, and
 	// the next one that returned something else ended at until; the member
-	// stopped believing in between, but not later than at the horizon that it
+	// stopped believing in between, but not later than at the deadline that it
 	// claimed, which cuts until short.
 	from, read, until time.Duration
-	horizon           time.Duration // 0: none
+	deadline          time.Duration // 0: none
 	fenced            bool          // what came after it was no place
 }
 
@@ -50,8 +50,8 @@ func (b *belief) note(begin time.Duration, s libcluster.State, end time.Duration
 			last.read = max(last.read, begin)
 		} else {
 			last.until = end
-			if last.horizon > 0 {
-				last.until = max(min(end, last.horizon), last.read)
+			if last.deadline > 0 {
+				last.until = max(min(end, last.deadline), last.read)
 			}
 			last.fenced, b.active = !s.Active(), false
 		}
@@ -63,9 +63,9 @@ func (b *belief) note(begin time.Duration, s libcluster.State, end time.Duration
 		b.spans = append(b.spans, span{generation: s.Generation, from: begin, read: begin})
 		b.active = true
 	}
-	if !s.Horizon.IsZero() {
-		left := time.Until(s.Horizon)
-		b.spans[len(b.spans)-1].horizon = end + left
+	if !s.Deadline.IsZero() {
+		left := time.Until(s.Deadline)
+		b.spans[len(b.spans)-1].deadline = end + left
 		if b.closest == 0 || left < b.closest {
 			b.closest = left
 		}

@@ -95,7 +95,7 @@ func (f fault) test(t *testing.T) {
 }
 
 // inject has the fault begin at a random moment between two heartbeats. It lasts
-// until the record has gone for sure; a short one ends about when the horizon
+// until the record has gone for sure; a short one ends about when the deadline
 // passes: what was held up until then arrives when it is most wrong. inject
 // returns when the fault ended.
 func (f fault) inject(t *testing.T, m *member, l *line, short bool) time.Duration {

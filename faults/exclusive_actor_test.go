@@ -32,9 +32,9 @@ type deed struct {
 	run  int
 
 	// An act follows from one look at the state that has found a place. The look
-	// began after at, and it ended before by, and before the horizon that it
+	// began after at, and it ended before by, and before the deadline that it
 	// returned. Of the others at is when the line was about to be written.
-	at, by, horizon       time.Duration
+	at, by, deadline      time.Duration
 	index, workers, total int
 	generation            int64
 }
@@ -49,7 +49,7 @@ const (
 // One that a kill has cut off has no end, and does not spoil the next.
 func (d deed) line() []byte {
 	return fmt.Appendf(nil, "\n%s %s %d %d %d %d %d %d %d %d %d ;", d.what, d.id, d.life, d.run,
-		d.at, d.by, d.horizon, d.index, d.workers, d.total, d.generation)
+		d.at, d.by, d.deadline, d.index, d.workers, d.total, d.generation)
 }
 
 // readDeeds returns the lines of a file, and how many were cut off; if last is not 0,
@@ -83,7 +83,7 @@ func readDeeds(t *testing.T, name string, last int64) (deeds []deed, cut int) {
 			return i
 		}
 		d.life, d.run = number(2), int(number(3))
-		d.at, d.by, d.horizon = time.Duration(number(4)), time.Duration(number(5)), time.Duration(number(6))
+		d.at, d.by, d.deadline = time.Duration(number(4)), time.Duration(number(5)), time.Duration(number(6))
 		d.index, d.workers, d.total, d.generation = int(number(7)), int(number(8)), int(number(9)), number(10)
 		deeds = append(deeds, d)
 	}
@@ -115,7 +115,7 @@ func playActor(p part) error {
 		return err
 	}
 	c, err := libcluster.New(libcluster.Config{
-		Key: cluster, ID: p.ID, Workers: p.Workers, TTL: p.TTL, Mode: libcluster.Exclusive,
+		Key: cluster, ID: p.ID, Workers: p.Workers, TTL: p.TTL, Mode: libcluster.ModeExclusive,
 		Logger: log, DrainTimeout: drainTimeout, Registry: libcluster.Etcd(p.URLs...),
 	})
 	if err != nil {
@@ -140,7 +140,7 @@ func playActor(p part) error {
 			s := c.State()
 			d.by = boot()
 			if s.Active() {
-				d.horizon = boot() + time.Until(s.Horizon)
+				d.deadline = boot() + time.Until(s.Deadline)
 				d.index, d.workers, d.total, d.generation = s.Index, s.Workers, s.Total, s.Generation
 				time.Sleep(rand.N(actEvery / 2)) // what comes before a deed, and can be interrupted
 				if err := write(acts); err != nil {

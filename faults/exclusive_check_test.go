@@ -16,12 +16,12 @@ import (
 // from to until.
 //
 // It looked at its state, which had a place, at some moment before by of its first
-// act and after at of its last one. After that it may have gone on, up to the horizon
+// act and after at of its last one. After that it may have gone on, up to the deadline
 // that the last look has returned, until its function returned: the library has to
 // wait for that. Of one that was killed nothing is counted after its last look.
 //
 // That is what exclusive mode promises: who looks at its state, and finds a place,
-// holds it alone at that moment; and until its function has returned, or its horizon
+// holds it alone at that moment; and until its function has returned, or its deadline
 // has passed. It does not promise that what follows from a look follows at once: a
 // process may be stopped between the look and the deed, for ever so long, and the
 // deed then comes late. These are counted as late here, and only a fence refuses them.
@@ -63,7 +63,7 @@ func stintsOf(t *testing.T, deeds []deed) []*stint {
 			runs[k] = &stint{id: d.id, life: d.life, run: d.run, generations: make(map[int64]bool), begun: n}
 		case acts:
 			if s.acts == 0 {
-				s.index, s.workers, s.total, s.from, s.first = d.index, d.workers, d.total, min(d.by, d.horizon), n
+				s.index, s.workers, s.total, s.from, s.first = d.index, d.workers, d.total, min(d.by, d.deadline), n
 				all = append(all, s)
 			}
 			require.Equal(t, []int{s.index, s.workers, s.total}, []int{d.index, d.workers, d.total},
@@ -74,7 +74,7 @@ func stintsOf(t *testing.T, deeds []deed) []*stint {
 			s.last, s.until = d, max(s.from, d.at)
 		case end:
 			if s.acts > 0 {
-				s.until = max(s.until, min(d.at, s.last.horizon))
+				s.until = max(s.until, min(d.at, s.last.deadline))
 			}
 		}
 	}
@@ -139,8 +139,8 @@ func inTurn(a, b *stint) bool {
 func TestCheckerFindsWhatIsPlanted(t *testing.T) {
 	const ms = time.Millisecond
 	// run makes a run that acts each millisecond from from to to, and returns at returns.
-	run := func(id string, index, total int, from, to, returns, horizon time.Duration) (deeds []deed) {
-		d := deed{id: id, index: index, workers: 1, total: total, horizon: horizon}
+	run := func(id string, index, total int, from, to, returns, deadline time.Duration) (deeds []deed) {
+		d := deed{id: id, index: index, workers: 1, total: total, deadline: deadline}
 		add := func(what string, at time.Duration) {
 			d.what, d.at, d.by = what, at, at
 			deeds = append(deeds, d)
@@ -177,7 +177,7 @@ func TestCheckerFindsWhatIsPlanted(t *testing.T) {
 		require.Len(t, judge(a, wrong).overlaps, 1, name)
 	}
 	frozen := run("a", 0, 2, 10*ms, 20*ms, 90*ms, 40*ms)
-	require.Len(t, judge(frozen, run("b", 0, 2, 39*ms, 50*ms, 60*ms, time.Hour)).overlaps, 1, "before its horizon")
+	require.Len(t, judge(frozen, run("b", 0, 2, 39*ms, 50*ms, 60*ms, time.Hour)).overlaps, 1, "before its deadline")
 	require.Empty(t, judge(frozen, run("b", 0, 2, 41*ms, 50*ms, 60*ms, time.Hour)).overlaps, "it may be at work yet, and does not count")
 	killed := run("a", 0, 2, 10*ms, 20*ms, 0, time.Hour)
 	require.Empty(t, judge(killed, run("b", 0, 2, 21*ms, 50*ms, 60*ms, time.Hour)).overlaps)
@@ -185,7 +185,7 @@ func TestCheckerFindsWhatIsPlanted(t *testing.T) {
 	// Clocks may say what they like.
 	order := append(run("a", 0, 2, 10*ms, 12*ms, 0, 12*ms), run("b", 0, 2, 50*ms, 52*ms, 0, time.Hour)...)
 	require.Empty(t, judgeStints(stintsOf(t, order)).overlaps)
-	order = append(order, deed{what: acts, id: "a", workers: 1, total: 2, at: 12 * ms, by: 12 * ms, horizon: 12 * ms})
+	order = append(order, deed{what: acts, id: "a", workers: 1, total: 2, at: 12 * ms, by: 12 * ms, deadline: 12 * ms})
 	late := judgeStints(stintsOf(t, order))
 	require.Empty(t, late.overlaps, "it may have looked before")
 	require.Len(t, late.late, 1)

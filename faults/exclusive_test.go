@@ -181,7 +181,7 @@ func (x *troupe) strike() {
 		x.start(a)
 		return
 	}
-	// Shorter than the horizon, about as long, and longer than the TTL.
+	// Shorter than the deadline, about as long, and longer than the TTL.
 	length := rand.N(2 * actorTTL)
 	switch rand.N(8) {
 	case 0, 1:

@@ -48,7 +48,7 @@ func playHolder(p part) error {
 	goOn := make(chan os.Signal, 1)
 	signal.Notify(goOn, syscall.SIGUSR1)
 	c, err := libcluster.New(libcluster.Config{
-		Key: p.Key, ID: p.ID, TTL: p.TTL, Mode: libcluster.Exclusive, DrainTimeout: drainTimeout,
+		Key: p.Key, ID: p.ID, TTL: p.TTL, Mode: libcluster.ModeExclusive, DrainTimeout: drainTimeout,
 		Registry: libcluster.Etcd(p.URLs...),
 	})
 	if err != nil {
@@ -162,7 +162,7 @@ func startHolder(t *testing.T, urls []string, key string) *staleHolder {
 	require.NoError(t, err)
 	h := &staleHolder{child: &child{spawn(t, roleHolder, os.Stderr, []string{partVariable + "=" + string(text)}), p}}
 	h.successor, err = libcluster.New(libcluster.Config{
-		Key: key, ID: "successor", TTL: shortTTL, Mode: libcluster.Exclusive, Registry: libcluster.Etcd(urls...),
+		Key: key, ID: "successor", TTL: shortTTL, Mode: libcluster.ModeExclusive, Registry: libcluster.Etcd(urls...),
 	})
 	require.NoError(t, err)
 	t.Cleanup(h.end)

@@ -124,7 +124,7 @@ func (i *island) trial(t *testing.T, row *figures, isolated *server, others []*s
 		w.awaitDeletion(patience, prefix+m.ID(), begin)
 	}
 	// Renewals that the isolated server still grants by itself move the
-	// horizon only as far as a read of the quorum has confirmed them.
+	// deadline only as far as a read of the quorum has confirmed them.
 	requireFenced(t, members, begin, cut, shortTTL)
 	lasts(time.Second)
 	i.rejoin(isolated)

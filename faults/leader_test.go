@@ -43,7 +43,7 @@ func callsOf(members []*member) []int {
 	return calls
 }
 
-// nearest returns how close any member came to its horizon.
+// nearest returns how close any member came to its deadline.
 func nearest(members []*member) time.Duration {
 	near := time.Duration(-1)
 	for _, m := range members {
@@ -107,7 +107,7 @@ func TestLossOfTheEtcdLeaderFencesNobody(t *testing.T) {
 			row.trials++
 		}
 		row.report(t)
-		t.Logf("| %s | nearest to the horizon: %s of %s |", row.fault, short(near), short(window(libcluster.DefaultTTL)))
+		t.Logf("| %s | nearest to the deadline: %s of %s |", row.fault, short(near), short(window(libcluster.DefaultTTL)))
 		require.Empty(t, row.margins, "a record was deleted")
 	}
 }
@@ -168,7 +168,7 @@ func requireFenced(t *testing.T, members []*member, since, lost, ttl time.Durati
 		require.LessOrEqual(t, fenced-lost, window(ttl)+clockError,
 			"%s was fenced too long after it had lost etcd; %v", m.ID(), m.reasons())
 		require.Equal(t, -1, m.State().Index, "%s holds a place that nobody can have given it", m.ID())
-		require.ErrorIs(t, m.Err(), libcluster.ErrHorizonPassed, m.ID())
+		require.ErrorIs(t, m.Err(), libcluster.ErrDeadlinePassed, m.ID())
 	}
 }
 
@@ -202,5 +202,5 @@ func TestFrozenFollowerCostsNobodyItsPlace(t *testing.T) {
 		row.trials++
 	}
 	row.report(t)
-	t.Logf("| %s | nearest to the horizon: %s of %s |", row.fault, short(nearest(members)), short(window(libcluster.DefaultTTL)))
+	t.Logf("| %s | nearest to the deadline: %s of %s |", row.fault, short(nearest(members)), short(window(libcluster.DefaultTTL)))
 }

@@ -37,7 +37,7 @@ func TestFullStoreKeepsThoseWhoAreInAndLetsTheOthersInAfterwards(t *testing.T) {
 	go func() { joined <- joinWithin(waiting, patience) }()
 	lasts(2 * ttl) // leases that can't be renewed would expire
 	requireUnmoved(t, members, calls)
-	require.Equal(t, libcluster.Joining, waiting.Phase())
+	require.Equal(t, libcluster.PhaseJoining, waiting.Phase())
 
 	row := &figures{fault: "store full (NOSPACE), joiners wait", trials: 1}
 	makeRoom(t, client, etcd.all[0].url())
@@ -213,7 +213,7 @@ func TestCompactionDuringACutIsCaughtUpWith(t *testing.T) {
 		row.whole = append(row.whole, awaitWhole(t, patience, members))
 		// The next cut must not add to this one.
 		await(t, patience, "a heartbeat", func() bool {
-			return time.Until(cut.State().Horizon) > window(libcluster.DefaultTTL)-time.Second
+			return time.Until(cut.State().Deadline) > window(libcluster.DefaultTTL)-time.Second
 		})
 		row.trials++
 	}

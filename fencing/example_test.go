@@ -42,7 +42,7 @@ func Example() {
 
 	registry := libclustertest.New() // in an application: libcluster.Etcd
 	join := func(id string) *libcluster.Cluster {
-		c, err := libcluster.New(libcluster.Config{Key: "bank", ID: id, Mode: libcluster.Exclusive, Registry: registry})
+		c, err := libcluster.New(libcluster.Config{Key: "bank", ID: id, Mode: libcluster.ModeExclusive, Registry: registry})
 		if err != nil {
 			log.Fatal(err)
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
-var allModes = []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive}
+var allModes = []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive}
 
 // coverage asks, which must work.
 func (a *app) coverage() libcluster.Coverage {
@@ -81,18 +81,18 @@ func TestEachInstanceCanTellWhoHoldsWhat(t *testing.T) {
 					c := x.coverage()
 					require.True(w, c.Covered)
 					require.Empty(w, c.Problems)
-					require.Empty(w, c.Waiting)
+					require.Empty(w, c.Blockers)
 					require.Equal(w, m, c.Mode)
 					require.Equal(w, 3, c.Total)
 					require.Len(w, c.Places, 2)
 					require.Equal(w, "b", c.Places[1].ID)
 					require.Equal(w, 1, c.Places[1].Index)
-					if m != libcluster.Direct {
+					if m != libcluster.ModeDirect {
 						require.Equal(w, b.State().Generation, c.Generation)
 					}
 				}
 				require.InDelta(w, time.Minute.Seconds(), time.Since(b.coverage().Since).Seconds(), 2, "asked for the first time")
-				if m == libcluster.Direct {
+				if m == libcluster.ModeDirect {
 					require.Less(w, a.coverage().Since.Sub(start), libcluster.DefaultTTL, "it has watched all the time")
 				}
 			})
@@ -268,11 +268,11 @@ func TestOneWhoHoldsAllUpIsNamed(t *testing.T) {
 		wait(time.Second / 2)
 		for _, x := range []*app{a, b} {
 			require.Equal(w, []string{"stopped, index 0"}, x.problems())
-			require.Equal(w, "a", x.coverage().Waiting[0].ID)
-			require.True(w, x.coverage().Waiting[0].Since.IsZero())
+			require.Equal(w, "a", x.coverage().Blockers[0].ID)
+			require.True(w, x.coverage().Blockers[0].Since.IsZero())
 		}
 		wait(libcluster.DefaultCoverageTimeout + libcluster.DefaultTTL/2)
-		require.InDelta(w, 35, time.Since(b.coverage().Waiting[0].Since).Seconds(), 1)
+		require.InDelta(w, 35, time.Since(b.coverage().Blockers[0].Since).Seconds(), 1)
 		require.InDelta(w, 35, time.Since(b.coverage().Since).Seconds(), 1)
 		require.Len(w, log.about(), 1)
 		require.Equal(w, "a", log.about()[0].ContextMap()["waiting for"])
@@ -291,8 +291,8 @@ func TestOneWhoVanishedIsMissedUntilOthersHaveItsPlace(t *testing.T) {
 		w.Expire(cluster, "b")
 		wait(2 * time.Second)
 		require.Equal(w, []string{"vanished, index 1, b"}, a.problems())
-		require.Equal(w, "b", a.coverage().Waiting[0].ID)
-		require.InDelta(w, 2, time.Since(a.coverage().Waiting[0].Since).Seconds(), 0.5)
+		require.Equal(w, "b", a.coverage().Blockers[0].ID)
+		require.InDelta(w, 2, time.Since(a.coverage().Blockers[0].Since).Seconds(), 0.5)
 		a.covers(8 * time.Second)
 		require.Equal(w, 1, a.coverage().Total)
 		_, err := b.Coverage(w.Context())
@@ -331,7 +331,7 @@ func TestFencedInstanceCanBeAsked(t *testing.T) {
 		})
 		w.Expire(cluster, "a")
 		wait(time.Second)
-		require.Equal(w, libcluster.Fenced, a.Phase())
+		require.Equal(w, libcluster.PhaseFenced, a.Phase())
 		require.True(w, a.coverage().Covered)
 		require.Equal(w, 1, a.coverage().Total)
 	})

@@ -64,8 +64,8 @@ func (r *renewals) of(id string) time.Time {
 
 func promptly() time.Duration { return 0 }
 
-// joinForAMinute has an instance join and renew promptly, and returns its horizon too.
-func (w *world) joinForAMinute(id string) (a *app, horizon time.Time) {
+// joinForAMinute has an instance join and renew promptly, and returns its deadline too.
+func (w *world) joinForAMinute(id string) (a *app, deadline time.Time) {
 	w.Helper()
 	renewals := w.watchRenewals(promptly)
 	a = w.join(id)
@@ -89,14 +89,14 @@ func (w *world) hang() (goOn func()) {
 	return goOn
 }
 
-// requireFencedAt waits until the horizon and makes sure that the instance is fenced
+// requireFencedAt waits until the deadline and makes sure that the instance is fenced
 // then, and not a nanosecond before.
-func (a *app) requireFencedAt(horizon time.Time) {
+func (a *app) requireFencedAt(deadline time.Time) {
 	a.w.Helper()
-	wait(time.Until(horizon) - time.Nanosecond)
-	require.True(a.w, a.State().Active(), "one nanosecond before the horizon")
+	wait(time.Until(deadline) - time.Nanosecond)
+	require.True(a.w, a.State().Active(), "one nanosecond before the deadline")
 	time.Sleep(time.Nanosecond)
-	require.False(a.w, a.State().Active(), "at the horizon")
+	require.False(a.w, a.State().Active(), "at the deadline")
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
@@ -110,20 +110,20 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-func TestCutMemberIsFencedExactlyAtItsHorizon(t *testing.T) {
+func TestCutMemberIsFencedExactlyAtItsDeadline(t *testing.T) {
 	for name, delay := range map[string]func() time.Duration{
 		"prompt answers": promptly,
 		"slow answers":   func() time.Duration { return rand.N(2 * time.Second) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 100 {
-				inBubble(t, func(t *world) { t.fencedAtHorizon(delay) })
+				inBubble(t, func(t *world) { t.fencedAtDeadline(delay) })
 			}
 		})
 	}
 }
 
-func (w *world) fencedAtHorizon(delay func() time.Duration) {
+func (w *world) fencedAtDeadline(delay func() time.Duration) {
 	granted := time.Duration(2+rand.IntN(20)) * time.Second
 	w.GrantTTL(granted) // whatever is asked for
 	renewals := w.watchRenewals(delay)
@@ -134,27 +134,27 @@ func (w *world) fencedAtHorizon(delay func() time.Duration) {
 	}
 	renewals.stop()
 	w.Cut("a")
-	horizon := renewals.of("a").Add(window(granted))
+	deadline := renewals.of("a").Add(window(granted))
 	told := len(a.told())
 
-	wait(time.Until(horizon) - time.Nanosecond)
-	require.True(w, a.State().Active(), "one nanosecond before the horizon")
-	require.WithinDuration(w, horizon, a.State().Horizon, 0)
+	wait(time.Until(deadline) - time.Nanosecond)
+	require.True(w, a.State().Active(), "one nanosecond before the deadline")
+	require.WithinDuration(w, deadline, a.State().Deadline, 0)
 	require.NoError(w, a.Err())
 	require.Len(w, a.told(), told)
 
 	time.Sleep(time.Nanosecond)
 	require.Equal(w, libcluster.State{Index: -1, Workers: 2, Total: 0, Generation: a.State().Generation}, a.State(),
 		"State looks at the clock, whatever has run or not")
-	require.ErrorIs(w, a.Err(), libcluster.ErrHorizonPassed)
+	require.ErrorIs(w, a.Err(), libcluster.ErrDeadlinePassed)
 	synctest.Wait()
 	require.Len(w, a.told(), told+1)
 	require.Equal(w, -1, a.last().Index)
-	require.Equal(w, horizon, a.last().at, "the callback says so at that instant")
+	require.Equal(w, deadline, a.last().at, "the callback says so at that instant")
 	require.True(w, w.Holds(cluster, "a"), "never later than the lease's end")
 }
 
-func TestHorizonCountsFromSendingAndNotFromTheAnswer(t *testing.T) {
+func TestDeadlineCountsFromSendingAndNotFromTheAnswer(t *testing.T) {
 	inBubble(t, func(t *world) {
 		const slow = time.Second // not as slow as to be given up
 		renewals := t.watchRenewals(func() time.Duration { return slow })
@@ -162,12 +162,12 @@ func TestHorizonCountsFromSendingAndNotFromTheAnswer(t *testing.T) {
 		wait(time.Minute)
 		renewals.stop()
 		t.CutAll()
-		horizon := renewals.of("a").Add(window(libcluster.DefaultTTL))
-		a.requireFencedAt(horizon)
+		deadline := renewals.of("a").Add(window(libcluster.DefaultTTL))
+		a.requireFencedAt(deadline)
 	})
 }
 
-func TestHorizonFollowsTheGrantedTTLAndNotTheOneAskedFor(t *testing.T) {
+func TestDeadlineFollowsTheGrantedTTLAndNotTheOneAskedFor(t *testing.T) {
 	inBubble(t, func(t *world) {
 		t.GrantTTL(time.Minute)
 		renewals := t.watchRenewals(promptly)
@@ -181,11 +181,11 @@ func TestHorizonFollowsTheGrantedTTLAndNotTheOneAskedFor(t *testing.T) {
 
 func TestFenceDoesNotWaitForACallbackOrForACallThatHangs(t *testing.T) {
 	inBubble(t, func(t *world) {
-		a, horizon := t.joinForAMinute("a")
+		a, deadline := t.joinForAMinute("a")
 		goOn := t.hang()
 		a.inCallback(func(libcluster.State) { time.Sleep(time.Hour) })
 		t.Put(cluster, "b", []byte("1")) // calls back, and that hangs too
-		a.requireFencedAt(horizon)
+		a.requireFencedAt(deadline)
 		require.Equal(t, "0/1 0/2", a.story())
 		a.inCallback(nil)
 		goOn()
@@ -194,24 +194,24 @@ func TestFenceDoesNotWaitForACallbackOrForACallThatHangs(t *testing.T) {
 	})
 }
 
-func TestCallbackOfTheHorizonDoesNotWaitForARenewalThatHangs(t *testing.T) {
+func TestCallbackOfTheDeadlineDoesNotWaitForARenewalThatHangs(t *testing.T) {
 	inBubble(t, func(t *world) {
-		a, horizon := t.joinForAMinute("a")
+		a, deadline := t.joinForAMinute("a")
 		goOn := t.hang()
 		wait(time.Minute)
 		require.Equal(t, "0/1 -1/0", a.story())
-		require.Equal(t, horizon, a.last().at)
+		require.Equal(t, deadline, a.last().at)
 		goOn()
 		wait(time.Minute)
 		require.Equal(t, "0/1 -1/0 0/1", a.story())
 	})
 }
 
-// A renewal's answer comes after the horizon, and says that all is well: it
+// A renewal's answer comes after the deadline, and says that all is well: it
 // changes nothing, for the place may have been given to others.
-func TestLateSuccessAfterTheHorizonDoesNotResurrect(t *testing.T) {
+func TestLateSuccessAfterTheDeadlineDoesNotResurrect(t *testing.T) {
 	inBubble(t, func(t *world) {
-		a, horizon := t.joinForAMinute("a")
+		a, deadline := t.joinForAMinute("a")
 		var late atomic.Int32
 		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 			if call.Op != libclustertest.OpRenew {
@@ -220,17 +220,17 @@ func TestLateSuccessAfterTheHorizonDoesNotResurrect(t *testing.T) {
 			if err := call.Send(context.Background()); err != nil {
 				return err
 			}
-			time.Sleep(time.Until(horizon) + time.Second) // its context notwithstanding
+			time.Sleep(time.Until(deadline) + time.Second) // its context notwithstanding
 			late.Add(1)
 			return nil
 		})
-		wait(time.Until(horizon))
+		wait(time.Until(deadline))
 		require.False(t, a.State().Active())
 		require.Zero(t, late.Load())
 		for range 60 {
 			wait(100 * time.Millisecond)
 			require.False(t, a.State().Active())
-			require.ErrorIs(t, a.Err(), libcluster.ErrHorizonPassed)
+			require.ErrorIs(t, a.Err(), libcluster.ErrDeadlinePassed)
 		}
 		require.NotZero(t, late.Load(), "a renewal has succeeded too late")
 		require.Equal(t, "0/1 -1/0", a.story())
@@ -287,7 +287,7 @@ func TestOvertakenAnswerDoesNotShortenTheDeadline(t *testing.T) {
 		a := t.join("a", ttl(10*time.Second))
 		for range 600 {
 			wait(100 * time.Millisecond)
-			require.Equal(t, renewals.of("a").Add(6*time.Second), a.State().Horizon)
+			require.Equal(t, renewals.of("a").Add(6*time.Second), a.State().Deadline)
 		}
 	})
 }

@@ -280,7 +280,7 @@ func TestLeavingRemovesWhatAFailedAttemptToRejoinHasRecorded(t *testing.T) {
 				if joins++; joins > 1 {
 					return errors.New("the registry is down")
 				}
-				time.Sleep(3 * time.Second) // so long that the horizon has to be earned anew
+				time.Sleep(3 * time.Second) // so long that the deadline has to be earned anew
 			case libclustertest.OpRenew:
 				return gone(ctx)
 			}
@@ -298,7 +298,7 @@ func TestLeavingRemovesWhatAFailedAttemptToRejoinHasRecorded(t *testing.T) {
 // The record says that the place is kept by the same write by which it stays, not by
 // one before that may hang or fail.
 func TestPlaceIsKeptThoughTheRecordCannotBeUpdated(t *testing.T) {
-	for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive} {
+	for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(mode.String(), func(t *testing.T) {
 			inBubble(t, func(w *world) {
 				of := func(c *libcluster.Config) { c.Mode = mode }

@@ -82,10 +82,10 @@ func TestTheModeOfAClusterCanBeChangedWhenAllHaveLeft(t *testing.T) {
 		from, to libcluster.Mode
 		wait     time.Duration
 	}{
-		{libcluster.Planned, libcluster.Exclusive, 7750 * time.Millisecond},
-		{libcluster.Exclusive, libcluster.Planned, 0},
-		{libcluster.Direct, libcluster.Exclusive, 0},
-		{libcluster.Exclusive, libcluster.Direct, 0},
+		{libcluster.ModePlanned, libcluster.ModeExclusive, 7750 * time.Millisecond},
+		{libcluster.ModeExclusive, libcluster.ModePlanned, 0},
+		{libcluster.ModeDirect, libcluster.ModeExclusive, 0},
+		{libcluster.ModeExclusive, libcluster.ModeDirect, 0},
 	} {
 		t.Run(fmt.Sprint(change.from, " to ", change.to), func(t *testing.T) {
 			inBubble(t, func(w *world) {
@@ -107,7 +107,7 @@ func TestTheModeOfAClusterCanBeChangedWhenAllHaveLeft(t *testing.T) {
 // An upgrade to another mode, with one node frozen meanwhile. It is back in the old mode,
 // and must not act beside the others for as long as they are there.
 func TestOneThatWasAwayIsRefusedByAClusterOfAnotherMode(t *testing.T) {
-	modes := []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive}
+	modes := []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive}
 	for _, away := range modes {
 		for _, runs := range modes {
 			if away == runs {
@@ -127,7 +127,7 @@ func TestOneThatWasAwayIsRefusedByAClusterOfAnotherMode(t *testing.T) {
 					}
 					require.Equal(t, "0/1", b.place())
 					require.Len(t, b.told(), 1)
-					if away == libcluster.Direct {
+					if away == libcluster.ModeDirect {
 						require.ErrorAs(t, a.Err(), new(*libcluster.ModeError))
 					}
 					require.NoError(t, b.Leave(w.Context()))

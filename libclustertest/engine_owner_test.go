@@ -31,7 +31,7 @@ func (w *world) agree(apps ...*app) {
 }
 
 func TestEverybodyNamesTheSameOwnerOfAKey(t *testing.T) {
-	for _, m := range []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive} {
+	for _, m := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(m.String(), func(t *testing.T) {
 			inBubble(t, func(t *world) {
 				address := func(c *libcluster.Config) { c.Address = "http://" + c.ID }

@@ -19,8 +19,8 @@ func mode(m libcluster.Mode) func(*libcluster.Config) {
 }
 
 var (
-	planned   = mode(libcluster.Planned)
-	exclusive = mode(libcluster.Exclusive)
+	planned   = mode(libcluster.ModePlanned)
+	exclusive = mode(libcluster.ModeExclusive)
 )
 
 // doesNotStop has an application that is told to stop go on until it is released.
@@ -35,7 +35,7 @@ func (a *app) doesNotStop() (release func()) {
 }
 
 func TestPlacesOfAPlanAreSticky(t *testing.T) {
-	for _, m := range []libcluster.Mode{libcluster.Planned, libcluster.Exclusive} {
+	for _, m := range []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(m.String(), func(t *testing.T) {
 			inBubble(t, func(w *world) {
 				d := w.join("d", mode(m))
@@ -46,7 +46,7 @@ func TestPlacesOfAPlanAreSticky(t *testing.T) {
 				require.NoError(t, d.Leave(w.Context()))
 				wait(time.Second)
 				require.Equal(t, []string{"1/2", "0/2"}, []string{c.place(), b.place()}, "a hole is filled by the last")
-				require.Equal(t, libcluster.Active, b.Phase())
+				require.Equal(t, libcluster.PhaseActive, b.Phase())
 			})
 		})
 	}
@@ -64,17 +64,17 @@ func TestAllStopBeforeAnyStartsInExclusiveMode(t *testing.T) {
 		for _, x := range []*app{a, b, c} {
 			require.False(t, x.State().Active(), "%v", x)
 			require.ErrorIs(t, x.Err(), libcluster.ErrWaiting)
-			held := x.Waiting()
+			held := x.Blockers()
 			require.Len(t, held, 1)
 			require.Equal(t, "a", held[0].ID)
 			require.InDelta(t, 3, time.Since(held[0].Since).Seconds(), 0.5)
 		}
-		require.Equal(t, libcluster.Waiting, b.Phase())
+		require.Equal(t, libcluster.PhaseWaiting, b.Phase())
 		release()
 		wait(100 * time.Millisecond)
 		require.NoError(t, <-joined)
 		require.Equal(t, []string{"0/3", "1/3", "2/3"}, []string{a.place(), b.place(), c.place()})
-		require.Empty(t, a.Waiting())
+		require.Empty(t, a.Blockers())
 		require.NoError(t, c.Leave(w.Context()))
 	})
 }
@@ -95,7 +95,7 @@ func TestWhatIsPublishedIsNotWrittenAgainWhileAllStop(t *testing.T) {
 	})
 }
 
-func TestOneWhoVanishedIsWaitedForUntilItsHorizonMustHavePassed(t *testing.T) {
+func TestOneWhoVanishedIsWaitedForUntilItsDeadlineMustHavePassed(t *testing.T) {
 	inBubble(t, func(w *world) {
 		a, b := w.join("a", exclusive, ttl(10*time.Second)), w.join("b", exclusive, ttl(10*time.Second))
 		wait(time.Second)
@@ -139,7 +139,7 @@ func TestACoordinatorIsReplaced(t *testing.T) {
 }
 
 func TestAnotherModeIsRefused(t *testing.T) {
-	modes := []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive}
+	modes := []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive}
 	for _, runs := range modes {
 		for _, joins := range modes {
 			if runs == joins {
@@ -151,7 +151,7 @@ func TestAnotherModeIsRefused(t *testing.T) {
 					for _, p := range []bool{false, true} {
 						x := w.app("x", mode(joins), func(c *libcluster.Config) { c.Passive = p })
 						err := x.Join(w.within(time.Minute))
-						if p && joins != libcluster.Direct && runs == libcluster.Direct {
+						if p && joins != libcluster.ModeDirect && runs == libcluster.ModeDirect {
 							require.NoError(t, err, "there is nobody with a plan to be seen")
 							require.NoError(t, x.Leave(w.Context()))
 							continue
@@ -171,7 +171,7 @@ func TestAnotherModeIsRefused(t *testing.T) {
 
 // Its record is as old as that of its former self.
 func TestAnotherModeIsRefusedToOneThatWasThereBefore(t *testing.T) {
-	for _, joins := range []libcluster.Mode{libcluster.Planned, libcluster.Exclusive} {
+	for _, joins := range []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive} {
 		for _, kept := range []bool{false, true} {
 			inBubble(t, func(w *world) {
 				a, b := w.join("a"), w.join("b")
@@ -185,7 +185,7 @@ func TestAnotherModeIsRefusedToOneThatWasThereBefore(t *testing.T) {
 				x := w.app("a", mode(joins))
 				var refused *libcluster.ModeError
 				require.ErrorAs(t, x.Join(w.within(time.Minute)), &refused)
-				require.Equal(t, libcluster.ModeError{Mode: joins, Cluster: libcluster.Direct}, *refused)
+				require.Equal(t, libcluster.ModeError{Mode: joins, Cluster: libcluster.ModeDirect}, *refused)
 				require.Equal(t, "1/2", b.place(), "a refused instance has taken nothing")
 			})
 		}
@@ -203,7 +203,7 @@ func TestAnotherModeIsRefusedAlsoIfItsFirstSurveyFails(t *testing.T) {
 			}
 			return call.Send(ctx)
 		})
-		x := w.app("x", mode(libcluster.Exclusive))
+		x := w.app("x", mode(libcluster.ModeExclusive))
 		require.ErrorAs(t, x.Join(w.within(time.Minute)), new(*libcluster.ModeError))
 		require.True(t, failed.Load())
 		require.Empty(t, w.Plan(cluster), "it has made no plan")
@@ -262,7 +262,7 @@ func TestAPlanThatIsLostIsMadeAnew(t *testing.T) {
 }
 
 func TestARegistryWithoutAPlanIsRefused(t *testing.T) {
-	_, err := libcluster.New(libcluster.Config{Key: "mailer", Mode: libcluster.Exclusive, Registry: libcluster.Static(0, 1)})
+	_, err := libcluster.New(libcluster.Config{Key: "mailer", Mode: libcluster.ModeExclusive, Registry: libcluster.Static(0, 1)})
 	require.ErrorContains(t, err, "has no plan")
 	require.True(t, errors.As(err, new(*libcluster.ConfigError)))
 }
@@ -289,7 +289,7 @@ func TestRecordsThatDoNotExpireAreRefusedInExclusiveMode(t *testing.T) {
 
 // In exclusive mode one acts only for as long as it has asked for, whatever it was
 // granted: by that it is known whether a join was slow.
-func TestAfterASlowJoinTheHorizonIsFresh(t *testing.T) {
+func TestAfterASlowJoinTheDeadlineIsFresh(t *testing.T) {
 	inBubble(t, func(w *world) {
 		w.GrantTTL(25 * time.Second)
 		w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
@@ -300,12 +300,12 @@ func TestAfterASlowJoinTheHorizonIsFresh(t *testing.T) {
 			return err
 		})
 		a := w.join("a", exclusive, func(c *libcluster.Config) { c.TTL = 2 * time.Second })
-		require.Greater(t, time.Until(a.State().Horizon), time.Second)
+		require.Greater(t, time.Until(a.State().Deadline), time.Second)
 	})
 }
 
 func TestAPlaceThatIsKeptCallsNobodyElseBack(t *testing.T) {
-	for _, m := range []libcluster.Mode{libcluster.Planned, libcluster.Exclusive} {
+	for _, m := range []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(m.String(), func(t *testing.T) {
 			inBubble(t, func(w *world) {
 				a, b, c := w.join("a", mode(m)), w.join("b", mode(m)), w.join("c", mode(m))
@@ -329,7 +329,7 @@ func TestAPlaceThatIsKeptCallsNobodyElseBack(t *testing.T) {
 }
 
 func TestOneThatCrashedAndIsBackCallsNobodyElseBack(t *testing.T) {
-	for _, m := range []libcluster.Mode{libcluster.Planned, libcluster.Exclusive} {
+	for _, m := range []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(m.String(), func(t *testing.T) {
 			inBubble(t, func(w *world) {
 				a, b := w.join("a", mode(m)), w.join("b", mode(m))
@@ -345,7 +345,7 @@ func TestOneThatCrashedAndIsBackCallsNobodyElseBack(t *testing.T) {
 				w.Intercept(nil)
 				again := w.app("b", mode(m))
 				require.NoError(t, again.Join(w.within(time.Minute)))
-				if m == libcluster.Exclusive {
+				if m == libcluster.ModeExclusive {
 					require.False(t, b.State().Active(), "the old one must have stopped first")
 				}
 				require.Equal(t, "1/2", again.place())

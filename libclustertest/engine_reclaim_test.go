@@ -24,7 +24,7 @@ func TestIDThatIsFreeForLongIsReclaimed(t *testing.T) {
 			newer := t.join("a", mode(m), workers(2))
 			wait(time.Hour)
 			require.ErrorIs(t, older.Err(), libcluster.ErrInstanceTaken)
-			require.Equal(t, libcluster.Fenced, older.Phase())
+			require.Equal(t, libcluster.PhaseFenced, older.Phase())
 			require.Equal(t, "0/2", newer.place())
 			require.NoError(t, older.SetWorkers(t.Context(), 3))
 			require.NoError(t, newer.Leave(t.Context()))

@@ -27,7 +27,7 @@ func TestFencedMemberRejoinsSoonAfterHealing(t *testing.T) {
 			t.Cut("a")
 			outage := time.Minute + rand.N(10*time.Minute)
 			wait(outage)
-			require.ErrorIs(t, a.Err(), libcluster.ErrHorizonPassed)
+			require.ErrorIs(t, a.Err(), libcluster.ErrDeadlinePassed)
 			require.Equal(t, "0/1", b.place())
 			t.Heal("a")
 			wait(backWithin)
@@ -70,7 +70,7 @@ func TestOutageOfTheWholeRegistryIsOutlivedByAll(t *testing.T) {
 		t.CutAll()
 		wait(time.Hour)
 		for _, a := range apps {
-			require.ErrorIs(t, a.Err(), libcluster.ErrHorizonPassed)
+			require.ErrorIs(t, a.Err(), libcluster.ErrDeadlinePassed)
 		}
 		require.Empty(t, t.Members(cluster))
 		t.HealAll()
@@ -87,7 +87,7 @@ func TestErrorsOfTheRegistryAreRetriedUntilTheyEnd(t *testing.T) {
 		wait(time.Minute)
 		t.Intercept(func(context.Context, libclustertest.Call) error { return errors.New("no leader") })
 		wait(time.Hour)
-		require.ErrorIs(t, a.Err(), libcluster.ErrHorizonPassed)
+		require.ErrorIs(t, a.Err(), libcluster.ErrDeadlinePassed)
 		t.Intercept(nil)
 		wait(backWithin)
 		require.Equal(t, "0/1", a.place())
@@ -245,7 +245,7 @@ func TestEachAttemptToJoinHasMoreTime(t *testing.T) {
 	})
 }
 
-// A join that took so long that little is left of its horizon is renewed first,
+// A join that took so long that little is left of its deadline is renewed first,
 // and that may fail.
 func TestSlowRejoiningWhoseRenewalFailsDoesNotLockItselfOut(t *testing.T) {
 	inBubble(t, func(t *world) {
@@ -376,7 +376,7 @@ func TestOutageThatIsSatOutChangesNothing(t *testing.T) {
 		a, b := t.join("a", keep), t.join("b", keep)
 		wait(time.Minute)
 		t.CutAll()
-		wait(8 * time.Second) // past the horizon of others
+		wait(8 * time.Second) // past the deadline of others
 		require.Equal(t, "0/2", a.place())
 		t.HealAll()
 		wait(time.Minute)
@@ -399,27 +399,27 @@ func TestOutageThatIsSatOutChangesNothing(t *testing.T) {
 func TestPhaseTellsWhereAnInstanceStands(t *testing.T) {
 	inBubble(t, func(t *world) {
 		a := t.app("a")
-		require.Equal(t, libcluster.Left, a.Phase())
+		require.Equal(t, libcluster.PhaseLeft, a.Phase())
 		t.CutAll()
 		joined := make(chan error, 1)
 		go func() { joined <- a.Join(t.Context()) }()
 		wait(time.Minute)
-		require.Equal(t, libcluster.Joining, a.Phase())
+		require.Equal(t, libcluster.PhaseJoining, a.Phase())
 		t.HealAll()
 		require.NoError(t, <-joined)
-		require.Equal(t, libcluster.Active, a.Phase())
+		require.Equal(t, libcluster.PhaseActive, a.Phase())
 		t.CutAll()
 		wait(time.Minute)
-		require.Equal(t, libcluster.Fenced, a.Phase())
+		require.Equal(t, libcluster.PhaseFenced, a.Phase())
 		t.HealAll()
 		wait(backWithin)
-		require.Equal(t, libcluster.Active, a.Phase())
+		require.Equal(t, libcluster.PhaseActive, a.Phase())
 		a.inCallback(func(libcluster.State) { time.Sleep(time.Minute) })
 		left := make(chan error, 1)
 		go func() { left <- a.Leave(t.Context()) }()
 		wait(time.Second)
-		require.Equal(t, libcluster.Leaving, a.Phase())
+		require.Equal(t, libcluster.PhaseLeaving, a.Phase())
 		require.NoError(t, <-left)
-		require.Equal(t, libcluster.Left, a.Phase())
+		require.Equal(t, libcluster.PhaseLeft, a.Phase())
 	})
 }

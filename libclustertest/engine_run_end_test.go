@@ -194,7 +194,7 @@ func TestRunReturnsAfterTheFunctionAlsoIfLeaveHasGivenUpOnIt(t *testing.T) {
 		inBubble(t, func(t *world) {
 			j := t.run("a", slowly(time.Minute))
 			require.ErrorContains(t, j.Leave(t.within(patience)), "a callback has not returned")
-			require.Equal(t, libcluster.Left, j.Phase())
+			require.Equal(t, libcluster.PhaseLeft, j.Phase())
 			wait(30 * time.Second)
 			require.NotContains(t, j.log(), "end")
 			require.ErrorIs(t, j.Join(t.Context()), libcluster.ErrJoined, "what still acts is not joined by another")

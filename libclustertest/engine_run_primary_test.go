@@ -113,10 +113,10 @@ func TestCallbackThatHangsDoesNotKeepThePrimaryFromBeingStopped(t *testing.T) {
 		after time.Duration // the callback has begun, at the latest
 		how   func(t *world, j *job)
 	}{
-		"at the horizon": {window(libcluster.DefaultTTL), func(t *world, _ *job) { t.Cut("a") }},
-		"by its record":  {0, func(t *world, _ *job) { t.Expire(cluster, "a") }},
-		"by leaving":     {0, func(t *world, j *job) { _ = j.Leave(t.within(time.Millisecond)) }},
-		"by its context": {0, func(_ *world, j *job) { j.cancel(errStop) }},
+		"at the deadline": {window(libcluster.DefaultTTL), func(t *world, _ *job) { t.Cut("a") }},
+		"by its record":   {0, func(t *world, _ *job) { t.Expire(cluster, "a") }},
+		"by leaving":      {0, func(t *world, j *job) { _ = j.Leave(t.within(time.Millisecond)) }},
+		"by its context":  {0, func(_ *world, j *job) { j.cancel(errStop) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *world) {

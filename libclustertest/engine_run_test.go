@@ -166,20 +166,20 @@ func TestRunGivesTheFunctionTheStateAndTheValuesOfItsContext(t *testing.T) {
 		require.NoError(t, a.Run(ctx, func(ctx context.Context, s libcluster.State) error {
 			assert.Equal(t, "value", ctx.Value(name{}))
 			assert.Equal(t, a.State(), s)
-			assert.True(t, s.Horizon.After(time.Now()))
+			assert.True(t, s.Deadline.After(time.Now()))
 			cancel()
 			return ctx.Err()
 		}))
 	})
 }
 
-func TestRunGivesTheHorizonOfTheStartAndNotOfTheCallback(t *testing.T) {
+func TestRunGivesTheDeadlineOfTheStartAndNotOfTheCallback(t *testing.T) {
 	inBubble(t, func(t *world) {
 		j := t.job("a")
 		j.inCallback(func(libcluster.State) { time.Sleep(time.Minute) })
 		j.begin(func(ctx context.Context) error {
 			return j.Run(ctx, func(_ context.Context, s libcluster.State) error {
-				assert.True(t, s.Horizon.After(time.Now()))
+				assert.True(t, s.Deadline.After(time.Now()))
 				return nil
 			})
 		})
@@ -281,7 +281,7 @@ func TestFencedFunctionIsStoppedAtOnceWithTheReason(t *testing.T) {
 	}
 }
 
-func TestHorizonStopsTheFunctionAtThatInstant(t *testing.T) {
+func TestDeadlineStopsTheFunctionAtThatInstant(t *testing.T) {
 	inBubble(t, func(t *world) {
 		renewals := t.watchRenewals(promptly)
 		var stopped time.Time
@@ -293,9 +293,9 @@ func TestHorizonStopsTheFunctionAtThatInstant(t *testing.T) {
 		wait(time.Minute)
 		renewals.stop()
 		t.Cut("a")
-		horizon := renewals.of("a").Add(window(libcluster.DefaultTTL))
+		deadline := renewals.of("a").Add(window(libcluster.DefaultTTL))
 		wait(time.Hour)
-		require.Equal(t, horizon, stopped)
+		require.Equal(t, deadline, stopped)
 		require.Equal(t, "told 0/1, run 0/1, end (the record could not be renewed in time), told -1/0", j.log())
 		t.Heal("a")
 		wait(2 * time.Second)

@@ -154,7 +154,7 @@ func TestBlockedLogSinkHoldsUpNothing(t *testing.T) {
 							w.Logf("%-62s %-10v %-6v %8v", trouble.name, m, level, took.Round(10*time.Millisecond))
 							require.LessOrEqual(w, took, trouble.most)
 							wait(blockedFor)
-							if m == libcluster.Exclusive {
+							if m == libcluster.ModeExclusive {
 								require.Empty(w, alone(), "two have acted on the same index")
 							}
 						})

@@ -110,7 +110,7 @@ func TestInstanceThatWasReplacedWhileCutOffDoesNotTakeItsIDBack(t *testing.T) {
 			t.Put(cluster, "b", []byte("1")) // ends the Next that was not intercepted
 			wait(outage)
 			require.False(t, older.State().Active())
-			require.ErrorIs(t, older.Err(), libcluster.ErrHorizonPassed)
+			require.ErrorIs(t, older.Err(), libcluster.ErrDeadlinePassed)
 			t.Intercept(nil)
 			successor := t.open("a", 3)
 			for range 10 { // an attempt to join that has begun before takes up to 20 s

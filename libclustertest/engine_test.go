@@ -320,7 +320,7 @@ func TestCallbackComesOnlyWhenItsStateHasChanged(t *testing.T) {
 		for n := 1; n < len(z.told()); n++ {
 			was, is := z.told()[n-1].State, z.told()[n].State
 			was.Generation, is.Generation = 0, 0
-			was.Horizon, is.Horizon = time.Time{}, time.Time{}
+			was.Deadline, is.Deadline = time.Time{}, time.Time{}
 			require.NotEqual(t, was, is, "a callback with nothing new")
 		}
 	})

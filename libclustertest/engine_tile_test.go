@@ -23,7 +23,7 @@ func (g tiling) add(t *world, s libcluster.State) {
 	if !s.Active() {
 		return
 	}
-	s.Horizon = time.Time{} // moves with every heartbeat
+	s.Deadline = time.Time{} // moves with every heartbeat
 	for _, other := range g[s.Generation] {
 		require.Equal(t, other.Total, s.Total, "generation %d has two totals", s.Generation)
 		if other == s {

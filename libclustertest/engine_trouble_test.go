@@ -69,7 +69,7 @@ func TestRejoiningThatIsSlowAndThenFailsIsTriedAgain(t *testing.T) {
 		a := t.join("a")
 		t.Cut("a")
 		wait(7 * time.Second)
-		require.ErrorIs(t, a.Err(), libcluster.ErrHorizonPassed)
+		require.ErrorIs(t, a.Err(), libcluster.ErrDeadlinePassed)
 		joins, renewals := 0, 0
 		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 			switch call.Op {
@@ -96,7 +96,7 @@ func TestLeavingWhileFencedRemovesTheRecord(t *testing.T) {
 		a, b := t.join("a"), t.join("b")
 		t.Cut("a")
 		wait(6500 * time.Millisecond)
-		require.ErrorIs(t, a.Err(), libcluster.ErrHorizonPassed)
+		require.ErrorIs(t, a.Err(), libcluster.ErrDeadlinePassed)
 		t.Heal("a")
 		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 			if call.Op == libclustertest.OpJoin {

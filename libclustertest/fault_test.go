@@ -423,7 +423,7 @@ func TestAttemptThatArrivesLateSaysNothingOfALaterOne(t *testing.T) {
 			return call.Send(ctx)
 		})
 		attempt := registration("a", 1)
-		attempt.Mode, attempt.Stay = libcluster.Exclusive, &libcluster.Stay{}
+		attempt.Mode, attempt.Stay = libcluster.ModeExclusive, &libcluster.Stay{}
 		_, _, err := t.Join(t.Context(), attempt)
 		require.Error(t, err)
 		joined, _, err := t.Join(t.Context(), attempt)

@@ -273,7 +273,7 @@ func (s *session) LeaveDrained(ctx context.Context, d time.Duration, kept libclu
 func (s *session) park(st *store, d time.Duration, kept libcluster.Member) *lease {
 	c, parked := st.cluster(s.cluster), st.grant(d)
 	st.put(c, s.id, string(kept.Record()), parked)
-	if s.mode == libcluster.Exclusive {
+	if s.mode == libcluster.ModeExclusive {
 		st.noteDrained(c, parked.incarnation(), libcluster.DrainedForGood, parked)
 	}
 	return parked

@@ -125,7 +125,7 @@ func (r *Registry) Join(ctx context.Context, reg libcluster.Registration) (libcl
 	}
 	s.lease, s.listed, s.epoch = opened.lease, &opened.list, opened.epoch
 	s.next = opened.list.Generation + 1
-	if s.mode != libcluster.Direct {
+	if s.mode != libcluster.ModeDirect {
 		s.next = opened.lease.seen + 1
 	}
 	return s, s.lease.ttl, nil
@@ -178,7 +178,7 @@ func (s *session) open(reg libcluster.Registration) (opening, error) {
 		l.follow(held)
 	}
 	r.store.put(c, s.id, string(reg.Member.Record()), l)
-	if s.mode == libcluster.Exclusive {
+	if s.mode == libcluster.ModeExclusive {
 		for _, incarnation := range l.before {
 			r.store.noteDrained(c, incarnation, libcluster.DrainedForGood, l)
 		}

@@ -87,9 +87,9 @@ func (s *session) look() (pending, <-chan struct{}, error) {
 	switch {
 	case s.listed != nil:
 		return pending{*s.listed, s.next, s.epoch}, nil, nil
-	case s.epoch != c.epoch, s.mode == libcluster.Direct && s.next <= c.dropped:
+	case s.epoch != c.epoch, s.mode == libcluster.ModeDirect && s.next <= c.dropped:
 		return pending{s.list(c), s.revisionFor(c) + 1, c.epoch}, nil, nil
-	case s.mode != libcluster.Direct:
+	case s.mode != libcluster.ModeDirect:
 		if c.news(s.next-1, nil, true) == 0 {
 			return pending{}, c.change(), nil
 		}
@@ -162,7 +162,7 @@ func (s *session) usable() error {
 
 // revisionFor is how far the session has come when it has been told everything.
 func (s *session) revisionFor(c *cluster) int64 {
-	if s.mode == libcluster.Direct {
+	if s.mode == libcluster.ModeDirect {
 		return c.revision
 	}
 	return s.registry.store.revision
@@ -171,7 +171,7 @@ func (s *session) revisionFor(c *cluster) int64 {
 // list returns all members, or in a mode with a plan that. The caller holds the
 // registry's mutex.
 func (s *session) list(c *cluster) libcluster.Change {
-	if s.mode != libcluster.Direct {
+	if s.mode != libcluster.ModeDirect {
 		now := c.present()
 		return libcluster.Change{Planned: &now}
 	}

@@ -16,7 +16,7 @@ import (
 func inEachPlan(test func(*suite)) func(*suite) {
 	return func(s *suite) {
 		key := s.key
-		for _, s.mode = range []libcluster.Mode{libcluster.Planned, libcluster.Exclusive} {
+		for _, s.mode = range []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive} {
 			s.key = key + " " + s.mode.String()
 			test(s)
 		}
@@ -466,7 +466,7 @@ func plansOfClustersAreKeptApart(s *suite) {
 // directSessionSeesNoPlan: what a plan needs is no member's record.
 func directSessionSeesNoPlan(s *suite) {
 	a := s.plan("a")
-	s.mode = libcluster.Direct
+	s.mode = libcluster.ModeDirect
 	d := s.join("d")
 	d.sees("a=1 d=1")
 	require.True(s, a.claims("a"))

@@ -10,7 +10,7 @@
 //
 // It holds sessions to the modes with a plan too: that what is swapped is compared,
 // that a survey is of one instant, that one whose record has gone can say nothing
-// any more. The safety of mode [libcluster.Exclusive] rests on no more than that.
+// any more. The safety of mode [libcluster.ModeExclusive] rests on no more than that.
 //
 // What a registry cannot do it says in a field of [Harness]; the tests that need
 // it are then left out, and the log names them. Nothing is ever concluded from a
@@ -66,7 +66,7 @@ type Harness struct {
 	NoReturning bool
 	// NoPlan says that sessions are no [libcluster.Planner]: the registry has
 	// nothing that could be compared and swapped, and its clusters are in mode
-	// [libcluster.Direct] only.
+	// [libcluster.ModeDirect] only.
 	NoPlan bool
 	// NoLooking says that sessions are no [libcluster.Looker]: nobody can be asked
 	// what there is.

@@ -365,7 +365,7 @@ func leavingDrainedForARestartThatNeverComes(s *suite) {
 
 // In mode exclusive an instance rejoins when its application has stopped.
 func rejoiningNotesThePreviousIncarnation(s *suite) {
-	s.mode = libcluster.Exclusive
+	s.mode = libcluster.ModeExclusive
 	w, first := s.plan("w"), s.plan("a")
 	first.close()
 	second := s.plan("a", after(first.instance))
@@ -384,7 +384,7 @@ func rejoiningNotesThePreviousIncarnation(s *suite) {
 }
 
 func rejoiningNotesAPreviousIncarnationWhoseRecordIsGone(s *suite) {
-	s.mode = libcluster.Exclusive
+	s.mode = libcluster.ModeExclusive
 	w, first := s.plan("w"), s.plan("a")
 	require.NoError(s, s.h.Delete(s.within(), s.registry, s.cluster(), "a"))
 	first.close()

@@ -10,7 +10,7 @@ import (
 
 // What is promised, of one app. All is called with the world's lock held.
 
-// fences tells whether the app gives way when its horizon has passed. A passive
+// fences tells whether the app gives way when its deadline has passed. A passive
 // one then knows only that what it was told may be out of date.
 func (a *app) fences() bool { return a.cfg.Outage == libcluster.FenceOnOutage }
 
@@ -44,8 +44,8 @@ func (a *app) checkCallback(s libcluster.State) {
 	if !a.leaving.IsZero() && a.leaving.Before(time.Now()) {
 		w.Fail("%s is told of a place while it leaves: %v", a, s)
 	}
-	if a.fences() && !time.Now().Before(s.Horizon) {
-		w.Fail("%s is told of a place after its horizon: %v", a, s)
+	if a.fences() && !time.Now().Before(s.Deadline) {
+		w.Fail("%s is told of a place after its deadline: %v", a, s)
 	}
 	if a.view.fenced {
 		w.Fail("%s is told of a place that it has lost: %v", a, s)
@@ -120,14 +120,14 @@ func (a *app) memberID() string {
 	return a.ID
 }
 
-// checkHorizon is called at any time. A horizon that has passed must show.
-func (a *app) checkHorizon() {
+// checkDeadline is called at any time. A deadline that has passed must show.
+func (a *app) checkDeadline() {
 	s := a.view
 	if s == nil || !a.State().Active() {
 		return
 	}
-	if a.fences() && !time.Now().Before(s.horizon) {
-		a.w.Fail("%s is active %v after its horizon", a, time.Since(s.horizon))
+	if a.fences() && !time.Now().Before(s.deadline) {
+		a.w.Fail("%s is active %v after its deadline", a, time.Since(s.deadline))
 	}
 	if a.fences() && !s.tampered && !a.w.Holds(cluster, a.ID) {
 		a.w.Fail("%s is active and its record has expired", a)
@@ -140,7 +140,7 @@ func (a *app) checkHorizon() {
 // check is called when all has come to rest.
 func (a *app) check() {
 	state, err := a.State(), a.Err()
-	a.checkHorizon()
+	a.checkDeadline()
 	a.read = a.checkMark("reads", a.read, state)
 	a.checkPlace("reads", state)
 	s := a.view
@@ -170,13 +170,13 @@ func (a *app) check() {
 // checkReason wants a place to be lost at once for a reason, and not without one.
 func (a *app) checkReason(state libcluster.State, err error) {
 	s := a.view
-	lost := s.over != nil || a.fences() && !time.Now().Before(s.horizon)
+	lost := s.over != nil || a.fences() && !time.Now().Before(s.deadline)
 	switch {
 	case !a.leaving.IsZero() || !a.InStay || !a.Joined && errors.Is(err, libcluster.ErrLeft):
 		lost = true // a Join that fails leaves, too
 	case lost && err == nil:
 		a.w.Fail("%s has lost its place and knows of no reason: %v, %v", a, state, s.over)
-	case !lost && errors.Is(err, libcluster.ErrHorizonPassed) && a.fences():
+	case !lost && errors.Is(err, libcluster.ErrDeadlinePassed) && a.fences():
 		a.w.Happened("stall") // real time counts too, if it is the longer
 		lost = true
 	case !lost && err != nil:
@@ -186,7 +186,7 @@ func (a *app) checkReason(state libcluster.State, err error) {
 		a.w.Fail("%s: active is %v, and over is %v: %v", a, state.Active(), lost, err)
 	}
 	phase := a.Phase()
-	if a.Joined && !a.calling && (phase == libcluster.Active) == lost {
+	if a.Joined && !a.calling && (phase == libcluster.PhaseActive) == lost {
 		a.w.Fail("%s is %v, and over is %v: %v", a, phase, lost, err)
 	}
 	if errors.Is(err, libcluster.ErrInstanceTaken) && a.rivals == 0 {

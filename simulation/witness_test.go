@@ -27,9 +27,9 @@ type incarnation struct {
 	restores int // how often the store had gone back when its stay began
 
 	rejoins   bool      // it is not the first of its stay
-	horizon   time.Time // by the rule: the last renewal's sending plus the window
+	deadline  time.Time // by the rule: the last renewal's sending plus the window
 	past      *time.Timer
-	watched   bool  // Next was called: from now on the horizon counts
+	watched   bool  // Next was called: from now on the deadline counts
 	told      bool  // a change was delivered
 	first     int64 // the generation of that
 	over      error // a final answer was delivered
@@ -118,21 +118,21 @@ func (s *incarnation) Close() error {
 	return s.Session.Close()
 }
 
-// renewed moves the horizon, unless it has passed: an answer that comes late
-// changes nothing. At the horizon itself the state is read.
+// renewed moves the deadline, unless it has passed: an answer that comes late
+// changes nothing. At the deadline itself the state is read.
 func (s *incarnation) renewed(sent time.Time, ttl time.Duration) {
-	if s.watched && !time.Now().Before(s.horizon) {
+	if s.watched && !time.Now().Before(s.deadline) {
 		return
 	}
-	horizon := sent.Add(ttl * windowPercent / 100)
-	if !horizon.After(s.horizon) {
+	deadline := sent.Add(ttl * windowPercent / 100)
+	if !deadline.After(s.deadline) {
 		return // a renewal that was sent later has been answered
 	}
-	s.horizon = horizon
+	s.deadline = deadline
 	if s.past == nil {
-		s.past = time.AfterFunc(time.Until(s.horizon), func() { s.a.w.Locked(s.a.checkHorizon) })
+		s.past = time.AfterFunc(time.Until(s.deadline), func() { s.a.w.Locked(s.a.checkDeadline) })
 	} else {
-		s.past.Reset(time.Until(s.horizon))
+		s.past.Reset(time.Until(s.deadline))
 	}
 }
 

@@ -109,7 +109,7 @@ func (f *flags) contradiction() error {
 		{"passive", !dynamic, needs},
 		{"mode", !dynamic, needs},
 		{"exclusive", !dynamic, needs},
-		{"exclusive", f.given("mode") && libcluster.Mode(f.mode) != libcluster.Exclusive, "contradicts " + f.shown("mode")},
+		{"exclusive", f.given("mode") && libcluster.Mode(f.mode) != libcluster.ModeExclusive, "contradicts " + f.shown("mode")},
 		{"work", f.passive, "contradicts -P/--passive: a passive instance does no work"},
 		{"threads", f.passive, "contradicts -P/--passive: a passive instance has no threads"},
 		{"ttl", !dynamic, needs},

@@ -24,7 +24,7 @@ func remove(t *testing.T, id string) {
 }
 
 func TestWhatNobodyHoldsIsListed(t *testing.T) {
-	a, b := instance(t, "a", libcluster.Exclusive, nil), instance(t, "b", libcluster.Exclusive, nil)
+	a, b := instance(t, "a", libcluster.ModeExclusive, nil), instance(t, "b", libcluster.ModeExclusive, nil)
 	require.NoError(t, a.Join(t.Context()))
 	require.NoError(t, b.Join(t.Context()))
 	require.Contains(t, ls(t), "covered: every index is held once\nmember")
@@ -47,7 +47,7 @@ func TestWhatNobodyHoldsIsListed(t *testing.T) {
 
 func TestWhoWatchesSeesWhenSomethingIsHeldByNobody(t *testing.T) {
 	t.Parallel()
-	require.NoError(t, instance(t, "a", libcluster.Planned, nil).Join(t.Context()))
+	require.NoError(t, instance(t, "a", libcluster.ModePlanned, nil).Join(t.Context()))
 	p := start(t, "watch", "-k", key(t), "-r", etcdURL(t))
 	p.stdout.awaitText(t, "covered: every index is held once\n")
 	put(t, "stranger", "1") // which is no change of the plan's

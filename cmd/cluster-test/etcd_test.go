@@ -159,7 +159,7 @@ func TestWaitingIsToldSoonAndEndsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := newConsole()
 		nodes, err := newNodes(options{
-			key: "test", env: "test", mode: libcluster.Direct, threads: []int{1}, registry: mute{libcluster.Static(0, 1)},
+			key: "test", env: "test", mode: libcluster.ModeDirect, threads: []int{1}, registry: mute{libcluster.Static(0, 1)},
 		}, newTranscript(&output{stderr: zapcore.AddSync(out), stdout: zapcore.AddSync(out)}))
 		require.NoError(t, err)
 		until, end := context.WithCancel(t.Context())
@@ -224,7 +224,7 @@ func TestNodeTakenWhileItJoinsDoesNotEndTheOthersEither(t *testing.T) {
 	nodes, err := newNodes(options{
 		key:      "test",
 		env:      "test",
-		mode:     libcluster.Direct,
+		mode:     libcluster.ModeDirect,
 		instance: "node",
 		nodes:    true,
 		threads:  []int{1, 1},

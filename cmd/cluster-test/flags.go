@@ -151,7 +151,7 @@ func (f *flags) parse(ctx context.Context, args []string) (options, error) {
 		flags: f,
 	}
 	if f.exclusive {
-		o.mode = libcluster.Exclusive
+		o.mode = libcluster.ModeExclusive
 	}
 	return o, f.registryInto(ctx, &o)
 }

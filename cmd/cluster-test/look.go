@@ -128,7 +128,7 @@ func (l *looker) prepare() (err error) {
 func (l *looker) join(ctx context.Context) error {
 	err := l.cluster.Join(ctx)
 	var other *libcluster.ModeError
-	if !errors.As(err, &other) || l.mode != libcluster.Direct {
+	if !errors.As(err, &other) || l.mode != libcluster.ModeDirect {
 		return err
 	}
 	l.mode = other.Cluster
@@ -185,7 +185,7 @@ func (l *looker) take() census {
 	v := l.cluster.View()
 	c := census{
 		Time: time.Now().UTC().Format(timeForm), Mode: l.mode, Generation: v.State.Generation, Total: v.State.Total,
-		Members: []there{}, Waiting: waiting(v.Waiting),
+		Members: []there{}, Waiting: waiting(v.Blockers),
 	}
 	for _, p := range v.Members {
 		if p.Index == 0 {
@@ -197,9 +197,9 @@ func (l *looker) take() census {
 }
 
 // waiting returns for whom the cluster waits, as it is printed.
-func waiting(holdups []libcluster.Holdup) []awaited {
+func waiting(blockers []libcluster.Blocker) []awaited {
 	all := []awaited{}
-	for _, h := range holdups {
+	for _, h := range blockers {
 		all = append(all, awaited{h.ID, h.Since.UTC().Format(timeForm)})
 	}
 	return all
@@ -233,7 +233,7 @@ func (l *looker) watch(ctx context.Context, first census, write func(census)) {
 			l.t.say("can see the cluster again")
 		}
 		blind = why != nil
-		changed := l.cluster.State().Generation != printed.Generation || !slices.Equal(waiting(l.cluster.Waiting()), printed.Waiting)
+		changed := l.cluster.State().Generation != printed.Generation || !slices.Equal(waiting(l.cluster.Blockers()), printed.Waiting)
 		if !changed && (blind || time.Since(asked) < askAgain) {
 			continue
 		}

@@ -82,8 +82,8 @@ func instance(t *testing.T, id string, m libcluster.Mode, during func(libcluster
 }
 
 func TestClusterWithAPlanIsSeenWithoutSayingSo(t *testing.T) {
-	require.NoError(t, instance(t, "b", libcluster.Planned, nil).Join(t.Context()))
-	require.NoError(t, instance(t, "a", libcluster.Planned, nil).Join(t.Context()))
+	require.NoError(t, instance(t, "b", libcluster.ModePlanned, nil).Join(t.Context()))
+	require.NoError(t, instance(t, "a", libcluster.ModePlanned, nil).Join(t.Context()))
 	require.Regexp(t, `^mode planned, generation \d+, total 2
 covered: every index is held once
 member  workers  indexes
@@ -95,14 +95,14 @@ $`, ls(t))
 func TestClusterWithAPlanIsWatchedBeforeAnybodyIsThere(t *testing.T) {
 	p := start(t, "watch", "--mode", "planned", "-k", key(t), "-r", etcdURL(t))
 	p.stdout.awaitText(t, "no members\n")
-	require.NoError(t, instance(t, "a", libcluster.Planned, nil).Join(t.Context()))
+	require.NoError(t, instance(t, "a", libcluster.ModePlanned, nil).Join(t.Context()))
 	p.stdout.awaitText(t, "a             1        0  primary\n")
 }
 
 func TestOneWhoIsWaitedForIsNamed(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	slow := instance(t, "slow", libcluster.Exclusive, func(s libcluster.State) {
+	slow := instance(t, "slow", libcluster.ModeExclusive, func(s libcluster.State) {
 		if !s.Active() {
 			<-release
 		}
@@ -110,7 +110,7 @@ func TestOneWhoIsWaitedForIsNamed(t *testing.T) {
 	require.NoError(t, slow.Join(t.Context()))
 	p := start(t, "watch", "-k", key(t), "-r", etcdURL(t))
 	p.stdout.awaitText(t, "slow          1        0  primary\n")
-	next, joined := instance(t, "b", libcluster.Exclusive, nil), make(chan error, 1)
+	next, joined := instance(t, "b", libcluster.ModeExclusive, nil), make(chan error, 1)
 	go func() { joined <- next.Join(t.Context()) }()
 	p.stdout.awaitText(t, "waiting for slow since 2")
 	close(release)

@@ -5,7 +5,7 @@ import (
 )
 
 // modes are those that are compared. In exclusive mode places are those of planned.
-var modes = []libcluster.Mode{libcluster.Direct, libcluster.Planned}
+var modes = []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned}
 
 // function is a way from key to worker. Keys are random numbers, so each is its
 // own hash.

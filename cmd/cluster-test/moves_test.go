@@ -71,7 +71,7 @@ func TestPlannedModeAndSlotMoveTheLeastWhenMembersJoin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := someScenario(t, false)
 		s.changes = []asked{{"join", "1"}}
-		o := s.outcomes(t, libcluster.Planned)[0]
+		o := s.outcomes(t, libcluster.ModePlanned)[0]
 		require.Empty(t, o.renumbered)
 		require.InDelta(t, o.least, o.moved[slot], chance)
 	})
@@ -83,7 +83,7 @@ func TestPlannedModeAndSlotMoveTwiceTheLeastWhenAMemberLeaves(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := someScenario(t, true)
 		s.changes = []asked{{"leave", "1"}}
-		o := s.outcomes(t, libcluster.Planned)[0]
+		o := s.outcomes(t, libcluster.ModePlanned)[0]
 		require.LessOrEqual(t, len(o.renumbered), 1)
 		require.LessOrEqual(t, o.moved[slot], 2*o.least+chance)
 	})
@@ -93,7 +93,7 @@ func TestRestartInAKeptPlaceMovesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := someScenario(t, false)
 		s.changes = []asked{{rollingRestart, placesKept}}
-		o := s.outcomes(t, libcluster.Direct)[0]
+		o := s.outcomes(t, libcluster.ModeDirect)[0]
 		require.Empty(t, o.renumbered)
 		require.Zero(t, o.moved)
 		require.Zero(t, o.least)
@@ -111,7 +111,7 @@ func TestModuloMovesNearlyAllKeys(t *testing.T) {
 		if n == 9 {
 			s.changes[0].value = "node91"
 		}
-		o := s.outcomes(t, libcluster.Direct)[0]
+		o := s.outcomes(t, libcluster.ModeDirect)[0]
 		require.Empty(t, o.renumbered)
 		require.InDelta(t, float64(n)/float64(n+1), o.moved[0], chance)
 		require.InDelta(t, o.least, o.moved[slot], chance)

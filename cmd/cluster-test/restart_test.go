@@ -85,7 +85,7 @@ func (d *deployment) requireNothingTold() {
 		index := d.place(i).Index
 		p.stdout.awaitPlace(d.T, nodeID(i), index, all)
 		want := fmt.Sprintf("rebalanced %d/%d", index, all)
-		if d.mode == libcluster.Exclusive {
+		if d.mode == libcluster.ModeExclusive {
 			want = fmt.Sprintf("stopped -1/%d, ", all-2) + want
 		}
 		require.Equal(d, want, d.since(i), "%s is told of the one who joins, and of nothing else", nodeID(i))
@@ -94,7 +94,7 @@ func (d *deployment) requireNothingTold() {
 
 func TestRollingRestartOfProcessesCallsNobodyElseBack(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive} {
+	for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
 			d := deploy(t, 3, mode, unfenced)
@@ -110,17 +110,17 @@ func TestRollingRestartOfProcessesCallsNobodyElseBack(t *testing.T) {
 
 func TestProcessThatIsKilledAndBackWithinTheTTLCallsNobodyElseBack(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []libcluster.Mode{libcluster.Direct, libcluster.Planned, libcluster.Exclusive} {
+	for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
 			ttl := unfenced
-			if mode == libcluster.Exclusive {
+			if mode == libcluster.ModeExclusive {
 				ttl = "15s" // of which it waits for most
 			}
 			d := deploy(t, 3, mode, ttl)
 			away := d.restart(1, (*child).kill, "")
 			d.requireNothingTold()
-			if mode == libcluster.Exclusive {
+			if mode == libcluster.ModeExclusive {
 				require.Greater(t, away, 9*time.Second, "until the killed one must have stopped by any clock")
 			}
 			t.Logf("killed: its place was without it for %v", away.Round(time.Millisecond))

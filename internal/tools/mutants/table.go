@@ -34,12 +34,12 @@ var mutants = []mutant{
 	{
 		"the deadline counts from the answer", "ping.go",
 		"return answer{sent, ttl, err}", "return answer{s.c.clock(), ttl, err}",
-		"TestTheHorizonCountsFromTheSendingOfARenewal", "", nil,
+		"TestTheDeadlineCountsFromTheSendingOfARenewal", "", nil,
 	},
 	{
 		"a late success revives", "incarnation.go",
-		"\tif inc.fenced() == nil && sent.since(h.sent) > 0 {\n\t\t// Fails if a reader has found the horizon passed since it was loaded.\n\t\tinc.horizon.CompareAndSwap(h, inc.renewed(sent, ttl))\n\t}\n",
-		"\tinc.horizon.Store(inc.renewed(sent, ttl))\n\t_ = h\n",
+		"\tif inc.fenced() == nil && sent.since(h.sent) > 0 {\n\t\t// Fails if a reader has found the deadline passed since it was loaded.\n\t\tinc.deadline.CompareAndSwap(h, inc.renewed(sent, ttl))\n\t}\n",
+		"\tinc.deadline.Store(inc.renewed(sent, ttl))\n\t_ = h\n",
 		"TestALateSuccessRevivesNoIncarnationThatWasFenced", "", nil,
 	},
 	{
@@ -114,7 +114,7 @@ var mutants = []mutant{
 	},
 	{
 		"one that leaves counts as one that has crashed", "stay.go",
-		"notes := stopped || s.c.cfg.Mode == Planned && !s.c.cfg.Passive && returning == 0", "notes := stopped",
+		"notes := stopped || s.c.cfg.Mode == ModePlanned && !s.c.cfg.Passive && returning == 0", "notes := stopped",
 		"TestOneThatLeavesIsHeldAgainstNobody", "", nil,
 	},
 	{
