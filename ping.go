@@ -204,7 +204,7 @@ func (s *stay) heartbeat(inc *incarnation) {
 	}
 	answers := make(chan answer, maxUnanswered)
 	unanswered, late := 0, false // late: the latest has no answer yet
-	sent := inc.deadline.Load().sent
+	sent := inc.sent()
 	beat := time.NewTimer(inc.untilBeat(s.c.clock().since(sent)))
 	defer beat.Stop()
 	for {

@@ -21,7 +21,7 @@ func (s *stay) overtaken(why error) (again bool) {
 	if v := s.c.view.Load(); v.inc != nil && v.inc.stay == s {
 		// Whatever fenced the incarnation that readers see, it is not for that
 		// reason that it has no successor.
-		v.inc.deadline.Store(&deadline{fenced: why})
+		v.inc.explain(why)
 	}
 	s.wake()
 	if forGood {

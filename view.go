@@ -70,11 +70,9 @@ func (v *view) now() State {
 	}
 	state := v.state
 	if v.inc != nil && state.Active() {
-		switch h := v.inc.deadline.Load(); {
-		case h.fenced != nil: // since we looked
+		var err error
+		if state.Deadline, err = v.inc.until(); err != nil { // since we looked
 			return v.state.inactive()
-		case h.window > 0:
-			state.Deadline = h.sent.mono.Add(h.window)
 		}
 	}
 	return state

@@ -37,10 +37,15 @@ var mutants = []mutant{
 		"TestTheDeadlineCountsFromTheSendingOfARenewal", "", nil,
 	},
 	{
-		"a late success revives", "incarnation.go",
-		"\tif inc.fenced() == nil && sent.since(h.sent) > 0 {\n\t\t// Fails if a reader has found the deadline passed since it was loaded.\n\t\tinc.deadline.CompareAndSwap(h, inc.renewed(sent, ttl))\n\t}\n",
-		"\tinc.deadline.Store(inc.renewed(sent, ttl))\n\t_ = h\n",
-		"TestALateSuccessRevivesNoIncarnationThatWasFenced", "", nil,
+		"an extension does not see that it was closed", "fence.go",
+		"\t\tf.line.CompareAndSwap(d, f.renewed(sent, ttl))\n", "\t\tf.line.Store(f.renewed(sent, ttl))\n",
+		"TestAFenceThatIsClosedWhileItIsExtendedStaysClosed", "", nil,
+	},
+	{
+		"a late success revives", "fence.go",
+		"\tif f.fenced() == nil && sent.since(d.sent) > 0 {\n\t\t// Fails if a reader has found the deadline passed since it was loaded.\n\t\tf.line.CompareAndSwap(d, f.renewed(sent, ttl))\n\t}\n",
+		"\tf.line.Store(f.renewed(sent, ttl))\n\t_ = d\n",
+		"TestALateSuccessOpensNoFenceThatWasFoundClosed", "", nil,
 	},
 	{
 		"half the wait, by clocks 10 % apart", "decide.go",
