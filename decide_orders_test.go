@@ -159,7 +159,7 @@ func (s *small) enter(id string, workers int) {
 	})
 }
 
-// vanish takes the record away from one who goes on acting until its deadline.
+// vanish takes the record away from an instance that goes on acting until its deadline.
 func (s *small) vanish(m int) { s.members[m].recorded, s.members[m].gone = false, s.half }
 
 // What may happen to a member.
@@ -232,7 +232,7 @@ func (s *small) swap(l int) {
 	leader.next = nil
 }
 
-// pass has time go on. Who vanished the time before has passed its deadline by then.
+// pass has time go on. An instance that vanished the time before has passed its deadline by then.
 func (s *small) pass() {
 	s.half++
 	for i := range s.members {

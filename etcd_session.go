@@ -55,7 +55,7 @@ type etcdSession struct {
 
 	etcdPlanning // in a mode with a plan
 
-	beat chan struct{} // holds one: Renew has succeeded, have a look at the watch
+	beat signal // Renew has succeeded, have a look at the watch
 }
 
 func newEtcdSession(client *clientv3.Client, owned bool, timeout time.Duration, r Registration) *etcdSession {
@@ -70,7 +70,7 @@ func newEtcdSession(client *clientv3.Client, owned bool, timeout time.Duration, 
 		ttl:     r.TTL,
 		passive: r.Passive,
 		record:  string(r.Member.Record()),
-		beat:    make(chan struct{}, 1),
+		beat:    newSignal(),
 	}
 	s.mode = r.Mode
 	if s.previous, _ = r.Previous.(*etcdSession); s.previous != nil {
@@ -331,10 +331,7 @@ func (s *etcdSession) Renew(ctx context.Context) (time.Duration, error) {
 	if first != nil {
 		return 0, first
 	}
-	select {
-	case s.beat <- struct{}{}:
-	default:
-	}
+	s.beat.set()
 	return ttl, nil
 }
 

@@ -86,7 +86,7 @@ func ExampleCluster_RunPrimary() {
 		cluster, err := libcluster.New(libcluster.Config{
 			Key:      "mailer",
 			ID:       id,                     // or the host's name
-			Mode:     libcluster.ModePlanned, // who leads goes on when others come
+			Mode:     libcluster.ModePlanned, // the primary stays when others come
 			Registry: registry,
 		})
 		if err != nil {

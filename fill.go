@@ -19,7 +19,7 @@ func candidates(places []Place) (all []*candidate) {
 }
 
 // largestGap bounds the search for a choice that fills a gap exactly. Worker counts
-// are those of processes; gaps beyond this are filled by whoever comes first.
+// are those of processes; gaps beyond this are filled by the first that come.
 const largestGap = 1 << 14
 
 // choose returns those of the candidates, in their order, that have together just so

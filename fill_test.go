@@ -100,7 +100,7 @@ func TestGapsAreFilledAsAPlainSearchFillsThem(t *testing.T) {
 			}
 			total += p.Workers
 		}
-		for len(stay) > 0 && end > total { // who ends after the total moves
+		for len(stay) > 0 && end > total { // the last moves if it ends after the total
 			last := stay[len(stay)-1]
 			stay, move = stay[:len(stay)-1], append(move, last)
 			end = last.Index

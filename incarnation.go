@@ -24,8 +24,8 @@ type incarnation struct {
 	// published is the record that the registry has. Guarded by
 	// stay.publishing, as is every Update.
 	published Member
-	// unpublished holds one: what is published is to be compared.
-	unpublished chan struct{}
+	// unpublished is that what is published is to be compared.
+	unpublished signal
 	// answeredBeat is set when a heartbeat has succeeded since: what the registry tells of
 	// the own record is to be compared, too. Before, its answer to the latest update may
 	// be under way.
@@ -60,7 +60,7 @@ func newIncarnation(s *stay, session Session, sent moment, ttl time.Duration, pu
 	inc := &incarnation{stay: s, session: session, published: published, index: newIndex(s.c.cfg.ID)}
 	inc.fence = newFence(s.c.clock, s.c.cfg.trust, sent, ttl)
 	inc.latest = inc.index
-	inc.heed, inc.unpublished = make(chan struct{}, 1), make(chan struct{}, 1)
+	inc.heed, inc.unpublished = newSignal(), newSignal()
 	inc.ctx, inc.cancel = context.WithCancel(s.ctx)
 	return inc
 }

@@ -181,7 +181,7 @@ func (c *Cluster) enter(run *runner) (*stay, error) {
 	if c.stay != nil || c.running {
 		return nil, ErrJoined
 	}
-	s.before = c.calling
+	s.notifier.before = c.calling
 	c.stay, c.running = s, run != nil
 	s.start()
 	return s, nil

@@ -343,7 +343,7 @@ func (s *stay) errands(inc *incarnation) (running *sync.WaitGroup) {
 
 // errand does something whenever it is asked to, and again until it has succeeded, with
 // a backoff of its own: a heartbeat may be minutes away.
-func (s *stay) errand(inc *incarnation, asked <-chan struct{}, do func(*incarnation) bool) {
+func (s *stay) errand(inc *incarnation, asked signal, do func(*incarnation) bool) {
 	again := s.c.newRetry()
 	due := time.NewTimer(0)
 	defer due.Stop()
@@ -375,12 +375,7 @@ func (s *stay) catchUp(inc *incarnation) bool {
 
 // mayBeUnpublished has the worker count compared, and published if it is another one. It
 // never blocks.
-func (inc *incarnation) mayBeUnpublished() {
-	select {
-	case inc.unpublished <- struct{}{}:
-	default:
-	}
-}
+func (inc *incarnation) mayBeUnpublished() { inc.unpublished.set() }
 
 // publish brings the registry's record up to date with what SetWorkers wants. If it is to
 // compare, what the registry tells of the record counts, too, besides what it was sent

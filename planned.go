@@ -36,8 +36,8 @@ type planning struct {
 
 	coordinator sync.WaitGroup // the coordinator, started by the balancer and awaited by ping
 
-	// heed holds one: ping has something to acknowledge.
-	heed chan struct{}
+	// heed is that ping has something to acknowledge.
+	heed signal
 	// toHeed is the latest plan under which the application has stopped.
 	toHeed atomic.Pointer[prepare]
 
@@ -322,10 +322,7 @@ func (s *stay) speaks(inc *incarnation, coordinator []byte) bool {
 // and a plan has asked for it.
 func (inc *incarnation) stopped(under *prepare) {
 	inc.toHeed.Store(under)
-	select {
-	case inc.heed <- struct{}{}:
-	default:
-	}
+	inc.heed.set()
 }
 
 // acknowledge tells the registry that the application has stopped. It reports
@@ -399,9 +396,9 @@ func (inc *incarnation) stopDraining() {
 // incarnation begins before the one before has ended. It reports false if the stay
 // has ended.
 func (s *stay) awaitStopped() bool {
-	for s.c.cfg.Mode == ModeExclusive && s.acting.Load() {
+	for s.c.cfg.Mode == ModeExclusive && s.notifier.acting.Load() {
 		select {
-		case <-s.rested:
+		case <-s.notifier.rested:
 		case <-s.ctx.Done():
 			return false
 		}

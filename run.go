@@ -182,7 +182,7 @@ func (c *Cluster) run(r *runner, options []RunOption) error {
 		s.log.Warn("could not leave properly", zap.Error(leaveErr))
 	}
 	c.flushLog(context.Background(), lastFlush)
-	<-s.notified // not yet, if somebody else's Leave has given up on f
+	<-s.notifier.ended // not yet, if somebody else's Leave has given up on f
 
 	switch {
 	case r.panicking.Load():
@@ -220,7 +220,7 @@ type runner struct {
 
 	turn      *turn         // what runs now; the notifier's
 	ended     chan struct{} // closed when the functions have ended by themselves
-	err       error         // with this; read after ended or stay.notified
+	err       error         // with this; read after ended or the notifier's end
 	panicking atomic.Bool
 }
 

@@ -51,9 +51,8 @@ const (
 // All of them end when ctx does; leave ends it and waits for them.
 type stay struct {
 	c      *Cluster
-	run    *runner // nil unless it is Run that has joined
-	token  Stay    // what the registry knows the stay by
-	name   string  // the cluster's, for people
+	token  Stay   // what the registry knows the stay by
+	name   string // the cluster's, for people
 	log    *zap.Logger
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -62,18 +61,9 @@ type stay struct {
 	failed  chan struct{} // closed when joining has been refused for good
 	leaving chan struct{} // closed by the first leave
 	left    atomic.Bool   // set just before leaving is closed
-	changed chan struct{} // holds one: the notifier has something to look at
 
-	// acting is set while the application may hold a place: from before a
-	// callback says so until one that takes it back has returned. rested holds
-	// one: it has been unset.
-	acting atomic.Bool
-	rested chan struct{}
-
-	notified chan struct{} // closed by the notifier when it ends
+	notifier *notifier
 	pinged   chan struct{} // closed by ping when it ends
-
-	before <-chan struct{} // closed when no earlier stay calls back any more
 
 	// current is the incarnation whose session is open: the live one, or while
 	// rejoining the lost one. Only ping changes it; after ping has ended it
@@ -97,26 +87,23 @@ type stay struct {
 func newStay(c *Cluster, run *runner) *stay {
 	s := &stay{
 		c:          c,
-		run:        run,
 		name:       c.cfg.registration().Cluster(),
 		ready:      make(chan struct{}),
 		failed:     make(chan struct{}),
 		leaving:    make(chan struct{}),
-		changed:    make(chan struct{}, 1),
-		rested:     make(chan struct{}, 1),
-		notified:   make(chan struct{}),
 		pinged:     make(chan struct{}),
 		publishing: make(chan struct{}, 1),
 		done:       make(chan struct{}),
 		reports:    reports{by: make(map[string]*report), foreign: make(map[string]struct{})},
 	}
+	s.notifier = newNotifier(s, run)
 	s.log = c.log.With(zap.String("cluster", s.name))
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
 
 func (s *stay) start() {
-	go s.notify()
+	go s.notifier.notify()
 	go s.ping()
 }
 
@@ -169,10 +156,10 @@ func (s *stay) leave(ctx context.Context, returning time.Duration) error {
 
 	// The record stays and is renewed while the application winds down.
 	select {
-	case <-s.notified:
+	case <-s.notifier.ended:
 	case <-ctx.Done():
 		what := "a callback has not returned"
-		if s.run != nil {
+		if s.notifier.run != nil {
 			what = "a callback has not returned, or a function given to Run"
 		}
 		s.leaveErr = fmt.Errorf("libcluster: left, but %s: %w", what, context.Cause(ctx))
@@ -218,7 +205,7 @@ func (s *stay) awaitPing(ctx context.Context) bool {
 func (s *stay) remove(ctx context.Context, session Session, returning time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
-	stopped := s.c.cfg.Mode == ModeExclusive && !s.c.cfg.Passive && !s.acting.Load()
+	stopped := s.c.cfg.Mode == ModeExclusive && !s.c.cfg.Passive && !s.notifier.acting.Load()
 	kept := s.kept(stopped)
 	// In mode planned nobody waits, and the note tells the coordinator that this is no crash.
 	notes := stopped || s.c.cfg.Mode == ModePlanned && !s.c.cfg.Passive && returning == 0
@@ -287,14 +274,8 @@ func (s *stay) refuse(err error) {
 // stopping reports whether nothing new should be started.
 func (s *stay) stopping() bool { return s.left.Load() || s.ctx.Err() != nil }
 
-// wake has the notifier look at the state. It never blocks: one wake-up that
-// has not been heeded stands for all.
-func (s *stay) wake() {
-	select {
-	case s.changed <- struct{}{}:
-	default:
-	}
-}
+// wake has the notifier look at the state. It never blocks.
+func (s *stay) wake() { s.notifier.changed.set() }
 
 func (s *stay) registration() Registration {
 	r := s.c.cfg.registration()

@@ -1,0 +1,192 @@
+package libcluster
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// slowCallback is when a callback that has not returned is logged.
+const slowCallback = 10 * time.Second
+
+// notifier calls the application back, and starts and stops what Run was given. It is one
+// goroutine, so that nothing of that overlaps, and lives as long as its stay.
+type notifier struct {
+	stay   *stay
+	run    *runner         // nil unless it is Run that has joined
+	before <-chan struct{} // closed when no earlier stay calls back any more
+
+	changed signal        // there is something to look at
+	ended   chan struct{} // closed when the goroutine ends
+
+	// acting is set while the application may hold a place: from before a
+	// callback says so until one that takes it back has returned.
+	acting atomic.Bool
+	rested signal // acting has been unset
+
+	told told // its goroutine's
+}
+
+func newNotifier(s *stay, run *runner) *notifier {
+	return &notifier{stay: s, run: run, changed: newSignal(), rested: newSignal(), ended: make(chan struct{})}
+}
+
+// notify is the goroutine. It ends when it has reported the leaving.
+func (n *notifier) notify() {
+	defer close(n.ended)
+	s := n.stay
+	if !n.awaitTurn() {
+		return // and nothing has been told
+	}
+	// The deadline is watched here and not by ping, which may be waiting for
+	// an answer.
+	deadline := time.NewTimer(time.Hour)
+	defer deadline.Stop()
+
+	n.told.state = State{Index: -1}
+	for leaving := false; !leaving; {
+		select {
+		case <-n.changed:
+		case <-deadline.C:
+		case <-s.leaving:
+			leaving = true
+		}
+		v, state := n.newest()
+		switch {
+		case v.inc != nil && v.inc.stay == s && s.ctx.Err() == nil:
+			n.look(v, state, leaving)
+			n.acknowledge(v)
+			n.run.resume(v, n.told.state)
+			if left, ends := v.inc.remaining(); ends && n.told.state.Active() {
+				deadline.Reset(max(left, 0))
+			}
+		case leaving && n.told.state.Active():
+			// The last callback has outlived Leave. The view may be the next stay's.
+			n.tell(v, n.told.state.inactive())
+		}
+	}
+}
+
+// awaitTurn waits until an earlier stay's callback has returned, on which its Leave has
+// given up. It reports false if this one has been left before.
+func (n *notifier) awaitTurn() bool {
+	select {
+	case <-n.before:
+	case <-n.stay.leaving:
+		return false
+	}
+	c := n.stay.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n.stay.left.Load() {
+		return false
+	}
+	c.calling = n.ended
+	return true
+}
+
+// newest returns the newest view and its state, with nothing running under another one.
+func (n *notifier) newest() (*view, State) {
+	for {
+		v := n.stay.c.view.Load()
+		state := v.now()
+		if !n.run.isOver(v, state) {
+			return v, state
+		}
+		n.run.stop() // which may take long
+	}
+}
+
+// told is what the application has been told.
+type told struct {
+	any   bool         // anything at all
+	state State        // the last
+	of    *incarnation // the incarnation that it was of
+	taken bool         // whether the ID was another instance's by then
+}
+
+// next returns what the application knows when it has been told of a view, and whether it
+// has to be called back for that. why is the view's reason for having no place.
+func (t told) next(inc *incarnation, state State, why error, leaving, passive bool) (after told, call bool) {
+	after = told{any: true, state: state, of: inc, taken: errors.Is(why, ErrInstanceTaken)}
+	switch {
+	case !t.any && (leaving || !state.Active() && !passive):
+		return t, false // there is nothing to take back
+	case !t.any:
+		return after, true
+	case t.state.Active() && state.Active() && t.of != inc:
+		// Fenced and back while a callback ran. The place that was lost is
+		// taken back before another one is given, and that may take long.
+		after.state = t.state.inactive()
+		return after, true
+	case errors.Is(why, ErrWaiting) && !t.state.Active():
+		return t, false // of what others have meanwhile it is told with its own place
+	}
+	return after, !state.sameTo(t.state) || after.taken && !t.taken
+}
+
+// look tells the application what there is to tell.
+func (n *notifier) look(v *view, state State, leaving bool) {
+	after, call := n.told.next(v.inc, state, v.reason(), leaving, n.stay.c.cfg.Passive)
+	if call && !n.tell(v, after.state) {
+		return
+	}
+	if after.any && !n.told.any {
+		close(n.stay.ready)
+	}
+	n.told = after
+	if call && !after.state.sameTo(state) {
+		n.changed.set() // there is more to tell
+	}
+}
+
+// acknowledge has it said that the application has stopped, if a plan has asked for that.
+func (n *notifier) acknowledge(v *view) {
+	if v.plan != nil && v.plan.prepare != nil && !n.told.state.Active() {
+		v.inc.stopped(v.plan.prepare)
+	}
+}
+
+// tell tells a state, and keeps count of whether the application may act. It returns
+// false if that state's place has been lost meanwhile.
+func (n *notifier) tell(v *view, state State) bool {
+	current := true
+	if state.Active() {
+		n.acting.Store(true)
+		// What has fenced it meanwhile may have found it at rest.
+		current = v.reason() == nil
+	}
+	if current {
+		n.call(state)
+	} else {
+		n.changed.set()
+	}
+	if !state.Active() || !current && !n.told.state.Active() {
+		n.acting.Store(false)
+		n.rested.set()
+	}
+	return current
+}
+
+// call calls the application back.
+func (n *notifier) call(state State) {
+	s, was := n.stay, n.told.state
+	if s.log.Core().Enabled(zapcore.InfoLevel) {
+		s.log.Info(fmt.Sprintf("cluster %s has re-balanced: new base is %d (was %d), new total is %d (was %d)",
+			s.name, state.Index, was.Index, state.Total, was.Total),
+			zap.Int64("generation", state.Generation), zap.Int("workers", state.Workers))
+	}
+	if s.c.cfg.OnRebalance == nil {
+		return
+	}
+	slow := time.AfterFunc(slowCallback, func() {
+		s.log.Warn("a callback has not returned yet; newer states wait for it",
+			zap.Duration("since", slowCallback), zap.Int("index", state.Index), zap.Int64("generation", state.Generation))
+	})
+	defer slow.Stop()
+	s.c.cfg.OnRebalance(state)
+}
