@@ -31,12 +31,8 @@ const (
 	// DefaultDrainTimeout is the [Config.DrainTimeout] of a Config that names none.
 	DefaultDrainTimeout = time.Minute
 
-	// Lease times are whole seconds in etcd, and it grants no less than 2 s
-	// with its default election timeout.
-	minTTL = time.Second
 	// minReclaim bounds how often an instance whose ID has been taken reads the cluster.
 	minReclaim = time.Second
-	maxTTL     = 24 * time.Hour
 )
 
 // Outage is what an instance does that can't renew its record.

@@ -165,30 +165,3 @@ func (s *stay) watchCoverage(found Coverage) {
 	}
 	s.log.Log(level, message, fields...)
 }
-
-// firstThere returns the first member by ID that somebody is behind, and whether
-// somebody is behind each, and there is one.
-func (x *index) firstThere() (first string, whole bool) {
-	whole = len(x.members) > 0
-	for id, m := range x.members {
-		if _, orphan := x.orphans[id]; orphan || m.kept {
-			whole = false
-		} else if first == "" || id < first {
-			first = id
-		}
-	}
-	return first, whole
-}
-
-// recorded returns the members as a survey has them, as far as Direct mode minds.
-func (x *index) recorded() []Recorded {
-	all := make([]Recorded, 0, len(x.members))
-	for id, m := range x.members {
-		r := Recorded{Member: m, Incarnation: "somebody's"}
-		if _, orphan := x.orphans[id]; orphan {
-			r.Incarnation = ""
-		}
-		all = append(all, r)
-	}
-	return all
-}

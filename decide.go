@@ -12,6 +12,16 @@ import (
 // wrong about who coordinates, or late: a plan is only ever swapped for the one
 // that was surveyed, and no plan is committed before all who may act on the last
 // one have stopped. So two coordinators, or none, are safe.
+//
+// In mode planned nobody is waited for. In mode exclusive, the first line that fits counts:
+//
+//	the plan in the registry                      who may still act        next
+//	lost: none, garbage, older than one seen      -                        all that are known stop
+//	unknown: another mode's, or newer were seen   -                        the same, and somebody unknown is waited for
+//	committed, and as it should be                -                        nothing
+//	any                                           nobody                   the new places are committed
+//	committed, in the same places                 those that keep theirs   committed for the new incarnations: nobody stops
+//	any other                                     somebody                 a change, which waits: see stall.go
 
 const (
 	// An instance that vanished has stopped when its window has passed on its own
@@ -62,52 +72,20 @@ type decision struct {
 // decide returns what to do. floor is the least generation for a new plan: the clock's.
 func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 	members, present := d.members(s)
-	if d.base == nil || s.Planning.Revision != d.baseRevision {
-		d.base, _ = parsePlan(s.Plan)
-		d.baseRevision = s.Planning.Revision
-	}
-	base := d.base
-	if base != nil && !credible(base.generation, floor) {
-		base = nil
-	}
-	// A plan of another mode does not say who acts, nor does what is no plan, and nothing
-	// tells which plan was there before.
-	foreign := base == nil && len(s.Plan) > 0 || base != nil && base.mode != d.mode
-	seen := int64(0)
-	if foreign && base != nil {
-		seen, base = base.generation, nil
-	}
-	lost := base == nil // or there is none
-	if d.known != nil && (lost || base.generation < d.known.generation) {
-		base, lost = d.known, true
-	}
-	if !lost {
-		d.known = base
-	}
-	if base == nil {
-		base = &plan{mode: d.mode, committed: true}
-	}
-	seen = max(seen, base.generation)
-	for _, m := range members {
-		if credible(m.plans.seen, floor) {
-			seen = max(seen, m.plans.seen)
-		}
-	}
-	next := &plan{mode: d.mode, generation: max(seen, floor) + 1}
+	last := d.lastPlan(s, members, floor)
+	base := last.plan
+	next := &plan{mode: d.mode, generation: max(last.seen, floor) + 1}
 	admitted := d.admit(base, members, s, at)
 
-	if d.mode == ModePlanned {
+	switch {
+	case d.mode == ModePlanned:
 		next.commit(base, admitted)
-		if !lost && base.committed && next.names(base) {
+		if !last.lost && base.committed && next.names(base) {
 			return decision{}
 		}
 		return decision{next: next}
-	}
-	// There may be a plan that we know nothing of: somebody has seen one, or the
-	// registry has gone back, and whoever acts may do so by one that it has forgotten.
-	unknown := foreign || seen > base.generation || lost && d.known != nil
-	if lost || unknown {
-		return d.stop(base, next, members, unknown)
+	case last.lost || last.unknown:
+		return d.stop(base, next, members, last.unknown)
 	}
 	waiting, again := d.holdingUp(base, s, present, at)
 	next.commit(base, admitted)
@@ -124,6 +102,51 @@ func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 		return decision{next: next}
 	}
 	return d.change(base, same, next, s, waiting, again, at)
+}
+
+// lastPlan is the plan by which instances may act, as far as a survey tells.
+type lastPlan struct {
+	plan    *plan // not nil; an empty one, if none is known
+	lost    bool  // the registry has not that plan, or an older one
+	unknown bool  // there may be a plan of which this instance knows nothing
+	seen    int64 // the newest generation that anybody has seen
+}
+
+func (d *deciding) lastPlan(s Survey, members []Recorded, floor int64) (last lastPlan) {
+	if d.base == nil || s.Planning.Revision != d.baseRevision {
+		d.base, _ = parsePlan(s.Plan)
+		d.baseRevision = s.Planning.Revision
+	}
+	base := d.base
+	if base != nil && !credible(base.generation, floor) {
+		base = nil
+	}
+	// A plan of another mode does not say who acts, nor does what is no plan, and nothing
+	// tells which plan was there before.
+	foreign := base == nil && len(s.Plan) > 0 || base != nil && base.mode != d.mode
+	if foreign && base != nil {
+		last.seen, base = base.generation, nil
+	}
+	last.lost = base == nil // or there is none
+	if d.known != nil && (last.lost || base.generation < d.known.generation) {
+		base, last.lost = d.known, true
+	}
+	if !last.lost {
+		d.known = base
+	}
+	if base == nil {
+		base = &plan{mode: d.mode, committed: true}
+	}
+	last.plan, last.seen = base, max(last.seen, base.generation)
+	for _, m := range members {
+		if credible(m.plans.seen, floor) {
+			last.seen = max(last.seen, m.plans.seen)
+		}
+	}
+	// Somebody has seen a plan, or the registry has gone back, and an instance may act by a
+	// plan that it has forgotten.
+	last.unknown = foreign || last.seen > base.generation || last.lost && d.known != nil
+	return last
 }
 
 // stop returns a plan that has everybody stop whom we know of, because we do not

@@ -26,6 +26,14 @@ const (
 	// maxRecord bounds a member's record. A member watches everybody's
 	// records, so one huge value would be paid for by the whole cluster.
 	maxRecord = 64 << 10
+
+	// Lease times are whole seconds in etcd, and it grants no less than 2 s
+	// with its default election timeout.
+	minTTL = time.Second
+	maxTTL = 24 * time.Hour
+
+	// maxGeneration bounds what is read. It is that of the year 140,000 or so.
+	maxGeneration = 1 << 60
 )
 
 // Member is what an instance publishes of itself.

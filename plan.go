@@ -45,9 +45,6 @@ const (
 // one request, since a plan that stops all may name some more.
 const maxPlan = 1 << 20
 
-// maxGeneration bounds what is read. It is that of the year 140,000 or so.
-const maxGeneration = 1 << 60
-
 // clockGeneration is the least generation of a plan that is made now. Generations go by
 // the clock so that they grow also after the registry has forgotten the last one.
 func clockGeneration() int64 { return time.Now().UnixMilli() << 8 }

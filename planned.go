@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,15 +13,6 @@ import (
 
 	"go.uber.org/zap"
 )
-
-// Blocker is an instance for which the cluster waits: see [Cluster.Blockers].
-type Blocker struct {
-	// ID is the instance's.
-	ID string
-	// Since is when the wait began, by the clock of the coordinator's machine. It is
-	// zero in a [Coverage] while the wait has lasted less than a second.
-	Since time.Time
-}
 
 // planning is what an incarnation of a mode with a plan has besides. The member's
 // part in a change: the balancer sees a plan that has everybody stop, and publishes
@@ -272,26 +262,6 @@ func (v *view) blockers() (all []Blocker) {
 	return parseBlockers(v.plan.coordinator)
 }
 
-// maxBlockers is of how many the coordinator says that it waits for them, and how many
-// lines are read of what it says: a stranger may have written it.
-const maxBlockers = 100
-
-func parseBlockers(coordinator []byte) (all []Blocker) {
-	_, lines, _ := bytes.Cut(coordinator, []byte("\n"))
-	read := 0
-	for line := range bytes.Lines(lines) {
-		if read++; read > maxBlockers {
-			break
-		}
-		since, id, ok := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte("\t"))
-		ms, err := strconv.ParseInt(string(since), 10, 64)
-		if ok && err == nil && checkName("ID", string(id)) == nil {
-			all = append(all, Blocker{string(id), time.UnixMilli(ms)})
-		}
-	}
-	return all
-}
-
 // logBlockers says how a wait begins and ends. The coordinator warns meanwhile that it
 // lasts.
 func (s *stay) logBlockers(before, now []Blocker, speaks bool) {
@@ -301,14 +271,6 @@ func (s *stay) logBlockers(before, now []Blocker, speaks bool) {
 	case len(before) > 0 && len(now) == 0:
 		s.log.Log(levelOf(zap.InfoLevel, speaks), "the cluster waits no longer for an instance", zap.String("for", idsOf(before)))
 	}
-}
-
-func idsOf(blockers []Blocker) string {
-	var ids []string
-	for _, h := range blockers {
-		ids = append(ids, h.ID)
-	}
-	return some(ids)
 }
 
 // speaks reports whether this instance is the one to warn of what concerns the cluster:

@@ -2,7 +2,6 @@ package libclustertest_test
 
 import (
 	"fmt"
-	"math"
 	"runtime"
 	"sync"
 	"testing"
@@ -64,26 +63,6 @@ func TestViewIsOfOneInstant(t *testing.T) {
 	}
 	close(done)
 	looking.Wait()
-}
-
-// What no cluster can have is kept out of the list, too.
-func TestAbsurdCountIsInNoView(t *testing.T) {
-	inBubble(t, func(t *world) {
-		b, d := t.join("b", workers(2)), t.join("d", workers(3))
-		t.Put(cluster, "a", fmt.Append(nil, math.MaxInt32))
-		wait(backWithin)
-		for _, a := range []*app{b, d} {
-			v := a.View()
-			require.Equal(t, 5, v.State.Total)
-			require.Len(t, v.Members, 2)
-			require.Equal(t, a.Members(), v.Members)
-			for key := range 20 {
-				owner, ok := a.OwnerOf(fmt.Sprint(key))
-				require.True(t, ok)
-				require.Equal(t, a.State().Owns(fmt.Sprint(key)), owner.ID == a.ID())
-			}
-		}
-	})
 }
 
 func TestViewBelongsToItsCaller(t *testing.T) {

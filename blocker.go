@@ -1,0 +1,44 @@
+package libcluster
+
+import (
+	"bytes"
+	"strconv"
+	"time"
+)
+
+// Blocker is an instance for which the cluster waits: see [Cluster.Blockers].
+type Blocker struct {
+	// ID is the instance's.
+	ID string
+	// Since is when the wait began, by the clock of the coordinator's machine. It is
+	// zero in a [Coverage] while the wait has lasted less than a second.
+	Since time.Time
+}
+
+// maxBlockers is of how many the coordinator says that it waits for them, and how many
+// lines are read of what it says: a stranger may have written it.
+const maxBlockers = 100
+
+func parseBlockers(coordinator []byte) (all []Blocker) {
+	_, lines, _ := bytes.Cut(coordinator, []byte("\n"))
+	read := 0
+	for line := range bytes.Lines(lines) {
+		if read++; read > maxBlockers {
+			break
+		}
+		since, id, ok := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte("\t"))
+		ms, err := strconv.ParseInt(string(since), 10, 64)
+		if ok && err == nil && checkName("ID", string(id)) == nil {
+			all = append(all, Blocker{string(id), time.UnixMilli(ms)})
+		}
+	}
+	return all
+}
+
+func idsOf(blockers []Blocker) string {
+	var ids []string
+	for _, h := range blockers {
+		ids = append(ids, h.ID)
+	}
+	return some(ids)
+}
