@@ -10,6 +10,7 @@ import (
 // balance is the goroutine that owns an incarnation's index: it waits for
 // changes and publishes the state that results. It ends with the incarnation.
 func (s *stay) balance(inc *incarnation) {
+	defer inc.drain.end()
 	again := s.c.newRetry()
 	for {
 		change, err := inc.session.Next(inc.ctx)

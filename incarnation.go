@@ -60,7 +60,8 @@ func newIncarnation(s *stay, session Session, sent moment, ttl time.Duration, pu
 	inc := &incarnation{stay: s, session: session, published: published, index: newIndex(s.c.cfg.ID)}
 	inc.fence = newFence(s.c.clock, s.c.cfg.trust, sent, ttl)
 	inc.latest = inc.index
-	inc.heed, inc.unpublished = newSignal(), newSignal()
+	inc.unpublished = newSignal()
+	inc.drain = newDrain(inc.mayBeUnpublished, func(p prepare) { s.stuck(inc, p) })
 	inc.ctx, inc.cancel = context.WithCancel(s.ctx)
 	return inc
 }

@@ -147,7 +147,7 @@ func (n *notifier) look(v *view, state State, leaving bool) {
 // acknowledge has it said that the application has stopped, if a plan has asked for that.
 func (n *notifier) acknowledge(v *view) {
 	if v.plan != nil && v.plan.prepare != nil && !n.told.state.Active() {
-		v.inc.stopped(v.plan.prepare)
+		v.inc.drain.say(*v.plan.prepare)
 	}
 }
 

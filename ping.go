@@ -37,7 +37,6 @@ func (s *stay) ping() {
 		errands.Wait()
 		<-balanced
 		inc.coordinator.Wait()
-		inc.stopDraining()
 		why := inc.fenced()
 		if isClosed(s.failed) && errors.As(why, new(*ModeError)) {
 			s.log.Info("refused", zap.Error(why))
@@ -335,7 +334,7 @@ func (inc *incarnation) beforeDeadline(d time.Duration) time.Duration {
 // a heartbeat for them.
 func (s *stay) errands(inc *incarnation) (running *sync.WaitGroup) {
 	running = new(sync.WaitGroup)
-	running.Go(func() { s.errand(inc, inc.heed, s.acknowledge) })
+	running.Go(func() { s.errand(inc, inc.drain.unsaid, s.acknowledge) })
 	running.Go(func() { s.errand(inc, inc.unpublished, s.catchUp) })
 	inc.mayBeUnpublished()
 	return running
@@ -392,7 +391,7 @@ func (s *stay) publish(ctx context.Context, compare bool) error {
 		return nil // not joined: ping comes here when it has
 	}
 	m := s.registration().Member
-	says := inc.published.Workers == m.Workers && inc.published.plans.seen >= inc.draining.Load()
+	says := inc.published.Workers == m.Workers && inc.published.plans.seen >= inc.drain.slowFor.Load()
 	if s.c.cfg.Passive || says && (!compare || inc.told(m.Workers)) {
 		return nil
 	}

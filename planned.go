@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -26,23 +25,7 @@ type planning struct {
 
 	coordinator sync.WaitGroup // the coordinator, started by the balancer and awaited by ping
 
-	// heed is that ping has something to acknowledge.
-	heed signal
-	// toHeed is the latest plan under which the application has stopped.
-	toHeed atomic.Pointer[prepare]
-
-	// draining is the generation of the latest plan for which it took long to stop.
-	draining atomic.Int64
-
-	// Used by the balancer only, and by ping after it.
-	drain    *time.Timer
-	drainFor prepare
-	slow     *time.Timer
-}
-
-// prepare is a plan that has us stop.
-type prepare struct {
-	revision, generation int64
+	drain *drain
 }
 
 // planView is what readers see of a plan. It never changes.
@@ -177,12 +160,12 @@ func (s *stay) place(inc *incarnation, v *view, p *plan, own *planned) {
 			v.state.Total -= own.Workers
 		}
 		v.plan.prepare = &prepare{v.plan.revision, p.generation}
-		s.drainBy(inc, v.plan.prepare)
+		inc.drain.begin(*v.plan.prepare, window(s.c.cfg.TTL)/slowDrainPart, s.c.cfg.DrainTimeout)
 	default:
 		v.state.Index, v.state.Workers, v.why = own.Index, own.Workers, nil
 	}
 	if p.committed {
-		inc.stopDraining()
+		inc.drain.end()
 	} else {
 		own = nil
 	}
@@ -280,17 +263,10 @@ func (s *stay) speaks(inc *incarnation, coordinator []byte) bool {
 	return !s.c.cfg.Passive && (coordinator == nil || who == s.incarnation(inc))
 }
 
-// stopped is called by the notifier when the application holds no place any more,
-// and a plan has asked for it.
-func (inc *incarnation) stopped(under *prepare) {
-	inc.toHeed.Store(under)
-	inc.heed.set()
-}
-
 // acknowledge tells the registry that the application has stopped. It reports
 // false if that has to be tried again.
 func (s *stay) acknowledge(inc *incarnation) bool {
-	p := inc.toHeed.Load()
+	p := inc.drain.stopped.Load()
 	if v := s.c.view.Load(); v.inc != inc || v.plan == nil || v.plan.prepare == nil || *v.plan.prepare != *p {
 		return true // there is another plan by now
 	}
@@ -316,41 +292,18 @@ const stuckFlush = 100 * time.Millisecond
 // its record that it has heard of the plan, or the coordinator may take it for dead.
 const slowDrainPart = 12
 
-// drainBy sees to it that a plan does not wait for us for ever.
-func (s *stay) drainBy(inc *incarnation, p *prepare) {
-	if inc.drainFor == *p {
+// stuck lets the record go, since the application does not stop for a plan, so
+// that the plan does not wait for ever.
+func (s *stay) stuck(inc *incarnation, p prepare) {
+	if inc.ctx.Err() != nil {
 		return
 	}
-	inc.stopDraining()
-	inc.drainFor = *p
-	drained := func() bool {
-		heeded := inc.toHeed.Load()
-		return heeded != nil && *heeded == *p || inc.ctx.Err() != nil
-	}
-	inc.slow = time.AfterFunc(window(s.c.cfg.TTL)/slowDrainPart, func() {
-		if !drained() {
-			inc.draining.Store(p.generation)
-			inc.mayBeUnpublished()
-		}
-	})
-	inc.drain = time.AfterFunc(s.c.cfg.DrainTimeout, func() {
-		if drained() {
-			return
-		}
-		inc.end(ErrStuck)
-		s.log.Error("the application has not stopped in time; letting the record go",
-			zap.Duration("after", s.c.cfg.DrainTimeout), zap.Int64("generation", p.generation))
-		if s.c.cfg.OnStuck != nil {
-			s.c.flushLog(context.Background(), stuckFlush) // it may end the process
-			s.c.cfg.OnStuck()
-		}
-	})
-}
-
-func (inc *incarnation) stopDraining() {
-	if inc.drain != nil {
-		inc.drain.Stop()
-		inc.slow.Stop()
+	inc.end(ErrStuck)
+	s.log.Error("the application has not stopped in time; letting the record go",
+		zap.Duration("after", s.c.cfg.DrainTimeout), zap.Int64("generation", p.generation))
+	if s.c.cfg.OnStuck != nil {
+		s.c.flushLog(context.Background(), stuckFlush) // it may end the process
+		s.c.cfg.OnStuck()
 	}
 }
 

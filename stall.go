@@ -44,7 +44,7 @@ type silence struct {
 
 const (
 	// An instance that has heard that it is to stop says within a twelfth of its window
-	// that it has, or else that it lives (drainBy). If nobody has said anything more for
+	// that it has, or else that it lives (drain.slowFor). If nobody has said anything more for
 	// a third, those that have said nothing may be dead.
 	mutePart = 3
 	// Their records are gone two windows later: a record lives for 10/6 of one. If not,

@@ -113,8 +113,8 @@ var mutants = []mutant{
 		"TestAfterTheRegistryHasGoneBackSomebodyUnknownIsWaitedFor", "", nil,
 	},
 	{
-		"nobody says that it is slow to stop", "planned.go",
-		"			inc.draining.Store(p.generation)\n", "",
+		"nobody says that it is slow to stop", "drain.go",
+		"			d.slowFor.Store(p.generation)\n", "",
 		"TestOneThatTakesLongToStopIsNotTakenForDead", "", nil,
 	},
 	{

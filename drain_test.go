@@ -1,0 +1,82 @@
+package libcluster
+
+import (
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// drained counts what a drain finds.
+type drained struct {
+	*drain
+	slow atomic.Int64
+	hung atomic.Pointer[prepare]
+}
+
+func newDrained() *drained {
+	d := new(drained)
+	d.drain = newDrain(func() { d.slow.Add(1) }, func(p prepare) { d.hung.Store(&p) })
+	return d
+}
+
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func TestADrainFindsThatAnApplicationIsSlowAndThenThatItHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, p := newDrained(), prepare{7, 70}
+		d.begin(p, time.Second, time.Minute)
+		pass(time.Second - 1)
+		require.Zero(t, d.slowFor.Load())
+		pass(1)
+		require.EqualValues(t, 70, d.slowFor.Load())
+		d.begin(p, time.Second, time.Minute) // the same plan, seen again
+		pass(time.Minute)
+		require.EqualValues(t, 1, d.slow.Load())
+		require.Equal(t, &p, d.hung.Load())
+	})
+}
+
+func TestADrainThatIsDoneFindsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, p := newDrained(), prepare{7, 70}
+		d.begin(p, time.Second, time.Minute)
+		d.say(p)
+		<-d.unsaid
+		pass(time.Hour)
+		require.Zero(t, d.slow.Load())
+		require.Nil(t, d.hung.Load())
+	})
+}
+
+// That the application has stopped for one plan says nothing of the next.
+func TestADrainForTheNextPlanBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, next := newDrained(), prepare{8, 80}
+		d.begin(prepare{7, 70}, time.Second, time.Minute)
+		pass(30 * time.Second)
+		d.say(prepare{7, 70})
+		d.begin(next, time.Second, time.Minute)
+		pass(time.Minute - 1)
+		require.Nil(t, d.hung.Load())
+		require.EqualValues(t, 80, d.slowFor.Load())
+		pass(1)
+		require.Equal(t, &next, d.hung.Load())
+	})
+}
+
+func TestADrainThatHasEndedFindsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDrained()
+		d.begin(prepare{7, 70}, time.Second, time.Minute)
+		d.end()
+		pass(time.Hour)
+		require.Zero(t, d.slow.Load())
+		require.Nil(t, d.hung.Load())
+	})
+}
