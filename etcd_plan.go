@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,14 +32,7 @@ type etcdPlanning struct {
 
 	claimed bool // it may be the coordinator; guarded by etcdSession.mu
 
-	// Used by the coordinator's goroutine only: a watch of everything, and
-	// everything as of the last event.
-	news   *etcdWatch
-	mirror *etcdMirror
-	read   int64   // the revision that mirror was read at
-	heard  int64   // the revision that it is of
-	mine   []int64 // the revisions of the latest swaps and claims
-	told   bool    // the watch has told something
+	surveys etcdSurveyor // the coordinator's goroutine's
 }
 
 // watched is the prefix that Next watches.
@@ -94,197 +85,6 @@ func (s *etcdSession) mayPlan(ctx context.Context) error {
 	return err
 }
 
-// Survey reads everything below the cluster's key at once, and from then on learns
-// from a watch what has become of it: what a survey says may be a little old, as any
-// answer may, and is never a mixture. The watch is opened before the first read, as
-// in open.
-func (s *etcdSession) Survey(ctx context.Context, after int64) (Survey, error) {
-	if s.news != nil && after > 0 {
-		if err := s.awaitNews(ctx, after); err != nil {
-			return Survey{}, err
-		}
-		if s.news != nil {
-			return s.surveyed(), nil
-		}
-	}
-	if err := s.ctx.Err(); err != nil {
-		return Survey{}, err // the session is closed, and that is why the watch has ended
-	}
-	if err := s.notes.tooLarge(); err != nil {
-		return Survey{}, err
-	}
-	if s.news == nil {
-		s.startNews(ctx)
-	}
-	before := s.mark()
-	mirror, latest, err := s.readMirror(ctx)
-	if err == nil {
-		err = s.sameStore(before, mirror.header)
-	}
-	if err != nil {
-		s.endNews()
-		return Survey{}, err
-	}
-	late := s.mirror != nil && latest > s.heard
-	s.mirror, s.read, s.heard = mirror, mirror.header.Revision, mirror.header.Revision
-	survey := s.surveyed()
-	if late {
-		s.endNews() // the watch should have told: the next one goes to another server
-	}
-	return survey, nil
-}
-
-// etcdMirror is what etcd holds below the cluster's key, as far as it means anything.
-type etcdMirror struct {
-	planning Planning
-	members  map[string]Recorded // by ID
-	drained  map[string]int64    // by incarnation
-	foreign  []foreign           // since the last survey
-	weights  *weights
-	header   *pb.ResponseHeader // of the answer that it was read with
-}
-
-func newEtcdMirror() *etcdMirror {
-	return &etcdMirror{members: make(map[string]Recorded), drained: make(map[string]int64), weights: newWeights()}
-}
-
-// readMirror reads everything below the cluster's key, as of one revision. It also returns
-// the latest revision that any of it was written at.
-func (s *etcdSession) readMirror(ctx context.Context) (m *etcdMirror, latest int64, err error) {
-	err = s.paged(ctx, func(whole context.Context) error {
-		ctx, cancel := context.WithTimeout(whole, s.timeout)
-		defer cancel()
-		got, err := s.client.Do(ctx, s.firstPage(s.prefix))
-		if err != nil {
-			return err
-		}
-		m, latest = newEtcdMirror(), 0
-		m.header = got.Get().Header
-		return s.pages(whole, s.prefix, m.header, got.Get(), func(kv *mvccpb.KeyValue) error {
-			latest = max(latest, kv.ModRevision)
-			m.reflect(s, kv, false)
-			return s.check(m.weights)
-		})
-	})
-	return m, latest, err
-}
-
-// reflect brings the mirror up to date with one key.
-func (m *etcdMirror) reflect(s *etcdSession, kv *mvccpb.KeyValue, gone bool) {
-	name := strings.TrimPrefix(string(kv.Key), s.prefix)
-	if strings.HasPrefix(name, etcdPublic) {
-		s.planned(&m.planning, kv, gone)
-		return
-	}
-	if incarnation, drained := strings.CutPrefix(name, etcdDrained); drained {
-		generation, err := strconv.ParseInt(string(kv.Value), 10, 64)
-		if gone || err != nil || kv.Lease == 0 {
-			delete(m.drained, incarnation)
-			m.weights.put(name, 0)
-		} else {
-			m.drained[incarnation] = generation
-			m.weights.put(name, len(kv.Key)+recordCost)
-		}
-		return
-	}
-	e, why := s.event(kv, gone)
-	m.foreign = s.found(m.foreign, kv, why)
-	m.weights.member(e, kv)
-	if e.Gone {
-		delete(m.members, name)
-		return
-	}
-	found := Recorded{Member: e.Member, Since: kv.CreateRevision}
-	if kv.Lease != 0 {
-		found.Incarnation = incarnationOf(clientv3.LeaseID(kv.Lease))
-	}
-	m.members[name] = found
-}
-
-func (s *etcdSession) surveyed() Survey {
-	if s.mirror == nil {
-		return Survey{}
-	}
-	return s.mirror.survey(s.heard)
-}
-
-func (m *etcdMirror) survey(revision int64) Survey {
-	found := m.foreign
-	m.foreign = nil
-	return Survey{
-		foreign:  found,
-		Revision: revision,
-		Planning: m.planning,
-		Members:  slices.Collect(maps.Values(m.members)),
-		Drained:  maps.Clone(m.drained),
-	}
-}
-
-func (s *etcdSession) startNews(ctx context.Context) {
-	s.told = false
-	s.news = s.openWatch(ctx, min(s.timeout, s.ttl/silentPart), s.prefix)
-}
-
-func (s *etcdSession) endNews() {
-	if s.news != nil {
-		s.news.stop()
-		s.news, s.mirror = nil, nil
-	}
-}
-
-// awaitNews waits until the watch has told something new, and of our own latest
-// write, or has ended; then takes what else it has ready.
-func (s *etcdSession) awaitNews(ctx context.Context, after int64) error {
-	own := int64(0)
-	if n := len(s.mine); n > 0 {
-		own = s.mine[n-1]
-	}
-	for fresh := false; !fresh || s.heard < own || len(s.news.answers) > 0; {
-		select {
-		case answer, ok := <-s.news.answers:
-			if !ok || answer.Err() != nil {
-				s.endNews()
-				if !s.told { // or it would be opened again at once, for ever
-					return errors.New("the coordinator's watch was closed")
-				}
-				return nil
-			}
-			s.told = true
-			fresh = s.hear(answer.Events, after) || fresh
-			if err := s.check(s.mirror.weights); err != nil {
-				s.endNews()
-				return err
-			}
-		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.Canceled) {
-				s.endNews() // nobody coordinates here any more
-			}
-			return context.Cause(ctx)
-		}
-	}
-	return nil
-}
-
-// hear brings the mirror up to date, and reports whether something is new.
-func (s *etcdSession) hear(events []*clientv3.Event, after int64) (fresh bool) {
-	for _, e := range events {
-		if e.Kv.ModRevision <= s.read {
-			continue
-		}
-		s.heard = max(s.heard, e.Kv.ModRevision)
-		s.mirror.reflect(s, e.Kv, e.Type == clientv3.EventTypeDelete)
-		fresh = fresh || e.Kv.ModRevision > after && !slices.Contains(s.mine, e.Kv.ModRevision)
-	}
-	return fresh
-}
-
-// wrote remembers a revision that need not be surveyed for itself.
-func (s *etcdSession) wrote(revision int64) {
-	const enough = 16
-	s.mine = append(s.mine, revision)
-	s.mine = s.mine[max(0, len(s.mine)-enough):]
-}
-
 // Claim puts the coordinator's key if nobody has it, under our lease.
 func (s *etcdSession) Claim(ctx context.Context, says []byte) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
@@ -303,10 +103,10 @@ func (s *etcdSession) Claim(ctx context.Context, says []byte) (bool, error) {
 		return false, recordError(err)
 	}
 	if answer.Succeeded || answer.Responses[0].GetResponseTxn().Succeeded {
-		s.wrote(answer.Header.Revision)
+		s.surveys.wrote(answer.Header.Revision)
 		return true, nil
 	}
-	s.endNews()
+	s.surveys.end()
 	return false, nil
 }
 
@@ -332,7 +132,7 @@ func (s *etcdSession) Swap(ctx context.Context, revision int64, plan []byte) err
 		}
 		return ErrNotCoordinator
 	}
-	s.wrote(answer.Header.Revision)
+	s.surveys.wrote(answer.Header.Revision)
 	return nil
 }
 
