@@ -48,7 +48,8 @@ func (s *stay) apply(inc *incarnation, change Change) {
 	}
 	foreign := inc.latest.apply(change)
 	total := inc.latest.total
-	if total <= MaxWorkers {
+	tooMany := total > MaxWorkers
+	if !tooMany {
 		inc.index = inc.latest
 	}
 	if change.Assigned != nil {
@@ -56,13 +57,13 @@ func (s *stay) apply(inc *incarnation, change Change) {
 	}
 	now := (&view{state: s.compute(inc, change.Generation), inc: inc}).after(before)
 	refused := before.inc != inc && foreign != ModeDirect
-	if !refused && total <= MaxWorkers {
+	if !refused && !tooMany {
 		s.c.view.Store(now)
 	}
 	speaks := false
-	if total > MaxWorkers || len(change.foreign) > 0 {
-		first, _ := inc.latest.firstThere()
-		speaks = first == s.c.cfg.ID && !s.c.cfg.Passive
+	if tooMany || len(change.foreign) > 0 {
+		id, _ := inc.latest.firstThere()
+		speaks = id == s.c.cfg.ID && !s.c.cfg.Passive
 	}
 	inc.mu.Unlock()
 	s.reportForeign(change.foreign, speaks)
@@ -72,13 +73,14 @@ func (s *stay) apply(inc *incarnation, change Change) {
 		return
 	}
 	if refused {
-		// They have come while this instance was away.
+		// They have come while this instance was away. Readers go on with the last view,
+		// and are told why there is no other.
 		why := &ModeError{ModeDirect, foreign}
+		before.inc.explain(why)
 		inc.end(why)
-		s.c.view.Store((&view{inc: inc, state: before.state.inactive(), why: why}).after(before))
 		return
 	}
-	if total > MaxWorkers {
+	if tooMany {
 		// Whoever came last is being refused, or a stranger has put an absurd
 		// count. Nobody's index shifts for that.
 		s.report(levelOf(zap.ErrorLevel, speaks), "the cluster's total is too large; keeping the last state", zap.Error(errTotal(total)))

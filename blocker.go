@@ -37,8 +37,8 @@ func parseBlockers(coordinator []byte) (all []Blocker) {
 
 func idsOf(blockers []Blocker) string {
 	var ids []string
-	for _, h := range blockers {
-		ids = append(ids, h.ID)
+	for _, b := range blockers {
+		ids = append(ids, b.ID)
 	}
 	return some(ids)
 }

@@ -102,9 +102,12 @@ type Config struct {
 
 	// ReclaimAfter is for how long nobody must have had this instance's ID before an
 	// instance that has lost it to another one asks for it again; at least 1 s. Until
-	// then it is fenced with [ErrInstanceTaken] and reads the cluster some four times in
-	// this time; once it has its ID again it goes on as after any fence, and
-	// [Cluster.Run] does not end. Default: zero, it does not ask again, and Run ends.
+	// then it is fenced with [ErrInstanceTaken] and looks at the cluster four times in
+	// this time, through [Looker]; a look that fails begins the count anew. (Of a
+	// registry that cannot be looked at it asks for its ID after this time.) Once it has
+	// its ID again it goes on as after any fence, and [Cluster.Run] does not end. A Join
+	// that has not returned fails nevertheless.
+	// Default: zero, it does not ask again, and Run ends.
 	// For two instances with one ID are most often a mistake, which one that comes back
 	// by itself would hide; and the supervisor that starts the program anew is told.
 	ReclaimAfter time.Duration

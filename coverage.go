@@ -297,13 +297,13 @@ func (c *Coverage) stopped(p *plan, s Survey) {
 }
 
 func (c *Coverage) waitFor(id string, s Survey) {
-	h := Blocker{ID: id}
+	b := Blocker{ID: id}
 	for _, said := range parseBlockers(s.Coordinator) {
 		if said.ID == id {
-			h = said
+			b = said
 		}
 	}
-	c.Blockers = append(c.Blockers, h)
+	c.Blockers = append(c.Blockers, b)
 }
 
 // some lists the first of many.

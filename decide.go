@@ -15,13 +15,15 @@ import (
 //
 // In mode planned nobody is waited for. In mode exclusive, the first line that fits counts:
 //
-//	the plan in the registry                      who may still act        next
-//	lost: none, garbage, older than one seen      -                        all that are known stop
-//	unknown: another mode's, or newer were seen   -                        the same, and somebody unknown is waited for
-//	committed, and as it should be                -                        nothing
-//	any                                           nobody                   the new places are committed
-//	committed, in the same places                 those that keep theirs   committed for the new incarnations: nobody stops
-//	any other                                     somebody                 a change, which waits: see stall.go
+//	the plan in the registry                  who may still act        next
+//	unknown: garbage, another mode's, gone    -                        all that are known stop, and somebody
+//	  or older than one that was seen                                  unknown is waited for
+//	lost: none, and none was seen             -                        the same, but for somebody unknown; if
+//	                                                                   nobody has to stop, places are committed
+//	committed, and as it should be            -                        nothing
+//	any                                       nobody                   the new places are committed
+//	committed, in the same places             those that keep theirs   committed anew: nobody has to stop
+//	any other                                 somebody                 a change, which waits: see stall.go
 
 const (
 	// An instance that vanished has stopped when its window has passed on its own

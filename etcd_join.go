@@ -27,11 +27,11 @@ func (s *etcdSession) connect(ctx context.Context) error {
 		}
 		cancel()
 		switch {
-		case state == connectivity.Ready:
+		case state == connectivity.Ready, state == connectivity.Shutdown: // the first request says so
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case state == connectivity.TransientFailure, state == connectivity.Shutdown:
+		case state == connectivity.TransientFailure:
 			return context.DeadlineExceeded
 		}
 	}

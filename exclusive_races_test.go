@@ -60,13 +60,25 @@ func standsStill(c *libcluster.Cluster, armed *atomic.Bool, d time.Duration, in,
 	return hit
 }
 
+// awaitHit waits until the instance stands still. It would never, if the function had another
+// name by now.
+func awaitHit(t *testing.T, hit *atomic.Bool) {
+	t.Helper()
+	for range 100_000 {
+		if wait(time.Millisecond); hit.Load() {
+			return
+		}
+	}
+	t.Fatal("the clock is not read in that function")
+}
+
 // A plan that has everybody stop comes while the notifier looks at the state before.
 func TestNobodySaysThatItHasStoppedWhileItsFunctionRuns(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		who := &actors{t: t, acts: map[string]int{}}
 		a := b.instance("a")
 		var armed atomic.Bool
-		hit := standsStill(a, &armed, 300*time.Millisecond, "(*stay).newest", "")
+		hit := standsStill(a, &armed, 300*time.Millisecond, "(*notifier).newest", "")
 		ctx, stop := context.WithCancel(context.Background())
 		ended := make(chan error, 1)
 		go func() {
@@ -80,9 +92,7 @@ func TestNobodySaysThatItHasStoppedWhileItsFunctionRuns(t *testing.T) {
 		}()
 		wait(time.Second)
 		armed.Store(true)
-		for !hit.Load() {
-			wait(time.Millisecond)
-		}
+		awaitHit(t, hit)
 		b.joins(b.instance("x", who.callback("x")))
 		wait(10 * time.Second)
 		stop()
@@ -97,7 +107,7 @@ func TestNobodyIsToldOfAPlaceOfAnIncarnationThatIsOver(t *testing.T) {
 		b.member("x", who.callback("x"))
 		a := b.instance("a", who.callback("a"))
 		var armed atomic.Bool
-		hit := standsStill(a, &armed, 2*time.Second, "(*teller).look", "(*view).now")
+		hit := standsStill(a, &armed, 2*time.Second, "(*notifier).look", "(*view).now")
 		b.joins(a)
 		wait(time.Second)
 		b.Intercept(func(ctx context.Context, call libclustertest.Call) error {
@@ -110,9 +120,7 @@ func TestNobodyIsToldOfAPlaceOfAnIncarnationThatIsOver(t *testing.T) {
 			return call.Send(ctx)
 		})
 		go b.joins(b.instance("y", who.callback("y")))
-		for !hit.Load() {
-			wait(time.Millisecond)
-		}
+		awaitHit(t, hit)
 		b.Expire(simulated, "a")
 		go b.joins(b.instance("z", who.callback("z")))
 		wait(20 * time.Second)

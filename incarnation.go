@@ -18,6 +18,8 @@ type incarnation struct {
 	cancel context.CancelFunc
 
 	*fence
+	// withdrawn is set when the session has been left before the stay. Used by ping only.
+	withdrawn bool
 	// confirmed is set by the first renewal that succeeded. Used by ping only.
 	confirmed bool
 

@@ -153,7 +153,7 @@ func (x *index) firstThere() (first string, whole bool) {
 	return first, whole
 }
 
-// recorded returns the members as a survey has them, as far as Direct mode minds.
+// recorded returns the members as a survey has them, as far as direct mode minds.
 func (x *index) recorded() []Recorded {
 	all := make([]Recorded, 0, len(x.members))
 	for id, m := range x.members {

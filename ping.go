@@ -81,6 +81,7 @@ func (s *stay) withdraw(inc *incarnation, why error) bool {
 		zap.Duration("after", lookAgain), zap.Error(why))
 	ctx, cancel := context.WithTimeout(s.ctx, leaveTimeout)
 	defer cancel()
+	inc.withdrawn = true
 	if err := inc.session.Leave(ctx); err != nil {
 		s.log.Debug("removing the record failed", zap.Error(err))
 	}

@@ -28,7 +28,7 @@ func (s *stay) overtaken(why error) (again bool) {
 		s.log.Error("fenced for good; leave and join again to take the ID back", zap.Error(why))
 		return false
 	}
-	s.log.Error("fenced; will ask for the ID again when nobody has had it for a while",
+	s.report(zap.ErrorLevel, "fenced; will ask for the ID again when nobody has had it for a while",
 		zap.Duration("after", s.c.cfg.ReclaimAfter), zap.Error(why))
 	return s.awaitFreeID()
 }
@@ -50,10 +50,11 @@ func (s *stay) awaitFreeID() bool {
 }
 
 // isFreeID reports whether nobody has the ID, as far as can be known. A registry that
-// cannot be looked at tells it when it is asked to join.
+// cannot be looked at, or whose session has been left, tells it when it is asked to join.
 func (s *stay) isFreeID() bool {
-	looker, ok := s.current.Load().session.(Looker)
-	if !ok {
+	inc := s.current.Load()
+	looker, ok := inc.session.(Looker)
+	if !ok || inc.withdrawn {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, errandTimeout)

@@ -145,7 +145,7 @@ type Returner interface {
 }
 
 // Looker is implemented by a session that can tell what there is at this moment;
-// see [Cluster.Coverage]. It is asked by any goroutine, whatever else the session
+// see [Cluster.Coverage] and [Config.ReclaimAfter]. It is asked by any goroutine, whatever else the session
 // does, and also when the session's own record has gone.
 type Looker interface {
 	// Look returns everything, as it was at one instant after it was called: the

@@ -62,7 +62,7 @@ const (
 	PhaseJoining Phase = "joining" // trying to reach the registry for the first time
 	PhaseActive  Phase = "active"  // joined; a passive instance too
 	PhaseWaiting Phase = "waiting" // joined, and without a place until a plan is committed: see [ErrWaiting]
-	PhaseFenced  Phase = "fenced"  // has lost its place; rejoining, unless [Cluster.Err] is [ErrInstanceTaken]
+	PhaseFenced  Phase = "fenced"  // has lost its place; rejoining; if [Cluster.Err] is [ErrInstanceTaken], only with [Config.ReclaimAfter]
 	PhaseLeaving Phase = "leaving" // the last callback has not returned, or the record is being removed
 	PhaseLeft    Phase = "left"    // left, or never joined
 )

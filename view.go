@@ -12,7 +12,8 @@ type View struct {
 	State State
 	// Members is every member with its range, as [Cluster.Members] returns them. Of all
 	// modes but a static cluster's their ranges tile [0, total) where a total is known:
-	// State.Total, and while this instance is fenced or waits, its own workers beside it.
+	// State.Total, and while this instance has no range, its own workers beside it if the
+	// list has it.
 	Members []Place
 	// Blockers is for whom the cluster waits, as [Cluster.Blockers] returns them.
 	Blockers []Blocker
@@ -37,8 +38,8 @@ func (c *Cluster) Members() []Place {
 }
 
 // view is what readers see: a state and the incarnation whose deadline it
-// depends on. It is replaced while the incarnation's mutex is held, under which the index
-// changes: as long as it is the newest one, the index is that of the state.
+// depends on. Without a plan it is replaced while the incarnation's mutex is held, under
+// which the index changes: as long as it is the newest one, the index is that of the state.
 type view struct {
 	state State
 	inc   *incarnation // nil before the first state
@@ -131,7 +132,6 @@ func (c *Cluster) placesOf(v *view) (places []Place, ok bool) {
 	if v.plan != nil {
 		return v.plan.places(), true
 	}
-	m := c.desired()
 	v.inc.mu.Lock()
 	defer v.inc.mu.Unlock()
 	switch {
@@ -140,6 +140,7 @@ func (c *Cluster) placesOf(v *view) (places []Place, ok bool) {
 	case !v.state.Active():
 		return nil, true
 	}
+	m := c.cfg.registration().Member
 	m.Workers = v.state.Workers
 	return []Place{{m.clone(), v.state.Index}}, true
 }

@@ -98,6 +98,28 @@ func TestRunGoesOnWithAReclaimedID(t *testing.T) {
 	})
 }
 
+// It has been refused by a cluster of another mode, and left the registry, when its ID is
+// taken.
+func TestIDIsReclaimedAfterAnotherModeHasGone(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a", reclaim(time.Minute))
+		t.Cut("a")
+		wait(time.Minute)
+		b := t.join("b", mode(libcluster.ModePlanned))
+		t.Heal("a")
+		wait(3 * time.Second)
+		require.ErrorAs(t, a.Err(), new(*libcluster.ModeError))
+		other := t.join("a", mode(libcluster.ModePlanned))
+		wait(time.Minute)
+		require.ErrorIs(t, a.Err(), libcluster.ErrInstanceTaken)
+		require.NoError(t, other.Leave(t.Context()))
+		require.NoError(t, b.Leave(t.Context()))
+		wait(5 * time.Minute)
+		require.NoError(t, a.Err())
+		require.Equal(t, "0/1", a.place())
+	})
+}
+
 func TestReclaimingEndsWithTheStay(t *testing.T) {
 	inBubble(t, func(t *world) {
 		older := t.join("a", reclaim(time.Hour))

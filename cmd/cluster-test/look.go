@@ -199,8 +199,8 @@ func (l *looker) take() census {
 // waiting returns for whom the cluster waits, as it is printed.
 func waiting(blockers []libcluster.Blocker) []awaited {
 	all := []awaited{}
-	for _, h := range blockers {
-		all = append(all, awaited{h.ID, h.Since.UTC().Format(timeForm)})
+	for _, b := range blockers {
+		all = append(all, awaited{b.ID, b.Since.UTC().Format(timeForm)})
 	}
 	return all
 }
