@@ -27,7 +27,8 @@ import (
 // Time goes on by about half of what one who has vanished is waited for. By its own
 // deadline such a one may act for less than two of these. One that has not heard yet that
 // it is to stop may be taken for dead after one, and so places are given anew. That can
-// go on: five plans are what it takes once, from a commit to the one for those who came.
+// go on: five plans are what it takes once, from a commit to the one for those that came.
+// The gate searches as far as that (-most-plans), and go test by itself not so far.
 const halfWait = 4 * time.Second
 
 // small is one state of it. It is copied, never changed.

@@ -54,18 +54,27 @@ func TestADrainThatIsDoneFindsNothing(t *testing.T) {
 	})
 }
 
-// That the application has stopped for one plan says nothing of the next.
 func TestADrainForTheNextPlanBeginsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, next := newDrained(), prepare{8, 80}
 		d.begin(prepare{7, 70}, time.Second, time.Minute)
 		pass(30 * time.Second)
-		d.say(prepare{7, 70})
 		d.begin(next, time.Second, time.Minute)
 		pass(time.Minute - 1)
 		require.Nil(t, d.hung.Load())
 		require.EqualValues(t, 80, d.slowFor.Load())
 		pass(1)
+		require.Equal(t, &next, d.hung.Load())
+	})
+}
+
+// That the application has stopped for one plan says nothing of the next.
+func TestADrainIsNotDoneByWhatWasSaidOfAnotherPlan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, next := newDrained(), prepare{8, 80}
+		d.begin(next, time.Second, time.Minute)
+		d.say(prepare{7, 70})
+		pass(time.Minute)
 		require.Equal(t, &next, d.hung.Load())
 	})
 }

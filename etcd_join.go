@@ -10,8 +10,8 @@ import (
 )
 
 // connectTimeout is the default for one attempt to connect, and how long an attempt to join
-// waits for one that has not failed yet: the first address of a name may swallow what is
-// sent to it, and the second shall have its turn.
+// waits for a connection that has not failed yet: the first address of a name may swallow
+// what is sent to it, and the second shall have its turn.
 const connectTimeout = 5 * time.Second
 
 // connect waits for a connection, and not for long if there is none to be had. So what is

@@ -1,7 +1,7 @@
 package libcluster
 
-// signal is an event that one goroutine waits for. It may be set from anywhere and never
-// blocks: one that has not been heeded stands for all.
+// signal is an event for which one goroutine waits. Any goroutine may set it, and never
+// blocks: a signal that has not been heeded yet stands for all.
 type signal chan struct{}
 
 func newSignal() signal { return make(signal, 1) }

@@ -66,15 +66,19 @@ func (v *view) static() bool {
 }
 
 func (v *view) now() State {
-	if v.reason() != nil {
+	if v.why != nil {
+		return v.state.inactive()
+	}
+	if v.inc == nil {
+		return v.state
+	}
+	until, fenced := v.inc.until() // which reads the clock, once
+	if fenced != nil || v.inc.stay.left.Load() {
 		return v.state.inactive()
 	}
 	state := v.state
-	if v.inc != nil && state.Active() {
-		var err error
-		if state.Deadline, err = v.inc.until(); err != nil { // since we looked
-			return v.state.inactive()
-		}
+	if state.Active() {
+		state.Deadline = until
 	}
 	return state
 }

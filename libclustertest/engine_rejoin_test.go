@@ -238,10 +238,10 @@ func TestEachAttemptToJoinHasMoreTime(t *testing.T) {
 			}
 			return call.Send(ctx)
 		})
-		a := t.join("a")
-		wait(time.Minute)
-		require.NoError(t, a.Err())
+		a := t.app("a")
+		require.NoError(t, a.Join(t.within(time.Minute)))
 		require.Equal(t, "0/1", a.story())
+		require.NoError(t, a.Leave(t.Context()))
 	})
 }
 

@@ -68,10 +68,14 @@ func TestViewIsOfOneInstant(t *testing.T) {
 func TestViewBelongsToItsCaller(t *testing.T) {
 	for _, m := range allModes {
 		inBubble(t, func(t *world) {
-			a := t.join("a", mode(m))
+			a := t.join("a", mode(m), func(c *libcluster.Config) { c.Metadata = map[string]string{"zone": "east"} })
 			before := a.View()
 			before.Members[0].Index = 7
 			require.Zero(t, a.View().Members[0].Index)
+			if m == libcluster.ModeDirect { // a plan has no metadata
+				before.Members[0].Metadata["zone"] = "west"
+				require.Equal(t, "east", a.View().Members[0].Metadata["zone"])
+			}
 			require.Equal(t, a.State(), a.View().State)
 		})
 	}
