@@ -79,9 +79,9 @@ type EtcdConfig struct {
 	// of a name are tried: Go gives each its share, but 2 s at least.
 	DialTimeout time.Duration
 	// RequestTimeout bounds one request. Default: 2 s. A request to join, which many that
-	// join at once may make slow, has more after some attempts: two fifths of what the
-	// attempt still has, which is 5 s at first and 20 s later. Heartbeats have deadlines
-	// of their own, taken from the TTL.
+	// join at once may make slow, has more: two fifths of what the attempt still has, which
+	// is 20 s, and 5 s when an instance begins to rejoin. Heartbeats have deadlines of
+	// their own, taken from the TTL.
 	RequestTimeout time.Duration
 
 	// Client is used instead of a connection of our own, and is not closed:

@@ -14,9 +14,9 @@ import (
 
 // An etcd that is slow because many join at once would stay slow if each of them gave up
 // as soon again and again.
-func TestSlowAnswersToJoiningAreWaitedForByLaterAttempts(t *testing.T) {
+func TestSlowAnswersToJoiningAreWaitedFor(t *testing.T) {
 	t.Parallel()
-	const slow = 5 * time.Second / 2 // longer than a request may take at first
+	const slow = 5 * time.Second / 2 // longer than another request may take
 	client := etcdClient(t, func(config *clientv3.Config) {
 		config.DialOptions = append(config.DialOptions, grpc.WithChainUnaryInterceptor(func(ctx context.Context,
 			method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,

@@ -102,8 +102,11 @@ func (s *stay) discard(inc *incarnation) {
 // for good before the application has been told of a place, or when another instance has
 // taken the ID since and this one is not to ask for it again.
 func (s *stay) join() *incarnation {
-	again := s.c.newRetry()
-	for limit := joinTimeout; !s.stopping(); limit = min(2*limit, longestJoin) {
+	again, limit := s.c.newRetry(), joinTimeout
+	if !isClosed(s.ready) {
+		limit = longestJoin // one of many that join at once, perhaps; nobody misses it yet
+	}
+	for ; !s.stopping(); limit = min(2*limit, longestJoin) {
 		r := s.registration()
 		if last := s.current.Load(); last != nil {
 			r.Previous = last.session // the last incarnation's, or that of an attempt since

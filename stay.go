@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	// joinTimeout bounds an attempt to join. Each attempt has twice the time of the one
-	// before, up to longestJoin: a lost answer costs little, and a registry that is
-	// overloaded is not for ever asked anew for what it was about to answer.
+	// longestJoin bounds an attempt to join, so that a registry that is overloaded, since
+	// many join at once, is not asked anew for what it was about to answer. The first
+	// attempt to rejoin has joinTimeout, and each one twice the time of the one before: an
+	// answer may have been lost, and meanwhile the instance does nothing.
 	joinTimeout = 5 * time.Second
 	longestJoin = 4 * joinTimeout
 

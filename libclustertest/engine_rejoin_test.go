@@ -214,7 +214,7 @@ func TestJoinThatArrivesLateDoesNotLockItsInstanceOut(t *testing.T) {
 		first.Store(true)
 		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 			if call.Op == libclustertest.OpJoin && first.CompareAndSwap(true, false) {
-				time.AfterFunc(8*time.Second, func() { _ = call.Send(context.Background()) })
+				time.AfterFunc(25*time.Second, func() { _ = call.Send(context.Background()) })
 				return gone(ctx)
 			}
 			return call.Send(ctx)
@@ -227,22 +227,47 @@ func TestJoinThatArrivesLateDoesNotLockItsInstanceOut(t *testing.T) {
 }
 
 // A registry that many ask at once is slow, and what is given up it has to do again.
-func TestEachAttemptToJoinHasMoreTime(t *testing.T) {
+func TestAnAttemptToJoinHasTwentySeconds(t *testing.T) {
 	inBubble(t, func(t *world) {
-		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
-			if call.Op == libclustertest.OpJoin {
-				sleep(ctx, 19*time.Second)
-			}
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			return call.Send(ctx)
-		})
+		asked := t.joinsTake(19 * time.Second)
 		a := t.app("a")
 		require.NoError(t, a.Join(t.within(time.Minute)))
+		require.EqualValues(t, 1, asked.Load())
 		require.Equal(t, "0/1", a.story())
 		require.NoError(t, a.Leave(t.Context()))
 	})
+}
+
+// An instance that rejoins does nothing meanwhile, and so it gives up sooner at first: it
+// may be an answer that was lost.
+func TestEachAttemptToRejoinHasMoreTime(t *testing.T) {
+	inBubble(t, func(t *world) {
+		a := t.join("a")
+		asked := t.joinsTake(19 * time.Second)
+		t.Expire(cluster, "a")
+		wait(14 * time.Second)
+		require.EqualValues(t, 2, asked.Load(), "after 5 s it asks again")
+		wait(time.Minute)
+		require.EqualValues(t, 3, asked.Load(), "and after 10")
+		require.NoError(t, a.Err())
+		require.Equal(t, "0/1 -1/0 0/1", a.story())
+	})
+}
+
+// joinsTake has the registry answer requests to join so late, and counts them.
+func (w *world) joinsTake(d time.Duration) (asked *atomic.Int32) {
+	asked = new(atomic.Int32)
+	w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+		if call.Op == libclustertest.OpJoin {
+			asked.Add(1)
+			sleep(ctx, d)
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return call.Send(ctx)
+	})
+	return asked
 }
 
 // A join that took so long that little is left of its deadline is renewed first,
