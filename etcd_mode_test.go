@@ -55,7 +55,7 @@ func registration(cluster, id string, mode libcluster.Mode) libcluster.Registrat
 // planned claims, and loses its record to a second one of its ID before it looks who is
 // there: nothing says that it is none of them.
 func TestAnInstanceOfAnotherModeWithoutARecordMakesNoPlan(t *testing.T) {
-	cluster, client, registry := key(t), etcdClient(t), libcluster.Etcd(etcdURL(t))
+	cluster, client, registry := key(t), etcdClient(t), patient(t)
 	slow := make(chan struct{})
 	var release sync.Once
 	let := func() { release.Do(func() { close(slow) }) }
@@ -92,7 +92,7 @@ func TestAnInstanceOfAnotherModeWithoutARecordMakesNoPlan(t *testing.T) {
 
 // The same promise is in the suite for registries.
 func TestSwapHasNoEffectForOneThatDoesNotCoordinate(t *testing.T) {
-	cluster, registry := key(t), libcluster.Etcd(etcdURL(t))
+	cluster, registry := key(t), patient(t)
 	s, _, err := registry.Join(t.Context(), registration(cluster, "a", libcluster.ModeExclusive))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Leave(context.Background())) })

@@ -77,7 +77,7 @@ func TestAListOfManyPagesIsOfOneMoment(t *testing.T) {
 					return invoke(ctx, method, request, answer, conn, opts...)
 				}))
 			})
-			registry := libcluster.EtcdConfig{Client: client}
+			registry := libcluster.EtcdConfig{Client: client, RequestTimeout: patience}
 			if mode == libcluster.ModePlanned { // the coordinator reads them
 				start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, Registry: registry}).sums(1200 - 1)
 				require.GreaterOrEqual(t, pages, 4)

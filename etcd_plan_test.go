@@ -260,7 +260,7 @@ func TestOneWhoseRecordWasOverwrittenUnderItsLeaseRejoins(t *testing.T) {
 
 func TestCoordinatorThatIsCancelledWatchesNoMore(t *testing.T) {
 	becomeWatches(t, 0)
-	s, _, err := libcluster.Etcd(etcdURL(t)).Join(t.Context(), libcluster.Registration{
+	s, _, err := patient(t).Join(t.Context(), libcluster.Registration{
 		Key: key(t), Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: time.Minute, Logger: zap.NewNop(), Mode: libcluster.ModePlanned,
 	})
 	require.NoError(t, err)
@@ -295,7 +295,7 @@ func TestAnAttemptThatArrivesLateSaysNothingOfALaterOne(t *testing.T) {
 			}
 			return invoke(ctx, method, req, reply, cc, opts...)
 		}))
-	})}
+	}), RequestTimeout: patience}
 	attempt := libcluster.Registration{
 		Key: key(t), Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: time.Minute, Logger: zap.NewNop(),
 		Mode: libcluster.ModeExclusive, Stay: &libcluster.Stay{},

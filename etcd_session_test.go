@@ -53,7 +53,7 @@ func ids(change libcluster.Change) []string {
 
 func TestChangesRightAfterTheJoinAreSeenOnceAndInOrder(t *testing.T) {
 	cluster, client := key(t), etcdClient(t)
-	a := session(t, libcluster.Etcd(etcdURL(t)), cluster, "a")
+	a := session(t, patient(t), cluster, "a")
 	require.Equal(t, []string{"a"}, ids(next(t, a)))
 	for _, id := range []string{"b", "c"} {
 		_, err := client.Put(t.Context(), "/"+cluster+"/e/"+id, "1")
@@ -73,7 +73,7 @@ func TestCompactionLeadsToAReReadNotToAMissedChange(t *testing.T) {
 	line := &cuttable{}
 	a := session(t, libcluster.EtcdConfig{Client: line.client(t)}, cluster, "a")
 	require.Equal(t, []string{"a"}, ids(next(t, a)))
-	witness := session(t, libcluster.Etcd(etcdURL(t)), cluster, "w")
+	witness := session(t, patient(t), cluster, "w")
 	require.Equal(t, []string{"a", "w"}, ids(next(t, witness)))
 	require.Equal(t, []string{"w"}, ids(next(t, a)))
 	line.cut(true)
@@ -111,7 +111,7 @@ func TestCompactionLeadsToAReReadNotToAMissedChange(t *testing.T) {
 }
 
 func TestRejoiningDoesNotTakeTheIDBackFromAnother(t *testing.T) {
-	cluster, registry := key(t), libcluster.Etcd(etcdURL(t))
+	cluster, registry := key(t), patient(t)
 	join := func(previous libcluster.Session) (libcluster.Session, error) {
 		s, _, err := registry.Join(t.Context(), libcluster.Registration{
 			Key: cluster, Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: time.Minute,

@@ -123,7 +123,7 @@ func TestOneThatIsSaidToHaveStoppedIsNotWaitedFor(t *testing.T) {
 func TestAPlaceThatCannotBeKeptSinceItsRecordIsGoneIsNotKeptSilently(t *testing.T) {
 	for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive} {
 		cluster, client := key(t), etcdClient(t)
-		s, _, err := libcluster.Etcd(etcdURL(t)).Join(t.Context(), registration(cluster, "a", mode))
+		s, _, err := patient(t).Join(t.Context(), registration(cluster, "a", mode))
 		require.NoError(t, err)
 		_, err = client.Delete(t.Context(), "/"+cluster+"/production/a")
 		require.NoError(t, err)

@@ -37,7 +37,7 @@ func TestOutageLeavesNoStreamOnTheCallersClient(t *testing.T) {
 				Key: key(t), Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: time.Minute,
 				Logger: zap.NewNop(), Mode: mode, Stay: &libcluster.Stay{},
 			}
-			s, _, err := libcluster.EtcdConfig{Client: registry.Client}.Join(t.Context(), r)
+			s, _, err := libcluster.EtcdConfig{Client: registry.Client, RequestTimeout: patience}.Join(t.Context(), r)
 			require.NoError(t, err)
 			next(t, s)
 			require.Equal(t, 2, streamGoroutines())
@@ -80,7 +80,7 @@ func TestWatchThatNoServerHasConfirmedIsOpenedOnAnotherStream(t *testing.T) {
 	require.Equal(t, []string{"a"}, ids(next(t, a)))
 	_, err := a.Next(t.Context())
 	require.ErrorContains(t, err, "the watch was closed")
-	session(t, libcluster.Etcd(etcdURL(t)), cluster, "b")
+	session(t, patient(t), cluster, "b")
 	require.Equal(t, []string{"b"}, ids(next(t, a)))
 	require.EqualValues(t, 2, opened.Load())
 }

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
@@ -33,6 +34,12 @@ func etcdClient(t testing.TB, configure ...func(*clientv3.Config)) *clientv3.Cli
 	require.NoError(t, err)
 	t.Cleanup(func() { client.Close() })
 	return client
+}
+
+// patient is an etcd for tests that open a session by themselves, and do not try again: on
+// a busy machine a request may take longer than the default.
+func patient(t testing.TB) libcluster.EtcdConfig {
+	return libcluster.EtcdConfig{Endpoints: []string{etcdURL(t)}, RequestTimeout: patience}
 }
 
 // key returns a cluster key that no other test uses, nor an earlier run.
