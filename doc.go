@@ -9,30 +9,31 @@
 //
 // # The model
 //
-// An application runs as several instances; each has some workers. What shares
-// a key, an environment and a partition is a cluster. Every instance publishes
+// An application runs as several instances; each has some workers. Instances that
+// share key, environment and partition name form a cluster. Every instance publishes
 // itself as a member in a [Registry]: its ID and its number of workers. Members
 // are put in an order, and each one's index is the sum of the workers before it.
 // The result is a [State]: index, workers, total, and the generation, which
 // numbers the set of members that it was computed from.
 //
-// How they come to their order is the cluster's [Mode], the same for all its
-// instances. In mode [ModeDirect] they are ordered by ID, and each instance sorts for
-// itself. In mode [ModePlanned] one plan gives places, which are sticky: a newcomer
-// goes to the end, a hole is filled by the last, and nobody else moves. Mode
-// [ModeExclusive] is that, and no two instances ever act on the same keys.
+// The cluster's [Mode] says how the members get their order. It is the same for all
+// instances of a cluster. In mode [ModeDirect] members are ordered by ID, and each
+// instance sorts for itself. In mode [ModePlanned] one plan gives assignments, which are
+// sticky: a newcomer goes to the end, the last member fills a hole, and no other member
+// moves. Mode [ModeExclusive] does the same, and no two instances ever act on the same
+// keys.
 //
-// [Static] takes index and total from configuration and coordinates nothing,
-// [StaticFromEnv] from what a batch scheduler sets. [Etcd] is for instances that
-// come and go.
+// [Etcd] is the registry for instances that come and go. [Static] takes index and total
+// from configuration and coordinates nothing; [StaticFromEnv] takes them from what a
+// batch scheduler sets.
 //
 // # Running work
 //
-// [Cluster.Run] joins, runs a function under each place that the instance is
-// given, one after another, and leaves. [Cluster.RunWorkers] runs it once for each
-// worker at the same time, with the worker's index; [Cluster.RunPrimary] only
-// while the instance is the primary. The function is given a state and a context
-// that ends with it:
+// [Cluster.Run] joins, runs a function under each assignment that the instance gets,
+// one after another, and leaves. [Cluster.RunWorkers] runs the function once for each
+// worker at the same time, with the worker's index. [Cluster.RunPrimary] runs it only
+// while the instance is the primary. The function gets a state and a context that ends
+// with that state:
 //
 //	err := cluster.RunWorkers(ctx, func(ctx context.Context, worker int, s libcluster.State) error {
 //		for {
@@ -41,60 +42,92 @@
 //		}
 //	})
 //
-// Two runs never overlap in one instance, and a function that should be stopped is
-// awaited before anything else happens, also before the record is removed on
-// leaving. So an application can't go on with a place that it no longer has, but
-// by not heeding its context.
+// Two runs never overlap in one instance. When a function has to stop, libcluster waits
+// for it before it does anything else, also before it removes the record on leaving. So
+// an application keeps working on a lost assignment only if it ignores its context.
 //
-// Whoever wants to act on changes instead sets [Config.OnRebalance] and calls
-// [Cluster.Join], or asks for [Cluster.State] when it needs it.
+// To act on changes instead, set [Config.OnRebalance] and call [Cluster.Join]. Or call
+// [Cluster.State] whenever the state is needed.
+//
+// # The phases of an instance
+//
+// [Cluster.Phase] returns where an instance stands:
+//
+//	PhaseLeft
+//	     |
+//	     |  Join or Run is called
+//	     v
+//	PhaseJoining
+//	     |
+//	     |  the record is in the registry
+//	     v         a committed plan names the instance
+//	PhaseWaiting -----------------------------------------> PhaseActive
+//	     |  ^    <-----------------------------------------     |
+//	     |  |      all stop for the next plan, or               |
+//	     |  |      a plan does not name the instance            |
+//	     |  |                                                   |
+//	     |  |  the instance has rejoined                        |
+//	     v  |                                                   |
+//	PhaseFenced <-----------------------------------------------+
+//	               the deadline has passed, or the record is lost
+//
+//	any of these -----------------------> PhaseLeaving --------> PhaseLeft
+//	         Leave is called, Run ends,            Leave is done
+//	         or Join fails
+//
+// Only a member of a cluster with a plan waits. In mode [ModeDirect], and if it is
+// passive, an instance goes straight to PhaseActive where the diagram has PhaseWaiting.
+// From PhaseWaiting an instance is fenced for the same reasons as from PhaseActive;
+// [Cluster.Err] says for which. If another instance has taken its ID, a fenced instance
+// rejoins only with [Config.ReclaimAfter].
 //
 // # Which worker owns a key
 //
-// [State.Owns] and [State.Worker] say which keys are this instance's, and [Slot]
-// says it of any total: a function of [Cluster.RunWorkers] does what has
-// Slot(key, s.Total) == worker. Use them instead of hash % total, with which nearly
-// every key moves whenever the total changes; with these, only those that the new
-// workers need. The function is the same in every release and simple to have in
-// another language. [Cluster.OwnerOf] names the member that owns a key, also to a
-// passive instance, which can so pass requests on. [State.Partitions] is for work
-// in a fixed number of parts, and [State.Range] for contiguous ranges.
+// [State.Owns] and [State.Worker] say which keys are this instance's. [Slot] says for
+// any total which worker owns a key: a function of [Cluster.RunWorkers] handles the keys
+// with Slot(key, s.Total) == worker. Use these instead of hash % total, which moves
+// nearly every key whenever the total changes; Slot moves only the keys that the new
+// workers need. It is the same function in every release, and easy to write in another
+// language. [Cluster.OwnerOf] returns the member that owns a key, on a passive instance
+// too, so that it can pass requests on. [State.Partitions] is for work in a fixed number
+// of parts, and [State.Range] for contiguous ranges.
 //
 // # Is every index held
 //
 // [Cluster.Coverage] asks the registry whether every index is held by exactly one
-// instance right now, by whom, and for whom it waits if not. When that has not been so
-// for longer than [Config.CoverageTimeout], one instance logs it at Error.
+// instance right now, and by which. If not, it says which instances the cluster waits
+// for. If that lasts longer than [Config.CoverageTimeout], one instance logs it at Error.
 //
 // # Never two at once
 //
-// What has to be exclusive is keys, not indexes: an instance at 0 of 2 and one at 2
-// of 3 both own key 2 by key % total. So in mode [ModeExclusive] no two instances act at
-// the same time on overlapping ranges or on different totals. At a change every
+// Exclusive means exclusive for keys, not for indexes: an instance at 0 of 2 and one at
+// 2 of 3 both own key 2 by key % total. So in mode [ModeExclusive] no two instances act
+// at the same time on overlapping ranges or on different totals. At a change every
 // instance stops first: the function that [Cluster.Run] runs has returned, or the
-// callback for index -1 has. Then it says so, and none starts in the new generation
-// before all have. One that vanished is waited for until its deadline must have
-// passed on any clock that runs at most a tenth faster or slower than it should;
-// meanwhile the others work on. One that leaves is not waited for. Whoever only asks
-// for [Cluster.State] is not waited for either: use Run or the callback.
+// callback for index -1 has. Then the instance acknowledges; no instance starts in the
+// new generation until all have acknowledged. If an instance vanishes, the others wait
+// until its deadline must have passed on any clock that runs at most a tenth faster or
+// slower than it should; meanwhile they keep working. They do not wait for an instance
+// that leaves. Nor do they wait for an application that only calls [Cluster.State]: use
+// Run or the callback.
 //
-// The price is that everybody pauses at each change, for as long as the slowest takes
-// to stop. An instance that does not stop holds all others up, which is the point;
-// [Cluster.Blockers] names it, as do the logs. After [Config.DrainTimeout] it loses its
+// The price is that all instances pause at each change, for as long as the slowest takes
+// to stop. An instance that does not stop holds up all others, and has to;
+// [Cluster.Blockers] and the logs name it. After [Config.DrainTimeout] it loses its
 // record, and the others go on when its deadline must have passed.
 //
-// One thing no library can do: stop a process between looking at its state and acting
-// on it. For that gap there is the fencing token. It is [State.Generation], which in
-// this mode grows with every plan, also in an etcd that was restored from a backup, as
-// long as somebody who knew the newest is alive or the clocks are right. A resource
-// that refuses a smaller one than it has seen is safe from whoever wakes up late; on
-// the same etcd [Cluster.EtcdFence] does it.
+// One thing no library can do: stop a process between checking its state and acting on
+// it. The fencing token closes that gap. It is [State.Generation], which in this mode
+// grows with every plan. It also grows in an etcd that was restored from a backup, as
+// long as an instance that knew the newest plan is alive or the clocks are right. A
+// resource that rejects any token smaller than the largest it has seen is safe from
+// processes that wake up late; on the same etcd [Cluster.EtcdFence] does it.
 //
 // # Fencing in a database
 //
-// Each row holds the token of whoever wrote it last, 0 at first, in a column of 64
-// bits. $token is the generation of the state under which the work was begun. Every
-// write compares, in the statement that writes, so that any isolation level will do:
+// Each row holds the token of its last writer, 0 at first, in a column of 64 bits.
+// $token is the generation of the state under which the work was begun. Every write
+// compares the tokens, in the statement that writes, so that any isolation level will do:
 //
 //	UPDATE account SET balance = $balance, fence = $token
 //	WHERE id = $id AND fence <= $token
@@ -103,65 +136,65 @@
 //	ON CONFLICT (id) DO UPDATE SET balance = excluded.balance, fence = excluded.fence
 //	WHERE account.fence <= excluded.fence
 //
-// If no row was affected, a later owner has been there: return from the function, and
-// whatever comes next comes under a new state. But a row knows of a later owner only
-// when that has written to it. Who decides by what it reads, or leaves some rows as
-// they are, takes its rows first, and then reads:
+// If no row was affected, a later owner has written the row: return from the function;
+// it runs again under a new state. But a row knows of a later owner only when that owner
+// has written to it. If your code decides from what it reads, or leaves some rows as they
+// are, first stamp all its rows with the token, then read:
 //
 //	UPDATE account SET fence = $token
 //	WHERE id % $total >= $index AND id % $total < $index + $workers AND fence < $token
 //
-// From then on all that is late is refused. A row that is deleted takes its fence
-// along, and one that was not there yet has none: instead of deleting a row that may
-// be inserted late, mark it.
+// From then on every late write is refused. A row that is deleted takes its fence along,
+// and a row that was not there yet has none: instead of deleting a row that may be
+// inserted late, mark it.
 //
-// Two instances that go on beside each other may hold different generations for a
+// Two instances that keep working beside each other may hold different generations for a
 // while. So a fence belongs to each row, or to whatever is divided, and not to the
 // whole database.
 //
 // # What is guaranteed
 //
-//   - [Cluster.Join] returns after the first callback has returned, or with an
-//     error, and then nothing is left running.
-//   - Callbacks never run at the same time. A slow one holds up nobody else,
-//     except in mode [ModeExclusive], where all wait for one that is to stop;
-//     when it returns it is told the newest state, and those between are skipped.
+//   - [Cluster.Join] returns after the first callback has returned. If it returns an
+//     error, nothing is left running.
+//   - Callbacks never run at the same time. A slow callback holds up no other instance,
+//     except in mode [ModeExclusive], where all wait for an instance that has to stop.
+//     When it returns, the next callback gets the newest state, and the states between
+//     are skipped.
 //   - A callback comes only when the index, the workers or the total has changed,
-//     or once more when an instance that was fenced already learns that its ID is
-//     another one's.
+//     or once more when an instance that is already fenced learns that another instance
+//     has its ID.
 //   - The generation of successive states only grows, unless the registry itself
 //     goes back in time; see below.
-//   - Instances that report the same generation computed their places from the
+//   - Instances that report the same generation computed their assignments from the
 //     same members: their ranges tile [0, total) with no gap and no overlap.
-//   - What [Cluster.Run] runs is a callback in all this: it has returned before
-//     index -1 is reported, or another state.
-//   - Leaving reports index -1, then removes the record, and the others are told
-//     at once. It ends within a quarter of a second of its context's end, whatever
-//     the registry does.
+//   - All this also holds for the function that [Cluster.Run] runs: it has returned
+//     before index -1 is reported, or another state.
+//   - On leaving, the callback gets index -1, then the record is removed, and the others
+//     learn of it at once. [Cluster.Leave] returns within 250 ms after its context ends,
+//     whatever the registry does.
 //   - A new worker count is published at once.
-//   - After [Cluster.Leave] no goroutine, lease, key or connection is left. (With a
-//     plan that stays, and in mode [ModeExclusive] for a TTL the word that the instance
+//   - After [Cluster.Leave] no goroutine, lease, key or connection is left. (In a mode
+//     with a plan the plan stays, and for one TTL the acknowledgement that the instance
 //     has stopped, under the instance's lease.)
-//   - An instance that cannot renew its record is fenced, which means that its
-//     state reads as index -1, before the registry can give its place away. The
-//     time is counted from when the last successful renewal was sent, never from
-//     when it was answered, and [Cluster.State] looks at the clock. It rejoins by
-//     itself.
-//   - An instance whose ID another one has taken over is told so, and does not
-//     fight for it.
-//   - What is written below the cluster's key and is no member's record is logged
-//     and ignored. A valid count counts, whoever wrote it.
+//   - An instance that cannot renew its record is fenced before the registry can give
+//     its assignment away: its state reads as index -1. The time counts from when the
+//     last successful renewal was sent, never from when it was answered, and
+//     [Cluster.State] looks at the clock. The instance rejoins by itself.
+//   - An instance whose ID another instance has taken over gets [ErrInstanceTaken], and
+//     does not fight for the ID.
+//   - Keys under the cluster's prefix that are not valid member records are logged and
+//     ignored. Valid ones count, no matter who wrote them.
 //
 // # What you may not assume
 //
 // Except in mode [ModeExclusive], instances learn of a change one after another, within
-// milliseconds as a rule but with no bound. For that long two of them, in different
-// generations, can hold the same index, or different totals. So treat an index as
-// should-be unique: let whatever must not happen twice be refused by the resource
-// itself, by a transaction or a unique key.
+// milliseconds as a rule but with no bound. For that long two instances in different
+// generations can hold the same index, or use different totals. So treat an index as
+// should-be unique: let the resource itself refuse whatever must not happen twice, by a
+// transaction or a unique key.
 //
-// Only in mode [ModeExclusive] is the generation a fencing token. In any, a process
-// can be stopped between reading its state and acting on it.
+// Only in mode [ModeExclusive] is the generation a fencing token. In any mode, a process
+// can be paused between reading its state and acting on it.
 //
 // In mode [ModeDirect] a registry that goes back in time, such as an etcd that was
 // restored from a backup, starts numbering its generations anew from there.
