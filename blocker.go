@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// Blocker is an instance for which the cluster waits: see [Cluster.Blockers].
+// Blocker is an instance that the cluster waits for: see [Cluster.Blockers].
 type Blocker struct {
-	// ID is the instance's.
+	// ID is the instance's ID.
 	ID string
 	// Since is when the wait began, by the clock of the coordinator's machine. It is
 	// zero in a [Coverage] while the wait has lasted less than a second.
 	Since time.Time
 }
 
-// maxBlockers is of how many the coordinator says that it waits for them, and how many
-// lines are read of what it says: a stranger may have written it.
+// maxBlockers bounds how many blockers the coordinator names, and how many lines are read
+// of what it says: something else may have written them.
 const maxBlockers = 100
 
 func parseBlockers(coordinator []byte) (all []Blocker) {

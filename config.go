@@ -16,35 +16,36 @@ import (
 )
 
 const (
-	// DefaultEnv is the environment of a [Config] that names none.
+	// DefaultEnv is the default of [Config.Env].
 	DefaultEnv = "production"
 
-	// DefaultTTL leaves room for the loss of an etcd leader (election timeout
-	// 1 s, 1 to 3.5 s until the next one serves) before anybody is fenced, and
-	// gives the place of a crashed instance to the others within some 10 s.
+	// DefaultTTL is the default of [Config.TTL]. It leaves room for the loss of an etcd
+	// leader (election timeout 1 s, 1 to 3.5 s until the next leader serves) before any
+	// instance is fenced, and gives the assignment of a crashed instance to the others
+	// within some 10 s.
 	DefaultTTL = 10 * time.Second
 
-	// DefaultCoverageTimeout is the [Config.CoverageTimeout] of a Config that names
-	// none: long enough for an instance that has vanished to be replaced.
+	// DefaultCoverageTimeout is the default of [Config.CoverageTimeout]: long enough to
+	// replace an instance that has vanished.
 	DefaultCoverageTimeout = 30 * time.Second
 
-	// DefaultDrainTimeout is the [Config.DrainTimeout] of a Config that names none.
+	// DefaultDrainTimeout is the default of [Config.DrainTimeout].
 	DefaultDrainTimeout = time.Minute
 
 	// minReclaim bounds how often an instance whose ID has been taken reads the cluster.
 	minReclaim = time.Second
 )
 
-// Outage is what an instance does that can't renew its record.
+// Outage is what an instance does when it cannot renew its record.
 type Outage int
 
 const (
-	// FenceOnOutage gives the place up before anybody else can have it.
+	// FenceOnOutage gives the assignment up before another instance can have it.
 	FenceOnOutage Outage = iota
-	// KeepOnOutage goes on with the last state, for applications that prefer
-	// work done twice to work not done: after the TTL the others may do it too.
-	// When the registry answers again and the record is still there, nothing
-	// has happened; otherwise the instance is fenced then, and rejoins.
+	// KeepOnOutage keeps the last state, for applications that prefer work done twice
+	// to work not done: after the TTL the others may do the same work. If the record is
+	// still there when the registry answers again, nothing has happened. Otherwise the
+	// instance is fenced then, and rejoins.
 	KeepOnOutage
 )
 
@@ -56,108 +57,109 @@ type Config struct {
 	// Key, Partition, Env and ID become segments of a registry's path: each is
 	// at most 255 bytes of printable UTF-8 without '/'.
 	Key string
-	// Env tells environments of one application apart. Default: [DefaultEnv].
+	// Env distinguishes environments of one application. Default: [DefaultEnv].
 	Env string
-	// Partition tells clusters of one key and environment apart. Optional.
+	// Partition is the partition name. It distinguishes clusters with the same key and
+	// environment. Optional.
 	Partition string
 
-	// ID is unique to this instance. Members are ordered by it, so an instance
+	// ID is unique to this instance. Members are ordered by ID, so an instance
 	// that keeps its ID over restarts also keeps its position. An instance
 	// that joins with an ID in use takes it over: see [ErrInstanceTaken].
 	// Default: a random UUID as 32 hex digits.
 	ID string
-	// Workers is how many worker indexes this instance wants, 1 to
-	// [MaxWorkers]; so is the total of a cluster. Default: 1.
+	// Workers is how many worker indexes this instance wants, 1 to [MaxWorkers].
+	// The total of a cluster has the same limits. Default: 1.
 	Workers int
-	// Address, Version and Metadata are published with the member for the
-	// others to read; see [Member]. Optional; 64 KiB together at most.
+	// Address, Version and Metadata are published with the member, for the others to
+	// read; see [Member]. Together they may have 64 KiB. Optional.
 	Address  string
 	Version  string
 	Metadata map[string]string
-	// Passive asks to watch the cluster without being a member: the state has
-	// the total and index -1, and nothing is written to the registry.
+	// Passive makes the instance watch the cluster without being a member: its state has
+	// the total and index -1, and it writes nothing to the registry.
 	Passive bool
 
 	// Registry is where the members find one another: [Etcd], [EtcdConfig],
-	// [Static], [StaticFromEnv], or any other implementation. Required: a cluster of
-	// this instance alone is Static(0, Workers).
+	// [Static], [StaticFromEnv], or any other implementation. Required; for a cluster of
+	// only this instance, use Static(0, Workers).
 	Registry Registry
 	// TTL is how long a member that has vanished without leaving keeps its
-	// place, 1 s to 24 h. The registry may grant more; etcd rounds up to whole
-	// seconds and has a minimum of its own. An instance keeps its place as long
-	// as the registry's answers take less than 3/10 of it, waits for a busy
-	// processor included; and to survive the loss of an etcd leader takes 8 s. In
-	// mode [ModeExclusive] the others wait for a vanished instance by its TTL, and so one of
-	// more than 20 times that of the instance that coordinates is refused.
-	// Default: [DefaultTTL].
+	// assignment, 1 s to 24 h. The registry may grant more; etcd rounds up to whole
+	// seconds and has a minimum of its own. An instance stays active as long as the
+	// registry's answers take less than 3/10 of the TTL, waits for a busy processor
+	// included. To survive the loss of an etcd leader, the TTL must be at least 8 s. In
+	// mode [ModeExclusive] the time for which the others wait for a vanished instance
+	// depends on its TTL. So an instance whose TTL is more than 20 times the
+	// coordinator's is refused. Default: [DefaultTTL].
 	TTL time.Duration
 
-	// Outage says what to do when the registry does not answer for so long that
-	// the record may have expired. Default: [FenceOnOutage], and in mode
-	// [ModeExclusive] nothing else.
+	// Outage says what the instance does when the registry has not answered for so long
+	// that the record may have expired. Default: [FenceOnOutage]. Mode [ModeExclusive]
+	// allows nothing else.
 	Outage Outage
 
-	// Mode is how the members come to their places. Default: [ModeDirect].
+	// Mode is how the members get their assignments. Default: [ModeDirect].
 	Mode Mode
 
-	// ReclaimAfter is for how long nobody must have had this instance's ID before an
-	// instance that has lost it to another one asks for it again; at least 1 s. Until
-	// then it is fenced with [ErrInstanceTaken] and looks at the cluster four times in
-	// this time, through [Looker]; a look that fails begins the count anew. (Of a
-	// registry that cannot be looked at it asks for its ID after this time.) Once it has
-	// its ID again it goes on as after any fence, and [Cluster.Run] does not end. A Join
-	// that has not returned fails nevertheless.
-	// Default: zero, it does not ask again, and Run ends.
-	// For two instances with one ID are most often a mistake, which one that comes back
-	// by itself would hide; and the supervisor that starts the program anew is told.
+	// ReclaimAfter is for an instance that has lost its ID to another instance. It asks
+	// for the ID again when no instance has had it for this long, at least 1 s. Until
+	// then it is fenced with [ErrInstanceTaken], and looks at the cluster four times in
+	// this time, through [Looker]; a look that fails restarts the count. (If the registry
+	// has no Looker, the instance asks for its ID after this time.) Once it has its ID
+	// again it goes on as after any fence, and [Cluster.Run] does not end. A Join that has
+	// not returned fails nevertheless.
+	//
+	// Default: zero; the instance does not ask again, and Run ends. Most often, two
+	// instances with one ID are a mistake, and an instance that comes back by itself would
+	// hide it. When Run ends, the supervisor that restarts the program learns of it.
 	ReclaimAfter time.Duration
 
-	// DrainTimeout is how long, in mode [ModeExclusive], the application may take to
-	// stop when it has been told to, while all others wait for it. After that
-	// the instance lets its record go, logs it and calls OnStuck; the others go
-	// on when its deadline must have passed, and it joins again when the
-	// application has stopped. Default: [DefaultDrainTimeout].
+	// DrainTimeout is how long the application may take to stop in mode
+	// [ModeExclusive], while all others wait for it. After that the instance lets its
+	// record go, logs that, and calls OnStuck. The others go on when the instance's
+	// deadline must have passed. It rejoins when the application has stopped.
+	// Default: [DefaultDrainTimeout].
 	DrainTimeout time.Duration
-	// OnStuck is called, in a goroutine of its own, when DrainTimeout has passed
-	// with the application still at work. It may end the process, which is the
-	// only way to be sure that the work has stopped. Optional.
+	// OnStuck is called, in a goroutine of its own, when DrainTimeout has passed and the
+	// application is still working. OnStuck may end the process, which is the only way to
+	// be sure that the work has stopped. Optional.
 	OnStuck func()
 
-	// CoverageTimeout is for how long not every worker index may be held by exactly
-	// one instance before that is logged at Error, with who is missing or waited
-	// for, and again each minute; see [Cluster.Coverage]. One instance does it for
-	// all. It looks at least twice a TTL, at what it is told anyway: nothing is read
-	// or written for it. Default: [DefaultCoverageTimeout]; negative: never.
+	// CoverageTimeout is how long it may last that not every worker index is held by
+	// exactly one instance. After that it is logged at Error, with the instances that
+	// are missing or waited for, and again each minute; see [Cluster.Coverage]. One
+	// instance does this for all. It looks at least twice a TTL, at what it knows anyway:
+	// this adds no reads or writes. Default: [DefaultCoverageTimeout]; negative: never.
 	CoverageTimeout time.Duration
 
-	// OnRebalance is told each new state. It is called first before Join
-	// returns, then whenever Index, Workers or Total has changed, and a last
-	// time with index -1 on leaving; also when a fenced instance learns that
-	// its ID is another one's by now, see [Cluster.Err].
+	// OnRebalance is the callback; it gets each new state. The first call comes before
+	// Join returns, then one whenever Index, Workers or Total has changed, and the last
+	// one with index -1 on leaving. It is also called when a fenced instance learns that
+	// another instance has its ID, see [Cluster.Err].
 	//
-	// Calls come from one goroutine, one after another. One that takes long
-	// delays only itself and Leave, and in mode [ModeExclusive] the others: when it
-	// returns it is called with the newest state, and those between are skipped,
-	// except that an index of -1 is always reported before a place in a new
-	// incarnation. State and SetWorkers may be called inside. Leave inside would
-	// wait for this very call until its context ends: start a goroutine for it. A
-	// panic is not recovered.
+	// Calls come from one goroutine, one after another. A call that takes long delays
+	// only the next call and Leave, and in mode [ModeExclusive] the other instances. The
+	// next call gets the newest state, and the states between are skipped, except that an
+	// index of -1 is always reported before an assignment in a new incarnation. The
+	// callback may call State and SetWorkers. It must not call Leave, which would wait
+	// for this very callback until Leave's context ends: start a goroutine for it. A panic
+	// is not recovered.
 	//
-	// With [Cluster.Run] it is optional: it comes after the function has been
-	// stopped and before it is run again.
+	// With [Cluster.Run] the callback is optional: it is called after Run's function has
+	// stopped and before the function runs again.
 	OnRebalance func(State)
 
-	// Logger receives what happens: re-balances at Info, the members at
-	// Debug, trouble at Warn and Error. Trouble that goes on is logged again after 10 s,
-	// and then after twice as long each time, up to 5 minutes; "unsaid" is how often it
-	// has come in between. What concerns the whole cluster one instance logs: the
-	// coordinator, or in mode direct the first member by ID. Default: silent.
+	// Logger receives what happens: re-balances at Info, the members at Debug, trouble at
+	// Warn and Error. Trouble that lasts is logged again after 10 s, and then after twice
+	// as long each time, up to 5 minutes; "unsaid" is how often it has come in between.
+	// Trouble of the whole cluster is logged by one instance: the coordinator, or in mode
+	// direct the first member by ID. Default: silent.
 	//
-	// Nothing waits for it. Lines are written in their order by a goroutine that lives
-	// while there are any; up to 1,000 wait, what comes beyond is dropped, and how much
-	// that was is logged when the logger takes up lines again. Leave waits up to a
-	// second for the last ones. A logger that hangs for ever costs one goroutine, which
-	// stays.
+	// Nothing waits for the logger. A goroutine writes the lines in their order, and lives
+	// while there are any. Up to 1,000 lines wait, the rest are dropped, and their number
+	// is logged when the logger takes lines again. Leave waits up to a second for the last
+	// lines. A logger that hangs for ever costs one goroutine, which stays.
 	Logger *zap.Logger
 }
 

@@ -9,30 +9,30 @@ import (
 	"time"
 )
 
-// Coverage answers whether every worker index is held exactly once, and if not,
-// what is wrong: see [Cluster.Coverage].
+// Coverage says whether every worker index is held exactly once, and if not, what is
+// wrong: see [Cluster.Coverage].
 type Coverage struct {
-	// Mode is the cluster's.
+	// Mode is the cluster's mode.
 	Mode Mode
-	// Generation is the plan's. In mode [ModeDirect], where a read alone can't know
-	// it, it is 0.
+	// Generation is the plan's generation. In mode [ModeDirect] it is 0, because a read
+	// alone cannot know it.
 	Generation int64
 	// Total is the number of workers in the whole cluster.
 	Total int
 	// Covered says that each index of [0, Total) is held by exactly one instance,
-	// and that this one is there. Of a cluster without members it is false.
+	// and that instance is there. In a cluster without members it is false.
 	Covered bool
-	// Since is from when on that answer has been the same, as far as this instance
-	// has seen. The one that watches the cluster for the log has seen the most.
+	// Since is from when on Covered has had this value, as far as this instance has seen.
+	// The instance that watches the cluster for the log has seen the most.
 	Since time.Time
-	// Places are who holds what, by index. While all stop for the next plan, they
-	// are of those that may not have stopped yet.
+	// Places are the instances with their ranges, by index. While all stop for the next
+	// plan, they are the instances that may not have stopped yet.
 	Places []Place
-	// Problems are all that is wrong. Some leave every index covered: an instance
-	// that has no place, or that nobody coordinates.
+	// Problems are all that is wrong. Some problems leave every index covered: an instance
+	// has no assignment, or no instance coordinates.
 	Problems []CoverageProblem
-	// Blockers are those for whom the next plan has to wait; see [Cluster.Blockers].
-	// Since is zero while the wait has lasted less than a second.
+	// Blockers are the instances that the next plan has to wait for; see
+	// [Cluster.Blockers]. Blocker.Since is zero while the wait has lasted less than a second.
 	Blockers []Blocker
 }
 
@@ -42,9 +42,9 @@ type CoverageProblem struct {
 	// From and To are the indexes [From, To) that are not held exactly once. They
 	// are equal if there are none.
 	From, To int
-	// ID is the instance that it is about; empty if it is about none.
+	// ID is the instance that the problem is about; empty if it is about no instance.
 	ID string
-	// Text says it to people.
+	// Text describes the problem to people.
 	Text string
 }
 
@@ -65,34 +65,34 @@ func (p CoverageProblem) String() string {
 	return b.String() + ": " + p.Text
 }
 
-// ProblemKind is what kind of problem it is.
+// ProblemKind is the kind of a problem.
 type ProblemKind string
 
 const (
-	// ProblemGap is indexes that the plan gives to nobody.
+	// ProblemGap means that the plan gives these indexes to no instance.
 	ProblemGap ProblemKind = "gap"
-	// ProblemOverlap is indexes that the plan gives to more than one.
+	// ProblemOverlap means that the plan gives these indexes to more than one instance.
 	ProblemOverlap ProblemKind = "overlap"
-	// ProblemOrphan is a record that no instance is behind and that never expires:
+	// ProblemOrphan means that a record belongs to no instance and never expires:
 	// somebody else has written it.
 	ProblemOrphan ProblemKind = "orphan"
-	// ProblemKept is a place that is kept for an instance which has left for a
-	// restart; see [Returning].
+	// ProblemKept means that an assignment is reserved for an instance that has left
+	// for a restart; see [Returning].
 	ProblemKept ProblemKind = "kept"
-	// ProblemVanished is a place of an instance that is there no more, or that has
-	// come back and has not been given the place yet.
+	// ProblemVanished means that the instance of an assignment is no longer there, or has
+	// come back and does not have the assignment again yet.
 	ProblemVanished ProblemKind = "vanished"
-	// ProblemStopped is that all stop for the next plan.
+	// ProblemStopped means that all members are stopping for the next plan.
 	ProblemStopped ProblemKind = "stopped"
-	// ProblemUnplaced is an instance that is there and holds no place.
+	// ProblemUnplaced means that an instance is there and has no assignment.
 	ProblemUnplaced ProblemKind = "unplaced"
-	// ProblemNoPlan is that there is none, in a mode with a plan.
+	// ProblemNoPlan means that there is no plan, in a mode with a plan.
 	ProblemNoPlan ProblemKind = "no plan"
-	// ProblemBadPlan is a plan, or something in it, that makes no sense.
+	// ProblemBadPlan means that a plan, or something in it, makes no sense.
 	ProblemBadPlan ProblemKind = "bad plan"
-	// ProblemNoCoordinator is that nobody would make the next plan.
+	// ProblemNoCoordinator means that no instance would make the next plan.
 	ProblemNoCoordinator ProblemKind = "no coordinator"
-	// ProblemNobody is that the cluster has no members.
+	// ProblemNobody means that the cluster has no members.
 	ProblemNobody ProblemKind = "nobody"
 )
 

@@ -22,18 +22,16 @@ const (
 )
 
 // Coverage reads from the registry whether every worker index is held exactly once
-// right now, by whom, and what is wrong if not. Any instance that has joined can be
-// asked, also a passive or a fenced one. It takes one read, and no longer than some
-// seconds.
+// right now, by which instance, and what is wrong if not. Any instance that has joined
+// can call it, also a passive or a fenced instance. It takes one read, and no longer than
+// some seconds.
 //
-// Who holds an index is what the registry knows: an instance that has crashed, or was
-// cut off, counts until its record expires. In mode [ModeDirect] places follow from the
-// records, so that there are neither gaps nor overlaps in them but for the moment that
-// a change takes to reach everybody; what can go wrong is that nobody is behind a
-// record.
+// The answer is what the registry knows: an instance that has crashed, or was cut off,
+// counts until its record expires. In mode [ModeDirect] assignments follow from the
+// records. So they have neither gaps nor overlaps, except for the moment that a change
+// takes to reach all instances; what can go wrong is that a record belongs to no instance.
 //
-// The registry of a static cluster cannot be asked; the error is then
-// [ErrCannotLook].
+// In a static cluster the error is [ErrCannotLook].
 func (c *Cluster) Coverage(ctx context.Context) (Coverage, error) {
 	ctx, cancel := context.WithTimeout(ctx, errandTimeout)
 	defer cancel()

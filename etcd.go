@@ -44,52 +44,52 @@ func Etcd(endpoints ...string) EtcdConfig { return EtcdConfig{Endpoints: endpoin
 // /KEY/PARTITION/ENV/ID, bound to a lease; its value is [Member.Record].
 // Each joined instance has one connection of its own, unless Client is given.
 //
-// What others write below /KEY/ENV/ counts if it is the record of a member, and
-// otherwise is logged and ignored. The records of all members together may take 32 MiB,
-// of which some hundred bytes for each are not its text. An instance that is to read more
-// of them is refused, in a mode with a plan when it coordinates; others keep their places
-// and log it until there is room.
+// Keys below /KEY/ENV/ that are not valid member records are logged and ignored. Valid
+// ones count, no matter who wrote them. The records of all members together may take
+// 32 MiB; each takes some hundred bytes besides its text. An instance that would have to
+// read more is refused; in a mode with a plan that is the coordinator. The others keep
+// their assignments and log the trouble until there is room.
 type EtcdConfig struct {
 	// Endpoints are URLs such as http://127.0.0.1:2379, also several in one
 	// string with commas between. All are http, or all are https. Required
 	// unless Client is given.
 	Endpoints []string
 
-	// CACert is the file with the certificates that the servers' are checked
-	// against. Default: the system's. Cert and CertKey are this client's
-	// certificate and its key, both or neither. PEM files, for https only. They are
-	// read for each connection: replace them, and an instance that reconnects has the
-	// new ones. A file that is being written is left for later.
+	// CACert is the file with the certificates against which the servers' certificates
+	// are checked. Default: the system's. Cert and CertKey are this client's certificate
+	// and its key; give both or neither. All are PEM files, for https only. They are read
+	// for each connection: replace them, and an instance that reconnects uses the new
+	// ones. A file that is being written is read later.
 	CACert, Cert, CertKey string
 
-	// TLS takes the place of these files, for example to give in ServerName another name
-	// of the servers than that of the endpoints. For https only. It must not be changed
-	// any more.
+	// TLS replaces these files, for example to set in ServerName another server name than
+	// the endpoints have. For https only. Do not change it after New.
 	TLS *tls.Config `json:"-" xml:"-"`
 
-	// Username and Password are sent to an etcd that wants them. Both or
-	// neither. They never reach a log; that an http endpoint beyond this machine is
-	// sent them in the clear does, once for each Join. An instance logs in once and then again
-	// when its token has expired or etcd was restarted. Each log-in costs etcd
-	// some 50 ms of a core: more at once than it can do in 5 s take turns.
+	// Username and Password are sent to an etcd that wants them. Give both or neither.
+	// They never reach a log. If they go in the clear to an http endpoint beyond this
+	// machine, that is logged once for each Join. An instance logs in once, and again when
+	// its token has expired or etcd was restarted. Each log-in costs etcd some 50 ms of a
+	// core: more log-ins at once than etcd can do in 5 s take turns.
 	Username string
 	Password Secret `json:"-" xml:"-"`
 
 	// DialTimeout bounds one attempt to connect. Default: 5 s, in which two addresses
 	// of a name are tried: Go gives each its share, but 2 s at least.
 	DialTimeout time.Duration
-	// RequestTimeout bounds one request. Default: 2 s. A request to join, which many that
-	// join at once may make slow, has more: two fifths of what the attempt still has, which
-	// is 20 s, and 5 s when an instance begins to rejoin. Heartbeats have deadlines of
-	// their own, taken from the TTL.
+	// RequestTimeout bounds one request. Default: 2 s. A request to join has more, since
+	// it may be slow when many instances join at once: two fifths of the time that the
+	// attempt still has. An attempt has 20 s, and 5 s when an instance begins to rejoin.
+	// Heartbeats have deadlines of their own, taken from the TTL.
 	RequestTimeout time.Duration
 
-	// Client is used instead of a connection of our own, and is not closed:
-	// it stays the caller's, and open until the instance has left. It must have a
-	// connection of its own, which one of v3client.New has not. All other fields but RequestTimeout must be zero
-	// then. After an outage it reconnects as it was configured to, and the
-	// default is up to two minutes; see grpc.WithConnectParams. Its logger is used
-	// as it is: one that blocks holds up the requests that log something.
+	// Client is used instead of a connection of libcluster's own. It stays the caller's:
+	// libcluster does not close it, and it must stay open until the instance has left. It
+	// must have a connection of its own; a client of v3client.New has none. With Client,
+	// all other fields but RequestTimeout must be zero. After an outage the client
+	// reconnects as it was configured to, by default after up to two minutes; see
+	// grpc.WithConnectParams. Its logger is used as it is: if the logger blocks, it holds
+	// up the requests that log something.
 	Client *clientv3.Client
 }
 
@@ -108,7 +108,7 @@ func (e EtcdConfig) String() string {
 // GoString is String: a password must not reach a log by way of %#v.
 func (e EtcdConfig) GoString() string { return e.String() }
 
-// Check tells whether the configuration will do, before anything is dialled.
+// Check returns an error if the configuration will not do, before anything is dialled.
 func (e EtcdConfig) Check(Registration) error {
 	if _, err := e.resolve(); err != nil {
 		return err

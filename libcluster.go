@@ -46,7 +46,7 @@ type Cluster struct {
 }
 
 // New checks the configuration and returns a cluster that has not been joined.
-// It does no I/O but for reading the certificates that an [EtcdConfig] names.
+// It does no I/O, except that it reads the certificates that an [EtcdConfig] names.
 // The error is a [*ConfigError].
 func New(cfg Config) (*Cluster, error) {
 	cfg, err := cfg.withDefaults()
@@ -74,8 +74,8 @@ func chanceOf(cfg Config) *chance.Source {
 	return nil
 }
 
-// String returns the instance and its cluster. It keeps a registry's password
-// out of whatever prints a Cluster.
+// String returns the instance and its cluster. It keeps the registry's password out of
+// the output when a Cluster is printed.
 func (c *Cluster) String() string {
 	return fmt.Sprintf("instance %s of cluster %s", c.cfg.ID, c.cfg.registration().Cluster())
 }
@@ -89,16 +89,16 @@ func (c *Cluster) ID() string { return c.cfg.ID }
 // Mode returns the cluster's mode.
 func (c *Cluster) Mode() Mode { return c.cfg.Mode }
 
-// State returns this instance's place as of now. It takes no lock, and it looks
-// at the clock: an instance that may no longer act reads as index -1, even if
-// the process was stopped until this moment.
+// State returns this instance's state as of now. It takes no lock, and it looks
+// at the clock: an instance that may no longer act reads index -1, even if its
+// process was paused until this moment.
 func (c *Cluster) State() State { return c.view.Load().now() }
 
-// Err returns why this instance holds no place, as an error that [errors.Is]
-// compares to the Err values of this package; nil while it is active, or
-// passive and joined. Before the first place, also while the first Join is still
-// trying, it is [ErrLeft], which then wraps the registry's latest error too, and in a
-// mode with a plan [ErrWaiting] once its record is there.
+// Err returns why this instance has no assignment, as an error that [errors.Is]
+// compares to the Err values of this package. It returns nil while the instance is
+// active, or passive and joined. Before the first assignment, also while the first Join
+// is still trying, the error is [ErrLeft], and also wraps the registry's latest error; in
+// a mode with a plan it is [ErrWaiting] once the record is in the registry.
 func (c *Cluster) Err() error {
 	err := quote.Error(c.view.Load().reason())
 	if !errors.Is(err, ErrLeft) {
@@ -138,22 +138,23 @@ func (c *Cluster) Phase() Phase {
 	return PhaseActive
 }
 
-// Blockers returns for whom the cluster waits before a plan can be committed: those
-// who have not stopped yet, or have vanished and may not have. It is empty as a
-// rule, and known to all members once the wait has lasted a second; an instance that
-// has lost its own record is told nothing, and may ask [Cluster.Coverage]. Of very many
-// it names 100. Modes with a plan only.
+// Blockers returns the instances that the cluster waits for before a plan can be
+// committed: instances that have not stopped yet, or that have vanished and may not have
+// stopped. As a rule there are none. All members know the blockers once the wait has
+// lasted a second. An instance that has lost its own record does not know them; it can
+// call [Cluster.Coverage]. Blockers returns 100 instances at most, and only in modes with
+// a plan.
 func (c *Cluster) Blockers() []Blocker { return c.view.Load().blockers() }
 
-// Join joins the cluster. It returns after the first callback has returned, or
-// with an error, and then nothing is left running and nothing recorded. (Unless
-// that callback hangs: then Join gives up on it soon after ctx has ended, as
-// Leave does, and the record stays until its TTL has passed.)
+// Join joins the cluster. It returns after the first callback has returned. If it
+// returns an error, nothing is left running and nothing is recorded. (Unless that
+// callback hangs: then Join gives up on it soon after ctx has ended, as Leave does, and
+// the record stays until its TTL has passed.)
 //
-// While the registry does not answer it goes on trying until ctx ends. What no
-// retry can mend ends it at once, such as a wrong password, or another instance that
-// takes the ID over meanwhile ([ErrInstanceTaken]). Once it has joined, the
-// cluster looks after itself until [Cluster.Leave]: ctx ends only the joining.
+// While the registry does not answer, Join keeps trying until ctx ends. An error that no
+// retry can mend ends Join at once, such as a wrong password, or another instance that
+// takes the ID over meanwhile ([ErrInstanceTaken]). After Join the cluster looks after
+// itself until [Cluster.Leave]: ctx ends only the joining.
 func (c *Cluster) Join(ctx context.Context) error {
 	s, err := c.enter(nil)
 	if err != nil {
@@ -187,15 +188,14 @@ func (c *Cluster) enter(run *runner) (*stay, error) {
 	return s, nil
 }
 
-// Leave leaves the cluster: the callback is told index -1, and when it has
-// returned the record is removed and the others notice at once. Until then the
-// record is kept alive. Leaving without having joined does nothing, and leaving
-// twice waits for the first.
+// Leave leaves the cluster: the callback gets index -1, and when it has returned the
+// record is removed and the others notice at once. Until then the record is kept alive.
+// Before Join, Leave does nothing. A second Leave waits for the first.
 //
-// Leave returns within a quarter of a second of the end of ctx, whatever else
-// hangs, but takes a second if it has to: the context that a signal has ended will do.
-// The error then says what was not finished: a callback that has not returned, or
-// a record that will stay until its TTL has passed. In either case the instance has left.
+// Leave returns within 250 ms after ctx has ended, whatever else hangs. But it always has
+// at least a second, so a context that a signal has already ended will do. The error then
+// says what was not finished: a callback that has not returned, or a record that will stay
+// until its TTL has passed. In either case the instance has left.
 func (c *Cluster) Leave(ctx context.Context, options ...LeaveOption) error {
 	var how leaving
 	for _, option := range options {
@@ -227,8 +227,8 @@ func (c *Cluster) flushLog(ctx context.Context, most time.Duration) {
 	_ = outlet.Flush(ctx, c.log) // if not, it is written later, or the logger says why not
 }
 
-// LeaveOption changes how [Cluster.Leave] leaves. It is a [RunOption] too: Run leaves so
-// when it ends, for whatever reason, unless Leave was called elsewhere before.
+// LeaveOption changes how [Cluster.Leave] leaves. It is a [RunOption] too: Run leaves in
+// this way when it ends, for whatever reason, unless Leave was called elsewhere before.
 type LeaveOption func(*leaving)
 
 func (o LeaveOption) toRun(r *runner) { o(&r.leaving) }
@@ -242,19 +242,19 @@ func (l leaving) check() error {
 	return nil
 }
 
-// Returning leaves for a restart: the place is kept for d, up to 24 h, and not
-// used by anybody. If an instance of the same ID joins within d it has the place
-// again, and no other instance is called back at all. If not, it is as if the
-// instance had vanished then. A registry that can't keep a place makes Leave
-// return [ErrCannotReturn].
+// Returning leaves for a restart: the assignment is reserved for d, up to 24 h, and no
+// instance acts on it. If an instance with the same ID joins within d, it gets the
+// assignment again, and no other instance is called back at all. If none joins, it is as
+// if the instance had vanished at the end of d. If the registry cannot reserve an
+// assignment, Leave returns [ErrCannotReturn].
 func Returning(d time.Duration) LeaveOption {
 	return func(l *leaving) { l.returning = d }
 }
 
-// SetWorkers changes how many workers this instance has, 1 to [MaxWorkers].
-// While joined it is published at once and SetWorkers returns when the registry
-// has it; the state and the callback follow. If that fails, or while the
-// instance is fenced, the new count is kept and published as soon as the
+// SetWorkers changes how many workers this instance has, 1 to [MaxWorkers]. If the
+// instance is joined, the new count is published at once, and SetWorkers returns when the
+// registry has it; the state and the callback follow. If that fails, or while the
+// instance is fenced, libcluster remembers the count, and publishes it as soon as the
 // registry answers.
 func (c *Cluster) SetWorkers(ctx context.Context, workers int) error {
 	if err := checkWorkers(workers); err != nil {

@@ -23,8 +23,8 @@ const (
 	// Each becomes one segment of a registry's path.
 	maxName = 255
 
-	// maxRecord bounds a member's record. A member watches everybody's
-	// records, so one huge value would be paid for by the whole cluster.
+	// maxRecord bounds a member's record. Each member watches the records of all
+	// others, so the whole cluster would pay for one huge value.
 	maxRecord = 64 << 10
 
 	// Lease times are whole seconds in etcd, and it grants no less than 2 s
@@ -52,7 +52,7 @@ type Member struct {
 	Metadata map[string]string
 
 	plans planner // what the planned modes need to know of a member
-	kept  bool    // it has left for a restart, and the place is kept
+	kept  bool    // it has left for a restart, and its assignment is reserved
 }
 
 // planner is what a member of a cluster with a plan publishes besides.

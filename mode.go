@@ -2,26 +2,26 @@ package libcluster
 
 import "fmt"
 
-// Mode is how the members of a cluster come to their places. All instances of a
-// cluster have the same; one that joins with another is refused with a [ModeError].
-// To change it, have all instances leave, and then start them in the new mode. Mode
-// [ModeExclusive] then waits first for as long as anybody could act by a plan of the mode
-// before.
+// Mode is how the members of a cluster get their assignments. All instances of a cluster
+// have the same mode; an instance that joins with another mode is refused with a
+// [ModeError]. To change the mode, have all instances leave, and then start them in the
+// new mode. If that is [ModeExclusive], they first wait for as long as any instance could
+// act on a plan of the earlier mode.
 type Mode int
 
 const (
 	// ModeDirect has each instance watch all members and sort them by ID. It writes
-	// the least, and until all have seen a change two may hold the same index.
+	// the least. Until all have seen a change, two instances may hold the same index.
 	ModeDirect Mode = iota
-	// ModePlanned has one plan say who holds which place. Places are sticky: a
-	// newcomer goes to the end, a hole is filled by the last, and nobody else
-	// moves. Nobody waits: until all have seen a new plan two may hold the same
-	// index, as in mode direct.
+	// ModePlanned has one plan say which instance holds which range. Assignments are
+	// sticky: a newcomer goes to the end, the last member fills a hole, and no other
+	// member moves. Nobody waits: until all have seen a new plan, two instances may hold
+	// the same index, as in mode direct.
 	ModePlanned
 	// ModeExclusive is ModePlanned, and never two at once: at no instant do two instances
-	// act on overlapping ranges or on different totals. At a change all stop
-	// first, and none starts before all have. An instance that vanished is waited
-	// for until it must have stopped by any clock.
+	// act on overlapping ranges or on different totals. At a change all instances stop
+	// first, and none starts before all have stopped. If an instance vanishes, the others
+	// wait until it must have stopped, allowing for clock drift.
 	ModeExclusive
 )
 
@@ -55,9 +55,9 @@ func (m *Mode) UnmarshalText(text []byte) error {
 	return fmt.Errorf("libcluster: mode %.20q: must be direct, planned or exclusive", text)
 }
 
-// ModeError is why an instance is refused by a cluster of another mode.
+// ModeError means that an instance was refused because the cluster has another mode.
 type ModeError struct {
-	// Mode is what was asked for, and Cluster what runs there.
+	// Mode is the instance's mode, and Cluster is the mode of the cluster.
 	Mode, Cluster Mode
 }
 

@@ -12,16 +12,16 @@ type owners struct {
 	total  int
 }
 
-// OwnerOf returns the member that owns a key, as far as this instance knows, for
-// one that hands work to others: a front end, as a rule passive, that passes a
-// request on to the owner's Address. It says the same as [State.Owns] on that
-// member in the same generation. False means that the owner is not known: there is
-// no member, or the cluster is static, where only this instance is.
+// OwnerOf returns the member that owns a key, as far as this instance knows. It is for
+// an instance that hands work to others: a front end, as a rule passive, that passes a
+// request on to the owner's Address. It agrees with [State.Owns] on that member in the
+// same generation. False means that the owner is not known: there is no member, or the
+// cluster is static, where this instance knows only itself.
 //
-// It is fast enough to be asked for each request, and takes no lock but for the
-// first time after a change. The member is shared with other callers: its Metadata
-// must not be changed. As with [Cluster.Members] an instance that was fenced, or
-// has left, has the last list that it knew.
+// OwnerOf is fast enough to be called for each request, and takes a lock only the first
+// time after a change. The member is shared with other callers: its Metadata must not be
+// changed. As with [Cluster.Members], an instance that was fenced or has left uses the
+// last list that it knew.
 func (c *Cluster) OwnerOf(key string) (Place, bool) {
 	_, o := c.owners()
 	return o.of(Slot(key, o.total))

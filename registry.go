@@ -13,24 +13,23 @@ import (
 
 // Registry is where members record themselves and learn of one another.
 //
-// It is the seam between what libcluster decides and where it finds out: a
-// registry does I/O and nothing else. All its calls block, all take a context
-// and return soon after that ends; every timer, retry, deadline and goroutine
-// is above the seam. What not all of them can do is an optional interface:
-// [Checker] of a registry, [Returner], [Looker] and [Planner] of a session.
+// A registry does I/O and nothing else: libcluster decides, and has every timer, retry,
+// deadline and goroutine. All calls of a registry block, all take a context, and all
+// return soon after that context ends. What only some registries can do is an optional
+// interface: [Checker] of a registry, [Returner], [Looker] and [Planner] of a session.
 //
 // One value may serve any number of clusters at once.
 type Registry interface {
-	// Join records the member and opens a session for it, or for a passive
-	// instance only opens one. A record that is there already under the same
-	// ID is taken over, unless Previous says otherwise.
+	// Join records the member and opens a session for it; for a passive instance it
+	// only opens a session. A record that is already there under the same ID is taken
+	// over, unless Previous says otherwise.
 	//
 	// An instance that will be refused must not have taken anything: before the registry
 	// lets it take over the record of a living instance, it asks [Registration.MayTakeOver].
 	//
-	// It also returns how long the record lives from the moment of *calling*
-	// Join unless it is renewed; 0 means for ever. An error that no retry can
-	// mend is wrapped with [Permanent]. After an error nothing is left open.
+	// Join also returns how long the record lives, from the moment of *calling* Join,
+	// unless it is renewed; 0 means for ever. An error that no retry can mend is wrapped
+	// with [Permanent]. After an error nothing is left open.
 	Join(ctx context.Context, r Registration) (Session, time.Duration, error)
 }
 
@@ -48,31 +47,31 @@ type Registration struct {
 	// TTL is how long the record should outlive its last renewal. The
 	// registry may grant another one.
 	TTL time.Duration
-	// Stay is the same for all attempts to join of one stay. A record that an
-	// earlier attempt has made is this instance's own, also if that attempt
-	// failed or its answer was lost. Nil: the same stay as Previous's, or one
-	// with no other attempt.
+	// Stay is the same for all attempts to join in one stay. A record that an earlier
+	// attempt has made is this instance's own, also if that attempt failed or its answer
+	// was lost. Nil: the same stay as Previous's, or a stay with no other attempt.
 	Stay *Stay
-	// Previous is set when the stay has had a session: the one that the instance
-	// lost when it was fenced, or that of an attempt to join that took too long. It
-	// is closed once this one has joined. If by now somebody else has the record,
-	// Join returns [ErrInstanceTaken]: an instance that was cut off for a while must
-	// not take its ID back from the one that was started in its stead.
+	// Previous is set if the stay has had a session before: the session that the instance
+	// lost when it was fenced, or that of an attempt to join that took too long. It is
+	// closed once the new session has joined. If another instance has the record by now,
+	// Join returns [ErrInstanceTaken]: an instance that was cut off for a while must not
+	// take its ID back from the instance that was started in its place.
 	//
-	// In mode [ModeExclusive] the application has stopped by then, and a [Planner]
-	// notes with joining that Previous has, for good, and so have all attempts of
-	// the stay that were made before Join was called. Of a later one a request
-	// that arrives late must not say so: it may act.
+	// In mode [ModeExclusive] the application has stopped by then. With joining, a
+	// [Planner] notes that Previous has stopped for good, and so have all attempts of the
+	// stay that were made before Join was called. A request that arrives late must not say
+	// so of a later attempt, which may act.
 	Previous Session
-	// Logger is never nil and never blocks: lines are written later, and so what their
-	// fields refer to must not change.
+	// Logger is never nil and never blocks. Lines are written later, so what their fields
+	// refer to must not change.
 	Logger *zap.Logger
 
 	chance *chance.Source // what is left to chance is drawn from here
 }
 
-// MayTakeOver tells why the cluster would refuse this instance, given all that there is
-// just before its first Join takes over the record of a living instance.
+// MayTakeOver returns the error with which the cluster would refuse this instance, or nil.
+// The survey is of the moment just before the instance's first Join takes over the record
+// of a living instance.
 func (r Registration) MayTakeOver(s Survey) error {
 	total, mode := int64(r.Member.Workers), r.Member.plans.mode
 	for _, m := range s.Members {
@@ -91,8 +90,8 @@ func (r Registration) MayTakeOver(s Survey) error {
 
 // Stay is the time from one [Cluster.Join] to the [Cluster.Leave] that ends it.
 type Stay struct {
-	// Notes is what the registry wants to know again at the next attempt. It is
-	// the registry's alone; attempts of one stay come one after another.
+	// Notes is what the registry wants to know again at the next attempt. Only the
+	// registry uses it. Attempts of one stay come one after another.
 	Notes any
 }
 
@@ -104,70 +103,68 @@ func (r Registration) Cluster() string {
 	return r.Key + "/" + r.Partition + "/" + r.Env
 }
 
-// Session is one stay of one instance in a registry. Next is called by one
-// goroutine, and the rest by any: Renew is called again while an earlier call
-// still waits for its answer, which counts whenever it comes.
+// Session is one stay of one instance in a registry. Next is called by one goroutine,
+// and the other methods by any. Renew is called again while an earlier call still waits
+// for its answer, which counts whenever it comes.
 //
-// Next, Renew and Update return [ErrRecordGone] when the record is known to
-// have gone, [ErrInstanceTaken] when somebody else has it, and [ErrRegistryReset]
-// when the registry is not the one that it was. Any other error says that they
-// do not know, and they are called again.
+// Next, Renew and Update return [ErrRecordGone] if the record is known to have gone,
+// [ErrInstanceTaken] if another instance has it, and [ErrRegistryReset] if the registry
+// was restored or replaced. Any other error means that the session does not know, and
+// libcluster calls it again.
 type Session interface {
 	// Next blocks until something has changed. The first call returns the
 	// members as they were at the instant of joining. No change is missed:
 	// where one could have been, the session returns everything anew.
 	Next(ctx context.Context) (Change, error)
-	// Renew keeps the record alive and confirms that it is still there. It
-	// returns for how long, counted from the moment of *calling* Renew, as
-	// Join does.
+	// Renew keeps the record alive and confirms that it is still there. As Join does, it
+	// returns how long the record lives, from the moment of *calling* Renew.
 	Renew(ctx context.Context) (time.Duration, error)
 	// Update publishes another worker count or other metadata at once.
 	Update(ctx context.Context, m Member) error
-	// Leave removes the record, so that the others notice at once, and closes
-	// the session. Whatever it returns, nothing of the session is left here.
+	// Leave removes the record, so that the others notice at once, and closes the
+	// session. Whatever it returns, nothing of the session is left in this process.
 	Leave(ctx context.Context) error
-	// Close lets go of the session and leaves its record to expire.
+	// Close closes the session and lets its record expire.
 	Close() error
 }
 
-// Checker is implemented by a registry that can tell before joining that a
-// registration will not do. [New] asks it.
+// Checker is implemented by a registry that can refuse a registration before joining.
+// [New] asks it.
 type Checker interface {
 	Check(r Registration) error
 }
 
-// Returner is implemented by a session whose registry can keep a place; see
+// Returner is implemented by a session whose registry can reserve an assignment; see
 // [Returning].
 type Returner interface {
-	// LeaveFor leaves as Leave does, but for the record: it becomes kept and stays
-	// for d, and then goes unless the same ID has joined again.
+	// LeaveFor closes the session like Leave, but replaces the record by kept, which
+	// expires after d unless the same ID joins first.
 	LeaveFor(ctx context.Context, d time.Duration, kept Member) error
 }
 
-// Looker is implemented by a session that can tell what there is at this moment;
-// see [Cluster.Coverage] and [Config.ReclaimAfter]. It is asked by any goroutine, whatever else the session
-// does, and also when the session's own record has gone.
+// Looker is implemented by a session that can read everything that the registry holds at
+// this moment; see [Cluster.Coverage] and [Config.ReclaimAfter]. Any goroutine may call it,
+// whatever else the session does, and also when the session's own record has gone.
 type Looker interface {
-	// Look returns everything, as it was at one instant after it was called: the
-	// members, in whatever mode, and what there is of a plan.
+	// Look returns everything, as it was at one instant after the call: the members,
+	// whatever their mode, and everything about the plan.
 	Look(ctx context.Context) (Survey, error)
 }
 
 // Change is what [Session.Next] reports.
 type Change struct {
-	// Generation is the number of the set of members that results. It says
-	// which set it is: two sessions that report the same generation have been
-	// told of the same members.
+	// Generation is the number of the set of members that results. It identifies the set:
+	// two sessions that report the same generation have reported the same members.
 	Generation int64
-	// Reset says that Events hold every member there is: forget the rest.
+	// Reset says that Events hold every member there is; all others are forgotten.
 	Reset bool
 	// Events are in the order in which they happened.
 	Events []Event
-	// Assigned is set by a registry that knows this instance's place without
+	// Assigned is set by a registry that knows this instance's assignment without
 	// knowing the members, as static configuration does.
 	Assigned *Assignment
-	// Planned is set, and all else is not, by a session that was joined in a mode
-	// with a plan.
+	// Planned is the only field that is set by a session that was joined in a mode with a
+	// plan.
 	Planned *Planning
 
 	foreign []foreign // what the registry has found besides members
@@ -175,15 +172,15 @@ type Change struct {
 
 // Event is a member that appeared, changed or went.
 type Event struct {
-	// Member is the new record. Of one that is gone only the ID counts.
+	// Member is the new record. If the member is gone, only its ID counts.
 	Member Member
 	Gone   bool
-	// Orphan says that no session holds the record, and that it never expires: a
-	// stranger has written it. A registry that can't tell leaves it false.
+	// Orphan says that no session holds the record, and that it never expires: no
+	// instance has written it. A registry that cannot know this leaves it false.
 	Orphan bool
 }
 
-// Assignment is a place that is given, not computed.
+// Assignment is a range, with the total, that is given and not computed.
 type Assignment struct {
 	// Index is this instance's base index, or -1 for a passive one.
 	Index int
@@ -194,63 +191,67 @@ type Assignment struct {
 }
 
 // Planner is implemented by a session whose registry can keep a plan, which the
-// modes [ModePlanned] and [ModeExclusive] need. Joined in one of these its Next reports
-// the plan instead of the members. It may be used by several goroutines. In mode
-// [ModeExclusive] its record must expire: Join and Renew return more than 0.
+// modes [ModePlanned] and [ModeExclusive] need. In these modes Next reports the plan
+// instead of the members. Several goroutines may use a Planner. In mode [ModeExclusive]
+// its record must expire: Join and Renew return more than 0.
 //
 // The plan is one record without a lease, which only Swap writes. The safety of
-// [ModeExclusive] rests on these: Swap is a compare-and-swap, and has no
-// effect for a session that does not coordinate; a Survey is of one instant
-// and no mixture, and never of an earlier one than the Survey before; a Renew that
-// succeeds has found the record after it was called; a session whose record has gone
-// never has it again; and Drained and LeaveDrained have no effect for such a one.
+// [ModeExclusive] rests on these rules:
+//
+//   - Swap is a compare-and-swap, and has no effect if the session does not coordinate.
+//   - A Survey is of one instant and no mixture, and never of an earlier instant than the
+//     Survey before.
+//   - A Renew that succeeds has found the record after Renew was called.
+//   - A session whose record has gone never has it again.
+//   - Drained and LeaveDrained have no effect for a session whose record has gone.
 type Planner interface {
-	// Incarnation returns what surveys know this session by, which is no other
-	// session's, ever.
+	// Incarnation returns the name of this session in surveys. No other session ever
+	// has the same.
 	Incarnation() string
-	// Survey returns all that there is at one instant, as soon as anything but
-	// the caller's own Swap or Claim has changed since revision after, that of
-	// the Survey before; at once, and as of now, if that is 0. One goroutine at
-	// a time calls Survey, Claim and Swap.
+	// Survey returns everything at one instant, as soon as anything but the caller's own
+	// Swap or Claim has changed since revision after, which is the revision of the Survey
+	// before. If after is 0 it returns at once, with everything as of now. Only one
+	// goroutine at a time calls Survey, Claim and Swap.
 	Survey(ctx context.Context, after int64) (Survey, error)
-	// Claim makes this session the coordinator if there is none, or if it is
-	// already, and reports whether it is. What it says, everybody's Next reports.
-	// It says nothing any more when the session's record has expired or left.
+	// Claim makes this session the coordinator if there is none, or if this session
+	// already is, and reports whether it is. The Next of every session reports what the
+	// coordinator says. It says nothing any more when its record has expired or was
+	// removed.
 	Claim(ctx context.Context, says []byte) (bool, error)
-	// Swap writes the plan if, at one instant, this session coordinates and the
-	// present plan is of that revision, 0 if there must be none. Otherwise it
-	// returns [ErrNotCoordinator] or [ErrPlanChanged].
+	// Swap writes the plan if, at one instant, this session coordinates and the present
+	// plan has that revision; 0 means that there must be no plan. Otherwise it returns
+	// [ErrNotCoordinator] or [ErrPlanChanged].
 	Swap(ctx context.Context, revision int64, plan []byte) error
-	// Drained notes that this session has stopped, for the plan of that
-	// revision; if there is another by now, it returns [ErrPlanChanged].
+	// Drained notes that this session has stopped for the plan of that revision. If there
+	// is another plan by now, it returns [ErrPlanChanged].
 	Drained(ctx context.Context, revision, generation int64) error
-	// LeaveDrained leaves, and in the same step notes that this session has
-	// stopped for good; with d above 0 the record becomes kept and stays for d, as
-	// LeaveFor has it. The note may go after the TTL.
+	// LeaveDrained leaves, and in the same step notes that this session has stopped for
+	// good. If d is above 0, kept replaces the record and expires after d, as with
+	// LeaveFor. The note may go after the TTL.
 	//
-	// In mode [ModeExclusive] a record that stays, be it by LeaveFor, is of an
-	// incarnation that is noted to have stopped for good for as long as the record
-	// stays: there is nobody who could say so, and all would wait.
+	// In mode [ModeExclusive] a reserved record must count as stopped for good for as long
+	// as it stays, also a record that LeaveFor has left. Otherwise everybody would wait for
+	// an acknowledgement that nobody is there to give.
 	LeaveDrained(ctx context.Context, d time.Duration, kept Member) error
 }
 
-// DrainedForGood is the generation that the note of a session has that has left,
-// or that was followed by another of the same stay.
+// DrainedForGood is the generation in the note of a session that has left, or that was
+// followed by another session of the same stay.
 const DrainedForGood = math.MaxInt64
 
 // Planning is what a session with a plan reports.
 type Planning struct {
 	// Plan is the present plan, nil if there is none.
 	Plan []byte
-	// Revision is the registry's number of it. It grows with every Swap.
+	// Revision is the registry's number of the plan. It grows with every Swap.
 	Revision int64
-	// Coordinator is what the coordinator says, nil if there is none.
+	// Coordinator is what the coordinator says; nil if there is no coordinator.
 	Coordinator []byte
 }
 
 // Survey is everything that a registry holds of a cluster.
 type Survey struct {
-	// Revision is the registry's own, for the next Survey.
+	// Revision is the registry's own revision, for the next Survey.
 	Revision int64
 	Planning
 	Members []Recorded
@@ -260,11 +261,11 @@ type Survey struct {
 	foreign []foreign // what was found besides members, since the survey before
 }
 
-// Recorded is a member's record as a [Survey] finds it: a live one's, one that a
-// stranger has written, or one that is kept for an instance that has left.
+// Recorded is a member's record as a [Survey] finds it: the record of a live instance, an
+// orphaned record, or a record that is reserved for an instance that has left.
 type Recorded struct {
 	Member
-	// Incarnation is of the session that holds the record; empty: of none.
+	// Incarnation is that of the session that holds the record; empty if no session does.
 	Incarnation string
 	// Since grows from record to record in the order in which they appeared.
 	Since int64

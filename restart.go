@@ -12,13 +12,14 @@ import (
 // do: [Restart] or [Returning].
 type RunOption interface{ toRun(r *runner) }
 
-// Restart has a function that returns an error by itself run again, under the same
-// state and the same context, in place of ending Run: after the wait least at first,
-// doubled with each error up to most, and less up to a half of that by chance. A run
-// that has lasted for longer than most begins again with least. Each error is logged at
-// Warn. A worker of [Cluster.RunWorkers] is run again alone; the others go on.
+// Restart makes Run run a function again that has returned an error by itself, under the
+// same state and the same context, instead of ending. The wait before that is least at
+// first, and doubles with each error up to most; up to half of it is taken off by chance.
+// After a run that has lasted longer than most, the wait is least again. Each error is
+// logged at Warn. Of the workers of [Cluster.RunWorkers] only the failed one runs again;
+// the others go on.
 //
-// A nil still says that the work is done. Run returns an error at once if least is not
+// A nil still means that the work is done. Run returns an error at once if least is not
 // above 0, or most is below least or above 24 h.
 func Restart(least, most time.Duration) RunOption { return restartWaits{least, most} }
 

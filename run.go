@@ -20,80 +20,79 @@ const panicTimeout = time.Second
 // runtime.Goexit, as t.FailNow does, or by a panic.
 var errGoexit = errors.New("libcluster: a function given to Run has ended its goroutine")
 
-// Run joins the cluster and runs f under each place that this instance is given,
+// Run joins the cluster and runs f under each assignment that this instance gets,
 // one after another, until ctx ends or f has returned by itself. Then it leaves.
 //
-// f runs only while this instance holds a place, with that place's state, in a
-// goroutine of its own and never twice at the same time. Its context ends when
-// f has to stop, and [context.Cause] says why:
+// f runs only while this instance has an assignment, with the state of that assignment.
+// It runs in a goroutine of its own and never twice at the same time. Its context ends
+// when f has to stop, and [context.Cause] says why:
 //
 //   - [ErrRebalanced]: index, workers or total has changed;
 //   - [ErrDeadlinePassed], [ErrRecordGone], [ErrRegistryReset] or
 //     [ErrInstanceTaken]: the instance is fenced, see [Cluster.Err];
 //   - [ErrLeft]: [Cluster.Leave] was called elsewhere;
-//   - what ended ctx, from which f's context descends.
+//   - the cause of the end of ctx, from which f's context descends.
 //
-// When f has returned it is run again under the newest state, unless Run ends.
-// Taking long delays only f's own next run, and leaving; in mode [ModeExclusive] all
-// others too, see [Config.DrainTimeout]. It is logged, and the record is kept alive
-// meanwhile. [Config.OnRebalance] is called too, between the return of f and its next
-// run.
+// When f has returned it runs again under the newest state, unless Run ends. If f takes
+// long to return, that delays only its own next run, and leaving; in mode [ModeExclusive]
+// it delays all other instances too, see [Config.DrainTimeout]. The delay is logged, and
+// the record is kept alive meanwhile. [Config.OnRebalance] is called too, between the
+// return of f and its next run.
 //
-// The state that f is given is that of its start. [Cluster.State] has the newest
-// deadline and looks at the clock, so that it is right also in a process that has
-// just been stopped for a while, whose contexts have not ended yet.
+// f gets the state of its start. [Cluster.State] has the newest deadline and looks at the
+// clock. So it is right even in a process that has just been paused for a while, whose
+// contexts have not ended yet.
 //
 // Run ends
 //
-//   - with nil when f returns nil by itself, its context not having ended: the
+//   - with nil when f returns nil by itself, before its context has ended: the
 //     work is done, as it is for a function given to an errgroup. So a batch job
-//     returns, and what should go on for ever doesn't;
-//   - with f's error when it returns one by itself, its context not having ended;
+//     returns from f, and a service that should run for ever does not;
+//   - with f's error when f returns an error by itself, before its context has ended;
 //   - with nil when ctx ends or Leave is called, and f has returned;
 //   - with [ErrInstanceTaken] when another instance has taken over the ID and
-//     [Config.ReclaimAfter] is not set, since then there will be no other place;
-//   - with an error like [Cluster.Join]'s if it ends before it has joined, also
-//     if it is ctx that ended it. Like Join it goes on trying until then;
-//   - with [ErrJoined] at once while joined or running, and [ErrPassive] of a
-//     passive instance.
+//     [Config.ReclaimAfter] is not set, since then there will be no other assignment;
+//   - with an error like [Cluster.Join]'s if Run ends before it has joined, also
+//     if ctx has ended it. Until then Run keeps trying, like Join;
+//   - with [ErrJoined] at once if the instance is joined or running already, and with
+//     [ErrPassive] if the instance is passive.
 //
-// Whatever f returns after its context has ended means that f has stopped: what the
-// end of the context has brought about rarely says so. (A gRPC call in flight returns
-// code Canceled, and a PostgreSQL driver "canceling statement due to user request";
-// neither is [context.Canceled].) An error other than the context's own error or cause
+// Whatever f returns after its context has ended means that f has stopped. The reason is
+// that an error which the end of a context has caused rarely says so: a gRPC call in
+// flight returns code Canceled, and a PostgreSQL driver "canceling statement due to user
+// request"; neither is [context.Canceled]. An error other than the context's own error or cause
 // is logged at Warn, and does not end Run. So a failure at the very moment at which the
-// context ends is logged and nothing more: if it lasts, f meets it again in its next
-// run. Run then still returns nil when ctx has ended; what has to be known of winding
-// down, f keeps itself.
+// context ends is only logged: if it lasts, f meets it again in its next run. When ctx
+// has ended, Run still returns nil; if the application has to know an error of winding
+// down, f must keep it.
 //
-// The options say whether an error of f ends Run ([Restart]), and whether the place is
-// kept after it ([Returning]).
+// The options say whether an error of f ends Run ([Restart]), and whether the assignment
+// is reserved after the end of Run ([Returning]).
 //
-// Before it returns Run waits for f, for however long, and then removes the
-// record, for which it takes some ten seconds at the most if the registry does
-// not answer. That the record could not be removed is logged, and not an error.
+// Before it returns, Run waits for f, however long that takes. Then it removes the
+// record, which takes some ten seconds at the most if the registry does not answer. If
+// the record could not be removed, that is logged, and Run returns no error for it.
 //
-// f must not call Leave, which would wait for f: it returns instead. A panic in f
-// is not recovered: it ends the program, after the place was given back, which
-// holds it up by little more than a second at the most. [runtime.Goexit] in f
-// ends Run's goroutine too.
+// f must not call Leave, which would wait for f: to leave, f returns. A panic in f is
+// not recovered. It ends the program after the assignment was given back, which takes
+// little more than a second at the most. [runtime.Goexit] in f ends Run's goroutine too.
 func (c *Cluster) Run(ctx context.Context, f func(ctx context.Context, s State) error, options ...RunOption) error {
 	return c.run(&runner{ctx: ctx, tasks: alone(f)}, options)
 }
 
-// RunWorkers is [Cluster.Run] with a goroutine for each worker of this instance:
-// f is run once for each index from s.Index to s.Index+s.Workers-1, which is its
-// worker, at the same time.
+// RunWorkers is [Cluster.Run] with a goroutine for each worker of this instance: f runs
+// once for each index from s.Index to s.Index+s.Workers-1, at the same time. That index
+// is f's argument worker.
 //
-// All have returned before any is run under the next state. The first error of one
-// whose context has not ended ends the context of the others, of which it is then the
-// cause, and RunWorkers ends with it when they have returned. Whatever the others
-// return after that means that they have stopped, as with Run. It ends with nil when all have returned nil by
-// themselves; one that returns earlier leaves its index idle, and if the state
-// changes meanwhile it is run again with the others. That an index is idle is logged at
-// Warn, but not in a static cluster, whose workers come to an end; [Cluster.Coverage]
-// does not know of it, since the index is held. See [Restart] for workers that an error
-// should not end.
+// All workers have returned before any runs under the next state. If a worker returns an
+// error before its context has ended, the contexts of the other workers end with that
+// error as their cause, and RunWorkers ends with it when they have returned. Whatever the
+// others return after that means that they have stopped, as with Run. RunWorkers ends with
+// nil when all workers have returned nil by themselves. A worker that returns earlier than
+// the others leaves its index idle; if the state changes meanwhile it runs again with the
+// others. An idle index is logged at Warn, but not in a static cluster, whose workers come
+// to an end. [Cluster.Coverage] does not know of it, since the index is held. See
+// [Restart] for workers that an error should not end.
 func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, worker int, s State) error, options ...RunOption) error {
 	return c.run(&runner{ctx: ctx, tasks: func(s State) []task {
 		tasks := make([]task, s.Workers)
@@ -104,29 +103,30 @@ func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, wo
 	}}, options)
 }
 
-// RunPrimary is [Cluster.Run] while this instance is the primary, which of all
-// instances is the one whose index is 0. It is what leader election is used for;
-// the other instances call it too, and wait for their turn.
+// RunPrimary is [Cluster.Run] while this instance is the primary, which is the instance
+// whose index is 0. Use it for leader election: the other instances call RunPrimary too,
+// and wait for their turn.
 //
-// Choose [Config.Mode] with it. In mode [ModeDirect] the primary is the one whose ID sorts
-// first, and so each newcomer with a smaller ID takes the lead from a healthy primary;
-// with random IDs, which are the default, the second instance does so half of the time.
-// RunPrimary says so in the log, once, at Warn. In modes [ModePlanned] and [ModeExclusive] the primary stays the primary
-// until it leaves or is lost. Give instances IDs that they keep, such as the host's name.
+// Choose [Config.Mode] with care. In mode [ModeDirect] the primary is the instance whose ID
+// sorts first, so each newcomer with a smaller ID becomes the primary in place of a healthy
+// one; with random IDs, which are the default, the second instance does so half of the
+// time. RunPrimary says so in the log, once, at Warn. In modes [ModePlanned] and
+// [ModeExclusive] the primary stays the primary until it leaves or is lost. Give instances
+// IDs that they keep, such as the host name.
 //
-// Unlike with Run, and except in mode [ModeExclusive], a state that leaves this instance the
-// primary does not stop f: it goes on for as long as the index stays 0 in one
-// incarnation, whatever becomes of workers and total. So [Config.OnRebalance] can be
+// Unlike with Run, and except in mode [ModeExclusive], a new state does not stop f if this
+// instance stays the primary: f goes on for as long as the index stays 0 in one
+// incarnation, whatever happens to workers and total. So [Config.OnRebalance] can be
 // called while f runs.
 //
-// Except in mode [ModeExclusive], the next primary can start before this one has heard that
-// the index has moved, as with every index; see the package's documentation. In mode
-// [ModeExclusive] every change stops f, since everybody stops.
+// Except in mode [ModeExclusive], the next primary can start before this instance has heard
+// that the index has moved, as with every index; see the package's documentation. In mode
+// [ModeExclusive] every change stops f, since all instances stop.
 //
 // Whatever f returns after its context has ended means that f has stopped, as with Run:
 // an error is logged, and the instance waits for its next turn. A nil that f returns by
-// itself ends RunPrimary like Run. So the instance leaves
-// and the next one becomes the primary, and runs its f.
+// itself ends RunPrimary, as it ends Run: the instance leaves, the next instance becomes
+// the primary, and runs its own f.
 func (c *Cluster) RunPrimary(ctx context.Context, f func(ctx context.Context, s State) error, options ...RunOption) error {
 	if c.cfg.Mode == ModeDirect && !c.isStatic() {
 		c.restless.Do(func() {

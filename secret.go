@@ -1,8 +1,8 @@
 package libcluster
 
-// Secret is a text that nothing prints, logs or marshals, wherever it is held: of fields
-// that are not exported, package fmt prints the bare value, whatever methods that has. So
-// there is no text in a Secret, but a function that returns it. The zero value is empty.
+// Secret is a text that nothing prints, logs or marshals, wherever it is held. Package fmt
+// prints the bare value of a field that is not exported, and ignores its methods. So a
+// Secret holds no text, but a function that returns it. The zero value is empty.
 type Secret struct{ reveal func() string }
 
 // NewSecret returns the text as a secret.

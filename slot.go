@@ -80,25 +80,24 @@ func jump(hash uint64, total int) int {
 	return int(slot)
 }
 
-// Holds reports whether a cluster-wide worker index is of this instance. With
-// [Slot] it answers for keys that are no strings:
+// Holds reports whether this instance holds a cluster-wide worker index. With [Slot] it
+// answers for keys that are no strings:
 //
 //	mine := s.Holds(libcluster.Slot(row.ID, s.Total))
 func (s State) Holds(index int) bool {
 	return s.Active() && index >= s.Index && index-s.Index < s.Workers
 }
 
-// Owns reports whether a key is for this instance: for exactly one of all that
-// have a state of the same generation. A state that is not active owns nothing.
+// Owns reports whether this instance owns a key. Of all instances that have a state of the
+// same generation, exactly one owns it. A state that is not active owns nothing.
 func (s State) Owns(key string) bool {
 	_, mine := s.Worker(key)
 	return mine
 }
 
-// Worker returns the cluster-wide index of the worker that a key is for, and
-// whether that is one of this instance; if so, it is number index-s.Index of its
-// workers. Without a total, and for all that a state that is not active can tell,
-// index is -1.
+// Worker returns the cluster-wide index of the worker that owns a key, and whether that is
+// a worker of this instance; if so, it is number index-s.Index of the instance's workers.
+// If there is no total, or the state is not active, index is -1.
 func (s State) Worker(key string) (index int, mine bool) {
 	if !s.Active() {
 		return -1, false
@@ -107,10 +106,10 @@ func (s State) Worker(key string) (index int, mine bool) {
 	return index, s.Holds(index)
 }
 
-// Range divides [0, n) between all workers into contiguous ranges, evenly, and
-// returns the range [from, to) that is for this instance's; it is empty if the
-// state is not active. At a change of the total most of the boundaries move: it
-// is for those who can read a range cheaper than single keys.
+// Range divides [0, n) evenly between all workers into contiguous ranges, and returns the
+// range [from, to) of this instance's workers. It is empty if the state is not active. At a
+// change of the total most of the boundaries move: use it where a range can be read cheaper
+// than single keys.
 func (s State) Range(n uint64) (from, to uint64) {
 	if !s.Active() || s.Total < 1 {
 		return 0, 0
@@ -126,11 +125,11 @@ func (s State) boundary(index int, n uint64) uint64 {
 	return quotient
 }
 
-// Partitions yields which of the partitions 0 to n-1 are for this instance: those
-// whose number, as a key, it owns. The worker of partition p is
-// Slot(p, s.Total). It is for work that comes in a fixed number of parts, such as
-// the partitions of a topic, or tables by the hash of their key. Partitions are as
-// even as luck has it, so have many more of them than workers.
+// Partitions yields the partitions, of 0 to n-1, that this instance owns: those whose
+// number, as a key, it owns. The worker of partition p is Slot(p, s.Total). Use it for work
+// that comes in a fixed number of parts, such as the partitions of a topic, or tables by the
+// hash of their key. Chance decides how evenly the partitions are divided, so have many more
+// partitions than workers.
 func (s State) Partitions(n int) iter.Seq[int] {
 	return func(yield func(int) bool) {
 		for p := range n {

@@ -9,20 +9,19 @@ import (
 	"time"
 )
 
-// Static returns a registry that coordinates nothing: this instance's base
-// index, counted in workers, and the cluster's total are given, and the same
-// configuration is up to whoever starts the other instances. The range
-// [index, index+Workers) must lie inside [0, total); [New] refuses any other.
+// Static returns a registry that coordinates nothing. Its arguments are this instance's
+// base index, counted in workers, and the cluster's total. The other instances must be
+// started with matching arguments. The range [index, index+Workers) must lie inside
+// [0, total); [New] refuses any other range.
 //
-// A place in a static cluster never changes and is never fenced. SetWorkers
-// works as far as the range still fits.
+// In a static cluster an assignment never changes, and no instance is ever fenced.
+// SetWorkers works as long as the range still fits.
 func Static(index, total int) Registry {
 	return static{source: "Static", place: func(int) (int, int) { return index, total }}
 }
 
-// StaticFromEnv returns a registry like [Static] whose place comes from the
-// environment that a batch scheduler sets. The first of these that is there
-// counts:
+// StaticFromEnv returns a registry like [Static] that takes the assignment from the
+// environment that a batch scheduler sets. The first of these that is set counts:
 //
 //	LIBCLUSTER_INDEX, LIBCLUSTER_TOTAL                    plain
 //	JOB_COMPLETION_INDEX                                  Kubernetes indexed Job
@@ -31,18 +30,19 @@ func Static(index, total int) Registry {
 //	SLURM_ARRAY_TASK_ID, _MIN, _COUNT (and _STEP, _MAX)   Slurm job array
 //	SLURM_PROCID, SLURM_NTASKS (and SLURM_STEP_ID)        Slurm tasks (srun)
 //
-// LIBCLUSTER_INDEX and LIBCLUSTER_TOTAL count workers, as Static does. The
-// schedulers number their tasks; each task is taken to run the same number of
-// workers, so that task 2 of 5 with 4 workers each has index 8 of 20. So while
-// joined SetWorkers is refused.
+// LIBCLUSTER_INDEX and LIBCLUSTER_TOTAL count workers, as Static does. The schedulers
+// number their tasks. StaticFromEnv assumes that each task runs the same number of
+// workers: with 4 workers each, task 2 of 5 has index 8 of 20. So while joined,
+// SetWorkers is refused.
 //
-// Kubernetes does not tell a Job's completions to its pods: tasks gives them,
-// or LIBCLUSTER_TOTAL does, in tasks. For all others tasks is ignored and may
-// be 0. The documentation of each: [Kubernetes], [AWS Batch], [Cloud Run],
+// Kubernetes does not tell its pods the Job's number of completions. Give it as tasks, or
+// in LIBCLUSTER_TOTAL, which then counts tasks. All other schedulers ignore tasks, which
+// may be 0. The documentation of each: [Kubernetes], [AWS Batch], [Cloud Run],
 // [Slurm], and for arrays [Slurm arrays].
 //
-// It is an error if nothing is recognised, or half of a pair, or what is no
-// number, or of several Slurm tasks none, as in a batch script without srun; New then refuses a place that is out of range.
+// StaticFromEnv returns an error if it recognises nothing, if half of a pair is missing,
+// if a value is no number, or if this is none of several Slurm tasks, as in a batch script
+// without srun. An assignment that is out of range is refused by New.
 //
 // [Kubernetes]: https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode
 // [AWS Batch]: https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html

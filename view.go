@@ -7,31 +7,32 @@ import (
 
 // View is what an instance knows of the whole cluster at one instant.
 type View struct {
-	// State is this instance's, as [Cluster.State] returns it, with the generation that
-	// all of the view is of.
+	// State is this instance's state, as [Cluster.State] returns it. Its generation is
+	// that of the whole view.
 	State State
-	// Members is every member with its range, as [Cluster.Members] returns them. Of all
-	// modes but a static cluster's their ranges tile [0, total) where a total is known:
-	// State.Total, and while this instance has no range, its own workers beside it if the
-	// list has it.
+	// Members is every member with its range, as [Cluster.Members] returns them. Except
+	// in a static cluster, their ranges tile [0, total) if a total is known. That total is
+	// State.Total; while this instance has no range but is in the list, its own workers
+	// come on top.
 	Members []Place
-	// Blockers is for whom the cluster waits, as [Cluster.Blockers] returns them.
+	// Blockers are the instances that the cluster waits for, as [Cluster.Blockers]
+	// returns them.
 	Blockers []Blocker
 }
 
-// View returns what this instance knows of the whole cluster, all of one instant: between
-// [Cluster.State] and [Cluster.Members] there may be a change. It is made for the call and
-// belongs to the caller.
+// View returns what this instance knows of the whole cluster at one instant. (Between two
+// calls of [Cluster.State] and [Cluster.Members] there may be a change.) The view is made
+// for the call and belongs to the caller.
 func (c *Cluster) View() View {
 	v, all := c.owners()
 	return View{State: v.now(), Members: all.clone(), Blockers: v.blockers()}
 }
 
-// Members returns every member with its range, ordered by index, which without a plan
-// is by ID too: the list that the newest state was computed from. It is made for the call
-// and belongs to the caller. Of a cluster that was never joined it is empty; of one that
-// was left it is the last one known. A static cluster knows only this instance. With a
-// plan it has of each member ID, Workers and Address.
+// Members returns every member with its range, ordered by index; without a plan that is
+// also the order of the IDs. It is the list that the newest state was computed from, made
+// for the call, and belongs to the caller. Before the first Join it is empty; after Leave
+// it is the last list known. In a static cluster it has only this instance. In a mode with
+// a plan it has only ID, Workers and Address of each member.
 func (c *Cluster) Members() []Place {
 	_, all := c.owners()
 	return all.clone()
