@@ -120,14 +120,14 @@ func newFlags() *flags {
 	return f
 }
 
-// looking adds the flags of who only looks at a cluster.
+// looking adds the flags of commands that only look at a cluster.
 func (f *flags) looking() *flags {
 	f.set.DurationVar(&f.timeout, "timeout", lookTimeout, "")
 	return f
 }
 
-// parse reads a command line, and the password if it has to be typed. Its errors name the flag and the value, and are
-// errHelp when help was asked for.
+// parse reads a command line, and the password if it has to be typed. Its errors name the
+// flag and the value; for --help the error is errHelp.
 func parse(ctx context.Context, args []string) (options, error) { return newFlags().parse(ctx, args) }
 
 func (f *flags) parse(ctx context.Context, args []string) (options, error) {

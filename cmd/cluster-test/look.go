@@ -250,18 +250,18 @@ func (l *looker) watch(ctx context.Context, first census, write func(census)) {
 const lookUsage = `Usage: cluster-test ls [OPTIONS]
        cluster-test watch [OPTIONS]
 
-Shows the members of a cluster, each with the worker indexes that it holds,
-and whether every index is held by exactly one that is there, without becoming
-a member: ls once, and watch again whenever something has changed, until SIGINT,
-SIGTERM or SIGHUP.
+Shows the members of a cluster, each with the worker indexes that it holds, and
+whether every index is held by exactly one instance that is there. Neither
+command becomes a member. ls shows this once; watch shows it again whenever
+something has changed, until SIGINT, SIGTERM or SIGHUP.
 
 OPTIONS are those of cluster-test that say where the cluster is: -r, which is
-needed, -k, -e, -p, --ttl, --cacert, --cert, --cert-key, --user and
---password-file; --mode, which is found out by itself unless nobody is there yet; and
+required, -k, -e, -p, --ttl, --cacert, --cert, --cert-key, --user and
+--password-file; --mode, which is only needed while the cluster has no members; and
   -h, --help                Print this message and exit
   -v, --verbose             Be more verbose: show the library's log
-      --timeout DURATION    End with an error when the cluster could not be seen
-                            within so long (default: 10s). Once it has been
-                            seen, watch goes on through any outage
+      --timeout DURATION    End with an error if the cluster could not be read
+                            within DURATION (default: 10s). Once it has been
+                            read, watch goes on through any outage
       --json                Print one line of JSON each time
 `

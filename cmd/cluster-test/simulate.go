@@ -501,32 +501,32 @@ func names(all []renumbering) string {
 
 const simulateUsage = `Usage: cluster-test simulate [OPTIONS]
 
-Reckons what changes of members move: how often a member is
-renumbered that was there before, and how many keys go from one member to
-another, for each mode and each function from key to worker. "least" is what no
-function can do better. Changes follow one another, in the order in which they
-are given; without any they are --join 1 --leave 1 and, of more than one member,
+Computes what changes of members move, for each mode and each function from key
+to worker: how often a member that was there before is renumbered, and how many
+keys go from one member to another. "least" is the least that any function can
+move. Changes follow one another in the order in which they are given. The
+default is --join 1 --leave 1 and, if there is more than one member,
 --rolling-restart.
 
 OPTIONS are one or more of:
   -h, --help                Print this message and exit
       --members N|ID,ID…    Start with N members that have random IDs, or with
                             these (default: 10)
-  -r, --registry URI        Start with those of a cluster that runs; -k, -e, -p
-                            and so on say which, see cluster-test --help
-      --timeout DURATION    End with an error when that cluster could not be
-                            seen within so long (default: 10s)
+  -r, --registry URI        Start with the members of a running cluster; -k, -e,
+                            -p and so on say which, see cluster-test --help
+      --timeout DURATION    End with an error if that cluster could not be read
+                            within DURATION (default: 10s)
       --stable-ids          Number the members, node1, node2 and so on, instead
                             of giving them random IDs
-      --workers COUNT,…     Give each member so many workers, in turn
+      --workers COUNT,…     Give each member COUNT workers, in turn
                             (default: 1)
       --join N|ID,ID…       Let N members join, or these, one after another
       --leave N|ID,ID…      Let N members leave, or these, one after another
       --rolling-restart     Let each member leave and come back, one after
                             another: under another ID if IDs are random
       --rolling-restart=kept
-                            The same, but each has its place kept meanwhile,
-                            as with Returning
+                            The same, but each member's indexes are reserved
+                            meanwhile, as with Returning
       --keys N              Sample N keys (default: 100000)
       --seed N              Begin random numbers with N (default: 1)
       --runs N              Take the mean of N runs, with seeds from --seed on

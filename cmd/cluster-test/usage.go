@@ -11,48 +11,48 @@ OPTIONS are one or more of:
                             production)
   -p, --partition NAME      Set the cluster partition to NAME (default: none)
   -i, --instance ID         Set the instance identifier to ID (default: a
-                            random UUID); with --nodes its number is appended
+                            random UUID); with --nodes, each instance appends
+                            its number
   -n, --threads COUNT       Set the number of threads to COUNT (default: 1);
                             with --nodes also a list, one for each: -n 2,1,4
       --json                Print each state as one line of JSON on standard
                             output; "event" is one of joined, rebalanced,
                             stopped, fenced, rejoined, left
-      --work DURATION       Pretend to work, and take so long to stop (default:
-                            0s). An index of -1 is printed when all has stopped
+      --work DURATION       Pretend to work, and take DURATION to stop (default:
+                            0s). Index -1 is printed when the work has stopped
  etcd-based clustering:
   -r, --registry URI        Set the cluster registry URI, one of
         http://HOST:PORT[,HOST:PORT…]   an etcd
         https://HOST:PORT[,HOST:PORT…]  an etcd with TLS
         etcd://HOST:PORT[,HOST:PORT…]   http, or https with --cacert or --cert
         embedded:                       an etcd inside this program, on
-                                        127.0.0.1:2379: the first process of
-                                        this user to come hosts it, the others
-                                        use it
+                                        127.0.0.1:2379: this user's first
+                                        process hosts it, the others use it
         embedded:PORT                   on another port
         embedded:PORT/DIR               with its data in DIR instead of a
                                         temporary folder; with two slashes,
                                         embedded:PORT//DIR, in /DIR
       --nodes N             Run N instances in this process
   -P, --passive             Watch the cluster without being a member of it
-      --mode MODE           How instances find their places (default: direct)
+      --mode MODE           How instances get their indexes (default: direct)
         direct                          each sorts all members by identifier
-        planned                         by one plan, in which few places move
+        planned                         by one plan, in which few indexes move
         exclusive                       the same, and never two at once: all
                                         stop before any starts
       --exclusive           The same as --mode exclusive
-      --ttl DURATION        How long a vanished instance keeps its place
+      --ttl DURATION        How long a vanished instance keeps its indexes
                             (default: 10s)
-      --returning DURATION  Leave for a restart: keep the place for so long for
-                            an instance of the same identifier (default: 0s)
-      --cacert FILE         Check the servers' certificates against this one's
+      --returning DURATION  Leave for a restart: reserve the indexes for an
+                            instance with the same identifier for DURATION
+                            (default: 0s)
+      --cacert FILE         Check the servers' certificates against FILE
                             (default: the system's)
       --cert FILE           Use this client certificate
-      --cert-key FILE       and its key
+      --cert-key FILE       Use this key of the client certificate
       --user USER           Log in to etcd. The password is taken from
                             --password-file, else LIBCLUSTER_PASSWORD, else it
-                            is asked for at the terminal. USER:PASSWORD is
-                            possible, too, and everybody on this machine sees it
-                            (ps)
+                            is asked for at the terminal. USER:PASSWORD works
+                            too, but everybody on this machine can see it (ps)
       --password-file FILE  Take the password from the first line of FILE
  Static clustering:
   -I, --index INDEX         Set this instance index to INDEX (default: 0)
@@ -63,17 +63,18 @@ OPTIONS are one or more of:
                             LIBCLUSTER_TOTAL; -T is then the number of tasks,
                             which a Kubernetes job does not tell
 
-Commands that are not about an instance of this program's:
-  ls                        Show the members of a cluster, see cluster-test ls
+Commands that do not join the cluster:
+  ls                        Show the members of a cluster; see cluster-test ls
                             --help
   watch                     The same, again whenever something has changed
-  simulate                  Reckon what changes of members move, for each way of
-                            dividing the work; see cluster-test simulate --help
+  simulate                  Compute what changes of members move, for each way
+                            of dividing the work; see cluster-test simulate
+                            --help
 
-It runs until SIGINT, SIGTERM or SIGHUP and then leaves the cluster. What else
-comes within two seconds of that signal counts as the same one; a signal that
-comes later ends it at once. SIGHUP that was ignored at the start, as nohup has
-it, stays ignored.
+cluster-test runs until SIGINT, SIGTERM or SIGHUP and then leaves the cluster.
+Signals within two seconds of the first count as the same signal; a later one
+ends the program at once. If SIGHUP was ignored at the start, as with nohup, it
+stays ignored.
 
 Exit status: 0 after a signal, 1 when an instance failed to join or its ID was
 taken over, 2 when the command line is wrong.
