@@ -44,7 +44,7 @@ func (s *stay) apply(inc *incarnation, change Change) {
 
 	inc.mu.Lock()
 	if inc.latest == inc.index && inc.index.exceeds(change) {
-		inc.latest = inc.index.clone() // and readers go on by the last state's
+		inc.latest = inc.index.clone() // readers keep the index of the last state
 	}
 	foreign := inc.latest.apply(change)
 	total := inc.latest.total
@@ -69,20 +69,20 @@ func (s *stay) apply(inc *incarnation, change Change) {
 	s.reportForeign(change.foreign, speaks)
 
 	if refused && first {
-		s.fail(&ModeError{ModeDirect, foreign}) // they were there first
+		s.fail(&ModeError{ModeDirect, foreign}) // the members of that mode were there first
 		return
 	}
 	if refused {
-		// They have come while this instance was away. Readers go on with the last view,
-		// and are told why there is no other.
+		// Members of another mode have come while this instance was away. Readers keep the
+		// last view, and learn why there is no other.
 		why := &ModeError{ModeDirect, foreign}
 		before.inc.explain(why)
 		inc.end(why)
 		return
 	}
 	if tooMany {
-		// Whoever came last is being refused, or a stranger has put an absurd
-		// count. Nobody's index shifts for that.
+		// The instance that came last is being refused, or somebody has put an absurd
+		// count. No instance's index shifts for that.
 		s.report(levelOf(zap.ErrorLevel, speaks), "the cluster's total is too large; keeping the last state", zap.Error(errTotal(total)))
 		if first {
 			s.fail(errTotal(total))

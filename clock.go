@@ -31,7 +31,7 @@ func (m moment) since(earlier moment) time.Duration {
 // less.
 const shortestSleep = 10 * time.Millisecond
 
-// sinceAtLeast returns how much time has passed from earlier to m, at the least:
-// for one who waits until another must have stopped. The monotonic clock may stand
-// still, and never runs ahead.
+// sinceAtLeast returns how much time has passed from earlier to m, at the least. An
+// instance that waits until another instance must have stopped uses it. The monotonic
+// clock may stand still, and never runs ahead.
 func (m moment) sinceAtLeast(earlier moment) time.Duration { return m.mono.Sub(earlier.mono) }

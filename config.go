@@ -221,7 +221,7 @@ func (c Config) validate() error {
 	}
 	if c.Mode == ModeExclusive && c.Outage != FenceOnOutage {
 		return &ConfigError{"Outage", errors.New("Outage KeepOnOutage: in mode exclusive it must be FenceOnOutage; " +
-			"who goes on without the registry is not alone")}
+			"an instance that goes on without the registry is not alone")}
 	}
 	if c.ReclaimAfter != 0 && c.ReclaimAfter < minReclaim {
 		return &ConfigError{"ReclaimAfter", fmt.Errorf("ReclaimAfter %v: must be %v at least, or 0 for never",

@@ -13,19 +13,19 @@ import (
 )
 
 const (
-	// Who steps in for a coordinator waits for those before it in the plan, so
-	// that not all try at once.
+	// An instance that steps in for a lost coordinator first leaves rankPause to each
+	// member before it in the plan, so that not all try at once.
 	rankPause    = 2 * time.Millisecond
 	longestPause = 200 * time.Millisecond
 
-	// After a plan is committed the next one waits a little for each member
-	// that has to be told of this one. Who joins meanwhile is in the next.
+	// After a plan is committed, the next plan waits a little for each member that has to
+	// learn of it. Instances that join meanwhile are all in the next plan.
 	commitPause = 100 * time.Microsecond
 )
 
-// coordinateIf has this incarnation try to coordinate if nobody does, or if it does
-// and does not know it, because an answer was lost or a request was late. It is called
-// by the balancer.
+// coordinateIf has this incarnation try to coordinate if no instance coordinates. So too
+// if this incarnation is the coordinator and does not know it, because an answer was lost
+// or a request was late. The balancer calls it.
 func (s *stay) coordinateIf(inc *incarnation, says []byte) {
 	inc.mu.Lock()
 	defer inc.mu.Unlock()
@@ -37,7 +37,7 @@ func (s *stay) coordinateIf(inc *incarnation, says []byte) {
 	}
 }
 
-// says begins what a coordinator says: its mode, and which incarnation it is.
+// says is the first line of what a coordinator says: its mode and its incarnation.
 func (s *stay) says(inc *incarnation) string {
 	return s.c.cfg.Mode.String() + "\t" + inc.planner().Incarnation()
 }
@@ -48,7 +48,7 @@ func firstLine(says []byte) string {
 }
 
 // coordinate is the coordinator's goroutine. It ends with the incarnation, or when
-// somebody else coordinates.
+// another instance coordinates.
 func (s *stay) coordinate(inc *incarnation) {
 	sleep(inc.ctx, s.rank(inc))
 	again := s.c.newRetry()
@@ -63,8 +63,8 @@ func (s *stay) coordinate(inc *incarnation) {
 	}
 }
 
-// goesOnCoordinating tells the coordinator whether to. If not it ends at once, since from
-// then on another one may be started.
+// goesOnCoordinating reports whether the coordinator goes on. If not, it must end at once,
+// since from then on the balancer may start another coordinator.
 func (inc *incarnation) goesOnCoordinating() bool {
 	inc.mu.Lock()
 	defer inc.mu.Unlock()
@@ -72,7 +72,8 @@ func (inc *incarnation) goesOnCoordinating() bool {
 	return inc.coordinates
 }
 
-// rank is how long to leave the coordination to those before in the plan.
+// rank is how long this instance waits so that members before it in the plan can
+// coordinate.
 func (s *stay) rank(inc *incarnation) time.Duration {
 	v := s.c.view.Load()
 	if v.plan == nil || v.inc != inc {
@@ -102,7 +103,7 @@ func (s *stay) claim(inc *incarnation) bool {
 	survey, err := inc.planner().Survey(ctx, 0)
 	if err != nil {
 		s.coordinatorTrouble(inc, err)
-		return false // it does not know yet whether it fits
+		return false // not known yet: whether this incarnation may coordinate
 	}
 	s.watchSurvey(survey)
 	s.reportForeign(survey.foreign, true)
@@ -119,7 +120,8 @@ func (s *stay) claim(inc *incarnation) bool {
 	return true
 }
 
-// coordinatorTrouble reports whether to go on.
+// coordinatorTrouble logs err, ends the incarnation if err is final, and reports whether
+// to retry.
 func (s *stay) coordinatorTrouble(inc *incarnation, err error) bool {
 	switch {
 	case inc.ctx.Err() != nil:
@@ -133,9 +135,9 @@ func (s *stay) coordinatorTrouble(inc *incarnation, err error) bool {
 	return true
 }
 
-// fits tells whether an incarnation of this mode may coordinate: its record must be there,
-// and all members that were there before must be of its mode. While the instance joins no
-// member may be of another mode: a record that was taken over looks older than the instance is.
+// fits returns an error if an incarnation of this mode may not coordinate: if its record is
+// not there, or if an older member has another mode. While the instance joins, any member
+// counts as older, because a record that the instance took over looks older than it is.
 func fits(mode Mode, incarnation string, joining bool, survey Survey) error {
 	members := survey.sorted()
 	i := slices.IndexFunc(members, func(m Recorded) bool { return m.Incarnation == incarnation })
@@ -151,7 +153,7 @@ func fits(mode Mode, incarnation string, joining bool, survey Survey) error {
 	return nil
 }
 
-// lead makes plans until the incarnation is over or somebody else coordinates.
+// lead makes plans until the incarnation is over or another instance coordinates.
 func (s *stay) lead(inc *incarnation) {
 	l := leader{s: s, inc: inc, since: map[string]time.Time{}}
 	l.mode, l.incarnation, l.ttl = s.c.cfg.Mode, inc.planner().Incarnation(), s.c.cfg.TTL
@@ -178,14 +180,14 @@ type leader struct {
 	deciding
 	s     *stay
 	inc   *incarnation
-	after int64                // the revision of the last survey; 0: take another at once
+	after int64                // the revision of the last survey; 0: take another survey at once
 	wait  time.Duration        // how long to wait for a change
 	says  string               // what the registry has the coordinator say
 	since map[string]time.Time // since when each incarnation is waited for
 }
 
-// round takes a survey and does what there is to do. It returns false if somebody
-// else coordinates.
+// round takes a survey and does what follows from it. It returns false if another instance
+// coordinates.
 func (l *leader) round() (bool, error) {
 	survey, err := l.survey()
 	if err != nil || survey.Revision == 0 {
@@ -220,8 +222,8 @@ func (l *leader) round() (bool, error) {
 	return l.say(d.waiting)
 }
 
-// survey takes one as soon as there is something new, or when it is time. It
-// returns none if there is nothing new.
+// survey takes a survey as soon as there is something new, or when the wait is over. It
+// returns an empty survey if there is nothing new.
 func (l *leader) survey() (Survey, error) {
 	limit := errandTimeout
 	if l.after > 0 {
@@ -267,12 +269,12 @@ func (l *leader) swap(revision int64, next *plan) error {
 	return nil
 }
 
-// newcomersWait begins the line of what the coordinator says that tells for how long. The
+// newcomersWait begins the line in which the coordinator says how long newcomers wait. The
 // other lines begin with a time.
 const newcomersWait = "newcomers"
 
-// say tells everybody who holds the others up, if that lasts. It returns false if
-// somebody else coordinates.
+// say tells all members which instances they wait for, once the wait has lasted. It returns
+// false if another instance coordinates.
 func (l *leader) say(waiting []planned) (bool, error) {
 	since := make(map[string]time.Time, len(waiting))
 	var names []string

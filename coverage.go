@@ -96,7 +96,7 @@ const (
 	ProblemNobody ProblemKind = "nobody"
 )
 
-// cover tells from a survey who holds what, and what is wrong with that.
+// cover computes from a survey which member holds which range, and what is wrong.
 func cover(mode Mode, s Survey) Coverage {
 	c := Coverage{Mode: mode}
 	var members []Recorded // that count in this mode
@@ -243,8 +243,8 @@ func (c *Coverage) tile(p *plan) {
 	gap(p.total)
 }
 
-// committed finds who holds a place and is not there to act, and who is there and
-// holds none.
+// committed finds the places whose instance is not there to act, and the members that are
+// there and have no place.
 func (c *Coverage) committed(p *plan, s Survey, members []Recorded) {
 	by := make(map[string]Recorded, len(members))
 	for _, m := range members {
@@ -276,7 +276,7 @@ func (c *Coverage) committed(p *plan, s Survey, members []Recorded) {
 	}
 }
 
-// stopped finds who has not said that it has stopped.
+// stopped finds the instances that have not acknowledged that they have stopped.
 func (c *Coverage) stopped(p *plan, s Survey) {
 	var names []string
 	for _, l := range p.places {

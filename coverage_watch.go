@@ -13,11 +13,11 @@ import (
 )
 
 const (
-	// repeatCoverage is how often it is logged again that not all is covered.
+	// repeatCoverage is the pause before the same trouble is logged again.
 	repeatCoverage = time.Minute
 
-	// coveragePause is how often at most a coordinator looks, who takes a survey at
-	// each change.
+	// coveragePause is the least time between two looks of a coordinator, which takes a
+	// survey at each change.
 	coveragePause = 100 * time.Millisecond
 )
 
@@ -58,7 +58,7 @@ func (c *Cluster) Coverage(ctx context.Context) (Coverage, error) {
 		}
 		next := s.current.Load()
 		if next == inc {
-			return Coverage{}, fmt.Errorf("libcluster: cannot see who holds what: %w", quote.Error(err))
+			return Coverage{}, fmt.Errorf("libcluster: cannot see which instance holds which index: %w", quote.Error(err))
 		}
 		inc = next // the session was closed because there is another one
 	}
@@ -75,10 +75,10 @@ type coverageSeen struct {
 
 // saw notes an answer, and returns since when it has been the same.
 //
-// All that can break the coverage makes another generation, but that in a mode with a
-// plan it can also be an incarnation that vanishes, and these never come back: so one
-// generation is not covered, broken and covered again. Who is not covered was not at
-// the last look either, if that says so.
+// Within one generation coverage can only be lost, never regained: every change makes a
+// new generation, except in a mode with a plan a vanished incarnation, which never
+// returns. So two looks at the same generation that agree also agree about the time
+// between them.
 func (seen *coverageSeen) saw(c *Cluster, covered bool) time.Time {
 	v, now := c.view.Load(), time.Now()
 	seen.mu.Lock()
@@ -95,15 +95,16 @@ func (seen *coverageSeen) saw(c *Cluster, covered bool) time.Time {
 	return seen.since
 }
 
-// coverageWatch is for how long whoever watches for all has seen trouble. One
-// goroutine at a time uses it: the coordinator, or in direct mode ping.
+// coverageWatch records how long trouble has lasted. Only the instance that logs for the
+// cluster uses it, and there one goroutine at a time: the coordinator, or in direct mode
+// ping.
 type coverageWatch struct {
 	looked, since, logged time.Time
 }
 
-// watchRecords looks, after a heartbeat in direct mode, at what this instance has been
-// told. The first member that is there does the logging; it may not be the primary,
-// behind whose record may be nobody.
+// watchRecords looks, after a heartbeat in direct mode, at what this instance knows of the
+// members. The first member that is there does the logging. That may not be the primary,
+// whose record may be orphaned or reserved.
 func (s *stay) watchRecords(inc *incarnation) {
 	if s.c.cfg.Mode != ModeDirect || s.c.view.Load().inc != inc {
 		return
@@ -134,7 +135,7 @@ func (s *stay) watchCoverage(found Coverage) {
 	s.c.covered.saw(s.c, found.Covered)
 	w, now, after := &s.watch, time.Now(), s.c.cfg.CoverageTimeout
 	if now.Sub(w.looked) > s.c.cfg.TTL {
-		*w = coverageWatch{} // somebody else has watched meanwhile, or nobody could
+		*w = coverageWatch{} // another instance has watched meanwhile, or none could
 	}
 	w.looked = now
 	switch {

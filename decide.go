@@ -8,22 +8,23 @@ import (
 	"time"
 )
 
-// A coordinator decides, from a survey alone, what the next plan is. It may be
-// wrong about who coordinates, or late: a plan is only ever swapped for the one
-// that was surveyed, and no plan is committed before all who may act on the last
-// one have stopped. So two coordinators, or none, are safe.
+// A coordinator decides, from a survey alone, what the next plan is. It may be late, or
+// may not be the coordinator any more: a plan only ever replaces the plan that was
+// surveyed, and no plan is committed before all instances that may act on the last plan
+// have stopped. So two coordinators, or none, are safe.
 //
-// In mode planned nobody is waited for. In mode exclusive, the first line that fits counts:
+// In mode planned nobody waits. In mode exclusive, the first line that fits counts:
 //
-//	the plan in the registry                  who may still act        next
-//	unknown: garbage, another mode's, gone    -                        all that are known stop, and somebody
-//	  or older than one that was seen                                  unknown is waited for
-//	lost: none, and none was seen             -                        the same, but for somebody unknown; if
-//	                                                                   nobody has to stop, places are committed
+//	the plan in the registry                  may still act            next
+//	unknown: garbage, another mode's, gone    -                        all known instances stop, and the wait
+//	  or older than a plan that was seen                               includes an unknown instance
+//	lost: none, and none was seen             -                        the same, without the unknown instance;
+//	                                                                   if no instance has to stop, the places
+//	                                                                   are committed
 //	committed, and as it should be            -                        nothing
-//	any                                       nobody                   the new places are committed
-//	committed, in the same places             those that keep theirs   committed anew: nobody has to stop
-//	any other                                 somebody                 a change, which waits: see stall.go
+//	any                                       no instance              the new places are committed
+//	committed, in the same places             those that keep theirs   committed anew: no instance has to stop
+//	any other                                 some instance            a change, which waits: see stall.go
 
 const (
 	// An instance that vanished has stopped when its window has passed on its own
@@ -32,12 +33,12 @@ const (
 	vanishedPercent = 125
 	vanishedSlack   = 250 * time.Millisecond
 
-	// holdingUp is after how long a wait for somebody is told to everybody.
+	// holdingUp is how long a wait for an instance must last before all members learn of it.
 	holdingUp = time.Second
 )
 
-// mostWindows is how many times as long as a coordinator's own window those of the
-// members may be, to which it gives a place.
+// mostWindows bounds the window of a member that is given a place: it may be so many
+// times as long as the coordinator's own.
 const mostWindows = 20
 
 // untilOver is how long a member must have been gone to be known to have stopped.
@@ -68,7 +69,7 @@ type deciding struct {
 type decision struct {
 	next    *plan         // to swap for the surveyed one; nil: nothing
 	again   time.Duration // decide anew after that, if nothing changes before; 0: no need to
-	waiting []planned     // those who hold the next plan up
+	waiting []planned     // the instances that hold the next plan up
 }
 
 // decide returns what to do. floor is the least generation for a new plan: the clock's.
@@ -98,8 +99,8 @@ func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 		d.due = moment{}
 		return decision{}
 	case len(waiting) == 0, base.committed && same.names(next):
-		// Nobody has to stop for the next plan. In the second case all have their
-		// places, some in a new incarnation, and have stopped in the old one.
+		// No instance has to stop for the next plan. In the second case all have their
+		// places, some in a new incarnation, and their old incarnations have stopped.
 		d.due = moment{}
 		return decision{next: next}
 	}
@@ -111,7 +112,7 @@ type lastPlan struct {
 	plan    *plan // not nil; an empty one, if none is known
 	lost    bool  // the registry has not that plan, or an older one
 	unknown bool  // there may be a plan of which this instance knows nothing
-	seen    int64 // the newest generation that anybody has seen
+	seen    int64 // the newest generation that any instance has seen
 }
 
 func (d *deciding) lastPlan(s Survey, members []Recorded, floor int64) (last lastPlan) {
@@ -123,8 +124,8 @@ func (d *deciding) lastPlan(s Survey, members []Recorded, floor int64) (last las
 	if base != nil && !credible(base.generation, floor) {
 		base = nil
 	}
-	// A plan of another mode does not say who acts, nor does what is no plan, and nothing
-	// tells which plan was there before.
+	// A plan of another mode does not say which instances act, nor does garbage, and
+	// nothing tells which plan was there before.
 	foreign := base == nil && len(s.Plan) > 0 || base != nil && base.mode != d.mode
 	if foreign && base != nil {
 		last.seen, base = base.generation, nil
@@ -145,14 +146,14 @@ func (d *deciding) lastPlan(s Survey, members []Recorded, floor int64) (last las
 			last.seen = max(last.seen, m.plans.seen)
 		}
 	}
-	// Somebody has seen a plan, or the registry has gone back, and an instance may act by a
-	// plan that it has forgotten.
+	// An instance has seen a newer plan, or the registry has gone back. Then an instance may
+	// act on a plan that the registry has forgotten.
 	last.unknown = foreign || last.seen > base.generation || last.lost && d.known != nil
 	return last
 }
 
-// stop returns a plan that has everybody stop whom we know of, because we do not
-// know who acts.
+// stop returns a plan that has all known instances stop, because the coordinator does not
+// know which of them act.
 func (d *deciding) stop(base, next *plan, members []Recorded, unknown bool) decision {
 	holders := slices.Clone(base.places)
 	longest := time.Duration(0)
@@ -167,8 +168,8 @@ func (d *deciding) stop(base, next *plan, members []Recorded, unknown bool) deci
 		}
 	}
 	if unknown {
-		// One who never says that it has stopped, and so is waited for: another one
-		// each time, since each may have begun later.
+		// An unknown instance never acknowledges, so the others wait for it in full. It has
+		// another name in each such plan, since each unknown instance may have begun later.
 		name := fmt.Sprintf("unknown-%d", next.generation)
 		holders = append(holders, planned{name, longest, Place{Member{ID: "unknown", Workers: 1}, -1}})
 	}
@@ -208,8 +209,8 @@ func (s Survey) sorted() []Recorded {
 	})
 }
 
-// holdingUp returns those of a plan who may still act, or may not have heard of
-// it, and after how long the next of those that have vanished will have stopped.
+// holdingUp returns the instances of a plan that may still act, or may not have heard of
+// it. again is the time until the next vanished instance must have stopped.
 func (d *deciding) holdingUp(p *plan, s Survey, present map[string]bool, at moment) (
 	waiting []planned, again time.Duration,
 ) {
@@ -253,7 +254,7 @@ func (p *plan) commit(last *plan, members []Recorded) {
 			held[l.ID] = true
 		}
 	}
-	// Should the total or the text not fit, those that have a place keep it.
+	// If the total or the text does not fit, the members that have a place keep it.
 	members = slices.Clone(members)
 	slices.SortStableFunc(members, func(a, b Recorded) int {
 		switch {

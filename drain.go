@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// prepare is a plan that has us stop.
+// prepare is a plan that has this instance stop.
 type prepare struct {
 	revision, generation int64
 }
@@ -29,8 +29,8 @@ func newDrain(isSlow func(), hangsFor func(prepare)) *drain {
 	return &drain{unsaid: newSignal(), isSlow: isSlow, hangsFor: hangsFor}
 }
 
-// begin has the application watched that is to stop for a plan. It does nothing if it has
-// begun for that plan.
+// begin starts to watch the application, which has to stop for a plan. It does nothing if
+// it has begun for that plan.
 func (d *drain) begin(p prepare, slow, hung time.Duration) {
 	if d.under == p {
 		return
@@ -50,7 +50,7 @@ func (d *drain) begin(p prepare, slow, hung time.Duration) {
 	})
 }
 
-// end has nobody watched any more.
+// end stops the watching.
 func (d *drain) end() {
 	if d.slow != nil {
 		d.slow.Stop()

@@ -104,7 +104,7 @@ func (l *etcdLogin) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.
 	return &etcdLoginStream{s, l, token}, nil
 }
 
-// etcdLoginStream notices when its token is refused. Whoever uses it opens another.
+// etcdLoginStream notices when its token is refused. Its user then opens another stream.
 type etcdLoginStream struct {
 	grpc.ClientStream
 	login *etcdLogin
@@ -120,8 +120,8 @@ func (s *etcdLoginStream) RecvMsg(m any) error {
 	return err
 }
 
-// get returns the token. It logs in if there is none: once for all who wait, and
-// going on for as long as the connection does, also when they have given up.
+// get returns the token. If there is none, it logs in once for all callers that wait. The
+// log-in goes on for as long as the connection does, also when the callers have given up.
 func (l *etcdLogin) get(ctx context.Context, cc *grpc.ClientConn) (string, error) {
 	for {
 		l.mu.Lock()
@@ -130,7 +130,7 @@ func (l *etcdLogin) get(ctx context.Context, cc *grpc.ClientConn) (string, error
 			return l.token, nil
 		}
 		p := l.pending
-		if p == nil || p.conn != cc { // one of a connection that was closed is ending
+		if p == nil || p.conn != cc { // the log-in of a closed connection is ending
 			p = &pendingLogin{conn: cc, done: make(chan struct{})}
 			l.pending = p
 			go l.logIn(p)
@@ -180,13 +180,13 @@ func (l *etcdLogin) wait() error {
 // makes room for others if it was for them.
 func (l *etcdLogin) unanswered(client *clientv3.Client) {
 	if client.ActiveConnection().GetState() != connectivity.Ready {
-		return // nobody was there
+		return // no server was there
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), releaseGrace)
 	defer cancel()
 	answer, err := pb.NewMaintenanceClient(client.ActiveConnection()).Status(ctx, &pb.StatusRequest{})
 	if err == nil && answer.Leader == 0 {
-		return // without a leader nobody gets in
+		return // without a leader no log-in succeeds
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

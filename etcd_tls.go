@@ -35,8 +35,8 @@ func (e EtcdConfig) checkTLS(secure bool) error {
 	return nil
 }
 
-// etcdTLS secures the connections of a stay. Each is made with what the files hold by
-// then, so that a renewed certificate is taken by who only reconnects.
+// etcdTLS secures the connections of a stay. Each connection uses what the files hold at
+// that moment, so that an instance that only reconnects takes a renewed certificate.
 type etcdTLS struct {
 	credentials.TransportCredentials // but for the handshake
 	files                            EtcdConfig
@@ -80,11 +80,11 @@ func (t *etcdTLS) ClientHandshake(ctx context.Context, authority string, conn ne
 	return credentials.NewTLS(config).ClientHandshake(ctx, authority, conn)
 }
 
-// Clone returns the very same, which nobody changes.
+// Clone returns t itself, which never changes for its users.
 func (t *etcdTLS) Clone() credentials.TransportCredentials { return t }
 
-// renewed reads the files anew. What will not do stays as it was: perhaps somebody is
-// just writing it, and the next connection will find all of it.
+// renewed reads the files anew. If a file will not do, what it held before stays in use:
+// perhaps the file is just being written, and the next connection will find all of it.
 func (t *etcdTLS) renewed() *tls.Config {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -155,7 +155,7 @@ func readPair(cert, key string) (*tls.Certificate, error) {
 	return &pair, nil
 }
 
-// endsWhole reports whether no PEM block is cut off, which those who read them skip.
+// endsWhole reports whether no PEM block is cut off. The decoder would skip such a block.
 func endsWhole(text []byte) bool {
 	for {
 		block, rest := pem.Decode(text)

@@ -19,11 +19,11 @@ func candidates(places []Place) (all []*candidate) {
 }
 
 // largestGap bounds the search for a choice that fills a gap exactly. Worker counts
-// are those of processes; gaps beyond this are filled by the first that come.
+// are those of processes; the first candidates fill a larger gap.
 const largestGap = 1 << 14
 
-// choose returns those of the candidates, in their order, that have together just so
-// many workers, or nil. The first are preferred.
+// choose returns candidates, in their order, that together have exactly this number of
+// workers, or nil if there are none. It prefers the first candidates.
 func choose(from []*candidate, workers int) (chosen []*candidate) {
 	// Taking each that still fits is right for equal counts.
 	left := workers

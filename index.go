@@ -21,7 +21,7 @@ type index struct {
 	// base is the sum of the workers of all members ordered before self,
 	// whether or not self is a member.
 	base, total int64
-	// orphans are the members whose record nobody renews.
+	// orphans are the members whose record no instance renews.
 	orphans map[string]struct{}
 }
 
@@ -36,7 +36,7 @@ func (x *index) put(m Member) {
 	delete(x.orphans, m.ID)
 }
 
-// putOrphan is put for a record that nobody renews.
+// putOrphan is put for a record that no instance renews.
 func (x *index) putOrphan(m Member) {
 	x.put(m)
 	x.orphans[m.ID] = struct{}{}
@@ -56,7 +56,7 @@ func (x *index) shift(id string, workers int64) {
 	}
 }
 
-// reset forgets everybody.
+// reset forgets all members.
 func (x *index) reset() {
 	clear(x.members)
 	clear(x.orphans)
@@ -89,7 +89,7 @@ func (x *index) places() []Place {
 	return places
 }
 
-// apply takes in a change, and returns the mode of those who are there in another one.
+// apply takes in a change. If members of another mode are there, it returns their mode.
 func (x *index) apply(change Change) (foreign Mode) {
 	if change.Reset {
 		x.reset()
@@ -99,7 +99,7 @@ func (x *index) apply(change Change) (foreign Mode) {
 		case e.Gone:
 			x.remove(e.Member.ID)
 		case e.Member.plans.mode != ModeDirect:
-			if !e.Member.kept && !e.Orphan { // or nobody is there
+			if !e.Member.kept && !e.Orphan { // an instance is there
 				foreign = e.Member.plans.mode
 			}
 			x.remove(e.Member.ID)
@@ -139,8 +139,8 @@ func (x *index) clone() *index {
 	return &y
 }
 
-// firstThere returns the first member by ID that somebody is behind, and whether
-// somebody is behind each, and there is one.
+// firstThere returns the first member by ID whose record is neither orphaned nor reserved.
+// whole is true if that is so of all members, and there are members.
 func (x *index) firstThere() (first string, whole bool) {
 	whole = len(x.members) > 0
 	for id, m := range x.members {

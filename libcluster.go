@@ -39,10 +39,10 @@ type Cluster struct {
 	member Member     // what to publish, as SetWorkers left it
 	asking []*asked   // by calls of SetWorkers that have not returned
 	stay   *stay      // nil unless joined or joining
-	// calling is closed when the latest stay that may have called back does so no more:
-	// one whose callback hangs must not have its successor call at the same time.
+	// calling is closed when the latest stay that may have called back does so no more. If
+	// its callback hangs, the next stay must not call back at the same time.
 	calling <-chan struct{}
-	running bool // Run has not returned, which can be after the stay
+	running bool // Run has not returned; it may outlive the stay
 }
 
 // New checks the configuration and returns a cluster that has not been joined.
@@ -300,8 +300,8 @@ func (c *Cluster) answered(count *asked) {
 	c.asking = slices.DeleteFunc(c.asking, func(a *asked) bool { return a == count })
 }
 
-// refusalOf returns why a count has been refused, if it has. Somebody else may have sent
-// it, who had to publish what could not be published before.
+// refusalOf returns why a count has been refused, if it has. Another goroutine may have
+// sent the count, because it published what could not be published before.
 func (c *Cluster) refusalOf(count *asked) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -106,8 +106,8 @@ func (m Member) Record() []byte {
 
 // ParseMember reads a record, as [Member.Record] writes it, of the member id.
 // Space around it is ignored and so are unknown JSON fields, which leaves room
-// for later releases. What is not a member's record is an error, never a panic:
-// anybody may write below a cluster's key.
+// for later releases. For any other text ParseMember returns an error and never panics,
+// since anybody may write below a cluster's key.
 func ParseMember(id string, record []byte) (Member, error) {
 	if err := checkName("ID", id); err != nil {
 		return Member{}, err

@@ -23,8 +23,8 @@ type notifier struct {
 	changed signal        // there is something to look at
 	ended   chan struct{} // closed when the goroutine ends
 
-	// acting is set while the application may hold a place: from before a
-	// callback says so until one that takes it back has returned.
+	// acting is set while the application may have an assignment: from before the
+	// callback that gives it until the callback that takes it back has returned.
 	acting atomic.Bool
 	rested signal // acting has been unset
 

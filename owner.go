@@ -5,8 +5,8 @@ import (
 	"sort"
 )
 
-// owners is everybody's place, to look up. It is made when somebody asks, once for each
-// view as a rule, and never changed.
+// owners has all members' places, to look up. It is made at the first question, as a rule
+// once for each view, and never changed.
 type owners struct {
 	places []Place // by index
 	total  int
@@ -27,7 +27,7 @@ func (c *Cluster) OwnerOf(key string) (Place, bool) {
 	return o.of(Slot(key, o.total))
 }
 
-// of returns who holds a worker index.
+// of returns the member that holds a worker index.
 func (o *owners) of(index int) (Place, bool) {
 	after := sort.Search(len(o.places), func(i int) bool { return o.places[i].Index > index })
 	if after == 0 {

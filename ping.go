@@ -45,9 +45,9 @@ func (s *stay) ping() {
 		if s.stopping() {
 			return
 		}
-		// Its session is kept until the next one has joined: its record is not
-		// removed, since rejoining replaces it and nobody else need notice, but
-		// should the instance leave first, leave removes it.
+		// The incarnation's session is kept until the next one has joined. Its record
+		// stays, since rejoining replaces it and the others need not notice. If the
+		// instance leaves first, leave removes it.
 		s.note(why)
 		if errors.Is(why, ErrInstanceTaken) {
 			if !s.overtaken(why) {
@@ -66,7 +66,7 @@ func (s *stay) ping() {
 		case inc.confirmed || errors.Is(why, ErrDeadlinePassed) || errors.Is(why, ErrStuck):
 			brief = nil
 		case brief == nil:
-			brief = &retry{chance: s.c.chance} // once is an accident, and being back at once is worth more
+			brief = &retry{chance: s.c.chance} // the first time may be an accident, and rejoining at once is worth more
 		case !brief.wait(s.ctx):
 			return
 		}
@@ -74,8 +74,8 @@ func (s *stay) ping() {
 }
 
 // withdraw removes the record of an instance that was away, and finds a cluster of another
-// mode in its place: members of that mode must not meet it. They may go again, and so it
-// looks again after a while. It returns false if the stay has ended.
+// mode in its place: members of that mode must not meet its record. They may go again, so
+// the instance looks again after a while. It returns false if the stay has ended.
 func (s *stay) withdraw(inc *incarnation, why error) bool {
 	s.report(zap.ErrorLevel, "the cluster runs in another mode by now; will look again",
 		zap.Duration("after", lookAgain), zap.Error(why))
@@ -104,12 +104,12 @@ func (s *stay) discard(inc *incarnation) {
 func (s *stay) join() *incarnation {
 	again, limit := s.c.newRetry(), joinTimeout
 	if !isClosed(s.ready) {
-		limit = longestJoin // one of many that join at once, perhaps; nobody misses it yet
+		limit = longestJoin // perhaps many join at once; no instance waits for this one yet
 	}
 	for ; !s.stopping(); limit = min(2*limit, longestJoin) {
 		r := s.registration()
 		if last := s.current.Load(); last != nil {
-			r.Previous = last.session // the last incarnation's, or that of an attempt since
+			r.Previous = last.session // the last incarnation's session, or that of a later attempt
 		}
 		inc, err := s.attempt(r, limit)
 		if err == nil {
@@ -157,9 +157,9 @@ func (s *stay) attempt(r Registration, limit time.Duration) (*incarnation, error
 		return nil, Permanent(fmt.Errorf("%w: its records do not expire", ErrCannotPlan))
 	}
 	if w := s.c.cfg.trusted(ttl); w > 0 && s.c.clock().since(sent) > w/slowJoin {
-		// Little or nothing is left of the deadline that counts from sending.
-		// Rather than to begin like that, or not at all, earn a fresh one.
-		// However late the answer comes, it does so within what it proves.
+		// The deadline counts from sending, so little or nothing is left of it. A renewal
+		// earns a fresh deadline. If its answer comes at all, it comes within the window
+		// that it proves.
 		ctx, cancel := context.WithTimeout(s.ctx, w)
 		defer cancel()
 		sent = s.c.clock()
@@ -171,9 +171,8 @@ func (s *stay) attempt(r Registration, limit time.Duration) (*incarnation, error
 	return newIncarnation(s, session, sent, ttl, r.Member), nil
 }
 
-// giveUp keeps a session that has not become an incarnation in place of the one
-// before: its record stays, since the next attempt replaces it and nobody need notice,
-// but should the instance leave first, leave removes it.
+// giveUp makes a failed attempt's session the current one. Its record stays, so that the
+// next attempt can replace it unnoticed; if the instance leaves first, leave removes it.
 func (s *stay) giveUp(r Registration, session Session) {
 	inc := newIncarnation(s, session, s.c.clock(), 0, r.Member)
 	inc.end(ErrDeadlinePassed)
@@ -304,7 +303,7 @@ func (inc *incarnation) untilNext() time.Duration {
 // untilAgain returns how long to wait after a heartbeat that has failed.
 func (inc *incarnation) untilAgain() time.Duration { return inc.halfWay(inc.spread(inc.ttl() / 40)) }
 
-// spread adds up to a third, so that not all who began together ask together.
+// spread adds up to a third, so that instances that began together do not ask together.
 func (inc *incarnation) spread(d time.Duration) time.Duration {
 	return d + inc.stay.c.chance.Below(d/3+1)
 }
@@ -333,9 +332,9 @@ func (inc *incarnation) beforeDeadline(d time.Duration) time.Duration {
 	return d
 }
 
-// errands says meanwhile what is new with this instance: that the application has
-// stopped for a plan, and another number of workers. Neither waits for the other, nor
-// a heartbeat for them.
+// errands tells the registry what is new with this instance: that the application has
+// stopped for a plan, and another number of workers. Neither errand waits for the other,
+// and no heartbeat waits for them.
 func (s *stay) errands(inc *incarnation) (running *sync.WaitGroup) {
 	running = new(sync.WaitGroup)
 	running.Go(func() { s.errand(inc, inc.drain.unsaid, s.acknowledge) })
@@ -367,8 +366,9 @@ func (s *stay) errand(inc *incarnation, asked signal, do func(*incarnation) bool
 	}
 }
 
-// catchUp publishes what SetWorkers could not, or set while joining. It reports false if
-// that has to be tried again. Somebody who sets another number need not wait for long.
+// catchUp publishes a worker count that SetWorkers could not publish, or that was set while
+// joining. It reports false if that has to be tried again. A call of SetWorkers with another
+// count does not have to wait for long.
 func (s *stay) catchUp(inc *incarnation) bool {
 	ctx, cancel := context.WithTimeout(inc.ctx, inc.patience())
 	defer cancel()
@@ -392,7 +392,7 @@ func (s *stay) publish(ctx context.Context, compare bool) error {
 	}
 	inc := s.current.Load()
 	if inc == nil || inc.fenced() != nil {
-		return nil // not joined: ping comes here when it has
+		return nil // not joined: ping publishes once it has joined
 	}
 	m := s.registration().Member
 	says := inc.published.Workers == m.Workers && inc.published.plans.seen >= inc.drain.slowFor.Load()

@@ -11,17 +11,17 @@ import (
 	"unicode"
 )
 
-// plan is who holds which range: pure data, and pure functions of it.
+// plan says which incarnation holds which range: pure data, and pure functions of it.
 //
-// Committed, it gives each incarnation that it names its place. Otherwise it
-// has everybody stop: those that it names held a place in the plan before, and
-// may act until they have said that they have stopped.
+// A committed plan gives each incarnation that it names its place. Any other plan has all
+// instances stop: the incarnations that it names held a place in the plan before, and may
+// act until they have acknowledged that they have stopped.
 type plan struct {
 	mode       Mode
 	committed  bool
 	generation int64
 	total      int
-	places     []planned // by index; those that have none are last
+	places     []planned // by index; incarnations without a place are last
 }
 
 // planned is one incarnation in a plan.
@@ -52,9 +52,9 @@ func clockGeneration() int64 { return time.Now().UnixMilli() << 8 }
 // farAhead is a century in generations: no clock is as wrong as that.
 const farAhead = 100 * 365 * 24 * 3600 * 1000 << 8
 
-// credible reports whether a cluster can have come to a generation by now. One that is
-// far ahead a stranger has written. If it were believed, there would be no generation
-// left for the plans after it.
+// credible reports whether a cluster can have come to a generation by now. If a generation
+// is far ahead, no coordinator has written it. If it were believed, there would be no
+// generation left for later plans.
 func credible(generation, now int64) bool { return generation <= now+farAhead }
 
 func (p *plan) encode() []byte {
@@ -196,10 +196,10 @@ func findPlanned(text []byte, incarnation string) (p *plan, own *planned, err er
 	return p, own, nil
 }
 
-// arrange gives each member a place, such that as few as possible have another
-// than before: a newcomer goes to the end or fills a hole, otherwise a hole is
-// filled by the last, and nobody else moves, as far as the worker counts let the
-// ranges tile. Newcomers are in the order in which they are given.
+// arrange gives each member a place, such that as few members as possible move. A newcomer
+// goes to the end or fills a hole. Otherwise the last member fills a hole, and no other
+// member moves, as far as the worker counts let the ranges tile. Newcomers are in the
+// order in which they are given.
 func arrange(last []Place, members []Member) []Place {
 	before := make(map[string]Place, len(last))
 	for _, l := range last {
@@ -209,9 +209,9 @@ func arrange(last []Place, members []Member) []Place {
 	for _, m := range members {
 		total += m.Workers
 	}
-	// stay are those that can keep their place, by index. Who has grown and
-	// does not fit any more is called back anyway, and so moves rather than its
-	// neighbour. move are the others: first those from the end, then newcomers.
+	// stay are the members that can keep their place, by index. A member that has grown
+	// and does not fit any more is called back anyway, so it moves rather than its
+	// neighbour. move are the other members: first those from the end, then newcomers.
 	var stay, move []Place
 	var newcomers []Place
 	for _, m := range members {
@@ -222,7 +222,7 @@ func arrange(last []Place, members []Member) []Place {
 		}
 	}
 	slices.SortFunc(stay, byIndex)
-	kept, taken := stay[:0], 0 // taken is where the last of them ends; no cluster's places overlap, but any may be given
+	kept, taken := stay[:0], 0 // taken is where the last kept place ends; a cluster's places never overlap, but a caller's may
 	for i, p := range stay {
 		end := p.Index + p.Workers
 		overlaps := p.Workers > before[p.ID].Workers && i+1 < len(stay) && end > stay[i+1].Index
@@ -234,7 +234,7 @@ func arrange(last []Place, members []Member) []Place {
 	}
 	slices.Reverse(move)
 	move = append(move, newcomers...)
-	// How many of the last it is best to take for the holes depends on the counts.
+	// The worker counts decide how many of the last members should move into the holes.
 	best := fill(kept, move, total, 0)
 	for spare := 1; spare <= min(mostSpare, len(kept)); spare *= 2 {
 		if places := fill(kept, move, total, spare); countMoved(before, places) < countMoved(before, best) {
@@ -258,13 +258,13 @@ func countMoved(before map[string]Place, places []Place) (n int) {
 
 func byIndex(a, b Place) int { return a.Index - b.Index }
 
-// fill puts those that move into the gaps between those that stay. If no choice of
-// them fills a gap exactly, up to spare of the last move too; and if that does not
-// help, whoever comes after the gap, which widens it.
+// fill puts the members that move into the gaps between the members that stay. If no choice
+// of them fills a gap exactly, up to spare of the last members move too. If that does not
+// help, the member after the gap moves, which widens the gap.
 func fill(staying, moving []Place, total, spare int) []Place {
 	stay, move := candidates(staying), candidates(moving)
 	places := make([]Place, 0, len(stay)+len(move))
-	var reach sums // of those that move; nil: to be made
+	var reach sums // of the members that move; nil: to be made
 	for at := 0; at < total; {
 		if len(stay) > 0 && stay[0].Index == at {
 			places = append(places, stay[0].Place)
@@ -298,8 +298,8 @@ func fill(staying, moving []Place, total, spare int) []Place {
 	return places
 }
 
-// chooseWith chooses from those that move, and from as few of the last that stay as it
-// must, up to spare. reach is what those that move have together.
+// chooseWith chooses from the members that move, and from as few of the last staying members
+// as it must, up to spare. reach has the sums of workers of the members that move.
 func chooseWith(move, stay []*candidate, gap, spare int, reach sums) []*candidate {
 	for i := range min(spare, len(stay)) + 1 {
 		if i > 0 {

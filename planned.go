@@ -68,10 +68,10 @@ func (s *stay) applyPlan(inc *incarnation, now *Planning) {
 		inc.end(fmt.Errorf("%w: the plan is of generation %d, and there was a newer one", ErrRegistryReset, p.generation))
 		return
 	case err != nil || late || foreign:
-		// There is none yet, or one that is somebody's mistake, or was left by
-		// a cluster of another mode, or by a store from before a newer one: then
-		// a new one will be made, by us if by nobody else. Whatever we hold by the
-		// plan before, nobody else can hold before we have heard of it.
+		// There is no plan yet, or the plan is a mistake, or a cluster of another mode has
+		// left it, or the store has gone back behind a newer plan. A coordinator will make
+		// a new plan, this instance if no other does. The range that this instance holds by
+		// the last plan cannot go to another instance before this one has heard of it.
 		if len(now.Plan) > 0 {
 			s.report(levelOf(zap.WarnLevel, s.speaks(inc, now.Coordinator)), "ignoring a plan that is none of this cluster's",
 				zap.Bool("of the past", late), zap.Bool("of another mode", foreign), zap.Error(err))
@@ -103,8 +103,8 @@ func (s *stay) applyPlan(inc *incarnation, now *Planning) {
 	}
 }
 
-// whyWaiting is for whoever has to give up joining. It also ends a join that will come
-// to nothing.
+// whyWaiting returns the error for a Join that ends while it waits. It also ends a Join
+// that cannot succeed.
 func (s *stay) whyWaiting(v *view, p *plan, own *planned) error {
 	if p != nil && p.committed && own == nil {
 		if err := s.noRoom(v, p); err != nil {
@@ -174,7 +174,7 @@ func (s *stay) place(inc *incarnation, v *view, p *plan, own *planned) {
 	inc.mu.Unlock()
 }
 
-// sameMode returns an error if whoever coordinates does so in another mode.
+// sameMode returns an error if the coordinator has another mode.
 func (s *stay) sameMode(coordinator []byte) error {
 	if coordinator == nil {
 		return nil
@@ -182,12 +182,12 @@ func (s *stay) sameMode(coordinator []byte) error {
 	name, _, _ := strings.Cut(firstLine(coordinator), "\t")
 	var mode Mode
 	if err := mode.UnmarshalText([]byte(name)); err != nil || mode == s.c.cfg.Mode {
-		return nil // what a stranger has written says nothing
+		return nil // no coordinator has written this, so it says nothing
 	}
 	return &ModeError{s.c.cfg.Mode, mode}
 }
 
-// isNewest notes a plan, and reports whether it is no older than those before.
+// isNewest notes a plan, and reports whether it is no older than the plans before.
 func (s *stay) isNewest(generation int64, text []byte) bool {
 	for {
 		known := s.c.known.Load()
@@ -211,7 +211,7 @@ func (s *stay) incarnation(inc *incarnation) string {
 // planner returns the session as one that can plan, which attempt has seen to.
 func (inc *incarnation) planner() Planner { return inc.session.(Planner) }
 
-// says is the same plan with another word of the coordinator.
+// says returns the same plan after the coordinator has said something else.
 func (p *planView) says(coordinator []byte) *planView {
 	if p == nil {
 		return &planView{coordinator: coordinator}
@@ -221,7 +221,7 @@ func (p *planView) says(coordinator []byte) *planView {
 	return &now
 }
 
-// places returns who holds what, by index.
+// places returns the members with their ranges, by index.
 func (p *planView) places() []Place {
 	all, err := parsePlan(p.text)
 	if err != nil {
@@ -236,8 +236,8 @@ func (p *planView) places() []Place {
 	return places
 }
 
-// blockers returns for whom the coordinator says that it waits: after the first line, one
-// for each with the time and the ID.
+// blockers returns the instances that the coordinator says it waits for. After its first
+// line there is one line for each, with the time and the ID.
 func (v *view) blockers() (all []Blocker) {
 	if v.plan == nil || v.inc.over() != nil {
 		return nil
@@ -263,12 +263,12 @@ func (s *stay) speaks(inc *incarnation, coordinator []byte) bool {
 	return !s.c.cfg.Passive && (coordinator == nil || who == s.incarnation(inc))
 }
 
-// acknowledge tells the registry that the application has stopped. It reports
-// false if that has to be tried again.
+// acknowledge notes in the registry that the application has stopped. It reports false if
+// that has to be tried again.
 func (s *stay) acknowledge(inc *incarnation) bool {
 	p := inc.drain.stopped.Load()
 	if v := s.c.view.Load(); v.inc != inc || v.plan == nil || v.plan.prepare == nil || *v.plan.prepare != *p {
-		return true // there is another plan by now
+		return true // the plan has changed meanwhile
 	}
 	ctx, cancel := context.WithTimeout(inc.ctx, inc.patience())
 	defer cancel()
@@ -321,11 +321,12 @@ func (s *stay) awaitStopped() bool {
 	return true
 }
 
-// closePlan is called when the application has stopped for good and before the record
-// is removed. The last to leave writes a plan in which nobody has a place: the words of
-// those who have left go with their leases, and whoever comes after that would wait for
-// them as for any who vanished. To be the last even if several leave at once, each says
-// first that it has stopped, and then looks. That it fails costs only such a wait.
+// closePlan is called when the application has stopped for good, before the record is
+// removed. The last instance to leave writes an empty plan. Acknowledgements expire with
+// their leases: without an empty plan, the next instance to join would wait for all that
+// have left as if they had vanished. Several instances may leave at once, so each first
+// acknowledges that it has stopped, and then looks whether it is the last. If closePlan
+// fails, that costs only such a wait.
 func (s *stay) closePlan(ctx context.Context, p Planner) {
 	v := s.c.view.Load()
 	if v.plan == nil {
@@ -365,8 +366,8 @@ func (s *stay) closePlan(ctx context.Context, p Planner) {
 	}
 }
 
-// claimForLast makes the last to leave the coordinator, since nobody else may swap. An
-// instance that coordinates and leaves at the same time has it for a moment yet.
+// claimForLast makes the last instance to leave the coordinator, since only the coordinator
+// may swap. If the coordinator leaves at the same time, it has the claim for a moment yet.
 func (s *stay) claimForLast(ctx context.Context, p Planner, after int64) error {
 	ctx, cancel := context.WithTimeout(ctx, holdingUp)
 	defer cancel()

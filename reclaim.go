@@ -10,17 +10,17 @@ import (
 // looksToReclaim is how often an ID is looked at within [Config.ReclaimAfter].
 const looksToReclaim = 4
 
-// overtaken says that the ID is another instance's now. It returns true when this
-// instance may ask for the ID again, and false if it never may or the stay has ended. A Join that
-// still waits for its first callback fails.
+// overtaken fences the instance because another instance has its ID now. It returns true
+// when this instance may ask for the ID again, and false if it never may or the stay has
+// ended. A Join that still waits for its first callback fails.
 func (s *stay) overtaken(why error) (again bool) {
 	forGood := s.c.cfg.ReclaimAfter == 0 || !isClosed(s.ready)
 	if forGood {
 		s.fail(why)
 	}
 	if v := s.c.view.Load(); v.inc != nil && v.inc.stay == s {
-		// Whatever fenced the incarnation that readers see, it is not for that
-		// reason that it has no successor.
+		// The incarnation that readers see may have been fenced for another reason, but
+		// this is the reason why it has no successor.
 		v.inc.explain(why)
 	}
 	s.wake()
@@ -28,13 +28,13 @@ func (s *stay) overtaken(why error) (again bool) {
 		s.log.Error("fenced for good; leave and join again to take the ID back", zap.Error(why))
 		return false
 	}
-	s.report(zap.ErrorLevel, "fenced; will ask for the ID again when nobody has had it for a while",
+	s.report(zap.ErrorLevel, "fenced; will ask for the ID again when no other instance has had it for a while",
 		zap.Duration("after", s.c.cfg.ReclaimAfter), zap.Error(why))
 	return s.awaitFreeID()
 }
 
-// awaitFreeID looks at the cluster until nobody has had this instance's ID for as long as
-// the application wants. It returns false if the stay has ended.
+// awaitFreeID looks at the cluster until no instance has had this instance's ID for as long
+// as the application wants. It returns false if the stay has ended.
 func (s *stay) awaitFreeID() bool {
 	for free := 0; free <= looksToReclaim; {
 		if !sleep(s.ctx, s.c.cfg.ReclaimAfter/looksToReclaim) {
@@ -49,8 +49,8 @@ func (s *stay) awaitFreeID() bool {
 	return true
 }
 
-// isFreeID reports whether nobody has the ID, as far as can be known. A registry that
-// cannot be looked at, or whose session has been left, tells it when it is asked to join.
+// isFreeID reports whether no instance has the ID, as far as can be known. If the registry
+// has no Looker, or its session has been left, only the next Join can tell.
 func (s *stay) isFreeID() bool {
 	inc := s.current.Load()
 	looker, ok := inc.session.(Looker)

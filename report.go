@@ -52,8 +52,8 @@ func (r *report) due(now time.Time) (due bool, unsaid int) {
 	return true, unsaid
 }
 
-// report logs trouble, of which the message is the cause: at once, and while it goes on
-// now and again, with how often it has come and was not said.
+// report logs trouble at once, and now and again while it lasts, with the number of times
+// that it was not logged in between. The message identifies the cause.
 func (s *stay) report(level zapcore.Level, message string, fields ...zap.Field) {
 	s.reports.mu.Lock()
 	r := s.reports.by[message]
@@ -87,7 +87,7 @@ type foreign struct {
 }
 
 // reportForeign names the first foreign keys, each once, and then says now and again that
-// there are more. One instance does so at its level: the one that speaks for the cluster.
+// there are more. Only the instance that speaks for the cluster logs above Debug.
 func (s *stay) reportForeign(keys []foreign, speaks bool) {
 	level := levelOf(zap.WarnLevel, speaks)
 	for _, k := range keys {

@@ -11,9 +11,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// panicTimeout is how long a panic of the application is held up for the place
-// to be given back: long enough for a registry that answers, and no longer than
-// whoever waits for the program to end expects.
+// panicTimeout is how long a panic of the application is held up so that the assignment
+// can be given back: long enough for a registry that answers, and short enough for a
+// supervisor that waits for the program to end.
 const panicTimeout = time.Second
 
 // errGoexit stands for a function that has not returned and yet ended: by
@@ -143,7 +143,7 @@ func (c *Cluster) isStatic() bool {
 	return fixed
 }
 
-// alone is the one task of whoever has no workers.
+// alone makes f the only task, for Run and RunPrimary.
 func alone(f func(context.Context, State) error) func(State) []task {
 	return func(s State) []task {
 		return []task{func(ctx context.Context) error { return f(ctx, s) }}
@@ -182,7 +182,7 @@ func (c *Cluster) run(r *runner, options []RunOption) error {
 		s.log.Warn("could not leave properly", zap.Error(leaveErr))
 	}
 	c.flushLog(context.Background(), lastFlush)
-	<-s.notifier.ended // not yet, if somebody else's Leave has given up on f
+	<-s.notifier.ended // f may still run, if a Leave elsewhere has given up on it
 
 	switch {
 	case r.panicking.Load():

@@ -48,7 +48,7 @@ func slotHash[K SlotKey](key K) uint64 {
 	case []byte:
 		return xxhash.Sum64(k)
 	}
-	// Of the other types there are too many to list, with those that users define.
+	// The other types, users' own types among them, are too many to list.
 	v := reflect.ValueOf(key)
 	switch v.Kind() {
 	case reflect.String:

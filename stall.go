@@ -10,29 +10,31 @@ import (
 // stopped the others go on in their old places, and the change waits. If all have been
 // told to stop already, the old places are given anew, with [plan.keep].
 //
-// Why that is safe. Let C be the last committed plan, and P the one that has all stop,
-// with the lines of C. An instance that acts, or may yet begin to, does so by its line in C: no
+// Why that is safe. Let C be the last committed plan, and P the plan that has all stop, with
+// the lines of C. An instance that acts, or may yet begin to act, does so by its line in C: no
 // plan is committed before all others have stopped. The new plan K has each line of C,
 // with the same range and the same total:
 //
-//   - Those that may act (waiting) have their own lines. So whichever of C, P and K such
-//     a one has heard of, it acts on the same range of the same total, or not at all.
-//   - All others have stopped: for good, or past their deadlines, or for P, and these
-//     begin again only by a plan that names them. So the line of such a one may name it
-//     or, if it has the ID now, another incarnation. It is the only one on that range.
+//   - The instances that may act (waiting) have their own lines. So whichever of C, P and K
+//     such an instance has heard of, it acts on the same range of the same total, or not at
+//     all.
+//   - All other instances have stopped: for good, or past their deadlines, or for P. They
+//     begin again only by a plan that names them. So the line of such an instance may name
+//     it, or another incarnation that has its ID now. No other acts on that range.
 //
-// The ranges of one plan do not overlap. So no two act on one range or by two totals,
-// and an instance that acts does so by its line in K: what was true of C is true of K. The next plan
-// waits for all that K names, and what was said under P says nothing of it, since its
-// generation is another one. That nothing was committed between C, P and K is what the
-// compare-and-swap is for; what a survey says of those that have stopped stays true.
+// The ranges of one plan do not overlap. So no two instances act on one range or on two
+// totals, and an instance that acts does so by its line in K: what was true of C is true of
+// K. The next plan waits for all that K names. Acknowledgements for P do not count for it,
+// since its generation is another. The compare-and-swap makes sure that nothing was
+// committed between C, P and K. What a survey says of instances that have stopped stays true.
 //
-// This needs lines that say who acts where. A plan that has all stop because nobody
-// knows that ([deciding.stop]) names some at no place, and its places are not given.
+// All this needs lines that say which instance acts where. If nobody knows that, the plan
+// that has all stop ([deciding.stop]) names some instances without a place, and its places
+// are not given.
 type stall struct {
 	due    moment             // since when there is something to change; zero: there is nothing
-	silent map[string]silence // who may be dead though its record is there
-	quiet  moment             // since when nobody has said anything under the plan that has all stop
+	silent map[string]silence // incarnations that may be dead though their records are there
+	quiet  moment             // since when no instance has said anything under the plan that has all stop
 	of     [2]int64           // that plan's revision, and how many had not said anything
 }
 
@@ -43,15 +45,16 @@ type silence struct {
 }
 
 const (
-	// An instance that has heard that it is to stop says within a twelfth of its window
-	// that it has, or else that it lives (drain.slowFor). If nobody has said anything more for
-	// a third, those that have said nothing may be dead.
+	// An instance that has heard that it has to stop acknowledges within a twelfth of its
+	// window that it has stopped, or else says that it lives (drain.slowFor). If no instance
+	// has said anything more for a third, the instances that have said nothing may be dead.
 	mutePart = 3
-	// Their records are gone two windows later: a record lives for 10/6 of one. If not,
-	// they live.
+	// The records of dead instances are gone two windows later, since a record lives for
+	// 10/6 of a window. If a record is still there, its instance lives.
 	muteWindows = 2
-	// From when an instance dies until it must have stopped are 10/6 + 5/4 windows, and
-	// some. A change waits twice as long for such, however many there are. Then all stop.
+	// Between its death and the moment when it must have stopped, an instance has 10/6 + 5/4
+	// windows and a little more. A change waits twice as long for dead instances, however
+	// many there are. Then all stop.
 	stallWindows = 6
 )
 
@@ -151,7 +154,7 @@ func sooner(a, b time.Duration) time.Duration {
 	return a
 }
 
-// anyWorks reports whether anybody that is there has a place, and is not one of these.
+// anyWorks reports whether a member that is there has a place, and is not among dead.
 func (s Survey) anyWorks(p *plan, dead []planned) bool {
 	return slices.ContainsFunc(s.Members, func(m Recorded) bool {
 		is := func(l planned) bool { return l.incarnation == m.Incarnation }
@@ -159,13 +162,13 @@ func (s Survey) anyWorks(p *plan, dead []planned) bool {
 	})
 }
 
-// saysWhere reports whether a plan says of all whom it names where they may act.
+// saysWhere reports whether a plan says of all incarnations that it names where they may act.
 func (p *plan) saysWhere() bool {
 	return !slices.ContainsFunc(p.places, func(l planned) bool { return l.Index < 0 })
 }
 
-// keep fills the plan with the places of the last one. Of those that have stopped, which
-// is all but waiting, the line is given to the incarnation that has the ID now.
+// keep fills the plan with the places of the last plan. All incarnations but those in
+// waiting have stopped; their lines go to the incarnations that have their IDs now.
 func (p *plan) keep(last *plan, members []Recorded, waiting []planned) {
 	acts, named := make(map[string]bool, len(waiting)), make(map[string]bool, len(last.places))
 	for _, l := range waiting {

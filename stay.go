@@ -38,11 +38,11 @@ const (
 	releaseGrace = 250 * time.Millisecond
 
 	// Waits after a failure double from backoffBase to backoffCap, with
-	// jitter. The cap decides how soon after an outage everybody is back.
+	// jitter. The cap decides how soon after an outage all instances are back.
 	backoffBase = 100 * time.Millisecond
 	backoffCap  = time.Second
 
-	// lookAgain is how often an instance that is shut out looks whether it still is.
+	// lookAgain is how often an instance that is shut out looks whether it can join.
 	lookAgain = 10 * time.Second
 )
 
@@ -70,7 +70,7 @@ type stay struct {
 	// rejoining the lost one. Only ping changes it; after ping has ended it
 	// belongs to leave.
 	current atomic.Pointer[incarnation]
-	// watch belongs to who watches the coverage for all.
+	// watch belongs to the goroutine that watches the coverage for the cluster.
 	watch   coverageWatch
 	reports reports
 	// publishing is held around each Update.
@@ -125,7 +125,7 @@ func (s *stay) joined(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// notJoined is the error of a stay that has never been joined.
+// notJoined returns the error of a Join or Run that has never joined.
 func (s *stay) notJoined(err error) error {
 	return fmt.Errorf("libcluster: join %s: %w", s.name, err)
 }
@@ -201,8 +201,8 @@ func (s *stay) awaitPing(ctx context.Context) bool {
 	}
 }
 
-// remove ends a session and its record, or only the session if the place is to
-// be kept.
+// remove ends a session and its record, or only the session if the assignment is to be
+// reserved.
 func (s *stay) remove(ctx context.Context, session Session, returning time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
@@ -244,13 +244,13 @@ func errNotKept(err error) error {
 	return fmt.Errorf("libcluster: left, but the place may not be kept: %w", err)
 }
 
-// kept is the record of one that has left for a restart: a place, and nobody who is
-// there and could be waited for.
+// kept is the reserved record of an instance that has left for a restart: it keeps the
+// assignment, and no instance is there.
 func (s *stay) kept(stopped bool) Member {
 	m := s.registration().Member
 	m.kept = true
 	if stopped {
-		m.plans.window = 0 // whoever holds the place for us will never act
+		m.plans.window = 0 // nobody acts by this record
 	}
 	return m
 }
@@ -264,8 +264,8 @@ func (s *stay) fail(err error) {
 	})
 }
 
-// refuse fails the stay for good if it has not been joined yet. Of one that has, it may
-// pass.
+// refuse fails a Join that is still waiting. Once joined, the instance goes on, since the
+// error may pass.
 func (s *stay) refuse(err error) {
 	if !isClosed(s.ready) {
 		s.fail(err)

@@ -59,7 +59,7 @@ func (v *view) after(before *view) *view {
 	return v
 }
 
-// static reports whether the registry knows this instance's place, and nobody else's.
+// static reports whether the registry knows only this instance's assignment.
 func (v *view) static() bool {
 	v.inc.mu.Lock()
 	defer v.inc.mu.Unlock()
@@ -113,7 +113,7 @@ func (v *view) totalWith(workers int) int64 {
 	return v.inc.index.total - int64(before) + int64(workers)
 }
 
-// owners returns the newest view with everybody's place in it.
+// owners returns the newest view with all members' places.
 func (c *Cluster) owners() (*view, *owners) {
 	for {
 		v := c.view.Load()
@@ -128,8 +128,8 @@ func (c *Cluster) owners() (*view, *owners) {
 	}
 }
 
-// placesOf returns everybody's place in a view, and false if the view has been replaced:
-// the index that it was computed from may have changed since.
+// placesOf returns all members' places in a view. It returns false if the view has been
+// replaced: the index that it was computed from may have changed since.
 func (c *Cluster) placesOf(v *view) (places []Place, ok bool) {
 	if v.inc == nil {
 		return nil, true
