@@ -53,6 +53,8 @@ var unwantedModules = map[string]string{
 
 // ownPackages of this module are a part of what its importers get.
 var ownPackages = map[string]string{
+	modulePath + "/kv":              "what a store must do; needs nothing else",
+	modulePath + "/internal/etcd":   "a store on etcd; needs its client only",
 	modulePath + "/internal/chance": "what instances leave to chance; needs nothing else",
 	modulePath + "/internal/outlet": "nothing may wait for Config.Logger; small, and needs nothing but zap",
 	modulePath + "/internal/quote":  "what others wrote may hold a terminal's escapes; small, and needs nothing else",

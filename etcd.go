@@ -21,6 +21,9 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/libcluster/libcluster/internal/etcd"
+	"github.com/libcluster/libcluster/kv"
 )
 
 const (
@@ -31,6 +34,16 @@ const (
 	// gRPC's own backoff between connection attempts grows to two minutes;
 	// capped at this, clients are back soon after an outage of any length.
 	etcdReconnectCap = time.Second
+
+	// silentPercent is the part of the TTL for which a watch may leave a question
+	// unanswered, the first one included: as long as a heartbeat may take. Not longer, since
+	// until then the instance goes by an old state.
+	silentPercent = 30
+
+	// maxAnswer bounds an answer of etcd's, which is in memory as a whole. It has room for
+	// a page of the largest records that a member may have, or for some of the largest
+	// values that etcd takes.
+	maxAnswer = 20 << 20
 )
 
 // Etcd returns a registry on the etcd v3 servers at endpoints: URLs, several
@@ -120,18 +133,14 @@ func (e EtcdConfig) Check(Registration) error {
 // Join records the member under a new lease.
 func (e EtcdConfig) Join(ctx context.Context, r Registration) (Session, time.Duration, error) {
 	s, ttl, err := e.join(ctx, r)
-	switch {
-	case err == nil:
-		return s, ttl, nil
-	case isRefusal(err) && !isFinal(err): // of the record another attempt may find another one
-		err = Permanent(err)
+	if err != nil {
+		return nil, 0, e.explained(refused(err), "/"+r.Cluster()+"/")
 	}
-	return nil, 0, e.explained(err, "/"+r.Cluster()+"/")
+	return s, ttl, nil
 }
 
-func (e EtcdConfig) join(ctx context.Context, r Registration) (*etcdSession, time.Duration, error) {
-	previous, _ := r.Previous.(*etcdSession)
-	notes := notesOf(r.Stay, previous)
+func (e EtcdConfig) join(ctx context.Context, r Registration) (Session, time.Duration, error) {
+	notes := etcdNotesOf(attemptsOf(&r))
 	login := notes.loginAs(e.Username, e.Password, r.chance)
 	if err := login.wait(); err != nil {
 		return nil, 0, err
@@ -140,27 +149,57 @@ func (e EtcdConfig) join(ctx context.Context, r Registration) (*etcdSession, tim
 	if err != nil {
 		return nil, 0, err
 	}
-	s := newEtcdSession(client, e.Client == nil, e.requestTimeout(), r)
-	err = s.connect(ctx)
-	if err == nil && e.Username != "" {
+	space := etcd.Open(etcd.Config{
+		Client: client, Owned: e.Client == nil, Prefix: "/" + r.Cluster() + "/",
+		Timeout: e.requestTimeout(), Silence: r.TTL * silentPercent / 100, Shared: &notes.shared, Log: r.Logger,
+		MayWrite: writtenIn(r.Mode, r.Passive), Passive: r.Passive,
+	})
+	if err = connect(ctx, client, e.requestTimeout()); err == nil && e.Username != "" {
 		// Any request logs in. This one has the time that the whole attempt has.
-		_, err = client.Get(ctx, s.key, clientv3.WithSerializable(), clientv3.WithCountOnly())
+		_, _, err = space.Get(ctx, r.Member.ID)
 		if errors.Is(err, context.DeadlineExceeded) {
 			login.unanswered(client)
 		}
 	}
-	var ttl time.Duration
 	if err == nil {
-		ttl, err = s.open(ctx, r)
-	}
-	if err != nil {
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("no answer in time: %w%s", err, connectionTrouble(client))
+		var s *storeSession
+		var ttl time.Duration
+		if s, ttl, err = joinStore(ctx, space, r); err == nil {
+			return s, ttl, nil
 		}
-		_ = s.release() // the error that counts is the first
-		return nil, 0, err
 	}
-	return s, ttl, nil
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("no answer in time: %w%s", err, connectionTrouble(client))
+	}
+	_ = space.Close() // the error that counts is the first
+	return nil, 0, err
+}
+
+// EtcdFence returns comparisons for a transaction of the application's own on the
+// same etcd: it then has an effect only while the plan is in force that gave this
+// instance the place s, the state that the application goes by. So a write that was
+// held up for however long is refused by etcd itself. The cluster must be on etcd in
+// mode [ModeExclusive], and s this instance's present state; otherwise the error says what
+// is missing, and is [ErrRebalanced] if there is a newer one.
+//
+// It is refused too after a plan that leaves this instance where it is: read the state
+// again, and repeat.
+func (c *Cluster) EtcdFence(s State) ([]clientv3.Cmp, error) {
+	v := c.view.Load()
+	switch why := v.reason(); {
+	case why != nil:
+		return nil, why
+	case !s.Active() || !v.state.Active():
+		return nil, errors.New("libcluster: no fence: this instance holds no place")
+	case s.Generation != v.state.Generation:
+		return nil, fmt.Errorf("libcluster: no fence for generation %d: %w", s.Generation, ErrRebalanced)
+	}
+	if session, ok := v.inc.session.(*storeSession); ok && session.mode == ModeExclusive {
+		if space, ok := session.space.(*etcd.Space); ok {
+			return space.Compare(session.ours(), kv.AtVersion(planKey, v.plan.revision)), nil
+		}
+	}
+	return nil, fmt.Errorf("libcluster: no fence: the cluster must be on etcd and in mode exclusive, and is in mode %v", c.cfg.Mode)
 }
 
 // connectionTrouble tells why there is no connection, if there is none. The

@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/connectivity"
 )
 
@@ -16,10 +17,10 @@ const connectTimeout = 5 * time.Second
 
 // connect waits for a connection, and not for long if there is none to be had. So what is
 // sent later need not be given up soon so as to find out that nobody is there.
-func (s *etcdSession) connect(ctx context.Context) error {
-	conn := s.client.ActiveConnection()
+func connect(ctx context.Context, client *clientv3.Client, timeout time.Duration) error {
+	conn := client.ActiveConnection()
 	conn.Connect()
-	for _, d := range []time.Duration{s.timeout, connectTimeout} {
+	for _, d := range []time.Duration{timeout, connectTimeout} {
 		limit, cancel := context.WithTimeout(ctx, d)
 		state := conn.GetState()
 		for state != connectivity.Ready && state != connectivity.Shutdown && conn.WaitForStateChange(limit, state) {
@@ -36,15 +37,4 @@ func (s *etcdSession) connect(ctx context.Context) error {
 		}
 	}
 	return context.DeadlineExceeded
-}
-
-// request bounds one request to join: by its usual timeout, or by two fifths of what the
-// attempt still has if that is more. When many join at once, each is told of all the
-// others, and etcd is slow to answer; what is given up it has to do again.
-func (s *etcdSession) request(ctx context.Context) (context.Context, context.CancelFunc) {
-	limit := s.timeout
-	if deadline, ok := ctx.Deadline(); ok && s.next == 0 { // later ones are not slow for that reason
-		limit = max(limit, time.Until(deadline)*2/5)
-	}
-	return context.WithTimeout(ctx, limit)
 }

@@ -100,3 +100,44 @@ func TestClientOfTheCallersMayBeInANamespace(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, got.Kvs, 1)
 }
+
+// lateStream is told everything late, as over a long line.
+type lateStream struct {
+	grpc.ClientStream
+	by time.Duration
+}
+
+func (s lateStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	<-time.After(s.by)
+	return err
+}
+
+// A heartbeat may take 3/10 of the TTL, and so may a watch to be opened: an instance that
+// keeps its place must also be told what becomes of the others.
+func TestInstanceOnALongLineIsToldOfChanges(t *testing.T) {
+	t.Parallel()
+	for _, mode := range allModes[:2] {
+		t.Run(mode.String(), func(t *testing.T) {
+			t.Parallel()
+			client := etcdClient(t, func(config *clientv3.Config) {
+				config.DialOptions = append(config.DialOptions, grpc.WithChainStreamInterceptor(func(ctx context.Context,
+					desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption,
+				) (grpc.ClientStream, error) {
+					stream, err := open(ctx, desc, cc, method, opts...)
+					if method == pb.Watch_Watch_FullMethodName && err == nil {
+						stream = lateStream{stream, 1100 * time.Millisecond}
+					}
+					return stream, err
+				}))
+			})
+			cfg := libcluster.Config{Key: key(t), Mode: mode, TTL: 8 * time.Second}
+			cfg.ID, cfg.Registry = "a", libcluster.EtcdConfig{Client: client}
+			a := start(t, cfg)
+			a.becomes(0, 1)
+			cfg.ID, cfg.Registry = "b", nil
+			start(t, cfg)
+			a.becomes(0, 2)
+		})
+	}
+}

@@ -50,15 +50,15 @@ func TestOneWhoRejoinsIsNotWaitedForHoweverOftenItWasLost(t *testing.T) {
 			wait(time.Second)
 			b.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 				if call.ID == "x" && call.Op == libclustertest.OpSurvey {
-					time.Sleep(800 * time.Millisecond)
+					time.Sleep(2500 * time.Millisecond)
 				}
 				return call.Send(ctx)
 			})
 			wait(6 * time.Second) // the survey that had begun is over
 			b.Expire(simulated, "a")
-			wait(300 * time.Millisecond)
+			wait(2 * time.Second) // a heartbeat has told, and it is back
 			require.True(t, b.Expire(simulated, "a"))
-			require.Less(t, becomesActive(a), 5*time.Second)
+			require.Less(t, becomesActive(a), libcluster.UntilOver(libcluster.Window(libcluster.DefaultTTL)))
 		})
 	})
 }

@@ -148,7 +148,7 @@ func (w *world) stepStore(*app) {
 		w.Happened("compact")
 		w.Compact()
 	case n < 70:
-		w.Say("backup of %d", w.Revision())
+		w.Say("backup of %d", w.Revision(simulated))
 		p, err := libcluster.ReadPlan(w.Plan(simulated))
 		if err != nil || !p.Committed {
 			p.Named = nil

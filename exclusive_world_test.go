@@ -173,6 +173,7 @@ func (w *world) end() {
 			}
 		}
 	})
+	w.rest(5 * time.Second) // attempts to join undo what they have begun, or give it up
 	w.Running.Wait()
 	synctest.Wait()
 	w.rest(longestGrant + simulator.Latest)

@@ -1,6 +1,10 @@
 package libclustertest
 
-import "context"
+import (
+	"context"
+	"maps"
+	"slices"
+)
 
 // Op is what a call asks for.
 type Op string
@@ -14,6 +18,13 @@ const (
 	OpUpdate Op = "update"
 	OpLeave  Op = "leave"
 	OpLook   Op = "look" // of [libcluster.Looker]
+
+	// Besides, an attempt to join begins a lease, and ends its own if it has failed, or
+	// that of the incarnation before; and in mode direct a Next that has missed something
+	// lists the members, and with it writes its record again.
+	OpOpen Op = "open"
+	OpEnd  Op = "end"
+	OpList Op = "list"
 
 	// Of clusters with a plan: what [libcluster.Planner] has. OpLeave is
 	// LeaveDrained too.
@@ -30,6 +41,12 @@ type Call struct {
 	Cluster, ID string
 
 	send func(context.Context) error
+}
+
+// of is the call of an op.
+func (c Call) of(op Op) Call {
+	c.Op = op
+	return c
 }
 
 // Send lets the call have its effect and returns the error that the caller
@@ -100,7 +117,7 @@ func (r *Registry) CutAll() {
 func (r *Registry) HealAll() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, id := range sortedKeys(r.cut) {
+	for _, id := range slices.Sorted(maps.Keys(r.cut)) {
 		close(r.cut[id])
 	}
 	clear(r.cut)

@@ -50,7 +50,7 @@ func TestWhatARegistrySaysIsQuotedInErrorsAndInTheLog(t *testing.T) {
 				b := w.app("b", mode(m), logged)
 				err = b.Join(w.within(5 * time.Second))
 				w.plain(err.Error())
-				require.ErrorContains(w, err, `join: \x1b[2J`)
+				require.ErrorContains(w, err, `open: \x1b[2J`)
 				err = a.Leave(w.within(5 * time.Second))
 				w.plain(err.Error())
 				w.Intercept(func(context.Context, libclustertest.Call) error {

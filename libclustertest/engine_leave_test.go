@@ -200,9 +200,9 @@ func TestNothingIsLeftBehindAfterLeave(t *testing.T) {
 		}
 		leaving.Wait()
 		require.Empty(t, t.Members(cluster))
-		revision, renewals := t.Revision(), t.Counts().Renewals
+		revision, renewals := t.Revision(cluster), t.Counts().Renewals
 		wait(time.Hour)
-		require.Equal(t, revision, t.Revision(), "no record, and no lease that would take one away")
+		require.Equal(t, revision, t.Revision(cluster), "no record, and no lease that would take one away")
 		require.Equal(t, renewals, t.Counts().Renewals)
 		// That no goroutine is left the bubble itself checks when it ends.
 	})

@@ -27,8 +27,10 @@ type app struct {
 	rivals   int       // others that have taken the ID, in this stay
 	restores int       // how often the store had gone back when its stay began
 
-	view *incarnation    // the one that State is of: the latest that was told of a change
-	eras map[int64][]int // of each generation that it was told of
+	view *incarnation // the one that State is of: the latest that was told of a change
+	// recorded is the latest whose record was written; it may not have been told of anything yet.
+	recorded *incarnation
+	eras     map[int64][]int // of each generation that it was told of
 
 	toldOf *incarnation // the one whose place it was told of last
 

@@ -162,8 +162,8 @@ func (w *world) stepStore(*app) {
 		w.Happened("compact")
 		w.Compact()
 	case n < 75:
-		w.Say("backup of %d", w.Revision())
-		w.backups = append(w.backups, backup{w.Snapshot(), w.past.era(), w.Revision()})
+		w.Say("backup of %d", w.Revision(cluster))
+		w.backups = append(w.backups, backup{w.Snapshot(), w.past.era(), w.Revision(cluster)})
 	case n < 93 && len(w.backups) > 0:
 		w.Happened("restore")
 		w.restore(w.backups[w.Steps.IntN(len(w.backups))])

@@ -206,7 +206,7 @@ func (s *story) doRegistry(command string, args []string) {
 	case "compact":
 		s.Compact()
 	case "backup":
-		s.backups = append(s.backups, backup{s.Snapshot(), s.past.era(), s.Revision()})
+		s.backups = append(s.backups, backup{s.Snapshot(), s.past.era(), s.Revision(cluster)})
 	case "restore":
 		s.restore(s.backups[len(s.backups)-1])
 	case "wipe":

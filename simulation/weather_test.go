@@ -54,7 +54,7 @@ func (w *world) sendJoin(ctx context.Context, s *incarnation, call libclustertes
 		s.a.rivals++
 		s.a.orphans++
 	}
-	w.owners[id] = s.a
+	w.owners[id], s.a.recorded = s.a, s
 	w.tampered(id, s)
 	return nil
 }

@@ -40,7 +40,7 @@ func newWorld(seed uint64) *world {
 }
 
 func (w *world) note() {
-	w.past.note(w.Revision(), func() []libcluster.Member { return w.Members(cluster) })
+	w.past.note(w.Revision(cluster), func() []libcluster.Member { return w.Members(cluster) })
 }
 
 // tampered marks all incarnations of an ID but one.
@@ -49,8 +49,10 @@ func (w *world) tampered(id string, but *incarnation) {
 		if a.ID != id || a.cfg.Passive {
 			continue
 		}
-		if a.view != nil && a.view != but {
-			a.view.tampered = true
+		for _, s := range []*incarnation{a.view, a.recorded} {
+			if s != nil && s != but {
+				s.tampered = true
+			}
 		}
 		if but == nil || but.a != a {
 			a.rivals++
@@ -117,8 +119,8 @@ func (w *world) settle() {
 			switch {
 			case !a.shouldBeActive() || a.cfg.Passive:
 				continue
-			case s.Generation != w.Revision():
-				w.Fail("%s is not up to date in %d: %v", a, w.Revision(), s)
+			case s.Generation != w.Revision(cluster):
+				w.Fail("%s is not up to date in %d: %v", a, w.Revision(cluster), s)
 			case s.Workers != a.Wants:
 				w.Fail("%s has not the %d workers that it wants: %v", a, a.Wants, s)
 			}
@@ -147,6 +149,7 @@ func (w *world) end() {
 			}
 		}
 	})
+	w.rest(5 * time.Second) // attempts to join undo what they have begun, or give it up
 	w.Running.Wait()
 	synctest.Wait()
 	w.Locked(func() {

@@ -81,9 +81,29 @@ var mutants = []mutant{
 		"TestOneWhoseRecordHasGoneDoesNotCoordinate", "", nil,
 	},
 	{
-		"a plan is swapped without coordinating", "etcd_plan.go",
-		"If(s.planIs(revision), s.coordinates(), ", "If(s.planIs(revision), ",
-		"TestSwapHasNoEffectForOneThatDoesNotCoordinate", "", nil,
+		"a plan is swapped without coordinating", "store_plan.go",
+		"{s.ours(), kv.OwnedBy(coordinatorKey, s.owner), kv.AtVersion(planKey, revision)}", "{s.ours(), s.ours(), kv.AtVersion(planKey, revision)}",
+		"TestAnyStoreKeepsThePromisesInVirtualTime", "registrytest", nil,
+	},
+	{
+		"a plan is swapped for another than the one that was read", "store_plan.go",
+		"{s.ours(), kv.OwnedBy(coordinatorKey, s.owner), kv.AtVersion(planKey, revision)}", "{s.ours(), kv.OwnedBy(coordinatorKey, s.owner)}",
+		"TestAnyStoreKeepsThePromisesInVirtualTime", "registrytest", nil,
+	},
+	{
+		"an acknowledgement is for whatever plan there is", "store_plan.go",
+		"If:  []kv.Cond{s.ours(), kv.AtVersion(planKey, revision)},\n", "If:  []kv.Cond{s.ours()},\n",
+		"TestAnyStoreKeepsThePromisesInVirtualTime", "registrytest", nil,
+	},
+	{
+		"a late request to join replaces what is there by now", "store_join.go",
+		"{kv.AtVersion(s.id, found.Version)}", "{}",
+		"TestAttemptThatArrivesLateSaysNothingOfALaterOne", "libclustertest", nil,
+	},
+	{
+		"a record is written that is another's by now", "store_session.go",
+		"kv.Tx{If: []kv.Cond{s.ours()}, Put: records}", "kv.Tx{If: nil, Put: records}",
+		"TestAnyStoreKeepsThePromisesInVirtualTime", "registrytest", nil,
 	},
 	{
 		"a plan of another mode is built on", "decide.go",

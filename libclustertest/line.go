@@ -1,0 +1,239 @@
+package libclustertest
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/libcluster/libcluster/kv"
+)
+
+// line is one session's way to the store. It counts, and while the session is being
+// opened it can be cut and intercepted; later that is done above it, for each call of the
+// session as a whole.
+type line struct {
+	r       *Registry
+	call    Call // without its Op
+	plan    bool // in a mode with a plan
+	passive bool
+	epoch   atomic.Int64 // the registry's when the members were listed last
+	lost    atomic.Bool  // a change that Next has found was not delivered
+	joining atomic.Bool
+	kv.Space
+}
+
+// Open is the store's.
+func (l *line) Open(_ context.Context, space string) (kv.Space, error) {
+	l.Space = l.r.space(space)
+	return l, nil
+}
+
+// Close does nothing: what is under way may arrive after the session has been closed.
+func (l *line) Close() error { return nil }
+
+// pass waits until the instance is not cut off, while it joins.
+func (l *line) pass(ctx context.Context) error {
+	if !l.joining.Load() {
+		return nil
+	}
+	return l.r.pass(ctx, l.call.ID)
+}
+
+// Begin grants what [Registry.GrantTTL] says.
+func (l *line) Begin(ctx context.Context, owner kv.Owner, ttl time.Duration) (time.Duration, error) {
+	if !l.joining.Load() {
+		return l.Space.Begin(ctx, owner, ttl)
+	}
+	l.r.mu.Lock()
+	if l.r.granted > 0 {
+		ttl = l.r.granted
+	}
+	l.r.mu.Unlock()
+	var begun atomic.Bool // the request may arrive more than once
+	return exchange(ctx, l.r, l.call.of(OpOpen), func(ctx context.Context) (time.Duration, error) {
+		if begun.Swap(true) {
+			return l.Space.Renew(ctx, owner)
+		}
+		return l.Space.Begin(ctx, owner, ttl)
+	})
+}
+
+// Renew is a part of joining.
+func (l *line) Renew(ctx context.Context, owner kv.Owner) (time.Duration, error) {
+	if err := l.pass(ctx); err != nil {
+		return 0, err
+	}
+	return l.Space.Renew(ctx, owner)
+}
+
+// End counts the records that it deletes.
+func (l *line) End(ctx context.Context, owner kv.Owner) error {
+	end := func(ctx context.Context) (none, error) {
+		held := 0
+		_, err := l.Space.List(ctx, "", func(r kv.Record) error {
+			if r.Owner == owner {
+				held++
+			}
+			return nil
+		})
+		if err != nil {
+			return none{}, err
+		}
+		l.r.count(func(c *Counts) { c.Writes += held })
+		return none{}, l.Space.End(ctx, owner)
+	}
+	if !l.joining.Load() {
+		_, err := end(ctx)
+		return err
+	}
+	_, err := exchange(ctx, l.r, l.call.of(OpEnd), end)
+	return err
+}
+
+// Get is a part of joining.
+func (l *line) Get(ctx context.Context, key string) (kv.Record, kv.Mark, error) {
+	if err := l.pass(ctx); err != nil {
+		return kv.Record{}, kv.Mark{}, err
+	}
+	return l.Space.Get(ctx, key)
+}
+
+// List counts as a read.
+func (l *line) List(ctx context.Context, prefix string, each func(kv.Record) error) (kv.Mark, error) {
+	if err := l.pass(ctx); err != nil {
+		return kv.Mark{}, err
+	}
+	if l.passive && l.joining.Load() { // its request to join
+		listed, err := exchange(ctx, l.r, l.call.of(OpJoin), func(ctx context.Context) (listing, error) {
+			var got listing
+			var err error
+			l.epoch.Store(l.r.epoch.Load())
+			got.Mark, err = l.Space.List(ctx, prefix, got.each)
+			return got, err
+		})
+		if err != nil {
+			return kv.Mark{}, err
+		}
+		l.r.count(func(c *Counts) { c.Reads++ })
+		return listed.Mark, listed.hand(each)
+	}
+	l.r.count(func(c *Counts) { c.Reads++ })
+	if l.passive {
+		l.epoch.Store(l.r.epoch.Load())
+	}
+	return l.Space.List(ctx, prefix, each)
+}
+
+// Commit counts what it writes and reads. What lists with it is a request by itself.
+func (l *line) Commit(ctx context.Context, tx kv.Tx) (kv.Result, error) {
+	if tx.Each == nil {
+		if err := l.pass(ctx); err != nil {
+			return kv.Result{}, err
+		}
+		return l.commit(ctx, tx)
+	}
+	op := OpList
+	if l.joining.Load() {
+		op = OpJoin
+	}
+	done, err := exchange(ctx, l.r, l.call.of(op), func(ctx context.Context) (listing, error) {
+		l.epoch.Store(l.r.epoch.Load())
+		got, once := listing{}, tx
+		once.Each = got.each // the request may arrive more than once
+		var err error
+		got.Result, err = l.commit(ctx, once)
+		if err == nil && !got.Done {
+			err = &unmet{got.Result}
+		}
+		return got, err
+	})
+	var not *unmet
+	switch {
+	case errors.As(err, &not):
+		return not.result, nil
+	case err != nil:
+		return kv.Result{}, err
+	}
+	return done.Result, done.hand(tx.Each)
+}
+
+// unmet is the answer to a request that had no effect, since its conditions did not hold.
+type unmet struct{ result kv.Result }
+
+func (*unmet) Error() string {
+	return "libclustertest: the record has changed since the request was made"
+}
+
+func (l *line) commit(ctx context.Context, tx kv.Tx) (kv.Result, error) {
+	done, err := l.Space.Commit(ctx, tx)
+	if err == nil && done.Done {
+		l.r.count(func(c *Counts) {
+			c.Writes += len(tx.Put) + len(tx.Delete)
+			if tx.Each != nil {
+				c.Reads++
+			}
+		})
+	}
+	return done, err
+}
+
+// listing is an answer to what lists.
+type listing struct {
+	kv.Result
+	kv.Mark
+	records []kv.Record
+}
+
+func (l *listing) each(r kv.Record) error {
+	l.records = append(l.records, r)
+	return nil
+}
+
+func (l *listing) hand(each func(kv.Record) error) error {
+	for _, r := range l.records {
+		if err := each(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Watch counts what surveys are told.
+func (l *line) Watch(ctx context.Context, prefix string, after int64) (kv.Watch, error) {
+	if err := l.pass(ctx); err != nil {
+		return nil, err
+	}
+	w, err := l.Space.Watch(ctx, prefix, after)
+	if err != nil {
+		return nil, err
+	}
+	if l.plan && prefix == "" {
+		return &surveys{w, l.r}, nil
+	}
+	return &news{w, l}, nil
+}
+
+type surveys struct {
+	kv.Watch
+	r *Registry
+}
+
+func (w *surveys) Next(ctx context.Context) (kv.Changes, error) {
+	changes, err := w.Watch.Next(ctx)
+	w.r.count(func(c *Counts) { c.Deliveries += len(changes.Records) })
+	return changes, err
+}
+
+// news is the watch of a session's Next, which it has begin anew if what it has told got lost.
+type news struct {
+	kv.Watch
+	l *line
+}
+
+func (w *news) Next(ctx context.Context) (kv.Changes, error) {
+	if w.l.lost.Swap(false) {
+		return kv.Changes{}, kv.ErrMissed
+	}
+	return w.Watch.Next(ctx)
+}

@@ -1,0 +1,58 @@
+package libcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/libcluster/libcluster/kv"
+)
+
+// OnStore returns a registry on a store: the members' records, the plan and all
+// else are records of a space that has the cluster's name, KEY/ENV or KEY/PARTITION/ENV.
+// It can do all that a registry can, in every mode. The safety of [ModeExclusive] rests on
+// what package kv asks of a store, to which package kv/kvtest holds it.
+//
+// The keys are those that [EtcdConfig] has below /KEY/ENV/. The records of all members
+// together may take 32 MiB, as they may there.
+func OnStore(store kv.Store) Registry { return storeRegistry{store} }
+
+type storeRegistry struct{ store kv.Store }
+
+// String returns the store's name for people, if it has one.
+func (g storeRegistry) String() string {
+	if named, ok := g.store.(fmt.Stringer); ok {
+		return named.String()
+	}
+	return "a store"
+}
+
+// Join records the member under a new lease.
+func (g storeRegistry) Join(ctx context.Context, r Registration) (Session, time.Duration, error) {
+	space, err := g.store.Open(ctx, r.Cluster())
+	if err != nil {
+		return nil, 0, refused(err)
+	}
+	s, ttl, err := joinStore(ctx, space, r)
+	if err != nil {
+		_ = space.Close() // the error that counts is the first
+		return nil, 0, refused(err)
+	}
+	return s, ttl, nil
+}
+
+// refused marks an error to join that no retry can mend. Of the record another attempt may
+// find another one.
+func refused(err error) error {
+	if isRefused(err) && !isFinal(err) {
+		return Permanent(err)
+	}
+	return err
+}
+
+// isRefused reports whether it is no use to send a request again.
+func isRefused(err error) bool {
+	return isFinal(err) || isPermanent(err) || errors.Is(err, kv.ErrRefused) || errors.Is(err, kv.ErrClosed) ||
+		errors.As(err, new(*tooLargeError))
+}

@@ -1,0 +1,303 @@
+package libcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/libcluster/libcluster/kv"
+)
+
+// feed is what a session follows of a space: all that is below a prefix, and then what
+// changes.
+type feed struct {
+	space  kv.Space
+	prefix string
+	watch  kv.Watch // nil: to be opened
+	at     int64    // all up to this revision has been taken in; 0: nothing
+	missed bool     // changes after it have: all is to be read anew
+}
+
+// open opens the watch.
+func (f *feed) open(ctx context.Context) (err error) {
+	f.watch, err = f.space.Watch(ctx, f.prefix, f.at)
+	return f.check(err)
+}
+
+// next returns what has changed since.
+func (f *feed) next(ctx context.Context) (changes kv.Changes, err error) {
+	if f.watch == nil {
+		if err := f.open(ctx); err != nil || f.missed {
+			return changes, err
+		}
+	}
+	changes, err = f.watch.Next(ctx)
+	switch {
+	case err == nil:
+	case errors.Is(ctx.Err(), context.Canceled):
+		f.close() // nobody will ask again soon, and what the watch tells would be kept for ever
+		return changes, context.Cause(ctx)
+	case ctx.Err() != nil:
+		return changes, context.Cause(ctx)
+	default:
+		return kv.Changes{}, f.check(err)
+	}
+	for len(changes.Records) > 0 && changes.Records[0].Version <= f.at {
+		changes.Records = changes.Records[1:]
+	}
+	f.at = max(f.at, changes.Mark.Revision)
+	return changes, nil
+}
+
+// check gives the watch up after an error. That it has missed something is none: it is
+// mended by reading all.
+func (f *feed) check(err error) error {
+	if err == nil {
+		return nil
+	}
+	f.close()
+	if errors.Is(err, kv.ErrMissed) {
+		f.missed = true
+		return nil
+	}
+	return err
+}
+
+func (f *feed) close() {
+	if f.watch != nil {
+		f.watch.Close()
+		f.watch = nil
+	}
+}
+
+// read notes that all has been read.
+func (f *feed) read(at int64) { f.at, f.missed = at, false }
+
+// storeNews is what Next goes by. One goroutine uses it.
+type storeNews struct {
+	feed    feed
+	listed  *Change  // not returned yet
+	weights *weights // in direct mode
+	now     Planning // in a mode with a plan
+}
+
+// watched is the prefix of what Next reports.
+func (s *storeSession) watched() string {
+	if s.mode == ModeDirect {
+		return ""
+	}
+	return publicKeys
+}
+
+// Next waits for the next change of the members, or in a mode with a plan of that. If
+// changes have been missed, all is listed anew.
+func (s *storeSession) Next(ctx context.Context) (Change, error) {
+	for {
+		if s.storeNews.feed.missed {
+			if err := s.mayList(); err != nil {
+				return Change{}, err
+			}
+			limit, cancel := context.WithTimeout(ctx, s.ttl+errandTimeout) // or it is asked again
+			err := s.relist(limit)
+			cancel()
+			if err != nil {
+				return Change{}, err
+			}
+		}
+		if s.listed != nil {
+			change := *s.listed
+			s.listed = nil
+			return change, nil
+		}
+		changes, err := s.storeNews.feed.next(ctx)
+		if err != nil {
+			return Change{}, err
+		}
+		if err := s.told(changes.Mark); err != nil {
+			return Change{}, err
+		}
+		if len(changes.Records) > 0 {
+			change, err := s.change(changes)
+			if err != nil {
+				s.storeNews.feed.close()
+			}
+			return change, err
+		}
+	}
+}
+
+// relist lists again. In direct mode a member also writes its own record, as it is
+// there: the write makes the revision, and so the generation, on which then all
+// agree. A list alone could not know it, because deletions leave no trace in one.
+func (s *storeSession) relist(ctx context.Context) error {
+	if s.passive || s.mode != ModeDirect {
+		before, l := s.latest(), s.newListing()
+		mark, err := s.space.List(ctx, s.watched(), l.each)
+		if err != nil {
+			return err
+		}
+		return s.take(l, before, mark)
+	}
+	before := s.latest()
+	own, mark, err := s.get(ctx, s.id)
+	if err == nil {
+		err = s.sameStore(before, mark)
+	}
+	if err == nil {
+		err = s.holder(own)
+	}
+	if err != nil {
+		return err
+	}
+	tx := kv.Tx{If: []kv.Cond{kv.AtVersion(s.id, own.Version)}, Put: []kv.Record{own}}
+	return s.list(ctx, tx, func(found []kv.Record) error {
+		if err := s.holder(found[0]); err != nil {
+			return err
+		}
+		return errors.New("the record has changed while the members were listed")
+	})
+}
+
+// list writes the session's record and takes in what is listed with it.
+func (s *storeSession) list(ctx context.Context, tx kv.Tx, failed func([]kv.Record) error) error {
+	before, l := s.latest(), s.newListing()
+	tx.Prefix, tx.Each = s.watched(), l.each
+	done, err := s.space.Commit(ctx, tx)
+	switch {
+	case err != nil:
+		return leaseError(err)
+	case !done.Done:
+		if err := s.sameStore(before, done.Mark); err != nil {
+			return err
+		}
+		return failed(done.Records)
+	}
+	s.attempts.listed(done.Mark.Revision)
+	before.Revision++ // a write is later than all that was told before
+	return s.take(l, before, done.Mark)
+}
+
+// listing is what is listed for Next.
+type listing struct {
+	s       *storeSession
+	events  []Event
+	foreign []foreign
+	weights *weights
+	now     Planning
+}
+
+func (s *storeSession) newListing() *listing { return &listing{s: s, weights: newWeights()} }
+
+// each takes in one record.
+func (l *listing) each(r kv.Record) error {
+	if l.s.mode != ModeDirect {
+		l.now.reflect(r, false)
+		return nil
+	}
+	e, why := eventOf(r, false)
+	l.foreign = found(l.foreign, l.s.prefix, r, why)
+	l.weights.member(e, len(r.Key)+len(r.Value))
+	if !e.Gone {
+		l.events = append(l.events, e)
+	}
+	return l.s.attempts.check(l.s.prefix, l.weights)
+}
+
+// take has Next report what was listed, if it is of no earlier time than the mark.
+func (s *storeSession) take(l *listing, before, mark kv.Mark) error {
+	if err := s.sameStore(before, mark); err != nil {
+		return err
+	}
+	if s.mode != ModeDirect {
+		now := l.now
+		s.listed, s.now = &Change{Planned: &now}, now
+	} else {
+		s.listed = &Change{Generation: mark.Revision, Reset: true, Events: l.events, foreign: l.foreign}
+		s.weights = l.weights
+	}
+	s.storeNews.feed.read(mark.Revision)
+	return nil
+}
+
+// change translates what the watch has told.
+func (s *storeSession) change(changes kv.Changes) (Change, error) {
+	if s.mode != ModeDirect {
+		for _, c := range changes.Records {
+			s.now.reflect(c.Record, c.Gone)
+		}
+		now := s.now
+		return Change{Planned: &now}, nil
+	}
+	change := Change{Generation: changes.Mark.Revision, Events: make([]Event, 0, len(changes.Records))}
+	for _, c := range changes.Records {
+		if c.Key == s.id && !s.passive {
+			own := c.Record
+			if c.Gone {
+				own = kv.Record{}
+			}
+			if err := s.holder(own); err != nil {
+				return Change{}, err
+			}
+		}
+		e, why := eventOf(c.Record, c.Gone)
+		s.weights.member(e, len(c.Key)+len(c.Value))
+		change.foreign = found(change.foreign, s.prefix, c.Record, why)
+		if e.Gone && c.Key == s.id && !s.passive {
+			return Change{}, fmt.Errorf("%w: %q holds what is no member's record", ErrRecordGone, s.prefix+s.id)
+		}
+		change.Events = append(change.Events, e)
+	}
+	if err := s.attempts.check(s.prefix, s.weights); err != nil {
+		s.storeNews.feed.missed = true // what has been dropped is read when there is room for it
+		return Change{}, err
+	}
+	return change, nil
+}
+
+// eventOf translates one record. Whether it is a member's depends on nothing but what the
+// store holds, so that all instances agree: what does not parse is no member, also
+// if it was one before. The error says why.
+func eventOf(r kv.Record, gone bool) (Event, error) {
+	none := Event{Member: Member{ID: r.Key}, Gone: true}
+	if gone || isOfPlan(r.Key) {
+		return none, nil
+	}
+	member, err := ParseMember(r.Key, r.Value)
+	if err != nil {
+		return none, err
+	}
+	return Event{Member: member, Orphan: r.Owner == 0}, nil
+}
+
+// found adds a record to the foreign ones, if that is why it is no member's. Enough of them
+// are kept to report that there are many.
+func found(all []foreign, prefix string, r kv.Record, why error) []foreign {
+	if why == nil || len(all) > mostForeign || isOfAnother(r) {
+		return all
+	}
+	return append(all, foreign{prefix + r.Key, why})
+}
+
+func isOfPlan(key string) bool {
+	return strings.HasPrefix(key, publicKeys) || strings.HasPrefix(key, drainedKeys)
+}
+
+// isOfAnother reports whether a record is of a cluster whose name begins with this one's: a
+// member's or of a plan. Some stores keep clusters in one another.
+func isOfAnother(r kv.Record) bool {
+	env, key, nested := strings.Cut(r.Key, "/")
+	if !nested || checkName("Env", env) != nil {
+		return false
+	}
+	_, err := ParseMember(key, r.Value)
+	return err == nil || isOfPlan(key)
+}
+
+// mayList returns why not, in direct mode, in which listing is to read all members.
+func (s *storeSession) mayList() error {
+	if s.mode != ModeDirect {
+		return nil
+	}
+	return s.attempts.tooLarge()
+}

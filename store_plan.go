@@ -1,0 +1,163 @@
+package libcluster
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/libcluster/libcluster/kv"
+)
+
+// What a cluster with a plan has besides its members is below an empty segment,
+// where no ID, environment or partition can be. All members watch what is public.
+const (
+	publicKeys     = "/p/"
+	planKey        = publicKeys + "plan"
+	coordinatorKey = publicKeys + "coordinator"
+	drainedKeys    = "/drained/"
+)
+
+// reflect notes what a public record holds.
+func (now *Planning) reflect(r kv.Record, gone bool) {
+	switch r.Key {
+	case planKey:
+		now.Plan, now.Revision = r.Value, r.Version
+		if gone {
+			now.Plan, now.Revision = nil, 0
+		}
+	case coordinatorKey:
+		now.Coordinator = r.Value
+		if gone || r.Owner == 0 { // nobody's, or a stranger's
+			now.Coordinator = nil
+		}
+	}
+}
+
+// drainedNote is the record that says up to which generation an incarnation has stopped.
+func drainedNote(of kv.Owner, generation int64, under kv.Owner) kv.Record {
+	return kv.Record{Key: drainedKeys + incarnationOf(of), Value: strconv.AppendInt(nil, generation, 10), Owner: under}
+}
+
+// writtenIn are the keys besides its own that a session of a mode may have to write.
+func writtenIn(mode Mode, passive bool) []string {
+	if passive || mode == ModeDirect {
+		return nil
+	}
+	return []string{planKey, coordinatorKey, drainedKeys + "0"}
+}
+
+// Incarnation is the lease.
+func (s *storeSession) Incarnation() string { return incarnationOf(s.owner) }
+
+// Claim writes the coordinator's record under our lease, if nobody has it.
+func (s *storeSession) Claim(ctx context.Context, says []byte) (bool, error) {
+	s.mu.Lock()
+	holders := []kv.Owner{0, s.owner}
+	if s.claimed {
+		holders = []kv.Owner{s.owner, 0}
+	}
+	s.claimed = true // whatever becomes of the answer
+	s.mu.Unlock()
+	for _, holder := range holders {
+		done, err := s.space.Commit(ctx, kv.Tx{
+			If:  []kv.Cond{s.ours(), kv.OwnedBy(coordinatorKey, holder)},
+			Put: []kv.Record{{Key: coordinatorKey, Value: says, Owner: s.owner}},
+		})
+		switch {
+		case err != nil:
+			return false, leaseError(err)
+		case done.Done:
+			s.surveyor.wrote(done.Mark.Revision)
+			return true, nil
+		case s.holder(done.Records[0]) != nil, done.Records[1].Owner != 0 && done.Records[1].Owner != s.owner:
+			s.idle()
+			return false, nil
+		}
+	}
+	return false, errors.New("the coordinator's record has changed while it was asked for")
+}
+
+// Swap writes the plan while the session coordinates and its record is there.
+func (s *storeSession) Swap(ctx context.Context, revision int64, plan []byte) error {
+	done, err := s.space.Commit(ctx, kv.Tx{
+		If:  []kv.Cond{s.ours(), kv.OwnedBy(coordinatorKey, s.owner), kv.AtVersion(planKey, revision)},
+		Put: []kv.Record{{Key: planKey, Value: plan}},
+	})
+	switch {
+	case err != nil:
+		return err
+	case done.Done:
+		s.surveyor.wrote(done.Mark.Revision)
+		return nil
+	}
+	if err := s.holder(done.Records[0]); err != nil {
+		return err
+	}
+	if done.Records[1].Owner != s.owner {
+		return ErrNotCoordinator
+	}
+	return ErrPlanChanged
+}
+
+// Drained writes a note under our lease.
+func (s *storeSession) Drained(ctx context.Context, revision, generation int64) error {
+	done, err := s.space.Commit(ctx, kv.Tx{
+		If:  []kv.Cond{s.ours(), kv.AtVersion(planKey, revision)},
+		Put: []kv.Record{drainedNote(s.owner, generation, s.owner)},
+	})
+	switch {
+	case err != nil:
+		return leaseError(err)
+	case done.Done:
+		return nil
+	}
+	if err := s.holder(done.Records[0]); err != nil {
+		return err
+	}
+	return ErrPlanChanged
+}
+
+// LeaveDrained deletes the record and leaves the note under our lease, which expires; or
+// puts both under a lease of d.
+func (s *storeSession) LeaveDrained(ctx context.Context, d time.Duration, kept Member) error {
+	if d > 0 {
+		return errors.Join(s.park(ctx, d, kept, true), s.Close())
+	}
+	return errors.Join(s.leaveDrained(ctx), s.Close())
+}
+
+func (s *storeSession) leaveDrained(ctx context.Context) error {
+	s.mu.Lock()
+	claimed := s.claimed
+	s.mu.Unlock()
+	note, left := drainedNote(s.owner, DrainedForGood, s.owner), false
+	tx := kv.Tx{If: []kv.Cond{s.ours()}, Put: []kv.Record{note}, Delete: []string{s.id}}
+	err := s.insist(ctx, func(ctx context.Context) (err error) {
+		var done kv.Result
+		if claimed { // our lease lives on, and meanwhile nobody would coordinate
+			done, err = s.space.Commit(ctx, kv.Tx{
+				If: append(tx.If, kv.OwnedBy(coordinatorKey, s.owner)), Put: tx.Put, Delete: append(tx.Delete, coordinatorKey),
+			})
+		}
+		if err == nil && !done.Done {
+			done, err = s.space.Commit(ctx, tx)
+		}
+		if left = done.Done; err != nil || left {
+			return leaseError(err)
+		}
+		found, _, err := s.get(ctx, note.Key) // the answer to the first of several may have been lost
+		left = found.Version != 0
+		return err
+	})
+	if err != nil || left {
+		return err
+	}
+	return s.end(ctx, s.owner)
+}
+
+// vacate removes the claim of an owner, if it has one.
+func (s *storeSession) vacate(ctx context.Context, owner kv.Owner) error {
+	_, err := s.space.Commit(ctx, kv.Tx{If: []kv.Cond{kv.OwnedBy(coordinatorKey, owner)}, Delete: []string{coordinatorKey}})
+	return err
+}

@@ -1,0 +1,302 @@
+package libcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster/kv"
+)
+
+// storeSession is one lease and one record in a space. The fields above the line never
+// change once it is open.
+type storeSession struct {
+	space    kv.Space
+	prefix   string // of its keys, for people
+	id       string // and the record's key
+	owner    kv.Owner
+	ttl      time.Duration // what is asked for
+	mode     Mode
+	as       Mode // what its record says
+	passive  bool
+	log      *zap.Logger
+	attempts *attempts
+	draw     func() kv.Owner
+	// previous is the session of the incarnation before, if there was one.
+	previous *storeSession
+
+	storeNews // what Next reports
+	surveyor  // in a mode with a plan, the coordinator's
+	ended     atomic.Bool
+
+	mu      sync.Mutex // guards what follows
+	mark    kv.Mark    // the latest that an answer has told
+	claimed bool       // it may be the coordinator
+}
+
+func newStoreSession(space kv.Space, r Registration) *storeSession {
+	s := &storeSession{
+		space:   space,
+		prefix:  "/" + r.Cluster() + "/",
+		id:      r.Member.ID,
+		ttl:     r.TTL,
+		mode:    r.Mode,
+		as:      r.Member.plans.mode,
+		passive: r.Passive,
+		log:     r.Logger,
+		draw:    func() kv.Owner { return kv.Owner(r.chance.Below(math.MaxInt64)) + 1 },
+	}
+	if s.previous, _ = r.Previous.(*storeSession); s.previous != nil {
+		s.previous.previous = nil // or all sessions of the stay would live on
+	}
+	s.attempts = attemptsOf(&r)
+	s.storeNews.feed = feed{space: space, prefix: s.watched()}
+	s.surveyor.feed = feed{space: space}
+	return s
+}
+
+// sameStore tells whether an answer comes from the store that the mark was taken of, and
+// of no earlier time. Only a mark from before the request may be asked about, since answers
+// overtake one another.
+func (s *storeSession) sameStore(before, now kv.Mark) error {
+	switch {
+	case before.Store != "" && now.Store != before.Store:
+		return fmt.Errorf("%w: the store is %s, and was %s", ErrRegistryReset, now.Store, before.Store)
+	case now.Revision < before.Revision:
+		return fmt.Errorf("%w: the store is at revision %d, and was at %d", ErrRegistryReset, now.Revision, before.Revision)
+	}
+	s.noted(now)
+	return nil
+}
+
+// noted notes how far the store has come.
+func (s *storeSession) noted(now kv.Mark) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mark.Store == "" || s.mark.Store == now.Store && now.Revision > s.mark.Revision {
+		s.mark = now
+	}
+}
+
+// told notes how far the store had come that a watch has told of. A watch may be resumed in
+// another store without a word.
+func (s *storeSession) told(now kv.Mark) error {
+	if before := s.latest().Store; before != "" && now.Store != "" && now.Store != before {
+		return fmt.Errorf("%w: the store is %s, and was %s", ErrRegistryReset, now.Store, before)
+	}
+	s.noted(now)
+	return nil
+}
+
+// latest returns the latest mark, to be taken before a request is sent.
+func (s *storeSession) latest() kv.Mark {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mark
+}
+
+// ours is the condition for all that the session writes: its record is its own.
+func (s *storeSession) ours() kv.Cond { return kv.OwnedBy(s.id, s.owner) }
+
+// holder tells from the session's record whether it is still its own.
+func (s *storeSession) holder(r kv.Record) error {
+	switch {
+	case r.Version == 0:
+		return ErrRecordGone
+	case r.Owner == s.owner:
+		return nil
+	case s.attempts.isOurs(r.Owner):
+		return fmt.Errorf("%w: an earlier attempt to join has arrived late and replaced it", ErrRecordGone)
+	case r.Owner == 0:
+		return fmt.Errorf("%w: %q was overwritten without a lease", ErrRecordGone, s.prefix+s.id)
+	case s.attempts.isOlder(r):
+		return fmt.Errorf("%w: %q is older than what this instance has written", ErrRegistryReset, s.prefix+s.id)
+	}
+	return fmt.Errorf("%w: %q is under another lease", ErrInstanceTaken, s.prefix+s.id)
+}
+
+// leaseError finds the answer that proves the lease, and so the record, to be gone. Every
+// other error leaves that open.
+func leaseError(err error) error {
+	if errors.Is(err, kv.ErrEnded) {
+		return fmt.Errorf("%w: %w", ErrRecordGone, err)
+	}
+	return err
+}
+
+// Renew renews the lease and reads the session's record, both at once, since a line may be
+// slow: together they prove that the record was there after Renew was called, in whatever
+// order the store comes to them.
+func (s *storeSession) Renew(ctx context.Context) (time.Duration, error) {
+	if s.passive {
+		return s.ttl, s.confirm(ctx)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// One half proves nothing by itself, and so the other need not be waited for: but for a
+	// moment if the first is sure that the record has gone, since the other may tell more.
+	failed := func(err error) {
+		switch {
+		case isFinal(err):
+			time.AfterFunc(releaseGrace, cancel)
+		case err != nil:
+			cancel()
+		}
+	}
+	var confirming sync.WaitGroup
+	var there error
+	confirming.Go(func() {
+		there = s.confirm(ctx)
+		failed(there)
+	})
+	ttl, err := s.space.Renew(ctx, s.owner)
+	err = leaseError(err)
+	failed(err)
+	confirming.Wait()
+	switch {
+	case isFinal(there), err == nil:
+		err = there // which tells more
+	case !isFinal(err) && there != nil && !errors.Is(there, context.Canceled):
+		err = there
+	}
+	if err != nil {
+		return 0, err
+	}
+	return ttl, nil
+}
+
+// confirm finds the session's own record.
+func (s *storeSession) confirm(ctx context.Context) error {
+	before := s.latest()
+	found, now, err := s.space.Get(ctx, s.id)
+	if err != nil {
+		return err
+	}
+	if err := s.sameStore(before, now); err != nil || s.passive {
+		return err
+	}
+	if err := s.holder(found); err != nil {
+		return err
+	}
+	return s.isOurRecord(found)
+}
+
+// isOurRecord finds a record that somebody has overwritten under our lease: to the
+// coordinator it is no member, and so this instance must be none.
+func (s *storeSession) isOurRecord(found kv.Record) error {
+	if s.mode == ModeDirect {
+		return nil // Next finds it
+	}
+	m, err := ParseMember(s.id, found.Value)
+	if err != nil || m.plans.mode != s.as {
+		return fmt.Errorf("%w: %q holds what is not our record", ErrRecordGone, s.prefix+s.id)
+	}
+	return nil
+}
+
+// Update writes the record, only while it is still under our lease: under any other
+// condition a record could come back that is no longer ours.
+func (s *storeSession) Update(ctx context.Context, m Member) error {
+	if s.passive {
+		return ErrPassive
+	}
+	return s.writeUnder(ctx, s.owner, kv.Record{Key: s.id, Value: m.Record(), Owner: s.owner})
+}
+
+// writeUnder writes the session's record, and others, under a lease. If the record is under that
+// one already, the answer to the first of several requests was lost.
+func (s *storeSession) writeUnder(ctx context.Context, owner kv.Owner, records ...kv.Record) error {
+	return s.insist(ctx, func(ctx context.Context) error {
+		done, err := s.space.Commit(ctx, kv.Tx{If: []kv.Cond{s.ours()}, Put: records})
+		if err != nil {
+			return leaseError(err)
+		}
+		if !done.Done && (owner == s.owner || done.Records[0].Owner != owner) {
+			return s.holder(done.Records[0])
+		}
+		s.attempts.written(done.Mark.Revision)
+		return nil
+	})
+}
+
+// insist repeats a request until it has succeeded or was refused, or ctx ends. The request
+// must be one that may be carried out twice.
+func (s *storeSession) insist(ctx context.Context, request func(context.Context) error) error {
+	var again retry
+	for {
+		sent := time.Now()
+		err := request(ctx)
+		if err == nil || isRefused(err) || !sleep(ctx, again.next()-time.Since(sent)) {
+			return err
+		}
+	}
+}
+
+// Leave ends the lease, and the record goes with it unless it is another's.
+func (s *storeSession) Leave(ctx context.Context) error {
+	return errors.Join(s.end(ctx, s.owner), s.Close())
+}
+
+// end ends a lease. To end the session's own again is nothing.
+func (s *storeSession) end(ctx context.Context, owner kv.Owner) error {
+	if s.passive || owner == s.owner && s.ended.Load() {
+		return nil
+	}
+	err := s.insist(ctx, func(ctx context.Context) error { return s.space.End(ctx, owner) })
+	if err == nil && owner == s.owner {
+		s.ended.Store(true)
+	}
+	return err
+}
+
+// LeaveFor puts the record under a lease that lives for d and that nobody renews.
+func (s *storeSession) LeaveFor(ctx context.Context, d time.Duration, kept Member) error {
+	return errors.Join(s.park(ctx, d, kept, false), s.Close())
+}
+
+// park keeps the record. What stays is an incarnation of its own, and nobody acts as that.
+func (s *storeSession) park(ctx context.Context, d time.Duration, kept Member, drained bool) error {
+	if s.passive {
+		return nil
+	}
+	under, err := s.lend(ctx, d)
+	if err != nil {
+		return err
+	}
+	records := []kv.Record{{Key: s.id, Value: kept.Record(), Owner: under}}
+	if drained || s.mode == ModeExclusive {
+		records = append(records, drainedNote(under, DrainedForGood, under))
+	}
+	if drained {
+		records = append(records, drainedNote(s.owner, DrainedForGood, under))
+	}
+	if err := s.writeUnder(ctx, under, records...); err != nil {
+		if isFinal(err) {
+			err = errors.Join(err, s.end(ctx, under), s.end(ctx, s.owner)) // nothing is kept
+		}
+		return err
+	}
+	return s.end(ctx, s.owner)
+}
+
+// lend begins a lease that nobody will renew.
+func (s *storeSession) lend(ctx context.Context, d time.Duration) (owner kv.Owner, err error) {
+	err = s.insist(ctx, func(ctx context.Context) error {
+		owner = s.draw() // the one before may have begun, and only its answer was lost
+		_, err := s.space.Begin(ctx, owner, d)
+		return err
+	})
+	return owner, err
+}
+
+// Close ends all calls and leaves the lease to expire.
+func (s *storeSession) Close() error { return s.space.Close() }
+
+func incarnationOf[O ~int64](owner O) string { return strconv.FormatInt(int64(owner), 16) }
