@@ -1,0 +1,51 @@
+package testsql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/libcluster/libcluster/internal/testetcd"
+)
+
+// postgresFolder returns where PostgreSQL's programs are. Debian keeps them out of PATH.
+func postgresFolder() (string, error) {
+	if path, err := exec.LookPath("initdb"); err == nil {
+		return filepath.Dir(path), nil
+	}
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil || len(found) == 0 {
+		return "", errors.New("PostgreSQL is not installed: on Debian, apt-get install postgresql")
+	}
+	return filepath.Dir(found[len(found)-1]), nil
+}
+
+func startPostgres(t testing.TB, ctx context.Context) (*server, error) {
+	folder, err := postgresFolder()
+	if err != nil {
+		return nil, err
+	}
+	s, err := newServer("postgres", syscall.SIGQUIT)
+	if err != nil {
+		return nil, err
+	}
+	port := testetcd.FreePort(t)
+	s.url = func(database string) string {
+		return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/%s?sslmode=disable", port, database)
+	}
+	err = s.run(ctx, filepath.Join(folder, "initdb"), "-D", s.file("data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+	if err == nil {
+		err = s.start(ctx, "pgx", s.url("postgres"), filepath.Join(folder, "postgres"), "-D", s.file("data"),
+			"-p", strconv.Itoa(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="+s.dir,
+			"-c", "fsync=off", "-c", "max_connections=400")
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("starting PostgreSQL: %w", err), s.close())
+	}
+	return s, nil
+}

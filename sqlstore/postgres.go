@@ -1,0 +1,50 @@
+package sqlstore
+
+import (
+	"database/sql"
+	"errors"
+)
+
+// Postgres returns the store in a PostgreSQL database, of version 11 or later. The
+// driver's errors must have the method SQLState() string, as those of pgx and pq have.
+// Store never closes db.
+func Postgres(db *sql.DB) *Store { return newStore(db, &postgres) }
+
+var postgres = dialect{
+	numbered: true,
+	// The lock is waited for, and then what follows reads what is there by then.
+	begin: []string{"BEGIN ISOLATION LEVEL READ COMMITTED"},
+	words: map[string]string{
+		"now":        "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
+		"int":        "BIGINT",
+		"read-only":  "CASE WHEN current_setting('transaction_read_only') = 'on' THEN 1 ELSE 0 END",
+		"writes":     "TRUE",
+		"lock":       "FOR UPDATE",
+		"idle":       "set_config('idle_in_transaction_session_timeout', '10s', TRUE)",
+		"ignore":     "",
+		"unless":     "ON CONFLICT DO NOTHING",
+		"replace":    "ON CONFLICT (space, name) DO UPDATE SET value = excluded.value, owner = excluded.owner, version = excluded.version",
+		"space-name": "BYTEA",
+		"key":        "BYTEA",
+		"value":      "BYTEA",
+		"plain":      "",
+		"hot":        " WITH (fillfactor = 50)",
+	},
+	faults: faults{
+		code:     sqlState,
+		conflict: []string{"40001", "40P01", "55P03"},
+		missing:  []string{"42P01"},
+		exists:   []string{"23505", "42P07", "42710"},
+		readOnly: []string{"25006"},
+		refused:  []string{"42", "28", "3D", "3F", "0A"},
+	},
+}
+
+// sqlState returns the SQLSTATE of an error, or "".
+func sqlState(err error) string {
+	var e interface{ SQLState() string }
+	if errors.As(err, &e) {
+		return e.SQLState()
+	}
+	return ""
+}

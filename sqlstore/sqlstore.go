@@ -1,0 +1,279 @@
+// Package sqlstore keeps clusters in a SQL database that an application has anyway:
+// PostgreSQL, MariaDB, MySQL, or SQLite. It needs only database/sql. The driver is the
+// application's choice.
+//
+//	db, err := sql.Open("pgx", url)
+//	…
+//	cluster, err := libcluster.New(libcluster.Config{
+//		Key:      "mailer",
+//		Registry: libcluster.OnStore(sqlstore.Postgres(db)),
+//	})
+//
+// Every mode works, ModeExclusive too. A [Store] is a store as package kv
+// describes them.
+//
+// # What it needs
+//
+// The tables are made on first use; [Store.Script] has them for an administrator. All
+// must use the same server, which must be one that writes: what a replica holds is old. A
+// server that has become read-only is noticed by the next call, and the connection to it
+// is given up, so that the one after it may find another server. A failover to a replica
+// that lagged behind has the store go back in time, as a restored backup does. Give
+// the store another name after both:
+//
+//	UPDATE libcluster_store SET id = 'restored-2026-11-27'
+//
+// In SQLite all are processes of one machine, on a local file system, and the file should
+// be in WAL mode. Under MariaDB and MySQL the driver's interpolateParams=true saves a round
+// trip in each statement. MySQL's binary log must not be in the format STATEMENT.
+//
+// # Connections
+//
+// Each opened space keeps one connection of the pool for itself from its first Begin or
+// Renew on. Heartbeats go on while the application has all others in use; changes are
+// then seen late. All calls but Renew and Get need a second connection for as long as they
+// last, and an instance that rejoins opens its space once more before it closes the first. So a
+// pool that is limited by [sql.DB.SetMaxOpenConns] must permit two connections more than the
+// application is in clusters; Open refuses otherwise. A process with several clusters should also permit more idle ones, by [sql.DB.SetMaxIdleConns]: by default a pool keeps two.
+//
+// An application that closes the pool ends its heartbeats. It should leave its clusters first.
+//
+// # Leases
+//
+// Leases live by the clock of the database. A lease whose time has passed ends when any
+// user of the space writes, reads, or looks for changes; until then it can be renewed. A
+// clock that is set forward by more than a lease has left ends the lease.
+//
+// # What it costs
+//
+// At rest each instance writes one UPDATE of one row a heartbeat, which is an eighth to a
+// sixth of its TTL, and reads its record. Each watch is a short SELECT every [Store.Poll]:
+// an instance has one, and one that coordinates has two.
+//
+// # What is not mended
+//
+// A process that is stopped in the middle of a commit, such as by SIGSTOP, holds up all
+// others that write to the space. PostgreSQL and MariaDB end its transaction after ten
+// seconds. MySQL and SQLite wait until the process goes on or ends.
+package sqlstore
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/libcluster/libcluster/kv"
+)
+
+// DefaultPoll is the default of Store.Poll.
+const DefaultPoll = 200 * time.Millisecond
+
+// defaultPrefix is the default of Store.Prefix.
+const defaultPrefix = "libcluster_"
+
+// keep is for how many revisions the changes are kept. A watch that is further behind
+// gets kv.ErrMissed.
+const keep = 4096
+
+// Store is a database as a kv.Store. Any goroutine may use it. Its fields must not be
+// changed after the first call.
+type Store struct {
+	// Poll is how often each watch looks for changes, and the time by which the end of a
+	// lease may be seen late. Changes of the same Store are seen at once. The default is
+	// DefaultPoll. Each look is one short query.
+	Poll time.Duration
+	// Prefix is what the names of all tables begin with: letters, digits and '_'. The
+	// default is "libcluster_". PostgreSQL and MySQL permit a schema in front: "ops.lc_".
+	Prefix string
+
+	db   *sql.DB
+	lang *dialect
+	keep int64
+
+	mu      sync.Mutex
+	open    int                               // how many spaces are open
+	names   map[string]int                    // and how many of each name
+	watches map[string]map[chan struct{}]bool // by the name of their space
+}
+
+func newStore(db *sql.DB, lang *dialect) *Store {
+	return &Store{db: db, lang: lang, keep: keep, names: map[string]int{}, watches: map[string]map[chan struct{}]bool{}}
+}
+
+var _ kv.Store = (*Store)(nil)
+
+// Script returns the statements that make the tables. A user that may create tables has no need
+// of it: Open makes those that are missing. All users of the store need the permissions
+// to select, insert, update and delete in all of them.
+func (s *Store) Script() string {
+	var b strings.Builder
+	b.WriteString("-- The tables of libcluster. They are made on first use by a user that may do so.\n" +
+		"-- Names and values are bytes; times are microseconds since 1970.\n")
+	for _, statement := range tables {
+		b.WriteString(s.expand(statement) + ";\n")
+	}
+	return b.String()
+}
+
+// Open opens a space, and makes the tables if there are none. The error wraps
+// kv.ErrRefused if the name is not one, if the pool has too few connections, or if
+// the database will not have it.
+func (s *Store) Open(ctx context.Context, name string) (kv.Space, error) {
+	if err := s.check(name); err != nil {
+		return nil, fmt.Errorf("opening a space: %w: %w", kv.ErrRefused, err)
+	}
+	if limit, enough := s.register(name); !enough {
+		return nil, fmt.Errorf("opening a space: %w: the pool permits %d connections, "+
+			"and must permit two more than the application is in clusters", kv.ErrRefused, limit)
+	}
+	sp := newSpace(s, name)
+	_, err := do(ctx, sp.life, "opening a space", func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.prepare(ctx, name)
+	})
+	if err != nil {
+		_ = sp.Close() // never fails
+		return nil, err
+	}
+	return sp, nil
+}
+
+// register counts a space that is opened, if the pool has enough connections: one for each
+// space and one for calls. A space that is not open yet leaves another one, since who rejoins
+// opens the space a second time before the first is closed.
+func (s *Store) register(name string) (limit int, enough bool) {
+	limit = s.db.Stats().MaxOpenConnections
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	need := s.open + 2
+	if s.names[name] == 0 {
+		need++
+	}
+	if limit > 0 && need > limit {
+		return limit, false
+	}
+	s.open++
+	s.names[name]++
+	return limit, true
+}
+
+// unregister is for a space that is closed.
+func (s *Store) unregister(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open--
+	if s.names[name]--; s.names[name] == 0 {
+		delete(s.names, name)
+	}
+}
+
+// check returns why Open cannot open a space.
+func (s *Store) check(name string) error {
+	if name == "" || !isText(name, maxSpace) {
+		return fmt.Errorf("a space's name is 1 to %d bytes of printable UTF-8", maxSpace)
+	}
+	for _, r := range s.Prefix {
+		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.", r) {
+			return errors.New("Prefix has other characters than letters, digits, '_' and '.'")
+		}
+	}
+	return nil
+}
+
+// prepare makes the tables, the name of the store and the space, as far as there are none.
+func (s *Store) prepare(ctx context.Context, space string) error {
+	conflicts := 0
+	return s.again(ctx, func() error {
+		return s.onPool(ctx, func(ctx context.Context, c session) error {
+			err := s.enter(ctx, c, space)
+			if err == nil || !s.lang.missing(err) {
+				return err
+			}
+			for _, statement := range tables {
+				if _, err := c.exec(ctx, statement); err != nil {
+					// Of two that make a table at once, PostgreSQL tells one that it exists.
+					if s.lang.exists(err) && conflicts < 2*len(tables) {
+						conflicts++
+						return errAgain
+					}
+					return err
+				}
+			}
+			return s.enter(ctx, c, space)
+		})
+	})
+}
+
+// enter has a row for the store and one for the space. Revisions begin with 1: to watch
+// after revision 0 means another thing.
+func (s *Store) enter(ctx context.Context, c session, space string) error {
+	named := false
+	err := c.query(ctx, `SELECT id FROM {store}`, nil, func(*sql.Rows) error {
+		named = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if !named {
+		_, err := c.exec(ctx, `INSERT {ignore} INTO {store} (one, id) VALUES (1, ?) {unless}`, newID())
+		if err != nil {
+			return err
+		}
+	}
+	_, err = c.exec(ctx, `INSERT {ignore} INTO {space} (name, revision, pruned) VALUES (?, 1, 0) {unless}`, []byte(space))
+	return err
+}
+
+// newID returns a random UUID.
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+func (s *Store) poll() time.Duration {
+	if s.Poll > 0 {
+		return s.Poll
+	}
+	return DefaultPoll
+}
+
+// wake has the watches of a space that this Store has look at once. It is no more than a
+// hint: what they find is in the database.
+func (s *Store) wake(space string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.watches[space] {
+		select {
+		case c <- struct{}{}:
+		default: // it will look anyway
+		}
+	}
+}
+
+// listen returns the channel by which a watch is woken.
+func (s *Store) listen(space string) chan struct{} {
+	c := make(chan struct{}, 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.watches[space] == nil {
+		s.watches[space] = map[chan struct{}]bool{}
+	}
+	s.watches[space][c] = true
+	return c
+}
+
+func (s *Store) unlisten(space string, c chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.watches[space], c)
+	if len(s.watches[space]) == 0 {
+		delete(s.watches, space)
+	}
+}
