@@ -5,7 +5,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/libcluster/libcluster/internal/testsql"
 	"github.com/libcluster/libcluster/kv"
 	"github.com/libcluster/libcluster/kv/kvtest"
 	"github.com/libcluster/libcluster/sqlstore"
@@ -24,18 +23,4 @@ func conforms(t *testing.T, open func(t *testing.T) kv.Store) {
 func TestSQLiteIsAStore(t *testing.T) {
 	t.Parallel()
 	conforms(t, func(t *testing.T) kv.Store { return sqlstore.SQLite(onSQLite.db(t)) })
-}
-
-func TestPostgresIsAStore(t *testing.T) {
-	t.Parallel()
-	db := onPostgres.db(t)
-	conforms(t, func(*testing.T) kv.Store { return sqlstore.Postgres(db) })
-}
-
-func TestMariaDBIsAStore(t *testing.T) {
-	t.Parallel()
-	// The other tests are without it.
-	db := testsql.Open(t, onMariaDB.driver, onMariaDB.url(t)+"?interpolateParams=true")
-	db.SetMaxIdleConns(idle)
-	conforms(t, func(*testing.T) kv.Store { return sqlstore.MySQL(db) })
 }

@@ -157,29 +157,6 @@ func TestNamesThatAreNoneAreRefused(t *testing.T) {
 }
 
 func TestWhatTheDatabaseWillNeverDoIsRefused(t *testing.T) {
-	t.Run("Postgres", func(t *testing.T) {
-		url := testsql.Postgres(t)
-		admin := testsql.Open(t, "pgx", url)
-		user := "poor_" + url[strings.LastIndex(url, "/")+1:strings.LastIndex(url, "?")]
-		exec(t, admin, "CREATE ROLE "+user+" LOGIN")
-		exec(t, admin, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-		_, err := sqlstore.Postgres(testsql.Open(t, "pgx", strings.Replace(url, "postgres@", user+"@", 1))).Open(patience(t), "space")
-		require.ErrorIs(t, err, kv.ErrRefused, "it may not create tables")
-		_, err = sqlstore.Postgres(testsql.Open(t, "pgx", strings.Replace(url, "/test_", "/absent_", 1))).Open(patience(t), "space")
-		require.ErrorIs(t, err, kv.ErrRefused, "there is no such database")
-		exec(t, admin, "DROP ROLE "+user)
-	})
-	t.Run("MariaDB", func(t *testing.T) {
-		url := testsql.MariaDB(t)
-		admin := testsql.Open(t, "mysql", url)
-		exec(t, admin, "CREATE USER poor@'%', poor@localhost")
-		poor := testsql.Open(t, "mysql", strings.Replace(url, "root@", "poor@", 1))
-		_, err := sqlstore.MySQL(poor).Open(patience(t), "space")
-		require.ErrorIs(t, err, kv.ErrRefused, "it may not use the database")
-		_, err = sqlstore.MySQL(testsql.Open(t, "mysql", strings.Replace(url, "/test_", "/absent_", 1))).Open(patience(t), "space")
-		require.ErrorIs(t, err, kv.ErrRefused, "there is no such database")
-		exec(t, admin, "DROP USER poor@'%', poor@localhost")
-	})
 	t.Run("SQLite", func(t *testing.T) {
 		db := onSQLite.db(t)
 		exec(t, db, "PRAGMA user_version = 1") // the file is there
