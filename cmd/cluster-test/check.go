@@ -92,8 +92,10 @@ func (f *flags) parseThreads() ([]int, error) {
 func (f *flags) contradiction() error {
 	dynamic := f.given("registry")
 	internal := isEmbedded(f.registry)
+	_, file := cutScheme(f.registry, sqliteScheme)
 	const (
 		needs = "needs a registry; give -r/--registry, such as -r embedded:"
+		alone = "is for an etcd; a file has no users and no certificates"
 		own   = "is for an etcd of your own; the embedded one has no users, and certificates of its own"
 	)
 	for _, c := range []struct {
@@ -124,6 +126,10 @@ func (f *flags) contradiction() error {
 		{"cert", internal, own},
 		{"cert-key", internal, own},
 		{"user", internal, own},
+		{"cacert", file, alone},
+		{"cert", file, alone},
+		{"cert-key", file, alone},
+		{"user", file, alone},
 		{"password-file", !f.given("user"), "needs a user; give --user USER"},
 		{"password-file", strings.Contains(f.user, ":"), "contradicts the password in --user"},
 		{"cert", !f.given("cert-key"), "needs its key too; give --cert-key"},

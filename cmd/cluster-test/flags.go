@@ -39,6 +39,8 @@ type options struct {
 	registry            libcluster.Registry
 	embedded            *embedded.Config       // what has to run for etcd to work, or nil
 	etcd                *libcluster.EtcdConfig // is registry, if embedded
+	file                string                 // of the database that registry is on
+	database            io.Closer              // that; nil: none
 
 	flags *flags // for explain
 }
@@ -165,6 +167,9 @@ func (f *flags) registryInto(ctx context.Context, o *options) error {
 		}
 		o.registry = registry
 		return nil
+	}
+	if file, ok := cutScheme(f.registry, sqliteScheme); ok {
+		return f.sqliteInto(file, o)
 	}
 	if strings.Contains(f.registry, "@") && !isEmbedded(f.registry) {
 		return fmt.Errorf("%s: the URI must not hold a user or a password; give them with --user",

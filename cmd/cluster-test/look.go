@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"time"
 
@@ -147,6 +148,10 @@ func (l *looker) look(ctx context.Context, do func()) (failed bool) {
 		return true
 	}
 	return runAll(ctx, l.options, l.t, func() bool {
+		if _, err := os.Stat(l.file); l.file != "" && err != nil { // or it would be made
+			l.t.say("cannot see the cluster: %s", oneLine(err))
+			return true
+		}
 		err := l.t.waitingFor(fmt.Sprint(l.registry), untold, func() error {
 			ctx, cancel := context.WithTimeoutCause(ctx, l.timeout, fmt.Errorf("not seen within %v; see --timeout", l.timeout))
 			defer cancel()

@@ -111,9 +111,18 @@ func runInstances(ctx, until context.Context, o options, err error, t transcript
 	return exitOK
 }
 
-// runAll runs the instances, with the embedded etcd that they need. It reports
-// whether anything has failed.
+// runAll runs the instances, with the embedded etcd or the database that they need. It
+// reports whether anything has failed.
 func runAll(until context.Context, o options, t transcript, instances func() bool) bool {
+	if o.database != nil {
+		failed := instances()
+		// After the instances, which need it for leaving.
+		if err := o.database.Close(); err != nil {
+			t.say("cannot close %s: %s", o.file, oneLine(err))
+			return true
+		}
+		return failed
+	}
 	if o.embedded == nil {
 		return instances()
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net"
@@ -10,14 +11,17 @@ import (
 	"strconv"
 	"strings"
 
+	_ "modernc.org/sqlite" // the driver of sqlite:FILE
+
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/embedded"
+	"github.com/libcluster/libcluster/sqlstore"
 )
 
 const defaultPort = 2379
 
 const allowedURIs = "must be http://HOST:PORT[,…], https://HOST:PORT[,…], etcd://HOST:PORT[,…], " +
-	"embedded:, embedded:PORT or embedded:PORT/DIR"
+	"embedded:, embedded:PORT, embedded:PORT/DIR or sqlite:FILE"
 
 // parseRegistry reads a registry URI: either one of an etcd, or, and then
 // config is not nil, the embedded one, which is at endpoints[0]. secure says
@@ -84,8 +88,42 @@ func parsePort(s string) (int, error) {
 const embeddedScheme = "embedded:"
 
 func isEmbedded(uri string) bool {
-	return len(uri) >= len(embeddedScheme) && strings.EqualFold(uri[:len(embeddedScheme)], embeddedScheme)
+	_, ok := cutScheme(uri, embeddedScheme)
+	return ok
 }
+
+// cutScheme returns what follows a scheme.
+func cutScheme(uri, scheme string) (rest string, ok bool) {
+	if len(uri) < len(scheme) || !strings.EqualFold(uri[:len(scheme)], scheme) {
+		return "", false
+	}
+	return uri[len(scheme):], true
+}
+
+const sqliteScheme = "sqlite:"
+
+// sqliteInto has the registry in a file of SQLite's, which all processes of the machine
+// can use that may write it.
+func (f *flags) sqliteInto(file string, o *options) error {
+	if file == "" {
+		return fmt.Errorf("%s: names no file; must be sqlite:FILE", f.shown("registry"))
+	}
+	escaped := strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(file)
+	db, err := sql.Open("sqlite", "file:"+escaped+"?_pragma=journal_mode(WAL)")
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.shown("registry"), err)
+	}
+	o.registry, o.file, o.database = libcluster.OnStore(sqlite{sqlstore.SQLite(db), file}), file, db
+	return nil
+}
+
+// sqlite is a store that says which file it is in.
+type sqlite struct {
+	*sqlstore.Store
+	file string
+}
+
+func (s sqlite) String() string { return "SQLite in " + s.file }
 
 // parseEmbedded reads what follows "embedded:". One slash ends the port and
 // belongs to neither, so a folder that begins with another one is absolute. A

@@ -32,6 +32,8 @@ OPTIONS are one or more of:
         embedded:PORT/DIR               with its data in DIR instead of a
                                         temporary folder; with two slashes,
                                         embedded:PORT//DIR, in /DIR
+        sqlite:FILE                     a file that all processes of this
+                                        machine use; no server is needed
       --nodes N             Run N instances in this process
   -P, --passive             Watch the cluster without being a member of it
       --mode MODE           How instances get their indexes (default: direct)
