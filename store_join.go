@@ -135,12 +135,13 @@ func (s *storeSession) open(ctx context.Context, r Registration) (time.Duration,
 	release()
 	if err != nil {
 		// Whether the record was written is unknown. Without the lease it goes.
-		limit := cleanupTimeout
-		if errors.Is(ctx.Err(), context.Canceled) {
-			limit = releaseGrace / 2 // Leave waits for no longer
-		}
-		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 		defer cancel()
+		defer context.AfterFunc(ctx, func() {
+			if errors.Is(ctx.Err(), context.Canceled) {
+				time.AfterFunc(releaseGrace/2, cancel) // Leave waits for no longer
+			}
+		})()
 		if !s.passive {
 			_ = s.space.End(cleanup, s.owner)
 		}
