@@ -87,6 +87,7 @@ func (r *Registry) Depose(cluster string) {
 // Compact forgets the history of every cluster: the next change that each
 // session gets is the whole list, with Reset.
 func (r *Registry) Compact() {
+	r.epoch.Add(1)
 	for _, name := range r.clusters() {
 		r.store.Forget(name)
 	}

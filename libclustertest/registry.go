@@ -19,7 +19,7 @@ import (
 // [New]. Its methods may be called at any time by any goroutine, also by an interceptor.
 type Registry struct {
 	store *kvtest.Memory
-	epoch atomic.Int64 // grows when the store goes back
+	epoch atomic.Int64 // grows when the store goes back or drops its history
 
 	mu        sync.Mutex          // guards what follows; nobody waits while holding it
 	spaces    map[string]kv.Space // of each cluster that was used, as strangers have it

@@ -53,8 +53,8 @@ func waits[T any](ctx context.Context, s *session, op Op, one turn, effect func(
 }
 
 // Next returns the list at joining, then all events since the last call. A change whose
-// answer was lost is returned again, unless the store has gone back meanwhile: then all is
-// listed anew.
+// answer was lost is returned again, unless the store has gone back or dropped its history
+// meanwhile: then all is listed anew.
 func (s *session) Next(ctx context.Context) (libcluster.Change, error) {
 	for {
 		found, err := waits(ctx, s, OpNext, s.hearing, func(ctx context.Context) (*pending, error) {
