@@ -117,7 +117,7 @@ func (s *storeSession) open(ctx context.Context, r Registration) (time.Duration,
 	if !s.passive {
 		s.owner = s.attempts.draw(s.draw)
 	}
-	opening.Go(func() { _ = s.storeNews.feed.open(beside) }) // if it fails Next opens another
+	opening.Go(func() { _ = s.storeNews.feed.open(ctx) }) // if it fails Next opens another
 	if !s.passive {
 		opening.Go(func() { before, trouble = s.lookBefore(beside, r) })
 	}
