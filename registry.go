@@ -15,8 +15,8 @@ import (
 //
 // A registry does I/O and nothing else: libcluster decides, and has every timer, retry,
 // deadline and goroutine. All calls of a registry block, all take a context, and all
-// return soon after that context ends. What only some registries can do is an optional
-// interface: [Checker] of a registry, [Returner], [Looker] and [Planner] of a session.
+// return soon after that context ends; an attempt to join that has failed may take 3 s more
+// to end what it has begun. What only some registries can do is an optional interface: [Checker] of a registry, [Returner], [Looker] and [Planner] of a session.
 //
 // One value may serve any number of clusters at once.
 type Registry interface {

@@ -67,7 +67,7 @@ func TestServerThatDoesNotWriteIsNoticed(t *testing.T) {
 		exec(t, db, stop)
 		if name != "" {
 			killOthers(t, db)     // the new ones are like those to a replica
-			db.SetMaxIdleConns(0) // so is the one that has killed them
+			db.SetMaxIdleConns(0) // the connection that has killed them ends, too
 		}
 		noticed := func(err error) {
 			t.Helper()

@@ -88,7 +88,7 @@ func callsReturnSoon(s *suite) {
 	})
 	s.undecided(err, "Open")
 
-	// A commit that is given up may have been done, and one that has returned no error has.
+	// A commit that is given up may have been done; a commit without an error was done.
 	for n := range 20 {
 		ctx, cancel := context.WithCancel(context.Background())
 		value := strconv.Itoa(n)

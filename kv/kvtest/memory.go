@@ -158,8 +158,8 @@ func (c *contents) change() <-chan struct{} {
 	return c.changed
 }
 
-// Forget drops the history of a space. Every watch gets [kv.ErrMissed], also one that has
-// read all of it.
+// Forget drops the history of a space. Every watch gets [kv.ErrMissed], also a watch that
+// had read all of the history.
 func (m *Memory) Forget(space string) {
 	m.lock()
 	defer m.unlock()
