@@ -98,6 +98,9 @@ func (s *stay) apply(inc *incarnation, change Change) {
 // compute returns the state of the index. The caller holds inc.mu.
 func (s *stay) compute(inc *incarnation, generation int64) State {
 	state := State{Index: -1, Workers: s.c.cfg.Workers, Total: int(inc.index.total), Generation: generation}
+	if !s.c.cfg.Registry.Capabilities().Agreed {
+		state.Generation = 0
+	}
 	if a := inc.assigned; a != nil {
 		state.Index, state.Workers, state.Total = a.Index, a.Workers, a.Total
 	} else if base, workers := inc.index.place(); base >= 0 && !s.c.cfg.Passive {

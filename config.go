@@ -105,8 +105,8 @@ type Config struct {
 	// ReclaimAfter is for an instance that has lost its ID to another instance. It asks
 	// for the ID again when no instance has had it for this long, at least 1 s. Until
 	// then it is fenced with [ErrInstanceTaken], and looks at the cluster four times in
-	// this time, through [Looker]; a look that fails restarts the count. (If the registry
-	// has no Looker, the instance asks for its ID after this time.) Once it has its ID
+	// this time; a look that fails restarts the count. (If the registry keeps no plans, the
+	// instance asks for its ID after this time.) Once it has its ID
 	// again it goes on as after any fence, and [Cluster.Run] does not end. A Join that has
 	// not returned fails nevertheless.
 	//
@@ -237,10 +237,14 @@ func (c Config) validate() error {
 		return &ConfigError{"Registry", errors.New("Registry: is required; use Etcd(\"http://HOST:2379\"), " +
 			"or for a single instance Static(0, 1), where 1 is its Workers")}
 	}
-	if checker, ok := c.Registry.(Checker); ok {
-		if err := checker.Check(c.registration()); err != nil {
-			return &ConfigError{"Registry", fmt.Errorf("Registry: %w", err)}
-		}
+	switch can := c.Registry.Capabilities(); {
+	case c.Mode != ModeDirect && !can.Plans:
+		return &ConfigError{"Mode", fmt.Errorf("Mode %v: %w; it must be ModeDirect", c.Mode, ErrCannotPlan)}
+	case c.Mode == ModeExclusive && !can.Expires:
+		return &ConfigError{"Mode", fmt.Errorf("Mode %v: %w, since its records do not expire", c.Mode, ErrCannotPlan)}
+	}
+	if _, err := c.Registry.Enter(c.registration()); err != nil {
+		return &ConfigError{"Registry", fmt.Errorf("Registry: %w", err)}
 	}
 	return nil
 }

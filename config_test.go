@@ -17,16 +17,19 @@ import (
 	"github.com/libcluster/libcluster"
 )
 
-// checkingRegistry remembers what New asked it to check. It can't be joined.
+// checkingRegistry remembers the registration that New entered with. It can't be joined.
 type checkingRegistry struct {
-	libcluster.Registry
 	asked libcluster.Registration
 	err   error
 }
 
-func (c *checkingRegistry) Check(r libcluster.Registration) error {
+func (c *checkingRegistry) Capabilities() libcluster.Capabilities {
+	return libcluster.Capabilities{Expires: true, Plans: true}
+}
+
+func (c *checkingRegistry) Enter(r libcluster.Registration) (libcluster.Membership, error) {
 	c.asked = r
-	return c.err
+	return nil, c.err
 }
 
 func TestConfigThatSaysOnlyItsKeyGetsTheDefaults(t *testing.T) {
@@ -169,9 +172,9 @@ func brokenConfigs() []brokenConfig {
 			[]string{"exclusive", "must be FenceOnOutage"},
 		},
 		{
-			"a plan for a static cluster", "Mode", "Registry",
+			"a plan for a static cluster", "Mode", "",
 			func(c *libcluster.Config) { c.Mode, c.Registry = libcluster.ModePlanned, libcluster.Static(0, 1) },
-			[]string{"has no plan", "Mode must be ModeDirect"},
+			[]string{"cannot keep a plan", "must be ModeDirect"},
 		},
 		{
 			"too short a time to reclaim an ID", "ReclaimAfter", "",
@@ -286,7 +289,7 @@ func TestConfigAtTheEdgeOfItsRulesIsAccepted(t *testing.T) {
 	}
 }
 
-func TestErrorOfTheRegistrysCheckIsKept(t *testing.T) {
+func TestErrorOfTheRegistryIsKept(t *testing.T) {
 	reason := errors.New("no such place")
 	_, err := libcluster.New(libcluster.Config{Key: "k", Registry: &checkingRegistry{err: reason}})
 	require.ErrorIs(t, err, reason)

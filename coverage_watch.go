@@ -31,7 +31,7 @@ const (
 // records. So they have neither gaps nor overlaps, except for the moment that a change
 // takes to reach all instances; what can go wrong is that a record belongs to no instance.
 //
-// In a static cluster the error is [ErrCannotLook].
+// In a static cluster, and if the registry keeps no plans, the error is [ErrCannotLook].
 func (c *Cluster) Coverage(ctx context.Context) (Coverage, error) {
 	ctx, cancel := context.WithTimeout(ctx, errandTimeout)
 	defer cancel()
@@ -46,11 +46,11 @@ func (c *Cluster) Coverage(ctx context.Context) (Coverage, error) {
 		return Coverage{}, ErrLeft
 	}
 	for {
-		looker, ok := inc.session.(Looker)
+		planner, ok := inc.session.(Planner)
 		if !ok {
 			return Coverage{}, ErrCannotLook
 		}
-		survey, err := looker.Look(ctx)
+		survey, err := planner.Look(ctx)
 		if err == nil {
 			found := cover(c.cfg.Mode, survey)
 			found.Since = c.covered.saw(c, found.Covered)

@@ -50,10 +50,9 @@ var (
 	// stopped after [Config.DrainTimeout]. It rejoins when the application has stopped.
 	ErrStuck = errors.New("libcluster: the application has not stopped in time")
 
-	// ErrCannotPlan is returned by [Cluster.Join] in a mode that needs a plan if the
-	// registry cannot keep a plan, and in mode [ModeExclusive] if the registry's records
-	// do not expire.
-	ErrCannotPlan = errors.New("libcluster: Config.Mode: this registry cannot keep a plan")
+	// ErrCannotPlan is returned by [New] in a mode that needs a plan if the registry cannot
+	// keep a plan, and in mode [ModeExclusive] if the registry's records do not expire.
+	ErrCannotPlan = errors.New("this registry cannot keep a plan")
 
 	// ErrNotCoordinator is returned by [Planner.Swap] if the session no longer
 	// coordinates the cluster.

@@ -121,37 +121,50 @@ func (e EtcdConfig) String() string {
 // GoString is String: a password must not reach a log by way of %#v.
 func (e EtcdConfig) GoString() string { return e.String() }
 
-// Check returns an error if the configuration will not do, before anything is dialled.
-func (e EtcdConfig) Check(Registration) error {
+// Capabilities are all there are.
+func (e EtcdConfig) Capabilities() Capabilities { return storeCapabilities }
+
+// Enter begins a membership. The error says why the configuration will not do. Nothing is
+// dialled.
+func (e EtcdConfig) Enter(r Registration) (Membership, error) {
 	if _, err := e.resolve(); err != nil {
-		return err
+		return nil, err
 	}
-	_, err := e.newTLS(nil)
-	return err
+	if _, err := e.newTLS(nil); err != nil {
+		return nil, err
+	}
+	return &etcdMembership{etcd: e, attempts: newAttempts(r)}, nil
+}
+
+// etcdMembership is a membership in an etcd to which each attempt to join connects anew.
+type etcdMembership struct {
+	etcd EtcdConfig
+	*attempts
+	connections etcdConnections
 }
 
 // Join records the member under a new lease.
-func (e EtcdConfig) Join(ctx context.Context, r Registration) (Session, time.Duration, error) {
-	s, ttl, err := e.join(ctx, r)
+func (m *etcdMembership) Join(ctx context.Context, own Member) (Session, time.Duration, error) {
+	s, ttl, err := m.connect(ctx, own)
 	if err != nil {
-		return nil, 0, e.explained(refused(err), "/"+r.Cluster()+"/")
+		return nil, 0, m.etcd.explained(refused(err), "/"+m.reg.Cluster()+"/")
 	}
 	return s, ttl, nil
 }
 
-func (e EtcdConfig) join(ctx context.Context, r Registration) (Session, time.Duration, error) {
-	notes := etcdNotesOf(attemptsOf(&r))
-	login := notes.loginAs(e.Username, e.Password, r.chance)
+func (m *etcdMembership) connect(ctx context.Context, own Member) (*storeSession, time.Duration, error) {
+	e, r, connections := m.etcd, m.reg, &m.connections
+	login := connections.loginAs(e.Username, e.Password, r.chance)
 	if err := login.wait(); err != nil {
 		return nil, 0, err
 	}
-	client, err := e.client(notes, login, r.Logger)
+	client, err := e.client(connections, login, r.Logger)
 	if err != nil {
 		return nil, 0, err
 	}
 	space := etcd.Open(etcd.Config{
 		Client: client, Owned: e.Client == nil, Prefix: "/" + r.Cluster() + "/",
-		Timeout: e.requestTimeout(), Silence: r.TTL * silentPercent / 100, Shared: &notes.shared, Log: r.Logger,
+		Timeout: e.requestTimeout(), Silence: r.TTL * silentPercent / 100, Shared: &connections.shared, Log: r.Logger,
 		MayWrite: writtenIn(r.Mode, r.Passive), Passive: r.Passive,
 	})
 	if err = connect(ctx, client, e.requestTimeout()); err == nil && e.Username != "" {
@@ -164,7 +177,7 @@ func (e EtcdConfig) join(ctx context.Context, r Registration) (Session, time.Dur
 	if err == nil {
 		var s *storeSession
 		var ttl time.Duration
-		if s, ttl, err = joinStore(ctx, space, r); err == nil {
+		if s, ttl, err = m.join(ctx, space, own); err == nil {
 			return s, ttl, nil
 		}
 	}
@@ -194,7 +207,8 @@ func (c *Cluster) EtcdFence(s State) ([]clientv3.Cmp, error) {
 	case s.Generation != v.state.Generation:
 		return nil, fmt.Errorf("libcluster: no fence for generation %d: %w", s.Generation, ErrRebalanced)
 	}
-	if session, ok := v.inc.session.(*storeSession); ok && session.mode == ModeExclusive {
+	if p, ok := v.inc.session.(Planner); ok && c.cfg.Mode == ModeExclusive {
+		session := p.onStore()
 		if space, ok := session.space.(*etcd.Space); ok {
 			return space.Compare(session.ours(), kv.AtVersion(planKey, v.plan.revision)), nil
 		}
@@ -224,7 +238,7 @@ func (e EtcdConfig) requestTimeout() time.Duration {
 
 // client returns the client to use, which is not connected yet unless it is
 // the caller's.
-func (e EtcdConfig) client(notes *etcdNotes, login *etcdLogin, log *zap.Logger) (*clientv3.Client, error) {
+func (e EtcdConfig) client(connections *etcdConnections, login *etcdLogin, log *zap.Logger) (*clientv3.Client, error) {
 	config, err := e.resolve()
 	if err != nil {
 		return nil, Permanent(err)
@@ -235,7 +249,7 @@ func (e EtcdConfig) client(notes *etcdNotes, login *etcdLogin, log *zap.Logger) 
 		return e.Client, nil
 	}
 	if strings.HasPrefix(config.Endpoints[0], "https:") {
-		secured, err := notes.secured(e, log)
+		secured, err := connections.secured(e, log)
 		if err != nil {
 			return nil, Permanent(err)
 		}
@@ -243,7 +257,7 @@ func (e EtcdConfig) client(notes *etcdNotes, login *etcdLogin, log *zap.Logger) 
 	}
 	if e.Username != "" {
 		if inClear(config.Endpoints) {
-			notes.exposed.Do(func() {
+			connections.exposed.Do(func() {
 				log.Warn("the password is sent in the clear; give https endpoints", zap.Strings("endpoints", config.Endpoints))
 			})
 		}

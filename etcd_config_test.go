@@ -36,7 +36,7 @@ func TestEndpointsAreURLsAloneOrBetweenCommas(t *testing.T) {
 		"etcd at https://[2001:db8::1]:443,https://b:443": {"https://[2001:db8::1]:443,https://b:443"},
 	} {
 		registry := Etcd(endpoints...)
-		require.NoError(t, registry.Check(Registration{}))
+		require.NoError(t, entering(registry))
 		require.Equal(t, want, registry.String())
 	}
 }
@@ -68,7 +68,7 @@ func TestWhatIsNoEndpointIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry := Etcd(c.endpoints...)
-			err := registry.Check(Registration{})
+			err := entering(registry)
 			for _, part := range c.says {
 				require.ErrorContains(t, err, part)
 			}
@@ -107,12 +107,12 @@ func TestFieldsThatDoNotGoTogetherAreRefused(t *testing.T) {
 		"client and negative timeout": {EtcdConfig{Client: client, RequestTimeout: -1}, "must not be negative"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.ErrorContains(t, c.config.Check(Registration{}), c.says)
+			require.ErrorContains(t, entering(c.config), c.says)
 		})
 	}
 
 	alone := EtcdConfig{Client: client, RequestTimeout: time.Second}
-	require.NoError(t, alone.Check(Registration{}))
+	require.NoError(t, entering(alone))
 	require.Equal(t, "etcd at http://127.0.0.1:1", alone.String())
 }
 
@@ -266,7 +266,7 @@ func TestCertificateFileThatWillNotDoIsNamed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.config.Endpoints = []string{"https://a:1"}
-			err := c.config.Check(Registration{})
+			err := entering(c.config)
 			for _, part := range c.says {
 				require.ErrorContains(t, err, part)
 			}
@@ -280,7 +280,7 @@ func TestPasswordIsNeverPrinted(t *testing.T) {
 	config := EtcdConfig{Endpoints: []string{"http://a:1"}, Username: "root", Password: NewSecret(secret)}
 	cluster, err := New(Config{Key: "k", Registry: config})
 	require.NoError(t, err)
-	login := new(etcdNotes).loginAs(config.Username, config.Password, nil)
+	login := new(etcdConnections).loginAs(config.Username, config.Password, nil)
 	for _, value := range []any{
 		config,
 		&config,
@@ -363,9 +363,11 @@ func TestPasswordInTheClearIsWarnedOfOnceForAJoin(t *testing.T) {
 			over, cancel := context.WithCancel(t.Context())
 			cancel()
 			for range 2 {
-				r := Registration{Key: "k", Env: "e", Member: Member{ID: "a", Workers: 1}, TTL: DefaultTTL, Logger: zap.New(core), Stay: &Stay{}}
+				r := Registration{Key: "k", Env: "e", Member: Member{ID: "a", Workers: 1}, TTL: DefaultTTL, Logger: zap.New(core)}
+				m, err := config.Enter(r)
+				require.NoError(t, err)
 				for range 3 {
-					_, _, err := config.Join(over, r)
+					_, _, err := m.Join(over, r.Member)
 					require.ErrorIs(t, err, context.Canceled)
 				}
 			}
@@ -373,4 +375,10 @@ func TestPasswordInTheClearIsWarnedOfOnceForAJoin(t *testing.T) {
 			require.Equal(t, 2*want, logs.Len())
 		})
 	}
+}
+
+// entering returns the error of a configuration that will not do.
+func entering(r Registry) error {
+	_, err := r.Enter(Registration{})
+	return err
 }

@@ -33,8 +33,8 @@ const (
 	crowdCap    = 40 * time.Second
 )
 
-// etcdLogin is a stay's log-in with a password: the token that it has brought is
-// sent with each request, of all the stay's clients, until etcd refuses it.
+// etcdLogin is a membership's log-in with a password: the token that it has brought is
+// sent with each request, of all the membership's clients, until etcd refuses it.
 //
 // The etcd client's own logs in for each client and each stream anew, three times
 // for one attempt to join, and gives up with the request that waits. A log-in
@@ -60,8 +60,8 @@ type pendingLogin struct {
 	err  error
 }
 
-// loginAs returns the stay's log-in.
-func (n *etcdNotes) loginAs(username string, password Secret, from *chance.Source) *etcdLogin {
+// loginAs returns the membership's log-in.
+func (n *etcdConnections) loginAs(username string, password Secret, from *chance.Source) *etcdLogin {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.login == nil {

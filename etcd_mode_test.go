@@ -13,33 +13,31 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/between"
 )
 
-// claiming is a registry that has something happen when a session has claimed.
-type claiming struct {
-	libcluster.Registry
-	before, after func()
-}
-
-func (c claiming) Join(ctx context.Context, r libcluster.Registration) (libcluster.Session, time.Duration, error) {
-	s, ttl, err := c.Registry.Join(ctx, r)
-	if err != nil {
-		return nil, 0, err
-	}
-	return claimingSession{s, s.(libcluster.Planner), c}, ttl, nil
+// claiming is a registry that has something happen when a session claims, and when it has.
+func claiming(on libcluster.Registry, before, after func()) libcluster.Registry {
+	return between.Registry{Registry: on, Joining: func(ctx context.Context, m libcluster.Member, below libcluster.Membership,
+	) (libcluster.Session, time.Duration, error) {
+		s, ttl, err := below.Join(ctx, m)
+		if err != nil {
+			return nil, 0, err
+		}
+		return claimingSession{s.(libcluster.Planner), before, after}, ttl, nil
+	}}
 }
 
 type claimingSession struct {
-	libcluster.Session
 	libcluster.Planner
-	of claiming
+	before, after func()
 }
 
 func (s claimingSession) Claim(ctx context.Context, says []byte) (bool, error) {
-	s.of.before()
+	s.before()
 	claimed, err := s.Planner.Claim(ctx, says)
 	if claimed {
-		s.of.after()
+		s.after()
 	}
 	return claimed, err
 }
@@ -61,7 +59,7 @@ func TestAnInstanceOfAnotherModeWithoutARecordMakesNoPlan(t *testing.T) {
 	let := func() { release.Do(func() { close(slow) }) }
 	t.Cleanup(let)
 	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.ModeExclusive})
-	waits := claiming{registry, func() { <-slow }, func() {}}
+	waits := claiming(registry, func() { <-slow }, func() {})
 	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.ModeExclusive, Registry: waits})
 	c := start(t, libcluster.Config{Key: cluster, ID: "c", Mode: libcluster.ModeExclusive, Registry: waits})
 	c.becomes(2, 3)
@@ -69,13 +67,13 @@ func TestAnInstanceOfAnotherModeWithoutARecordMakesNoPlan(t *testing.T) {
 	var once sync.Once
 	lease, err := client.Grant(t.Context(), 60)
 	require.NoError(t, err)
-	x := prepare(t, libcluster.Config{Key: cluster, ID: "x", Mode: libcluster.ModePlanned, Registry: claiming{registry, func() {}, func() {
+	x := prepare(t, libcluster.Config{Key: cluster, ID: "x", Mode: libcluster.ModePlanned, Registry: claiming(registry, func() {}, func() {
 		once.Do(func() { // a second one of its ID that does not ask whether it may
 			_, err := client.Put(context.Background(), "/"+cluster+"/production/x", `{"workers":1,"mode":"planned"}`,
 				clientv3.WithLease(lease.ID))
 			require.NoError(t, err)
 		})
-	}}})
+	})})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	require.Error(t, x.Join(ctx))
@@ -93,9 +91,9 @@ func TestAnInstanceOfAnotherModeWithoutARecordMakesNoPlan(t *testing.T) {
 // The same promise is in the suite for registries.
 func TestSwapHasNoEffectForOneThatDoesNotCoordinate(t *testing.T) {
 	cluster, registry := key(t), patient(t)
-	s, _, err := registry.Join(t.Context(), registration(cluster, "a", libcluster.ModeExclusive))
+	s, _, err := between.Join(t.Context(), registry, registration(cluster, "a", libcluster.ModeExclusive))
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Leave(context.Background())) })
+	t.Cleanup(func() { require.NoError(t, s.Leave(context.Background(), libcluster.Departure{})) })
 	p := s.(libcluster.Planner)
 	require.ErrorIs(t, p.Swap(t.Context(), 0, []byte("1")), libcluster.ErrNotCoordinator)
 	claimed, err := p.Claim(t.Context(), []byte("a"))

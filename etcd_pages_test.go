@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/between"
 )
 
 // putRecords writes members' records as instances do, each of one under a lease of its own,
@@ -83,11 +84,11 @@ func TestAListOfManyPagesIsOfOneMoment(t *testing.T) {
 				require.GreaterOrEqual(t, pages, 4)
 				return
 			}
-			session, _, err := registry.Join(t.Context(), libcluster.Registration{
+			session, _, err := between.Join(t.Context(), registry, libcluster.Registration{
 				Key: cluster, Env: "production", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: unfenced, Logger: zap.NewNop(),
 			})
 			require.NoError(t, err)
-			defer session.Leave(context.Background())
+			defer session.Leave(context.Background(), libcluster.Departure{})
 			require.Equal(t, 4, pages)
 			change, err := session.Next(t.Context())
 			require.NoError(t, err)

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/between"
 )
 
 var withPlan = []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive}
@@ -260,7 +261,7 @@ func TestOneWhoseRecordWasOverwrittenUnderItsLeaseRejoins(t *testing.T) {
 
 func TestCoordinatorThatIsCancelledWatchesNoMore(t *testing.T) {
 	becomeWatches(t, 0)
-	s, _, err := patient(t).Join(t.Context(), libcluster.Registration{
+	s, _, err := between.Join(t.Context(), patient(t), libcluster.Registration{
 		Key: key(t), Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: time.Minute, Logger: zap.NewNop(), Mode: libcluster.ModePlanned,
 	})
 	require.NoError(t, err)
@@ -298,21 +299,23 @@ func TestAnAttemptThatArrivesLateSaysNothingOfALaterOne(t *testing.T) {
 	}), RequestTimeout: patience}
 	attempt := libcluster.Registration{
 		Key: key(t), Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: time.Minute, Logger: zap.NewNop(),
-		Mode: libcluster.ModeExclusive, Stay: &libcluster.Stay{},
+		Mode: libcluster.ModeExclusive,
 	}
+	membership, err := registry.Enter(attempt)
+	require.NoError(t, err)
 	join := func() (libcluster.Session, error) {
-		s, _, err := registry.Join(t.Context(), attempt)
+		s, _, err := membership.Join(t.Context(), attempt.Member)
 		if err == nil {
 			t.Cleanup(func() { s.Close() })
 		}
 		return s, err
 	}
 	drained := func(s libcluster.Session) map[string]int64 {
-		survey, err := s.(libcluster.Looker).Look(t.Context())
+		survey, err := s.(libcluster.Planner).Look(t.Context())
 		require.NoError(t, err)
 		return survey.Drained
 	}
-	_, err := join()
+	_, err = join()
 	require.ErrorContains(t, err, "no answer")
 	joined, err := join()
 	require.NoError(t, err)
@@ -322,7 +325,6 @@ func TestAnAttemptThatArrivesLateSaysNothingOfALaterOne(t *testing.T) {
 	incarnation := joined.(libcluster.Planner).Incarnation()
 	require.NotContains(t, drained(joined), incarnation)
 
-	attempt.Previous = joined
 	again, err := join()
 	require.NoError(t, err)
 	require.Contains(t, drained(again), incarnation, "it has stopped before it rejoined")

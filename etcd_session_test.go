@@ -17,12 +17,13 @@ import (
 	"google.golang.org/grpc/backoff"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/between"
 )
 
 // session opens a session of the registry by itself, without a cluster above it.
 func session(t *testing.T, registry libcluster.Registry, cluster, id string) libcluster.Session {
 	t.Helper()
-	s, _, err := registry.Join(t.Context(), libcluster.Registration{
+	s, _, err := between.Join(t.Context(), registry, libcluster.Registration{
 		Key: cluster, Env: "e", Member: libcluster.Member{ID: id, Workers: 1}, TTL: time.Minute, Logger: zap.NewNop(),
 	})
 	require.NoError(t, err)
@@ -112,26 +113,32 @@ func TestCompactionLeadsToAReReadNotToAMissedChange(t *testing.T) {
 
 func TestRejoiningDoesNotTakeTheIDBackFromAnother(t *testing.T) {
 	cluster, registry := key(t), patient(t)
-	join := func(previous libcluster.Session) (libcluster.Session, error) {
-		s, _, err := registry.Join(t.Context(), libcluster.Registration{
-			Key: cluster, Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: time.Minute,
-			Logger: zap.NewNop(), Previous: previous,
-		})
+	r := libcluster.Registration{
+		Key: cluster, Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: time.Minute, Logger: zap.NewNop(),
+	}
+	enter := func() libcluster.Membership {
+		m, err := registry.Enter(r)
+		require.NoError(t, err)
+		return m
+	}
+	join := func(m libcluster.Membership) (libcluster.Session, error) {
+		s, _, err := m.Join(t.Context(), r.Member)
 		if err == nil {
 			t.Cleanup(func() { s.Close() })
 		}
 		return s, err
 	}
-	first, err := join(nil)
+	own := enter()
+	_, err := join(own)
 	require.NoError(t, err)
-	second, err := join(first)
+	second, err := join(own)
 	require.NoError(t, err, "its own key, still there")
-	require.NoError(t, second.Leave(t.Context()))
-	third, err := join(second)
+	require.NoError(t, second.Leave(t.Context(), libcluster.Departure{}))
+	third, err := join(own)
 	require.NoError(t, err, "its own key, gone by now")
-	stranger, err := join(nil)
+	stranger, err := join(enter())
 	require.NoError(t, err)
-	_, err = join(third)
+	_, err = join(own)
 	require.ErrorIs(t, err, libcluster.ErrInstanceTaken)
 	_, err = stranger.Renew(t.Context())
 	require.NoError(t, err)

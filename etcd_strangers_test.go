@@ -13,6 +13,7 @@ import (
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/embedded"
+	"github.com/libcluster/libcluster/internal/between"
 )
 
 // plannedModes are those with a plan.
@@ -123,18 +124,14 @@ func TestOneThatIsSaidToHaveStoppedIsNotWaitedFor(t *testing.T) {
 func TestAPlaceThatCannotBeKeptSinceItsRecordIsGoneIsNotKeptSilently(t *testing.T) {
 	for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive} {
 		cluster, client := key(t), etcdClient(t)
-		s, _, err := patient(t).Join(t.Context(), registration(cluster, "a", mode))
+		s, _, err := between.Join(t.Context(), patient(t), registration(cluster, "a", mode))
 		require.NoError(t, err)
 		_, err = client.Delete(t.Context(), "/"+cluster+"/production/a")
 		require.NoError(t, err)
 		before, err := client.Leases(t.Context())
 		require.NoError(t, err)
 		kept := libcluster.Member{ID: "a", Workers: 1}
-		if mode == libcluster.ModeExclusive {
-			err = s.(libcluster.Planner).LeaveDrained(t.Context(), 77*time.Minute, kept)
-		} else {
-			err = s.(libcluster.Returner).LeaveFor(t.Context(), 77*time.Minute, kept)
-		}
+		err = s.Leave(t.Context(), libcluster.Departure{Reserve: 77 * time.Minute, Last: kept, Stopped: mode == libcluster.ModeExclusive})
 		require.ErrorIs(t, err, libcluster.ErrRecordGone, mode)
 		require.NotContains(t, grantedSince(t, client, before), int64(77*60), "no lease is left for what was not kept")
 	}

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/between"
 )
 
 // streamGoroutines counts what clientv3 runs for streams of watches, wherever in this
@@ -35,15 +36,17 @@ func TestOutageLeavesNoStreamOnTheCallersClient(t *testing.T) {
 			registry := libcluster.EtcdConfig{Client: line.client(t), RequestTimeout: 50 * time.Millisecond}
 			r := libcluster.Registration{
 				Key: key(t), Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: time.Minute,
-				Logger: zap.NewNop(), Mode: mode, Stay: &libcluster.Stay{},
+				Logger: zap.NewNop(), Mode: mode,
 			}
-			s, _, err := libcluster.EtcdConfig{Client: registry.Client, RequestTimeout: patience}.Join(t.Context(), r)
+			s, _, err := between.Join(t.Context(), libcluster.EtcdConfig{Client: registry.Client, RequestTimeout: patience}, r)
+			require.NoError(t, err)
+			membership, err := registry.Enter(r)
 			require.NoError(t, err)
 			next(t, s)
 			require.Equal(t, 2, streamGoroutines())
 			line.cut(true)
 			for range 3 {
-				_, _, err = registry.Join(t.Context(), r)
+				_, _, err = membership.Join(t.Context(), r.Member)
 				require.Error(t, err)
 			}
 			require.NoError(t, s.Close())

@@ -35,7 +35,7 @@ func (e EtcdConfig) checkTLS(secure bool) error {
 	return nil
 }
 
-// etcdTLS secures the connections of a stay. Each connection uses what the files hold at
+// etcdTLS secures the connections of a membership. Each connection uses what the files hold at
 // that moment, so that an instance that only reconnects takes a renewed certificate.
 type etcdTLS struct {
 	credentials.TransportCredentials // but for the handshake
@@ -57,8 +57,8 @@ func (e EtcdConfig) newTLS(log *zap.Logger) (*etcdTLS, error) {
 	return t, t.read()
 }
 
-// secured returns what all of the stay's connections are secured with.
-func (n *etcdNotes) secured(e EtcdConfig, log *zap.Logger) (*etcdTLS, error) {
+// secured returns what all of the membership's connections are secured with.
+func (n *etcdConnections) secured(e EtcdConfig, log *zap.Logger) (*etcdTLS, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.tls != nil {

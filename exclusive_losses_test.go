@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/between"
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
@@ -174,32 +175,27 @@ func TestGenerationsGoOnFromThoseBeforeWhileAPlanIsLost(t *testing.T) {
 	})
 }
 
-// plain is a registry whose sessions cannot plan, and which lets a join take a while.
-type plain struct {
-	libcluster.Registry
-	joined, goOn chan struct{}
-}
-
 type plainSession struct{ libcluster.Session }
 
-func (p plain) Join(ctx context.Context, r libcluster.Registration) (libcluster.Session, time.Duration, error) {
-	s, ttl, err := p.Registry.Join(ctx, r)
-	close(p.joined)
-	<-p.goOn
-	return plainSession{s}, ttl, err
-}
-
+// The registry says that it can plan, and its sessions cannot.
 func TestARegistryThatCannotPlanIsRefusedAlsoWhileLeaving(t *testing.T) {
 	inBubble(t, func(b *bubble) {
-		p := plain{b.Registry, make(chan struct{}), make(chan struct{})}
+		joined, goOn := make(chan struct{}), make(chan struct{})
+		p := between.Registry{Registry: b.Registry, Joining: func(ctx context.Context, m libcluster.Member, below libcluster.Membership,
+		) (libcluster.Session, time.Duration, error) {
+			s, ttl, err := below.Join(ctx, m)
+			close(joined)
+			<-goOn
+			return plainSession{s}, ttl, err
+		}}
 		c, err := libcluster.New(libcluster.Config{Key: "mailer", ID: "a", Registry: p, Mode: libcluster.ModeExclusive})
 		require.NoError(t, err)
 		left := make(chan error, 1)
 		go func() {
-			<-p.joined
+			<-joined
 			go func() { left <- c.Leave(context.Background()) }()
 			time.Sleep(50 * time.Millisecond) // by the bubble's clock: until it leaves
-			close(p.goOn)
+			close(goOn)
 		}()
 		require.Error(t, c.Join(context.Background()))
 		require.NoError(t, <-left)

@@ -17,7 +17,7 @@ func (w witness) String() string { return "witness" }
 
 // incarnation is one session of an app.
 type incarnation struct {
-	libcluster.Session
+	libcluster.Planner
 	a        *app
 	stay     int
 	watched  bool
@@ -32,24 +32,35 @@ func (s *incarnation) within(ctx context.Context) context.Context {
 	return context.WithValue(ctx, caller{}, s)
 }
 
-func (w witness) Join(ctx context.Context, r libcluster.Registration) (libcluster.Session, time.Duration, error) {
-	s := &incarnation{a: w.a}
-	w.a.w.Locked(func() { s.stay = w.a.Stay })
-	if previous, ok := r.Previous.(*incarnation); ok {
-		r.Previous = previous.Session
-		w.a.w.Locked(func() {
-			if previous.acts() {
-				w.a.w.Fail("%s rejoins before it has stopped", w.a)
-			}
-		})
-	}
+func (w witness) Capabilities() libcluster.Capabilities { return w.a.w.Capabilities() }
+
+func (w witness) Enter(r libcluster.Registration) (libcluster.Membership, error) {
 	r.Logger = zap.NewNop()
+	m, err := w.a.w.Enter(r)
+	return &membership{a: w.a, Membership: m}, err
+}
+
+// membership is one of an app's.
+type membership struct {
+	libcluster.Membership
+	a    *app
+	last *incarnation // that has joined
+}
+
+func (m *membership) Join(ctx context.Context, own libcluster.Member) (libcluster.Session, time.Duration, error) {
+	s := &incarnation{a: m.a}
+	m.a.w.Locked(func() {
+		s.stay = m.a.Stay
+		if m.last != nil && m.last.acts() {
+			m.a.w.Fail("%s rejoins before it has stopped", m.a)
+		}
+	})
 	sent := time.Now()
-	session, ttl, err := w.a.w.Join(s.within(ctx), r)
+	session, ttl, err := m.Membership.Join(s.within(ctx), own)
 	if err != nil {
 		return nil, 0, err
 	}
-	s.Session = session
+	s.Planner, m.last = session.(libcluster.Planner), s
 	s.a.w.Locked(func() { s.renewed(sent, ttl) })
 	return s, ttl, nil
 }
@@ -76,19 +87,17 @@ func (s *incarnation) renewed(sent time.Time, granted time.Duration) {
 // acts tells whether its app does something in its place.
 func (s *incarnation) acts() bool { return s.a.open != nil && s.a.of == s }
 
-func (s *incarnation) planner() libcluster.Planner { return s.Session.(libcluster.Planner) }
-
 func (s *incarnation) Next(ctx context.Context) (libcluster.Change, error) {
 	s.a.w.Locked(func() {
 		s.watched = true
 		s.a.view = s
 	})
-	return s.Session.Next(s.within(ctx))
+	return s.Planner.Next(s.within(ctx))
 }
 
 func (s *incarnation) Renew(ctx context.Context) (time.Duration, error) {
 	sent := time.Now()
-	ttl, err := s.Session.Renew(s.within(ctx))
+	ttl, err := s.Planner.Renew(s.within(ctx))
 	if err == nil {
 		s.a.w.Locked(func() { s.renewed(sent, ttl) })
 	}
@@ -96,40 +105,30 @@ func (s *incarnation) Renew(ctx context.Context) (time.Duration, error) {
 }
 
 func (s *incarnation) Update(ctx context.Context, m libcluster.Member) error {
-	return s.Session.Update(s.within(ctx), m)
+	return s.Planner.Update(s.within(ctx), m)
 }
 
-func (s *incarnation) Leave(ctx context.Context) error {
-	return s.Session.Leave(s.within(ctx))
-}
-
-func (s *incarnation) LeaveFor(ctx context.Context, d time.Duration, kept libcluster.Member) error {
-	return s.Session.(libcluster.Returner).LeaveFor(s.within(ctx), d, kept)
-}
-
-func (s *incarnation) Incarnation() string { return s.planner().Incarnation() }
-
-func (s *incarnation) Survey(ctx context.Context, after int64) (libcluster.Survey, error) {
-	return s.planner().Survey(s.within(ctx), after)
-}
-
-func (s *incarnation) Claim(ctx context.Context, says []byte) (bool, error) {
-	return s.planner().Claim(s.within(ctx), says)
-}
-
-func (s *incarnation) Swap(ctx context.Context, revision int64, plan []byte) error {
-	return s.planner().Swap(s.within(ctx), revision, plan)
-}
-
-func (s *incarnation) Drained(ctx context.Context, revision, generation int64) error {
-	return s.planner().Drained(s.within(ctx), revision, generation)
-}
-
-func (s *incarnation) LeaveDrained(ctx context.Context, d time.Duration, kept libcluster.Member) error {
+func (s *incarnation) Leave(ctx context.Context, d libcluster.Departure) error {
 	s.a.w.Locked(func() {
-		if s.acts() {
+		if d.Stopped && s.acts() {
 			s.a.w.Fail("%s leaves as one that has stopped and has not", s.a)
 		}
 	})
-	return s.planner().LeaveDrained(s.within(ctx), d, kept)
+	return s.Planner.Leave(s.within(ctx), d)
+}
+
+func (s *incarnation) Survey(ctx context.Context, after int64) (libcluster.Survey, error) {
+	return s.Planner.Survey(s.within(ctx), after)
+}
+
+func (s *incarnation) Claim(ctx context.Context, says []byte) (bool, error) {
+	return s.Planner.Claim(s.within(ctx), says)
+}
+
+func (s *incarnation) Swap(ctx context.Context, revision int64, plan []byte) error {
+	return s.Planner.Swap(s.within(ctx), revision, plan)
+}
+
+func (s *incarnation) Drained(ctx context.Context, revision, generation int64) error {
+	return s.Planner.Drained(s.within(ctx), revision, generation)
 }

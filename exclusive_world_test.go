@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/between"
 	"github.com/libcluster/libcluster/internal/simulator"
 	"github.com/libcluster/libcluster/libclustertest"
 )
@@ -198,7 +199,7 @@ func (w *world) survey() libcluster.Survey {
 	passive := libcluster.Registration{
 		Key: "mailer", Env: "production", Passive: true, Mode: libcluster.ModeExclusive, Member: libcluster.Member{ID: "watcher", Workers: 1},
 	}
-	session, _, err := w.Join(context.Background(), passive)
+	session, _, err := between.Join(context.Background(), w, passive)
 	if err != nil {
 		panic(err)
 	}

@@ -82,7 +82,7 @@ func (s *stay) withdraw(inc *incarnation, why error) bool {
 	ctx, cancel := context.WithTimeout(s.ctx, leaveTimeout)
 	defer cancel()
 	inc.withdrawn = true
-	if err := inc.session.Leave(ctx); err != nil {
+	if err := inc.session.Leave(ctx, Departure{}); err != nil {
 		s.log.Debug("removing the record failed", zap.Error(err))
 	}
 	return sleep(s.ctx, lookAgain)
@@ -107,11 +107,7 @@ func (s *stay) join() *incarnation {
 		limit = longestJoin // perhaps many join at once; no instance waits for this one yet
 	}
 	for ; !s.stopping(); limit = min(2*limit, longestJoin) {
-		r := s.registration()
-		if last := s.current.Load(); last != nil {
-			r.Previous = last.session // the last incarnation's session, or that of a later attempt
-		}
-		inc, err := s.attempt(r, limit)
+		inc, err := s.attempt(s.registration().Member, limit)
 		if err == nil {
 			s.discard(s.current.Swap(inc))
 			return inc
@@ -140,20 +136,27 @@ func (s *stay) join() *incarnation {
 }
 
 // attempt tries once to join.
-func (s *stay) attempt(r Registration, limit time.Duration) (*incarnation, error) {
+func (s *stay) attempt(m Member, limit time.Duration) (*incarnation, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, limit)
 	defer cancel()
+	if s.in == nil {
+		in, err := s.c.cfg.Registry.Enter(s.registration())
+		if err != nil {
+			return nil, Permanent(err) // something has changed since New
+		}
+		s.in = in
+	}
 	sent := s.c.clock()
-	session, ttl, err := s.c.cfg.Registry.Join(ctx, r)
+	session, ttl, err := s.in.Join(ctx, m)
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := session.(Planner); !ok && r.Mode != ModeDirect {
-		s.giveUp(r, session)
+	if _, ok := session.(Planner); !ok && s.c.cfg.Mode != ModeDirect {
+		s.giveUp(m, session)
 		return nil, Permanent(ErrCannotPlan)
 	}
-	if r.Mode == ModeExclusive && !r.Passive && ttl <= 0 {
-		s.giveUp(r, session)
+	if s.c.cfg.Mode == ModeExclusive && !s.c.cfg.Passive && ttl <= 0 {
+		s.giveUp(m, session)
 		return nil, Permanent(fmt.Errorf("%w: its records do not expire", ErrCannotPlan))
 	}
 	if w := s.c.cfg.trusted(ttl); w > 0 && s.c.clock().since(sent) > w/slowJoin {
@@ -164,17 +167,17 @@ func (s *stay) attempt(r Registration, limit time.Duration) (*incarnation, error
 		defer cancel()
 		sent = s.c.clock()
 		if ttl, err = session.Renew(ctx); err != nil {
-			s.giveUp(r, session)
+			s.giveUp(m, session)
 			return nil, fmt.Errorf("joined slowly and then not renewed: %w", err)
 		}
 	}
-	return newIncarnation(s, session, sent, ttl, r.Member), nil
+	return newIncarnation(s, session, sent, ttl, m), nil
 }
 
 // giveUp makes a failed attempt's session the current one. Its record stays, so that the
 // next attempt can replace it unnoticed; if the instance leaves first, leave removes it.
-func (s *stay) giveUp(r Registration, session Session) {
-	inc := newIncarnation(s, session, s.c.clock(), 0, r.Member)
+func (s *stay) giveUp(m Member, session Session) {
+	inc := newIncarnation(s, session, s.c.clock(), 0, m)
 	inc.end(ErrDeadlinePassed)
 	s.discard(s.current.Swap(inc))
 }

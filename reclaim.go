@@ -50,16 +50,16 @@ func (s *stay) awaitFreeID() bool {
 }
 
 // isFreeID reports whether no instance has the ID, as far as can be known. If the registry
-// has no Looker, or its session has been left, only the next Join can tell.
+// keeps no plans, or its session has been left, only the next Join can tell.
 func (s *stay) isFreeID() bool {
 	inc := s.current.Load()
-	looker, ok := inc.session.(Looker)
+	planner, ok := inc.session.(Planner)
 	if !ok || inc.withdrawn {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, errandTimeout)
 	defer cancel()
-	survey, err := looker.Look(ctx)
+	survey, err := planner.Look(ctx)
 	if err != nil {
 		s.report(zap.WarnLevel, "cannot see whether the ID is free", zap.Error(err))
 		return false

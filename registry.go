@@ -14,85 +14,59 @@ import (
 // Registry is where members record themselves and learn of one another.
 //
 // A registry does I/O and nothing else: libcluster decides, and has every timer, retry,
-// deadline and goroutine. All calls of a registry block, all take a context, and all
-// return soon after that context ends; an attempt to join that has failed may take 3 s more
-// to end what it has begun. What only some registries can do is an optional interface: [Checker] of a registry, [Returner], [Looker] and [Planner] of a session.
+// deadline and goroutine. All calls that take a context block, and return soon after that
+// context ends; an attempt to join that has failed may take 3 s more to end what it has
+// begun.
 //
-// One value may serve any number of clusters at once.
+// One value may serve any number of clusters at once. To keep clusters in a store of your
+// own, in every mode, write a store and use [OnStore]: a registry by itself can serve mode
+// [ModeDirect] only.
 type Registry interface {
-	// Join records the member and opens a session for it; for a passive instance it
-	// only opens a session. A record that is already there under the same ID is taken
-	// over, unless Previous says otherwise.
-	//
-	// An instance that will be refused must not have taken anything: before the registry
-	// lets it take over the record of a living instance, it asks [Registration.MayTakeOver].
-	//
-	// Join also returns how long the record lives, from the moment of *calling* Join,
-	// unless it is renewed; 0 means for ever. An error that no retry can mend is wrapped
-	// with [Permanent]. After an error nothing is left open.
-	Join(ctx context.Context, r Registration) (Session, time.Duration, error)
+	// Capabilities says what the registry can do. [New] refuses a [Config] that needs more.
+	Capabilities() Capabilities
+	// Enter begins a membership, the time from one [Cluster.Join] to the [Cluster.Leave]
+	// that ends it. It does no I/O beyond reading files that the registry's configuration
+	// names, and starts nothing, so that nothing need be ended. An error means that no retry
+	// helps. [New] calls Enter too, to find that out before anything is joined.
+	Enter(r Registration) (Membership, error)
 }
 
-// Registration is what an instance asks of a registry when it joins.
+// Capabilities are what a registry can do. The zero value is that of a registry that can
+// serve mode [ModeDirect] in the simplest way.
+type Capabilities struct {
+	// Members: sessions learn of one another. Without it the registry assigns each instance
+	// its range ([Change.Assigned]), as static configuration does.
+	Members bool
+	// Agreed: two sessions that report the same generation have reported the same members,
+	// and the generation of a session only grows. Without it [State.Generation] is 0.
+	Agreed bool
+	// Expires: a record that is not renewed goes by itself. Mode [ModeExclusive] needs it.
+	Expires bool
+	// Reserves: a record can stay for a restart; see [Departure.Reserve].
+	Reserves bool
+	// Plans: sessions are Planners. The modes with a plan, [Cluster.Coverage] and the look of
+	// [Config.ReclaimAfter] need it.
+	Plans bool
+}
+
+// Registration is what an instance tells a registry of itself when a membership begins.
 type Registration struct {
 	// Key, Partition and Env name the cluster. Partition may be empty.
 	Key, Partition, Env string
-	// Member is the record to publish.
+	// Member is the instance's record, as far as it is known yet.
 	Member Member
 	// Passive asks to watch the cluster without being a member of it.
 	Passive bool
-	// Mode is the cluster's. In mode [ModePlanned] and [ModeExclusive] the session must be
-	// a [Planner]; a registry whose sessions are not may leave it alone.
+	// Mode is the cluster's.
 	Mode Mode
 	// TTL is how long the record should outlive its last renewal. The
 	// registry may grant another one.
 	TTL time.Duration
-	// Stay is the same for all attempts to join in one stay. A record that an earlier
-	// attempt has made is this instance's own, also if that attempt failed or its answer
-	// was lost. Nil: the same stay as Previous's, or a stay with no other attempt.
-	Stay *Stay
-	// Previous is set if the stay has had a session before: the session that the instance
-	// lost when it was fenced, or that of an attempt to join that took too long. It is
-	// closed once the new session has joined. If another instance has the record by now,
-	// Join returns [ErrInstanceTaken]: an instance that was cut off for a while must not
-	// take its ID back from the instance that was started in its place.
-	//
-	// In mode [ModeExclusive] the application has stopped by then. With joining, a
-	// [Planner] notes that Previous has stopped for good, and so have all attempts of the
-	// stay that were made before Join was called. A request that arrives late must not say
-	// so of a later attempt, which may act.
-	Previous Session
-	// Logger is never nil and never blocks. Lines are written later, so what their fields
-	// refer to must not change.
+	// Logger never blocks; nil: nothing is logged. Lines are written later, so what their
+	// fields refer to must not change.
 	Logger *zap.Logger
 
 	chance *chance.Source // what is left to chance is drawn from here
-}
-
-// MayTakeOver returns the error with which the cluster would refuse this instance, or nil.
-// The survey is of the moment just before the instance's first Join takes over the record
-// of a living instance.
-func (r Registration) MayTakeOver(s Survey) error {
-	total, mode := int64(r.Member.Workers), r.Member.plans.mode
-	for _, m := range s.Members {
-		switch {
-		case m.Incarnation != "" && !m.kept && m.plans.mode != mode:
-			return Permanent(&ModeError{mode, m.plans.mode})
-		case m.ID != r.Member.ID && m.plans.mode == mode && (mode == ModeDirect || m.Incarnation != ""):
-			total += int64(m.Workers)
-		}
-	}
-	if total > MaxWorkers {
-		return Permanent(errTotal(total))
-	}
-	return nil
-}
-
-// Stay is the time from one [Cluster.Join] to the [Cluster.Leave] that ends it.
-type Stay struct {
-	// Notes is what the registry wants to know again at the next attempt. Only the
-	// registry uses it. Attempts of one stay come one after another.
-	Notes any
 }
 
 // Cluster returns KEY/ENV or KEY/PARTITION/ENV, the cluster's name for people.
@@ -103,7 +77,25 @@ func (r Registration) Cluster() string {
 	return r.Key + "/" + r.Partition + "/" + r.Env
 }
 
-// Session is one stay of one instance in a registry. Next is called by one goroutine,
+// Membership is one instance's way into its cluster. Its calls come one after another.
+type Membership interface {
+	// Join records the member and opens a session for it; for a passive instance it only
+	// opens a session. It returns how long the record lives, from the moment of *calling*
+	// Join, unless it is renewed; 0 means for ever. An error that no retry can mend is
+	// wrapped with [Permanent]. After an error nothing is left open.
+	//
+	// A record that is already there under the same ID is taken over by the first Join. As
+	// soon as one Join has returned a session, another instance's record means
+	// [ErrInstanceTaken]: an instance that was cut off for a while must not take its ID back
+	// from the instance that was started in its place. A record that an earlier Join has
+	// made is this instance's own, also if that Join failed or its answer was lost. The
+	// earlier session is closed once the new one has joined.
+	//
+	// An instance that will be refused must not have taken anything from another instance.
+	Join(ctx context.Context, m Member) (Session, time.Duration, error)
+}
+
+// Session is one incarnation of one instance in a registry. Next is called by one goroutine,
 // and the other methods by any. Renew is called again while an earlier call still waits
 // for its answer, which counts whenever it comes.
 //
@@ -121,34 +113,24 @@ type Session interface {
 	Renew(ctx context.Context) (time.Duration, error)
 	// Update publishes another worker count or other metadata at once.
 	Update(ctx context.Context, m Member) error
-	// Leave removes the record, so that the others notice at once, and closes the
-	// session. Whatever it returns, nothing of the session is left in this process.
-	Leave(ctx context.Context) error
+	// Leave removes the record, or has it stay for a restart, so that the others notice at
+	// once, and closes the session. Whatever it returns, nothing of the session is left in
+	// this process.
+	Leave(ctx context.Context, d Departure) error
 	// Close closes the session and lets its record expire.
 	Close() error
 }
 
-// Checker is implemented by a registry that can refuse a registration before joining.
-// [New] asks it.
-type Checker interface {
-	Check(r Registration) error
-}
-
-// Returner is implemented by a session whose registry can reserve an assignment; see
-// [Returning].
-type Returner interface {
-	// LeaveFor closes the session like Leave, but replaces the record by kept, which
-	// expires after d unless the same ID joins first.
-	LeaveFor(ctx context.Context, d time.Duration, kept Member) error
-}
-
-// Looker is implemented by a session that can read everything that the registry holds at
-// this moment; see [Cluster.Coverage] and [Config.ReclaimAfter]. Any goroutine may call it,
-// whatever else the session does, and also when the session's own record has gone.
-type Looker interface {
-	// Look returns everything, as it was at one instant after the call: the members,
-	// whatever their mode, and everything about the plan.
-	Look(ctx context.Context) (Survey, error)
+// Departure is how an instance leaves. The zero Departure removes the record.
+type Departure struct {
+	// Reserve is for how long the record stays, unless the same ID joins first; see
+	// [Returning]. It is 0 if the registry cannot do that.
+	Reserve time.Duration
+	// Last is the record that stays.
+	Last Member
+	// Stopped says that the application has stopped for good, which a [Planner] notes in the
+	// same step as it removes or replaces the record.
+	Stopped bool
 }
 
 // Change is what [Session.Next] reports.
@@ -163,8 +145,7 @@ type Change struct {
 	// Assigned is set by a registry that knows this instance's assignment without
 	// knowing the members, as static configuration does.
 	Assigned *Assignment
-	// Planned is the only field that is set by a session that was joined in a mode with a
-	// plan.
+	// Planned is the only field that is set in a mode with a plan.
 	Planned *Planning
 
 	foreign []foreign // what the registry has found besides members
@@ -190,24 +171,34 @@ type Assignment struct {
 	Total int
 }
 
-// Planner is implemented by a session whose registry can keep a plan, which the
-// modes [ModePlanned] and [ModeExclusive] need. In these modes Next reports the plan
-// instead of the members. Several goroutines may use a Planner. In mode [ModeExclusive]
-// its record must expire: Join and Renew return more than 0.
+// Planner is a session of a registry that can keep a plan, which the modes [ModePlanned]
+// and [ModeExclusive] need. In these modes Next reports the plan instead of the members.
+// Several goroutines may use a Planner.
 //
-// The plan is one record without a lease, which only Swap writes. The safety of
-// [ModeExclusive] rests on these rules:
+// Only the sessions of [OnStore], which those of [EtcdConfig] are too, are Planners: the
+// safety of [ModeExclusive] rests on them, and on what package kv asks of a store. A type
+// that wraps such a session has to embed it.
+//
+// The plan is one record without a lease, which only Swap writes. It is so that:
 //
 //   - Swap is a compare-and-swap, and has no effect if the session does not coordinate.
 //   - A Survey is of one instant and no mixture, and never of an earlier instant than the
 //     Survey before.
 //   - A Renew that succeeds has found the record after Renew was called.
 //   - A session whose record has gone never has it again.
-//   - Drained and LeaveDrained have no effect for a session whose record has gone.
+//   - Drained and a [Departure] have no effect for a session whose record has gone.
+//   - In mode [ModeExclusive] a reserved record counts as stopped for good for as long as it
+//     stays. Otherwise everybody would wait for an acknowledgement that nobody is there to
+//     give.
 type Planner interface {
+	Session
 	// Incarnation returns the name of this session in surveys. No other session ever
 	// has the same.
 	Incarnation() string
+	// Look returns everything, as it was at one instant after the call: the members,
+	// whatever their mode, and everything about the plan. Any goroutine may call it,
+	// whatever else the session does, and also when the session's own record has gone.
+	Look(ctx context.Context) (Survey, error)
 	// Survey returns everything at one instant, as soon as anything but the caller's own
 	// Swap or Claim has changed since revision after, which is the revision of the Survey
 	// before. If after is 0 it returns at once, with everything as of now. Only one
@@ -225,18 +216,12 @@ type Planner interface {
 	// Drained notes that this session has stopped for the plan of that revision. If there
 	// is another plan by now, it returns [ErrPlanChanged].
 	Drained(ctx context.Context, revision, generation int64) error
-	// LeaveDrained leaves, and in the same step notes that this session has stopped for
-	// good. If d is above 0, kept replaces the record and expires after d, as with
-	// LeaveFor. The note may go after the TTL.
-	//
-	// In mode [ModeExclusive] a reserved record must count as stopped for good for as long
-	// as it stays, also a record that LeaveFor has left. Otherwise everybody would wait for
-	// an acknowledgement that nobody is there to give.
-	LeaveDrained(ctx context.Context, d time.Duration, kept Member) error
+
+	onStore() *storeSession
 }
 
 // DrainedForGood is the generation in the note of a session that has left, or that was
-// followed by another session of the same stay.
+// followed by another session of the same membership.
 const DrainedForGood = math.MaxInt64
 
 // Planning is what a session with a plan reports.

@@ -227,12 +227,13 @@ type static struct {
 
 func (s static) String() string { return "static" }
 
-func (s static) Check(r Registration) error {
-	if r.Mode != ModeDirect {
-		return fmt.Errorf("%s: has no plan; Mode must be ModeDirect", s.source)
-	}
+// Capabilities: the assignment is as it was when the instance comes back.
+func (s static) Capabilities() Capabilities { return Capabilities{Agreed: true, Reserves: true} }
+
+// Enter returns an error if the range is none.
+func (s static) Enter(r Registration) (Membership, error) {
 	index, total := s.place(r.Member.Workers)
-	return s.fits(index, r.Member.Workers, total)
+	return staticMembership{s, r.Passive}, s.fits(index, r.Member.Workers, total)
 }
 
 func (s static) fits(index, workers, total int) error {
@@ -248,16 +249,21 @@ func (s static) fits(index, workers, total int) error {
 	return nil
 }
 
-func (s static) Join(_ context.Context, r Registration) (Session, time.Duration, error) {
-	index, total := s.place(r.Member.Workers)
-	if err := s.fits(index, r.Member.Workers, total); err != nil {
+type staticMembership struct {
+	static
+	passive bool
+}
+
+func (s staticMembership) Join(_ context.Context, m Member) (Session, time.Duration, error) {
+	index, total := s.place(m.Workers)
+	if err := s.fits(index, m.Workers, total); err != nil {
 		return nil, 0, Permanent(err)
 	}
-	session := &staticSession{static: s, index: index, workers: r.Member.Workers, total: total, changes: make(chan Change, 1)}
-	if r.Passive {
+	session := &staticSession{static: s.static, index: index, workers: m.Workers, total: total, changes: make(chan Change, 1)}
+	if s.passive {
 		index = -1
 	}
-	session.changes <- Change{Generation: 1, Reset: true, Assigned: &Assignment{index, r.Member.Workers, total}}
+	session.changes <- Change{Generation: 1, Reset: true, Assigned: &Assignment{index, m.Workers, total}}
 	return session, 0, nil
 }
 
@@ -297,6 +303,5 @@ func (s *staticSession) Update(_ context.Context, m Member) error {
 	return nil
 }
 
-func (s *staticSession) Leave(context.Context) error                           { return nil }
-func (s *staticSession) LeaveFor(context.Context, time.Duration, Member) error { return nil }
-func (s *staticSession) Close() error                                          { return nil }
+func (s *staticSession) Leave(context.Context, Departure) error { return nil }
+func (s *staticSession) Close() error                           { return nil }

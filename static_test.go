@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/between"
 )
 
 // told returns what i has been told when nothing is left to be done. In a
@@ -178,7 +179,7 @@ func TestStaticWorkersThatDoNotFitAreRefusedAndTheOldCountStays(t *testing.T) {
 // pausedRegistry holds back all changes but the first until it is resumed, and
 // has something happen before each update.
 type pausedRegistry struct {
-	libcluster.Registry
+	between.Registry
 	resumed      chan struct{}
 	beforeUpdate func(libcluster.Member)
 }
@@ -189,11 +190,14 @@ type pausedSession struct {
 	first    atomic.Bool
 }
 
-func (p *pausedRegistry) Join(
-	ctx context.Context, r libcluster.Registration,
-) (libcluster.Session, time.Duration, error) {
-	session, ttl, err := p.Registry.Join(ctx, r)
-	return &pausedSession{Session: session, registry: p}, ttl, err
+func newPausedRegistry(on libcluster.Registry) *pausedRegistry {
+	p := &pausedRegistry{resumed: make(chan struct{})}
+	p.Registry = between.Registry{Registry: on, Joining: func(ctx context.Context, m libcluster.Member, below libcluster.Membership,
+	) (libcluster.Session, time.Duration, error) {
+		session, ttl, err := below.Join(ctx, m)
+		return &pausedSession{Session: session, registry: p}, ttl, err
+	}}
+	return p
 }
 
 func (p *pausedSession) Next(ctx context.Context) (libcluster.Change, error) {
@@ -214,7 +218,7 @@ func (p *pausedSession) Update(ctx context.Context, m libcluster.Member) error {
 // The change to 2 workers arrives while 9 are asked for and not yet refused.
 func TestStaticWorkersThatAreRefusedAreNeverTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		registry := &pausedRegistry{Registry: libcluster.Static(0, 3), resumed: make(chan struct{})}
+		registry := newPausedRegistry(libcluster.Static(0, 3))
 		registry.beforeUpdate = func(m libcluster.Member) {
 			if m.Workers == 9 {
 				close(registry.resumed)
@@ -241,9 +245,9 @@ func TestStaticWorkersThatAreRefusedTogetherAreBothTakenBack(t *testing.T) {
 			go func() { second <- i.SetWorkers(t.Context(), 10) }()
 			synctest.Wait()
 		})
-		i = start(t, libcluster.Config{Key: "k", Registry: &pausedRegistry{
-			Registry: libcluster.Static(0, 3), beforeUpdate: func(libcluster.Member) { once() },
-		}})
+		registry := newPausedRegistry(libcluster.Static(0, 3))
+		registry.beforeUpdate = func(libcluster.Member) { once() }
+		i = start(t, libcluster.Config{Key: "k", Registry: registry})
 		require.Error(t, i.SetWorkers(t.Context(), 9))
 		require.Error(t, <-second)
 		i.leave()

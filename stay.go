@@ -52,8 +52,8 @@ const (
 // All of them end when ctx does; leave ends it and waits for them.
 type stay struct {
 	c      *Cluster
-	token  Stay   // what the registry knows the stay by
-	name   string // the cluster's, for people
+	in     Membership // nil before the first attempt to join; used by ping
+	name   string     // the cluster's, for people
 	log    *zap.Logger
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -174,9 +174,7 @@ func (s *stay) leave(ctx context.Context, returning time.Duration) error {
 			s.discard(s.current.Load())
 		}()
 	} else if inc := s.current.Load(); inc != nil {
-		if err := s.remove(ctx, inc.session, returning); err != nil {
-			s.leaveErr = errors.Join(s.leaveErr, err)
-		}
+		s.leaveErr = errors.Join(s.leaveErr, s.remove(ctx, inc.session, returning))
 	}
 	s.leaveErr = quote.Error(s.leaveErr)
 	s.log.Debug("left the cluster", zap.Error(s.leaveErr))
@@ -207,41 +205,28 @@ func (s *stay) remove(ctx context.Context, session Session, returning time.Durat
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	stopped := s.c.cfg.Mode == ModeExclusive && !s.c.cfg.Passive && !s.notifier.acting.Load()
-	kept := s.kept(stopped)
-	// In mode planned nobody waits, and the note tells the coordinator that this is no crash.
-	notes := stopped || s.c.cfg.Mode == ModePlanned && !s.c.cfg.Passive && returning == 0
-	if planner, ok := session.(Planner); ok && notes {
-		if stopped && returning == 0 {
-			s.closePlan(ctx, planner)
-		}
-		err := planner.LeaveDrained(ctx, returning, kept)
-		switch {
-		case err != nil && returning > 0:
-			return errNotKept(err)
-		case err != nil:
-			return fmt.Errorf("libcluster: left, but the others will wait for the record to expire: %w", err)
-		}
-		return nil
+	d := Departure{Reserve: returning, Last: s.kept(stopped), Stopped: stopped}
+	if s.c.cfg.Mode == ModePlanned && !s.c.cfg.Passive && returning == 0 {
+		d.Stopped = true // nobody waits, and the note tells the coordinator that this is no crash
 	}
-	if returning > 0 {
-		if returner, ok := session.(Returner); ok {
-			if err := returner.LeaveFor(ctx, returning, kept); err != nil {
-				return errNotKept(err)
-			}
-			return nil
-		}
+	if !s.c.cfg.Registry.Capabilities().Reserves {
+		d.Reserve = 0
 	}
-	if err := session.Leave(ctx); err != nil {
+	if planner, ok := session.(Planner); ok && stopped && returning == 0 {
+		s.closePlan(ctx, planner)
+	}
+	err := session.Leave(ctx, d)
+	switch {
+	case err != nil && d.Reserve > 0:
+		return fmt.Errorf("libcluster: left, but the place may not be kept: %w", err)
+	case err != nil && d.Stopped:
+		return fmt.Errorf("libcluster: left, but the others will wait for the record to expire: %w", err)
+	case err != nil:
 		return fmt.Errorf("libcluster: left, but the record stays until it expires: %w", err)
-	}
-	if returning > 0 {
+	case returning > d.Reserve:
 		return ErrCannotReturn
 	}
 	return nil
-}
-
-func errNotKept(err error) error {
-	return fmt.Errorf("libcluster: left, but the place may not be kept: %w", err)
 }
 
 // kept is the reserved record of an instance that has left for a restart: it keeps the
@@ -281,7 +266,7 @@ func (s *stay) wake() { s.notifier.changed.set() }
 func (s *stay) registration() Registration {
 	r := s.c.cfg.registration()
 	r.Member = s.c.desired().clone()
-	r.Stay, r.Logger, r.chance = &s.token, s.c.log, s.c.chance
+	r.Logger, r.chance = s.c.log, s.c.chance
 	if known := s.c.known.Load(); known != nil && s.c.cfg.Mode != ModeDirect {
 		r.Member.plans.seen = known.generation
 	}

@@ -28,13 +28,29 @@ func (g storeRegistry) String() string {
 	return "a store"
 }
 
+// Capabilities are all there are.
+func (g storeRegistry) Capabilities() Capabilities { return storeCapabilities }
+
+var storeCapabilities = Capabilities{Members: true, Agreed: true, Expires: true, Reserves: true, Plans: true}
+
+// Enter begins a membership. What a store refuses shows when it is asked.
+func (g storeRegistry) Enter(r Registration) (Membership, error) {
+	return &storeMembership{store: g.store, attempts: newAttempts(r)}, nil
+}
+
+// storeMembership is a membership in a store that is there already.
+type storeMembership struct {
+	store kv.Store
+	*attempts
+}
+
 // Join records the member under a new lease.
-func (g storeRegistry) Join(ctx context.Context, r Registration) (Session, time.Duration, error) {
-	space, err := g.store.Open(ctx, r.Cluster())
+func (m *storeMembership) Join(ctx context.Context, own Member) (Session, time.Duration, error) {
+	space, err := m.store.Open(ctx, m.reg.Cluster())
 	if err != nil {
 		return nil, 0, refused(err)
 	}
-	s, ttl, err := joinStore(ctx, space, r)
+	s, ttl, err := m.join(ctx, space, own)
 	if err != nil {
 		_ = space.Close() // the error that counts is the first
 		return nil, 0, refused(err)

@@ -3,6 +3,7 @@ package libcluster
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -12,40 +13,37 @@ import (
 	"github.com/libcluster/libcluster/kv"
 )
 
-// attempts is what all attempts of one stay to join a store have in common.
+// attempts is what all attempts of one membership to join a store have in common.
 type attempts struct {
+	reg  Registration
+	last *storeSession // the latest that has joined; used by one attempt after another
+
 	mu    sync.Mutex // guards what follows
 	drawn []kv.Owner // all of them
 	begun []kv.Owner // whose leases have surely begun, the latest last
 	wrote int64      // the revision of the latest write that succeeded
-	// connections is what the connections to the store have in common, if anything.
-	connections any
 
 	recordsLimit
 }
 
-// attemptsOf returns those of a registration's stay.
-func attemptsOf(r *Registration) *attempts {
-	if r.Stay == nil {
-		r.Stay = &Stay{}
+func newAttempts(r Registration) *attempts {
+	if r.Logger == nil {
+		r.Logger = zap.NewNop()
 	}
-	if previous, ok := r.Previous.(*storeSession); ok && r.Stay.Notes == nil {
-		r.Stay.Notes = previous.attempts
-	}
-	if r.Stay.Notes == nil {
-		r.Stay.Notes = &attempts{}
-	}
-	return r.Stay.Notes.(*attempts)
+	return &attempts{reg: r}
 }
 
-// draw draws another owner.
-func (a *attempts) draw(from func() kv.Owner) kv.Owner {
-	owner := from()
+// owner returns one that no attempt has had.
+func (a *attempts) owner() kv.Owner {
+	owner := a.draw()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.drawn = append(a.drawn, owner)
 	return owner
 }
+
+// draw returns an owner that nobody has had.
+func (a *attempts) draw() kv.Owner { return kv.Owner(a.reg.chance.Below(math.MaxInt64)) + 1 }
 
 func (a *attempts) hasBegun(owner kv.Owner) {
 	a.mu.Lock()
@@ -90,10 +88,13 @@ func (a *attempts) isOlder(r kv.Record) bool {
 	return r.Version < a.wrote
 }
 
-// joinStore opens a session in a space, which it does not close if it fails.
-func joinStore(ctx context.Context, space kv.Space, r Registration) (*storeSession, time.Duration, error) {
-	s := newStoreSession(space, r)
-	ttl, err := s.open(ctx, r)
+// join opens a session in a space, which it does not close if it fails.
+func (a *attempts) join(ctx context.Context, space kv.Space, m Member) (*storeSession, time.Duration, error) {
+	s := newStoreSession(space, a, m)
+	ttl, err := s.open(ctx, m, a.last)
+	if err == nil {
+		a.last = s
+	}
 	return s, ttl, err
 }
 
@@ -103,7 +104,7 @@ func joinStore(ctx context.Context, space kv.Space, r Registration) (*storeSessi
 //
 // The watch is opened before: opened later, from a revision that by then is past, it would
 // have to catch up, which on some stores costs a while.
-func (s *storeSession) open(ctx context.Context, r Registration) (time.Duration, error) {
+func (s *storeSession) open(ctx context.Context, m Member, previous *storeSession) (time.Duration, error) {
 	if err := s.mayList(); err != nil {
 		return 0, err
 	}
@@ -115,11 +116,11 @@ func (s *storeSession) open(ctx context.Context, r Registration) (time.Duration,
 	beside, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if !s.passive {
-		s.owner = s.attempts.draw(s.draw)
+		s.owner = s.attempts.owner()
 	}
 	opening.Go(func() { _ = s.storeNews.feed.open(ctx) }) // if it fails Next opens another
 	if !s.passive {
-		opening.Go(func() { before, trouble = s.lookBefore(beside, r) })
+		opening.Go(func() { before, trouble = s.lookBefore(beside, m, previous) })
 	}
 	ttl, err := s.begin(ctx)
 	if err != nil {
@@ -130,7 +131,7 @@ func (s *storeSession) open(ctx context.Context, r Registration) (time.Duration,
 	release := s.hold(ctx, ttl)
 	opening.Wait()
 	if err = trouble; err == nil {
-		err = s.enter(ctx, r.Member, before)
+		err = s.enter(ctx, m, before, previous)
 	}
 	release()
 	if err != nil {
@@ -147,7 +148,7 @@ func (s *storeSession) open(ctx context.Context, r Registration) (time.Duration,
 		}
 		return 0, err
 	}
-	s.endPrevious(ctx)
+	s.endPrevious(ctx, previous)
 	return ttl, nil
 }
 
@@ -193,13 +194,13 @@ func (s *storeSession) hold(ctx context.Context, ttl time.Duration) (release fun
 }
 
 // lookBefore returns the record that is there, and an error if it must not be taken over.
-func (s *storeSession) lookBefore(ctx context.Context, r Registration) (kv.Record, error) {
+func (s *storeSession) lookBefore(ctx context.Context, m Member, previous *storeSession) (kv.Record, error) {
 	found, now, err := s.get(ctx, s.id)
 	if err != nil || found.Owner == 0 || s.attempts.isOurs(found.Owner) {
-		return found, err // nobody's, or that of an incarnation or an attempt of this stay
+		return found, err // nobody's, or that of an incarnation or an attempt of this membership
 	}
-	if s.previous != nil {
-		if s.previous.sameStore(s.previous.latest(), now) != nil || s.attempts.isOlder(found) {
+	if previous != nil {
+		if previous.sameStore(previous.latest(), now) != nil || s.attempts.isOlder(found) {
 			return found, nil // from a backup: its instance may long be over
 		}
 		return found, s.holder(found)
@@ -208,11 +209,30 @@ func (s *storeSession) lookBefore(ctx context.Context, r Registration) (kv.Recor
 	if err != nil {
 		return found, err
 	}
-	return found, r.MayTakeOver(survey)
+	return found, mayTakeOver(m, survey)
+}
+
+// mayTakeOver returns the error with which the cluster would refuse this instance, or nil.
+// The survey is of the moment just before its first Join takes over the record of a living
+// instance.
+func mayTakeOver(own Member, s Survey) error {
+	total, mode := int64(own.Workers), own.plans.mode
+	for _, m := range s.Members {
+		switch {
+		case m.Incarnation != "" && !m.kept && m.plans.mode != mode:
+			return Permanent(&ModeError{mode, m.plans.mode})
+		case m.ID != own.ID && m.plans.mode == mode && (mode == ModeDirect || m.Incarnation != ""):
+			total += int64(m.Workers)
+		}
+	}
+	if total > MaxWorkers {
+		return Permanent(errTotal(total))
+	}
+	return nil
 }
 
 // enter writes the record, if it is still what was found before, and lists.
-func (s *storeSession) enter(ctx context.Context, m Member, found kv.Record) error {
+func (s *storeSession) enter(ctx context.Context, m Member, found kv.Record, previous *storeSession) error {
 	if s.passive {
 		return s.relist(ctx)
 	}
@@ -221,10 +241,10 @@ func (s *storeSession) enter(ctx context.Context, m Member, found kv.Record) err
 		Put: []kv.Record{{Key: s.id, Value: m.Record(), Owner: s.owner}},
 	}
 	if s.mode == ModeExclusive {
-		// What this stay has begun before never acts again, or never has.
+		// What this membership has begun before never acts again, or never has.
 		before := s.attempts.others(s.owner)
-		if s.previous != nil && !slices.Contains(before, s.previous.owner) {
-			before = append(before, s.previous.owner)
+		if previous != nil && !slices.Contains(before, previous.owner) {
+			before = append(before, previous.owner)
 		}
 		for _, owner := range before {
 			tx.Put = append(tx.Put, drainedNote(owner, DrainedForGood, s.owner))
@@ -249,13 +269,13 @@ func (s *storeSession) unseat(ctx context.Context, before kv.Owner) error {
 }
 
 // endPrevious ends what is left of the previous incarnation, once this one has its record.
-func (s *storeSession) endPrevious(ctx context.Context) {
-	if s.mode == ModeDirect || s.passive || s.previous == nil {
+func (s *storeSession) endPrevious(ctx context.Context, previous *storeSession) {
+	if s.mode == ModeDirect || s.passive || previous == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout) // this one has its record already
 	defer cancel()
-	if err := s.space.End(ctx, s.previous.owner); err != nil {
+	if err := s.space.End(ctx, previous.owner); err != nil {
 		s.log.Debug("could not end the previous lease", zap.Error(err))
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"time"
 
 	"github.com/libcluster/libcluster/kv"
 )
@@ -118,16 +117,12 @@ func (s *storeSession) Drained(ctx context.Context, revision, generation int64) 
 	return ErrPlanChanged
 }
 
-// LeaveDrained deletes the record and leaves the note under our lease, which expires; or
-// puts both under a lease of d.
-func (s *storeSession) LeaveDrained(ctx context.Context, d time.Duration, kept Member) error {
-	if d > 0 {
-		return errors.Join(s.park(ctx, d, kept, true), s.Close())
+// leaveStopped deletes the record and leaves the note that the application has stopped for
+// good under our lease, which expires.
+func (s *storeSession) leaveStopped(ctx context.Context) error {
+	if s.passive {
+		return nil
 	}
-	return errors.Join(s.leaveDrained(ctx), s.Close())
-}
-
-func (s *storeSession) leaveDrained(ctx context.Context) error {
 	s.mu.Lock()
 	claimed := s.claimed
 	s.mu.Unlock()

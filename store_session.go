@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -28,9 +27,6 @@ type storeSession struct {
 	passive  bool
 	log      *zap.Logger
 	attempts *attempts
-	draw     func() kv.Owner
-	// previous is the session of the incarnation before, if there was one.
-	previous *storeSession
 
 	storeNews // what Next reports
 	surveyor  // in a mode with a plan, the coordinator's
@@ -41,26 +37,25 @@ type storeSession struct {
 	claimed bool       // it may be the coordinator
 }
 
-func newStoreSession(space kv.Space, r Registration) *storeSession {
+func newStoreSession(space kv.Space, a *attempts, m Member) *storeSession {
 	s := &storeSession{
-		space:   space,
-		prefix:  "/" + r.Cluster() + "/",
-		id:      r.Member.ID,
-		ttl:     r.TTL,
-		mode:    r.Mode,
-		as:      r.Member.plans.mode,
-		passive: r.Passive,
-		log:     r.Logger,
-		draw:    func() kv.Owner { return kv.Owner(r.chance.Below(math.MaxInt64)) + 1 },
+		space:    space,
+		prefix:   "/" + a.reg.Cluster() + "/",
+		id:       m.ID,
+		ttl:      a.reg.TTL,
+		mode:     a.reg.Mode,
+		as:       m.plans.mode,
+		passive:  a.reg.Passive,
+		log:      a.reg.Logger,
+		attempts: a,
 	}
-	if s.previous, _ = r.Previous.(*storeSession); s.previous != nil {
-		s.previous.previous = nil // or all sessions of the stay would live on
-	}
-	s.attempts = attemptsOf(&r)
 	s.storeNews.feed = feed{space: space, prefix: s.watched()}
 	s.surveyor.feed = feed{space: space}
 	return s
 }
+
+// onStore seals Planner.
+func (s *storeSession) onStore() *storeSession { return s }
 
 // sameStore tells whether an answer comes from the store that the mark was taken of, and
 // of no earlier time. Only a mark from before the request may be asked about, since answers
@@ -239,9 +234,18 @@ func (s *storeSession) insist(ctx context.Context, request func(context.Context)
 	}
 }
 
-// Leave ends the lease, and the record goes with it unless it is another's.
-func (s *storeSession) Leave(ctx context.Context) error {
-	return errors.Join(s.end(ctx, s.owner), s.Close())
+// Leave leaves as is asked, and closes the session whether or not that has worked.
+func (s *storeSession) Leave(ctx context.Context, d Departure) error {
+	var err error
+	switch {
+	case d.Reserve > 0:
+		err = s.reserve(ctx, d)
+	case d.Stopped:
+		err = s.leaveStopped(ctx)
+	default:
+		err = s.end(ctx, s.owner) // and the record goes with its lease, unless it is another's
+	}
+	return errors.Join(err, s.Close())
 }
 
 // end ends a lease. To end the session's own again is nothing.
@@ -256,25 +260,21 @@ func (s *storeSession) end(ctx context.Context, owner kv.Owner) error {
 	return err
 }
 
-// LeaveFor puts the record under a lease that lives for d and that nobody renews.
-func (s *storeSession) LeaveFor(ctx context.Context, d time.Duration, kept Member) error {
-	return errors.Join(s.park(ctx, d, kept, false), s.Close())
-}
-
-// park keeps the record. What stays is an incarnation of its own, and nobody acts as that.
-func (s *storeSession) park(ctx context.Context, d time.Duration, kept Member, drained bool) error {
+// reserve puts the record under a lease that nobody renews. What stays is an incarnation of
+// its own, and nobody acts as that.
+func (s *storeSession) reserve(ctx context.Context, d Departure) error {
 	if s.passive {
 		return nil
 	}
-	under, err := s.lend(ctx, d)
+	under, err := s.lend(ctx, d.Reserve)
 	if err != nil {
 		return err
 	}
-	records := []kv.Record{{Key: s.id, Value: kept.Record(), Owner: under}}
-	if drained || s.mode == ModeExclusive {
+	records := []kv.Record{{Key: s.id, Value: d.Last.Record(), Owner: under}}
+	if d.Stopped || s.mode == ModeExclusive {
 		records = append(records, drainedNote(under, DrainedForGood, under))
 	}
-	if drained {
+	if d.Stopped {
 		records = append(records, drainedNote(s.owner, DrainedForGood, under))
 	}
 	if err := s.writeUnder(ctx, under, records...); err != nil {
@@ -289,7 +289,7 @@ func (s *storeSession) park(ctx context.Context, d time.Duration, kept Member, d
 // lend begins a lease that nobody will renew.
 func (s *storeSession) lend(ctx context.Context, d time.Duration) (owner kv.Owner, err error) {
 	err = s.insist(ctx, func(ctx context.Context) error {
-		owner = s.draw() // the one before may have begun, and only its answer was lost
+		owner = s.attempts.draw() // the one before may have begun, and only its answer was lost
 		_, err := s.space.Begin(ctx, owner, d)
 		return err
 	})

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/between"
 	"github.com/libcluster/libcluster/kv"
 	"github.com/libcluster/libcluster/kv/kvtest"
 )
@@ -53,7 +54,7 @@ func TestWatchThatGoesOnInAnotherStoreIsNotedAsAReset(t *testing.T) {
 	for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModeExclusive} {
 		store := &swapped{Store: kvtest.NewMemory()}
 		join := func(id string) libcluster.Session {
-			session, _, err := libcluster.OnStore(store).Join(t.Context(), libcluster.Registration{
+			session, _, err := between.Join(t.Context(), libcluster.OnStore(store), libcluster.Registration{
 				Key: "k", Env: "e", Member: libcluster.Member{ID: id, Workers: 1}, Mode: mode, TTL: time.Hour, Logger: zap.NewNop(),
 			})
 			require.NoError(t, err)

@@ -9,15 +9,14 @@ import (
 // Op is what a call asks for.
 type Op string
 
-// The calls that an instance makes: [libcluster.Registry]'s Join and what
-// [libcluster.Session] has. OpLeave is LeaveFor too.
+// The calls that an instance makes: [libcluster.Membership]'s Join and what
+// [libcluster.Session] has.
 const (
 	OpJoin   Op = "join"
 	OpNext   Op = "next"
 	OpRenew  Op = "renew"
 	OpUpdate Op = "update"
 	OpLeave  Op = "leave"
-	OpLook   Op = "look" // of [libcluster.Looker]
 
 	// Besides, an attempt to join begins a lease, and ends its own if it has failed, or
 	// that of the incarnation before; and in mode direct a Next that has missed something
@@ -26,8 +25,8 @@ const (
 	OpEnd  Op = "end"
 	OpList Op = "list"
 
-	// Of clusters with a plan: what [libcluster.Planner] has. OpLeave is
-	// LeaveDrained too.
+	// What [libcluster.Planner] has besides: all but OpLook are of clusters with a plan.
+	OpLook    Op = "look"
 	OpSurvey  Op = "survey"
 	OpClaim   Op = "claim"
 	OpSwap    Op = "swap"

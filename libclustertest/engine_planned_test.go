@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/between"
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
@@ -263,23 +264,34 @@ func TestAPlanThatIsLostIsMadeAnew(t *testing.T) {
 
 func TestARegistryWithoutAPlanIsRefused(t *testing.T) {
 	_, err := libcluster.New(libcluster.Config{Key: "mailer", Mode: libcluster.ModeExclusive, Registry: libcluster.Static(0, 1)})
-	require.ErrorContains(t, err, "has no plan")
-	require.True(t, errors.As(err, new(*libcluster.ConfigError)))
+	require.ErrorIs(t, err, libcluster.ErrCannotPlan)
+	var wrong *libcluster.ConfigError
+	require.ErrorAs(t, err, &wrong)
+	require.Equal(t, "Mode", wrong.Field)
 }
 
-// lasting is a registry whose records never expire.
-type lasting struct{ *libclustertest.Registry }
+// lasting is a registry whose records never expire, and which says so.
+type lasting struct{ libcluster.Registry }
 
-func (l lasting) Join(ctx context.Context, r libcluster.Registration) (libcluster.Session, time.Duration, error) {
-	session, _, err := l.Registry.Join(ctx, r)
-	return session, 0, err
+func (l lasting) Capabilities() libcluster.Capabilities {
+	can := l.Registry.Capabilities()
+	can.Expires = false
+	return can
 }
 
-// Whoever vanished would act for ever, and the others wait for its window only.
+// An instance that vanished would act for ever, and the others wait for its window only.
 func TestRecordsThatDoNotExpireAreRefusedInExclusiveMode(t *testing.T) {
 	inBubble(t, func(w *world) {
-		on := func(c *libcluster.Config) { c.Registry = lasting{w.Registry} }
-		err := w.app("a", exclusive, on).Join(w.Context())
+		forEver := between.Registry{Registry: w.Registry, Joining: func(ctx context.Context, m libcluster.Member, below libcluster.Membership,
+		) (libcluster.Session, time.Duration, error) {
+			session, _, err := below.Join(ctx, m)
+			return session, 0, err
+		}}
+		_, err := libcluster.New(libcluster.Config{Key: "mailer", Mode: libcluster.ModeExclusive, Registry: lasting{forEver}})
+		require.ErrorIs(t, err, libcluster.ErrCannotPlan)
+		require.ErrorContains(t, err, "do not expire")
+		on := func(c *libcluster.Config) { c.Registry = forEver } // which does not say so
+		err = w.app("a", exclusive, on).Join(w.Context())
 		require.ErrorIs(t, err, libcluster.ErrCannotPlan)
 		require.ErrorContains(t, err, "do not expire")
 		require.Empty(t, w.Members(cluster), "what was recorded is removed")

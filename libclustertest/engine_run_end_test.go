@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/between"
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
@@ -145,7 +146,7 @@ func TestRunEndsWhenTheIDWasTakenWhileItWasCutOff(t *testing.T) {
 		t.Intercept(nil)
 		long := registration("a", 2)
 		long.TTL = time.Minute // longer than the attempt to join that still goes on
-		_, _, err := t.Join(t.Context(), long)
+		_, _, err := between.Join(t.Context(), t, long)
 		require.NoError(t, err)
 		require.ErrorIs(t, j.result(), libcluster.ErrInstanceTaken)
 		require.Contains(t, j.log(), "end (the record could not be renewed in time), told -1/1")

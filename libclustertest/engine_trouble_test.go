@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/between"
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
@@ -122,21 +123,9 @@ func TestSetWorkersAfterLeavingIsNotJudgedByTheClusterThatWasLeft(t *testing.T) 
 	})
 }
 
-// stubborn is a registry whose Join does not heed its context.
-type stubborn struct {
-	libcluster.Registry
-	closed chan struct{}
-}
-
 type stubbornSession struct {
 	libcluster.Session
 	closed chan struct{}
-}
-
-func (s stubborn) Join(ctx context.Context, r libcluster.Registration) (libcluster.Session, time.Duration, error) {
-	time.Sleep(4 * time.Second)
-	session, ttl, err := s.Registry.Join(context.WithoutCancel(ctx), r)
-	return stubbornSession{session, s.closed}, ttl, err
 }
 
 func (s stubbornSession) Close() error {
@@ -146,10 +135,16 @@ func (s stubbornSession) Close() error {
 
 func TestSessionThatOpensAfterLeavingIsClosed(t *testing.T) {
 	inBubble(t, func(t *world) {
-		registry := stubborn{t.Registry, make(chan struct{})}
+		closed := make(chan struct{})
+		registry := between.Registry{Registry: t.Registry, Joining: func(ctx context.Context, m libcluster.Member, below libcluster.Membership,
+		) (libcluster.Session, time.Duration, error) { // it does not heed its context
+			time.Sleep(4 * time.Second)
+			session, ttl, err := below.Join(context.WithoutCancel(ctx), m)
+			return stubbornSession{session, closed}, ttl, err
+		}}
 		a := t.app("a", ttl(time.Minute), func(c *libcluster.Config) { c.Registry = registry })
 		require.Error(t, a.Join(t.within(100*time.Millisecond)))
-		<-registry.closed
+		<-closed
 	})
 }
 

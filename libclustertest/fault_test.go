@@ -12,13 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/between"
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
 // open opens a session, without anything above it that would act by itself.
 func (w *world) open(id string, n int) libcluster.Session {
 	w.Helper()
-	session, ttl, err := w.Join(w.Context(), registration(id, n))
+	session, ttl, err := between.Join(w.Context(), w, registration(id, n))
 	require.NoError(w, err)
 	require.Equal(w, 10*time.Second, ttl)
 	w.Cleanup(func() { _ = session.Close() })
@@ -75,7 +76,7 @@ func TestCutHangsCallsUntilTheirContextEndsOrItIsHealed(t *testing.T) {
 		t.Cut("a")
 		require.NoError(t, b.Update(t.Context(), libcluster.Member{ID: "b", Workers: 2}))
 		for op, call := range map[string]func(context.Context) error{
-			"Join":   func(ctx context.Context) error { _, _, err := t.Join(ctx, registration("a", 1)); return err },
+			"Join":   func(ctx context.Context) error { _, _, err := between.Join(ctx, t, registration("a", 1)); return err },
 			"Renew":  func(ctx context.Context) error { _, err := a.Renew(ctx); return err },
 			"Update": func(ctx context.Context) error { return a.Update(ctx, libcluster.Member{ID: "a", Workers: 5}) },
 		} {
@@ -92,7 +93,7 @@ func TestCutHangsCallsUntilTheirContextEndsOrItIsHealed(t *testing.T) {
 		_, err := a.Renew(t.Context())
 		require.NoError(t, err)
 		t.Cut("a")
-		require.ErrorIs(t, a.Leave(t.within(time.Second)), context.DeadlineExceeded)
+		require.ErrorIs(t, a.Leave(t.within(time.Second), libcluster.Departure{}), context.DeadlineExceeded)
 		require.True(t, t.Holds(cluster, "a"))
 	})
 }
@@ -171,7 +172,7 @@ func TestInterceptedRequestMayArriveLate(t *testing.T) {
 		require.Empty(t, t.Members(cluster))
 
 		start := time.Now()
-		_, _, err := t.Join(t.within(time.Second), registration("b", 3))
+		_, _, err := between.Join(t.within(time.Second), t, registration("b", 3))
 		require.Error(t, err)
 		require.Empty(t, t.Members(cluster))
 		wait(time.Until(start.Add(time.Minute / 10)))
@@ -191,7 +192,7 @@ func TestInterceptedErrorIsWhatTheCallerGets(t *testing.T) {
 		_, err = a.Next(t.Context())
 		require.ErrorIs(t, err, down)
 		require.ErrorIs(t, a.Update(t.Context(), libcluster.Member{ID: "a", Workers: 2}), down)
-		_, _, err = t.Join(t.Context(), registration("b", 1))
+		_, _, err = between.Join(t.Context(), t, registration("b", 1))
 		require.ErrorIs(t, err, down)
 		require.Len(t, t.Members(cluster), 1)
 	})
@@ -231,7 +232,7 @@ func TestLostLeaseIsToldToItsSession(t *testing.T) {
 				_, err = a.Renew(t.Context())
 				require.ErrorIs(t, err, lost.why)
 				require.ErrorIs(t, a.Update(t.Context(), libcluster.Member{ID: "a", Workers: 2}), lost.why)
-				require.NoError(t, a.Leave(t.Context()))
+				require.NoError(t, a.Leave(t.Context(), libcluster.Departure{}))
 				require.Equal(t, lost.left, len(t.Members(cluster)) == 1)
 			})
 		})
@@ -255,7 +256,7 @@ func TestStolenRecordExpiresToo(t *testing.T) {
 
 func TestLeasesOfOneInstantExpireInTheirOrder(t *testing.T) {
 	inBubble(t, func(t *world) {
-		watcher, _, err := t.Join(t.Context(), libcluster.Registration{
+		watcher, _, err := between.Join(t.Context(), t, libcluster.Registration{
 			Key: "mailer", Env: "production", Passive: true, Member: libcluster.Member{ID: "w"},
 		})
 		require.NoError(t, err)
@@ -342,13 +343,15 @@ func TestRejoiningAfterARestoreTakesTheGhostOver(t *testing.T) {
 	inBubble(t, func(t *world) {
 		t.open("a", 1)
 		before := t.Snapshot()
-		second := t.open("a", 2)
-		t.Restore(before)
-		_, err := second.Renew(t.Context())
-		require.ErrorIs(t, err, libcluster.ErrRegistryReset)
 		again := registration("a", 2)
-		again.Previous = second
-		third, _, err := t.Join(t.Context(), again)
+		membership, err := t.Enter(again)
+		require.NoError(t, err)
+		second, _, err := membership.Join(t.Context(), again.Member)
+		require.NoError(t, err)
+		t.Restore(before)
+		_, err = second.Renew(t.Context())
+		require.ErrorIs(t, err, libcluster.ErrRegistryReset)
+		third, _, err := membership.Join(t.Context(), again.Member)
 		require.NoError(t, err, "the lease of the ghost is nobody's")
 		require.Equal(t, []string{"all:", "a=2"}, t.events(third))
 	})
@@ -358,7 +361,7 @@ func TestPassiveSessionNoticesThatTheStoreWentBack(t *testing.T) {
 	inBubble(t, func(t *world) {
 		passive := registration("p", 1)
 		passive.Passive = true
-		p, ttl, err := t.Join(t.Context(), passive)
+		p, ttl, err := between.Join(t.Context(), t, passive)
 		require.NoError(t, err)
 		require.Equal(t, 10*time.Second, ttl, "for how long to trust what was told")
 		require.Len(t, t.events(p), 1)
@@ -378,7 +381,7 @@ func TestPassiveSessionNoticesThatTheStoreWentBack(t *testing.T) {
 func TestGrantedTTLMayDifferFromTheOneAskedFor(t *testing.T) {
 	inBubble(t, func(t *world) {
 		t.GrantTTL(time.Minute)
-		a, granted, err := t.Join(t.Context(), registration("a", 1))
+		a, granted, err := between.Join(t.Context(), t, registration("a", 1))
 		require.NoError(t, err)
 		require.Equal(t, time.Minute, granted)
 		granted, err = a.Renew(t.Context())
@@ -403,8 +406,8 @@ func TestCountsTellWhatInstancesHaveCost(t *testing.T) {
 		require.NoError(t, b.Update(t.Context(), libcluster.Member{ID: "b", Workers: 2}))
 		_, err := b.Renew(t.Context())
 		require.NoError(t, err)
-		require.NoError(t, b.Leave(t.Context()))
-		require.NoError(t, b.Leave(t.Context()))
+		require.NoError(t, b.Leave(t.Context(), libcluster.Departure{}))
+		require.NoError(t, b.Leave(t.Context(), libcluster.Departure{}))
 		require.Equal(t, []string{"b=2", "b gone"}, t.events(a))
 		t.Put(cluster, "c", nil)
 		t.Delete(cluster, "c")
@@ -435,13 +438,15 @@ func TestAttemptThatArrivesLateSaysNothingOfALaterOne(t *testing.T) {
 			return call.Send(ctx)
 		})
 		attempt := registration("a", 1)
-		attempt.Mode, attempt.Stay = libcluster.ModeExclusive, &libcluster.Stay{}
-		_, _, err := t.Join(t.Context(), attempt)
+		attempt.Mode = libcluster.ModeExclusive
+		membership, err := t.Enter(attempt)
+		require.NoError(t, err)
+		_, _, err = membership.Join(t.Context(), attempt.Member)
 		require.Error(t, err)
-		joined, _, err := t.Join(t.Context(), attempt)
+		joined, _, err := membership.Join(t.Context(), attempt.Member)
 		require.NoError(t, err)
 		drained := func(s libcluster.Session) map[string]int64 {
-			survey, err := s.(libcluster.Looker).Look(t.Context())
+			survey, err := s.(libcluster.Planner).Look(t.Context())
 			require.NoError(t, err)
 			return survey.Drained
 		}
@@ -451,8 +456,7 @@ func TestAttemptThatArrivesLateSaysNothingOfALaterOne(t *testing.T) {
 			require.NoError(t, err, "the record has changed since the late request was made")
 			require.NotContains(t, drained(joined), joined.(libcluster.Planner).Incarnation())
 		}
-		attempt.Previous = joined
-		again, _, err := t.Join(t.Context(), attempt)
+		again, _, err := membership.Join(t.Context(), attempt.Member)
 		require.NoError(t, err)
 		require.Contains(t, drained(again), joined.(libcluster.Planner).Incarnation(), "it has stopped before it rejoined")
 	})

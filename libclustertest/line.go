@@ -23,12 +23,6 @@ type line struct {
 	kv.Space
 }
 
-// Open is the store's.
-func (l *line) Open(_ context.Context, space string) (kv.Space, error) {
-	l.Space = l.r.space(space)
-	return l, nil
-}
-
 // Close does nothing: what is under way may arrive after the session has been closed.
 func (l *line) Close() error { return nil }
 

@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/internal/chance"
 	"github.com/libcluster/libcluster/kv"
@@ -65,48 +63,63 @@ func (r *Registry) Chance(instance string) *chance.Source {
 // String returns "memory".
 func (r *Registry) String() string { return "memory" }
 
+// Capabilities are all there are.
+func (r *Registry) Capabilities() libcluster.Capabilities {
+	return libcluster.OnStore(r.store).Capabilities()
+}
+
+// Enter begins a membership.
+func (r *Registry) Enter(reg libcluster.Registration) (libcluster.Membership, error) {
+	if reg.TTL == 0 {
+		reg.TTL = libcluster.DefaultTTL
+	}
+	m := &membership{registry: r, reg: reg}
+	var err error
+	m.Membership, err = libcluster.OnStore(m).Enter(reg)
+	return m, err
+}
+
+// membership is one instance's membership. It is the store of its sessions, each of which
+// has a line of its own.
+type membership struct {
+	registry *Registry
+	reg      libcluster.Registration
+	line     *line // of the attempt to join that is under way
+	libcluster.Membership
+}
+
+// Open is called by the attempt to join.
+func (m *membership) Open(_ context.Context, space string) (kv.Space, error) {
+	m.line = &line{
+		Space: m.registry.space(space), r: m.registry, call: Call{Cluster: m.reg.Cluster(), ID: m.reg.Member.ID},
+		plan: m.reg.Mode != libcluster.ModeDirect, passive: m.reg.Passive,
+	}
+	m.line.joining.Store(true)
+	return m.line, nil
+}
+
 // Join records the member under a new lease, or for a passive instance only
 // opens a session. It grants the TTL that is asked for unless [Registry.GrantTTL]
 // says otherwise.
 //
 // Of an attempt to join what changes something is intercepted: [OpOpen] begins the lease,
 // [OpJoin] writes the record and lists the members. What it reads before is not.
-func (r *Registry) Join(ctx context.Context, reg libcluster.Registration) (libcluster.Session, time.Duration, error) {
-	if reg.Logger == nil {
-		reg.Logger = zap.NewNop()
-	}
-	if reg.TTL == 0 {
-		reg.TTL = libcluster.DefaultTTL
-	}
-	if previous, ok := reg.Previous.(*session); ok {
-		reg.Previous = previous.all
-	}
-	l := &line{
-		r: r, call: Call{Cluster: reg.Cluster(), ID: reg.Member.ID},
-		plan: reg.Mode != libcluster.ModeDirect, passive: reg.Passive,
-	}
-	l.joining.Store(true)
-	if err := r.pass(ctx, l.call.ID); err != nil {
+func (m *membership) Join(ctx context.Context, own libcluster.Member) (libcluster.Session, time.Duration, error) {
+	r := m.registry
+	if err := r.pass(ctx, own.ID); err != nil {
 		return nil, 0, err
 	}
-	opened, ttl, err := libcluster.OnStore(l).Join(ctx, reg)
+	opened, ttl, err := m.Membership.Join(ctx, own)
 	if err != nil {
 		return nil, 0, err
 	}
-	l.joining.Store(false)
+	m.line.joining.Store(false)
 	s := &session{
-		registry: r, call: l.call, all: opened.(everything), line: l, hearing: make(turn, 1), surveying: make(turn, 1),
+		Planner: opened.(libcluster.Planner), registry: r, call: m.line.call, line: m.line,
+		hearing: make(turn, 1), surveying: make(turn, 1),
 	}
 	s.life, s.end = context.WithCancelCause(context.Background())
 	return s, ttl, nil
-}
-
-// everything is what a session on a store can do.
-type everything interface {
-	libcluster.Session
-	libcluster.Returner
-	libcluster.Looker
-	libcluster.Planner
 }
 
 var errClosed = errors.New("libclustertest: the session is closed")

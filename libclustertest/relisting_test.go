@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/between"
 	"github.com/libcluster/libcluster/libclustertest"
 	"github.com/libcluster/libcluster/registrytest"
 )
@@ -36,27 +37,19 @@ func TestRegistryThatListsAnewKeepsThePromises(t *testing.T) {
 // after each change that no other follows within a millisecond.
 type relisting struct{ *libclustertest.Registry }
 
-func (r relisting) Join(ctx context.Context, reg libcluster.Registration) (libcluster.Session, time.Duration, error) {
-	if previous, ok := reg.Previous.(*relistingSession); ok {
-		reg.Previous = previous.everything
-	}
-	s, ttl, err := r.Registry.Join(ctx, reg)
-	if err != nil {
-		return nil, 0, err
-	}
-	return &relistingSession{everything: s.(everything), members: map[string]libcluster.Event{}}, ttl, nil
-}
-
-// everything is what a session can do.
-type everything interface {
-	libcluster.Session
-	libcluster.Returner
-	libcluster.Looker
-	libcluster.Planner
+func (r relisting) Enter(reg libcluster.Registration) (libcluster.Membership, error) {
+	return between.Registry{Registry: r.Registry, Joining: func(ctx context.Context, m libcluster.Member, below libcluster.Membership,
+	) (libcluster.Session, time.Duration, error) {
+		s, ttl, err := below.Join(ctx, m)
+		if err != nil {
+			return nil, 0, err
+		}
+		return &relistingSession{Planner: s.(libcluster.Planner), members: map[string]libcluster.Event{}}, ttl, nil
+	}}.Enter(reg)
 }
 
 type relistingSession struct {
-	everything
+	libcluster.Planner
 	members map[string]libcluster.Event
 	pending []answer // what Next returns if nothing has happened
 }
@@ -74,7 +67,7 @@ func (s *relistingSession) Next(ctx context.Context) (libcluster.Change, error) 
 		defer cancel()
 		wait = brief
 	}
-	change, err := s.everything.Next(wait)
+	change, err := s.Planner.Next(wait)
 	switch {
 	case err == nil:
 		s.pending = []answer{{err: errors.New("the watch was closed")}}

@@ -11,9 +11,10 @@ import (
 // session is a session on the store, of which each call is a request that may meet a
 // fault. The session below is never closed: requests of one that was closed may be under way.
 type session struct {
+	libcluster.Planner // what it is on the store
+
 	registry *Registry
 	call     Call // without its Op
-	all      everything
 	line     *line
 
 	life context.Context // until it is closed
@@ -59,7 +60,7 @@ func (s *session) Next(ctx context.Context) (libcluster.Change, error) {
 	for {
 		found, err := waits(ctx, s, OpNext, s.hearing, func(ctx context.Context) (*pending, error) {
 			if s.pending == nil {
-				change, err := s.all.Next(ctx)
+				change, err := s.Planner.Next(ctx)
 				if err != nil {
 					return nil, err
 				}
@@ -126,7 +127,7 @@ func order(ctx context.Context, s *session, op Op, effect func(context.Context) 
 // confirms that the registry answers.
 func (s *session) Renew(ctx context.Context) (time.Duration, error) {
 	return request(ctx, s, OpRenew, func(ctx context.Context) (time.Duration, error) {
-		ttl, err := s.all.Renew(ctx)
+		ttl, err := s.Planner.Renew(ctx)
 		if err == nil {
 			s.registry.count(func(c *Counts) { c.Renewals++ })
 		}
@@ -136,28 +137,15 @@ func (s *session) Renew(ctx context.Context) (time.Duration, error) {
 
 // Update writes the record, if it is still this session's.
 func (s *session) Update(ctx context.Context, m libcluster.Member) error {
-	return order(ctx, s, OpUpdate, func(ctx context.Context) error { return s.all.Update(ctx, m) })
+	return order(ctx, s, OpUpdate, func(ctx context.Context) error { return s.Planner.Update(ctx, m) })
 }
 
-// Leave deletes the record, if it is still this session's, and closes the
+// Leave deletes the record or keeps it, if it is still this session's, and closes the
 // session whether or not that worked.
-func (s *session) Leave(ctx context.Context) error {
-	return s.leave(ctx, s.all.Leave)
-}
-
-// LeaveFor puts the record under a lease of d that nobody renews.
-func (s *session) LeaveFor(ctx context.Context, d time.Duration, kept libcluster.Member) error {
-	return s.leave(ctx, func(ctx context.Context) error { return s.all.LeaveFor(ctx, d, kept) })
-}
-
-// LeaveDrained deletes the record, or keeps it, and notes that the session has
-// stopped for good.
-func (s *session) LeaveDrained(ctx context.Context, d time.Duration, kept libcluster.Member) error {
-	return s.leave(ctx, func(ctx context.Context) error { return s.all.LeaveDrained(ctx, d, kept) })
-}
-
-func (s *session) leave(ctx context.Context, let func(context.Context) error) error {
-	_, err := exchange(ctx, s.registry, s.call.of(OpLeave), func(ctx context.Context) (none, error) { return none{}, let(ctx) })
+func (s *session) Leave(ctx context.Context, d libcluster.Departure) error {
+	_, err := exchange(ctx, s.registry, s.call.of(OpLeave), func(ctx context.Context) (none, error) {
+		return none{}, s.Planner.Leave(ctx, d)
+	})
 	return errors.Join(err, s.Close())
 }
 
@@ -169,28 +157,25 @@ func (s *session) Close() error {
 
 // Look returns the whole cluster. The session may have lost its record.
 func (s *session) Look(ctx context.Context) (libcluster.Survey, error) {
-	return request(ctx, s, OpLook, s.all.Look)
+	return request(ctx, s, OpLook, s.Planner.Look)
 }
-
-// Incarnation returns the number of the session's lease.
-func (s *session) Incarnation() string { return s.all.Incarnation() }
 
 // Survey returns the whole cluster.
 func (s *session) Survey(ctx context.Context, after int64) (libcluster.Survey, error) {
-	return waits(ctx, s, OpSurvey, s.surveying, func(ctx context.Context) (libcluster.Survey, error) { return s.all.Survey(ctx, after) })
+	return waits(ctx, s, OpSurvey, s.surveying, func(ctx context.Context) (libcluster.Survey, error) { return s.Planner.Survey(ctx, after) })
 }
 
 // Claim makes the session the coordinator if there is none.
 func (s *session) Claim(ctx context.Context, says []byte) (bool, error) {
-	return request(ctx, s, OpClaim, func(ctx context.Context) (bool, error) { return s.all.Claim(ctx, says) })
+	return request(ctx, s, OpClaim, func(ctx context.Context) (bool, error) { return s.Planner.Claim(ctx, says) })
 }
 
 // Swap replaces the plan, if the session coordinates.
 func (s *session) Swap(ctx context.Context, revision int64, plan []byte) error {
-	return order(ctx, s, OpSwap, func(ctx context.Context) error { return s.all.Swap(ctx, revision, plan) })
+	return order(ctx, s, OpSwap, func(ctx context.Context) error { return s.Planner.Swap(ctx, revision, plan) })
 }
 
 // Drained notes that the session has stopped.
 func (s *session) Drained(ctx context.Context, revision, generation int64) error {
-	return order(ctx, s, OpDrained, func(ctx context.Context) error { return s.all.Drained(ctx, revision, generation) })
+	return order(ctx, s, OpDrained, func(ctx context.Context) error { return s.Planner.Drained(ctx, revision, generation) })
 }

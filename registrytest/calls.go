@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
 )
 
 func firstChangeAssignsAPlace(s *suite) {
@@ -59,13 +61,14 @@ func callsReturnSoonAfterTheirContextEnds(s *suite) {
 	s.returnsSoon("Renew", func() error { _, err := a.session.Renew(over); return err })
 	s.returnsSoon("Update", func() error { return a.session.Update(over, a.reg.Member) })
 	s.returnsSoon("Join", func() error {
-		session, _, err := s.registry.Join(over, s.registration("b"))
+		b := s.asks("b")
+		session, _, err := b.join(over, s.registry)
 		if err == nil { // it needed no context, then
-			return session.Leave(s.within())
+			return session.Leave(s.within(), libcluster.Departure{})
 		}
 		return err
 	})
-	s.returnsSoon("Leave", func() error { return a.session.Leave(over) })
+	s.returnsSoon("Leave", func() error { return a.session.Leave(over, libcluster.Departure{}) })
 	require.Error(s, s.returnsSoon("Next", func() error { return a.nothing(over) }), "Next after Leave")
 }
 
@@ -91,9 +94,9 @@ func leavingAndClosingAgainIsHarmless(s *suite) {
 	leave := func(i *instance) error { return i.tryLeave() }
 	closing := func(i *instance) error { return i.session.Close() }
 	again := func(i *instance) {
-		_ = s.returnsSoon("Leave again", func() error { return i.session.Leave(s.briefly()) })
+		_ = s.returnsSoon("Leave again", func() error { return i.session.Leave(s.briefly(), libcluster.Departure{}) })
 		_ = s.returnsSoon("Close again", i.session.Close)
-		_ = s.returnsSoon("Leave again", func() error { return i.session.Leave(s.briefly()) })
+		_ = s.returnsSoon("Leave again", func() error { return i.session.Leave(s.briefly(), libcluster.Departure{}) })
 	}
 	for n, end := range []func(*instance) error{leave, closing} {
 		i := s.join(fmt.Sprint("a", n))

@@ -50,48 +50,58 @@ func (s *suite) briefly() context.Context {
 	return ctx
 }
 
-// option changes a registration.
-type option func(*libcluster.Registration)
-
-func workers(n int) option { return func(r *libcluster.Registration) { r.Member.Workers = n } }
-func passive() option      { return func(r *libcluster.Registration) { r.Passive = true } }
-func ttl(d time.Duration) option {
-	return func(r *libcluster.Registration) { r.TTL = d }
+// asked is what an instance asks for when it joins.
+type asked struct {
+	libcluster.Registration
+	membership libcluster.Membership // nil: a new one
 }
+
+// option changes that.
+type option func(*asked)
+
+func workers(n int) option       { return func(a *asked) { a.Member.Workers = n } }
+func passive() option            { return func(a *asked) { a.Passive = true } }
+func ttl(d time.Duration) option { return func(a *asked) { a.TTL = d } }
 
 // after is for an instance that rejoins, having lost or closed another session.
 func after(previous *instance) option {
-	return func(r *libcluster.Registration) { r.Previous = previous.session }
-}
-
-// of is for an attempt to join of the given stay.
-func of(stay *libcluster.Stay) option {
-	return func(r *libcluster.Registration) { r.Stay = stay }
+	return func(a *asked) { a.membership = previous.reg.membership }
 }
 
 func in(partition, env string) option {
-	return func(r *libcluster.Registration) { r.Partition, r.Env = partition, env }
+	return func(a *asked) { a.Partition, a.Env = partition, env }
 }
 
-// registration is that of an instance with one worker, unless options say more.
-func (s *suite) registration(id string, options ...option) libcluster.Registration {
-	r := libcluster.Registration{
+// asks is for an instance with one worker, unless options say more.
+func (s *suite) asks(id string, options ...option) asked {
+	a := asked{Registration: libcluster.Registration{
 		Key: s.key, Env: "production", Mode: s.mode, TTL: longTTL, Logger: zap.NewNop(),
 		Member: libcluster.Member{ID: id, Workers: 1},
-	}
+	}}
 	for _, o := range options {
-		o(&r)
+		o(&a)
 	}
-	return r
+	return a
+}
+
+// join asks the registry.
+func (a *asked) join(ctx context.Context, registry libcluster.Registry) (libcluster.Session, time.Duration, error) {
+	if a.membership == nil {
+		var err error
+		if a.membership, err = registry.Enter(a.Registration); err != nil {
+			return nil, 0, err
+		}
+	}
+	return a.membership.Join(ctx, a.Member)
 }
 
 // cluster is the name of the cluster that instances join by default.
-func (s *suite) cluster() string { return s.registration("").Cluster() }
+func (s *suite) cluster() string { return s.asks("").Cluster() }
 
 // instance is one session and what it has been told.
 type instance struct {
 	*suite
-	reg     libcluster.Registration
+	reg     asked
 	session libcluster.Session
 	granted time.Duration
 	left    atomic.Bool // by leave or close
@@ -116,9 +126,9 @@ func (s *suite) join(id string, options ...option) *instance {
 
 // tryJoin is join for goroutines that may not fail the test.
 func (s *suite) tryJoin(id string, options ...option) (*instance, error) {
-	i := &instance{suite: s, reg: s.registration(id, options...), members: map[string]libcluster.Member{}, orphans: map[string]bool{}}
+	i := &instance{suite: s, reg: s.asks(id, options...), members: map[string]libcluster.Member{}, orphans: map[string]bool{}}
 	var err error
-	i.session, i.granted, err = s.registry.Join(s.within(), i.reg)
+	i.session, i.granted, err = i.reg.join(s.within(), s.registry)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +138,7 @@ func (s *suite) tryJoin(id string, options ...option) (*instance, error) {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), s.h.soon)
 		defer cancel()
-		_ = i.session.Leave(ctx) // the test may have lost or closed it
+		_ = i.session.Leave(ctx, libcluster.Departure{}) // the test may have lost or closed it
 	})
 	return i, nil
 }
@@ -142,7 +152,7 @@ func (i *instance) leave() {
 // tryLeave is leave for goroutines that may not fail the test.
 func (i *instance) tryLeave() error {
 	i.left.Store(true)
-	return i.session.Leave(i.within())
+	return i.session.Leave(i.within(), libcluster.Departure{})
 }
 
 // close closes the session, which must work.
@@ -208,7 +218,7 @@ func (i *instance) take(change libcluster.Change) error {
 		return fmt.Errorf("the first change must have Reset: it is the list of all members; got %+v", change)
 	case change.Generation < i.generation:
 		return fmt.Errorf("the generation must not shrink: it was %d, got %d", i.generation, change.Generation)
-	case !i.h.Eventual && !change.Reset && len(change.Events) > 0 && change.Generation == i.generation:
+	case i.h.has(order) && !change.Reset && len(change.Events) > 0 && change.Generation == i.generation:
 		return fmt.Errorf("the generation must grow with events: it was %d already, got %+v", i.generation, change)
 	}
 	i.generation = change.Generation

@@ -11,9 +11,7 @@ import (
 // look asks what there is, by ID.
 func (i *instance) look() map[string]libcluster.Recorded {
 	i.Helper()
-	looker, ok := i.session.(libcluster.Looker)
-	require.True(i, ok, "the session is no libcluster.Looker: %T; if it cannot be one, set NoLooking", i.session)
-	survey, err := looker.Look(i.within())
+	survey, err := i.session.(libcluster.Planner).Look(i.within())
 	require.NoError(i, err, "Look of %q", i.reg.Member.ID)
 	all := make(map[string]libcluster.Recorded)
 	for _, m := range survey.Members {
@@ -47,7 +45,7 @@ func lookingShowsWhatIsThereNow(s *suite) {
 	require.Contains(s, a.look(), "a", "who has lost its record may look")
 	b.leave()
 	require.NotContains(s, p.look(), "b")
-	_, err := b.session.(libcluster.Looker).Look(s.briefly())
+	_, err := b.session.(libcluster.Planner).Look(s.briefly())
 	require.Error(s, err, "Look after Leave")
 }
 
@@ -57,7 +55,7 @@ func lookingIsAnybodysAtAnyTime(s *suite) {
 	for range 4 {
 		looking.Go(func() {
 			for range 5 {
-				if _, err := a.session.(libcluster.Looker).Look(s.within()); err != nil {
+				if _, err := a.session.(libcluster.Planner).Look(s.within()); err != nil {
 					s.Error(err)
 				}
 			}

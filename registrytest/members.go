@@ -16,9 +16,9 @@ func listAtJoiningIsComplete(s *suite) {
 		Metadata: map[string]string{"zone": "a", "": "empty key", "quote": `"`},
 	}
 	s.join("a", workers(2))
-	s.join("b", func(r *libcluster.Registration) { r.Member = full })
+	s.join("b", func(a *asked) { a.Member = full })
 	c := s.join("c", workers(libcluster.MaxWorkers))
-	if s.h.Eventual {
+	if !s.h.has(order) {
 		c.sees(fmt.Sprintf("a=2 b=3 c=%d", libcluster.MaxWorkers))
 	} else {
 		require.NoError(s, c.next(s.within()), "the first Next")

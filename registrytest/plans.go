@@ -36,7 +36,7 @@ func (s *suite) plan(id string, options ...option) *planner {
 	s.Helper()
 	i := s.join(id, options...)
 	p, ok := i.session.(libcluster.Planner)
-	require.True(s, ok, "the session is no libcluster.Planner: %T; if it cannot be one, set NoPlan", i.session)
+	require.True(s, ok, "the session is no libcluster.Planner: %T; if it cannot be one, Capabilities must not have Plans", i.session)
 	return &planner{instance: i, Planner: p}
 }
 
@@ -146,7 +146,7 @@ func membersDoNotWakeNext(s *suite) {
 	b.update(4)
 	require.NoError(s, c.Drained(s.within(), a.now.Revision, 1))
 	c.left.Store(true)
-	require.NoError(s, c.LeaveDrained(s.within(), 0, c.reg.Member))
+	require.NoError(s, c.Leave(s.within(), libcluster.Departure{Stopped: true}))
 	a.hearsNothing("a member has come, changed, said that it has stopped, and gone")
 }
 
@@ -251,7 +251,7 @@ func planOutlivesItsMembers(s *suite) {
 	a.swap("1")
 	a.leave()
 	b.left.Store(true)
-	require.NoError(s, b.LeaveDrained(s.within(), 0, b.reg.Member))
+	require.NoError(s, b.Leave(s.within(), libcluster.Departure{Stopped: true}))
 	c := s.plan("c")
 	c.hears("1", "")
 	require.Equal(s, a.now.Revision, c.now.Revision)
@@ -308,13 +308,12 @@ func coordinatorIsVacated(s *suite) {
 		end  func(*planner) error
 	}{
 		{"Leave", func(p *planner) error { return p.tryLeave() }},
-		{"LeaveDrained", func(p *planner) error { return p.LeaveDrained(s.within(), 0, p.reg.Member) }},
-		{"LeaveDrained for a restart", func(p *planner) error { return p.LeaveDrained(s.within(), longTTL, p.reg.Member) }},
-		{"LeaveFor", func(p *planner) error {
-			if s.h.NoReturning {
-				return p.tryLeave()
-			}
-			return p.session.(libcluster.Returner).LeaveFor(s.within(), longTTL, p.reg.Member)
+		{"Leave as one that has stopped", func(p *planner) error { return p.Leave(s.within(), libcluster.Departure{Stopped: true}) }},
+		{"Leave as one that has stopped, for a restart", func(p *planner) error {
+			return p.Leave(s.within(), libcluster.Departure{Reserve: longTTL, Last: p.reg.Member, Stopped: true})
+		}},
+		{"Leave for a restart", func(p *planner) error {
+			return p.Leave(s.within(), libcluster.Departure{Reserve: longTTL, Last: p.reg.Member})
 		}},
 	}
 	for _, way := range ways {
@@ -409,14 +408,14 @@ func planCallsReturnSoonAfterTheirContextEnds(s *suite) {
 	s.returnsSoon("Swap", func() error { return a.Swap(over, a.now.Revision, nil) })
 	s.returnsSoon("Drained", func() error { return a.Drained(over, a.now.Revision, 1) })
 	a.left.Store(true)
-	s.returnsSoon("LeaveDrained", func() error { return a.LeaveDrained(over, 0, a.reg.Member) })
+	s.returnsSoon("Leave", func() error { return a.Leave(over, libcluster.Departure{Stopped: true}) })
 }
 
 func closingEndsASurveyThatWaits(s *suite) {
 	for _, end := range []func(*planner) error{
 		func(p *planner) error { return p.tryLeave() },
 		func(p *planner) error { return p.session.Close() },
-		func(p *planner) error { return p.LeaveDrained(s.within(), 0, p.reg.Member) },
+		func(p *planner) error { return p.Leave(s.within(), libcluster.Departure{Stopped: true}) },
 	} {
 		b := s.plan("b")
 		after := b.survey(0).Revision

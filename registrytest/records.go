@@ -46,10 +46,10 @@ func refusedInstanceHasTakenNothing(s *suite) {
 	exclusive, err := libcluster.ParseMember("a", []byte(`{"workers":2,"mode":"exclusive"}`))
 	require.NoError(s, err)
 	for what, refused := range map[string]option{
-		"another mode":   func(r *libcluster.Registration) { r.Member = exclusive },
+		"another mode":   func(a *asked) { a.Member = exclusive },
 		"too many of it": workers(libcluster.MaxWorkers),
 	} {
-		_, _, err := s.registry.Join(s.within(), s.registration("a", refused))
+		_, err := s.tryJoin("a", refused)
 		require.Error(s, err, what)
 		_, err = older.session.Renew(s.within())
 		require.NoError(s, err, "%s: the instance whose ID was asked for", what)
@@ -107,14 +107,13 @@ func halfMadeRejoiningIsOnesOwn(s *suite) {
 // succeeded. It takes the record from that one, and is of the same instance.
 func lateAttemptIsNoStranger(s *suite) {
 	watcher := s.join("w")
-	stay := &libcluster.Stay{}
-	session := s.join("a", of(stay))
+	session := s.join("a")
 	session.sees("a=1 w=1")
-	late := s.join("a", of(stay))
+	late := s.join("a", after(session))
 	session.lost(libcluster.ErrRecordGone)
 	late.close()
 
-	again := s.join("a", of(stay), after(session), workers(2))
+	again := s.join("a", after(session), workers(2))
 	again.sees("a=2 w=1")
 	_, err := again.session.Renew(s.within())
 	require.NoError(s, err, "Renew after rejoining")
@@ -143,9 +142,7 @@ func rejoiningDoesNotTakeTheIDBack(s *suite) {
 func (i *instance) leaveFor(d time.Duration, kept libcluster.Member) {
 	i.Helper()
 	i.left.Store(true)
-	returner, ok := i.session.(libcluster.Returner)
-	require.True(i, ok, "the session is no libcluster.Returner: %T; if it cannot be one, set NoReturning", i.session)
-	require.NoError(i, returner.LeaveFor(i.within(), d, kept), "LeaveFor of %q", i.reg.Member.ID)
+	require.NoError(i, i.session.Leave(i.within(), libcluster.Departure{Reserve: d, Last: kept}), "Leave of %q for a restart", i.reg.Member.ID)
 }
 
 func leavingForARestartKeepsThePlace(s *suite) {
@@ -156,7 +153,7 @@ func leavingForARestartKeepsThePlace(s *suite) {
 	kept.Workers = 5
 	first.leaveFor(longTTL, kept)
 	_, err := first.session.Renew(s.briefly())
-	require.Error(s, err, "Renew after LeaveFor")
+	require.Error(s, err, "Renew after leaving for a restart")
 	watcher.sees("a=5 w=1")
 	second := s.join("a", workers(2))
 	second.sees("a=2 w=1")
@@ -184,9 +181,8 @@ func takenInstanceCannotKeepThePlace(s *suite) {
 	older := s.join("a", workers(2))
 	newer := s.join("a", workers(3))
 	older.left.Store(true)
-	returner, _ := older.session.(libcluster.Returner)
-	require.NotNil(s, returner)
-	require.Error(s, returner.LeaveFor(s.within(), s.h.TTL, older.reg.Member), "LeaveFor of an instance that has lost its ID")
+	require.Error(s, older.session.Leave(s.within(), libcluster.Departure{Reserve: s.h.TTL, Last: older.reg.Member}),
+		"Leave for a restart of an instance that has lost its ID")
 	_, err := newer.session.Renew(s.within())
 	require.NoError(s, err, "Renew of the instance that has taken over")
 	watcher.sees("a=3 w=1")

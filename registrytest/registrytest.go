@@ -12,8 +12,8 @@
 // that a survey is of one instant, that one whose record has gone can say nothing
 // any more. The safety of mode [libcluster.ModeExclusive] rests on no more than that.
 //
-// What a registry cannot do it says in a field of [Harness]; the tests that need
-// it are then left out, and the log names them. Nothing is ever concluded from a
+// What a registry can do its [libcluster.Capabilities] say; the tests that need
+// more are left out, and the log names them. Nothing is ever concluded from a
 // registry's type or name.
 package registrytest
 
@@ -58,75 +58,36 @@ type Harness struct {
 	// will. Default: 200 ms.
 	Quiet time.Duration
 
-	// NoExpiry says that a record stays until it is removed, whether or not it
-	// is renewed.
-	NoExpiry bool
-	// NoReturning says that sessions are no [libcluster.Returner]: no place can
-	// be kept for an instance that leaves for a restart.
-	NoReturning bool
-	// NoPlan says that sessions are no [libcluster.Planner]: the registry has
-	// nothing that could be compared and swapped, and its clusters are in mode
-	// [libcluster.ModeDirect] only.
-	NoPlan bool
-	// NoLooking says that sessions are no [libcluster.Looker]: nobody can be asked
-	// what there is.
-	NoLooking bool
-	// Eventual says that members learn of one another in no agreed order: there
-	// may be several orders of events, some may be left out if later ones
-	// undo them, and a generation does not name one set of members.
-	Eventual bool
-	// Alone says that an instance learns of nobody, as with static
-	// configuration: the registry assigns it a place. Little is left to test.
-	Alone bool
-
-	soon time.Duration // how long a call may take to return after its context has ended
+	can  libcluster.Capabilities // the registry's
+	soon time.Duration           // how long a call may take to return after its context has ended
 }
 
 // need is a capability that a test cannot do without.
 type need int
 
 const (
-	others     need = iota // not Alone
-	order                  // not Eventual
-	expiry                 // not NoExpiry
-	returning              // not NoReturning
-	plans                  // not NoPlan
-	looking                // not NoLooking
+	others     need = iota // Members
+	order                  // Agreed
+	expiry                 // Expires
+	returning              // Reserves
+	plans                  // Plans
 	strangers              // Put
 	deletion               // Delete
-	assignment             // Alone
+	assignment             // not Members
 )
 
 func (n need) String() string {
 	return [...]string{
-		"members that see one another", "an agreed order", "records that expire", "places kept for a restart",
-		"a plan", "a look at what there is",
-		"strangers that write", "records deleted by hand", "an assigned place",
+		"members that see one another", "an agreed order", "records that expire", "records that stay for a restart",
+		"a plan", "strangers that write", "records deleted by hand", "an assigned range",
 	}[n]
 }
 
 func (h Harness) has(n need) bool {
-	switch n {
-	case others:
-		return !h.Alone
-	case order:
-		return !h.Eventual
-	case expiry:
-		return !h.NoExpiry
-	case returning:
-		return !h.NoReturning
-	case plans:
-		return !h.NoPlan
-	case looking:
-		return !h.NoLooking
-	case strangers:
-		return h.Put != nil
-	case deletion:
-		return h.Delete != nil
-	case assignment:
-		return h.Alone
-	}
-	return false
+	return [...]bool{
+		h.can.Members, h.can.Agreed, h.can.Expires, h.can.Reserves,
+		h.can.Plans, h.Put != nil, h.Delete != nil, !h.can.Members,
+	}[n]
 }
 
 func (h Harness) lacks(needs []need) (need, bool) {
@@ -179,10 +140,10 @@ var tests = []test{
 	{"DeletedRecordIsToldToItsSession", deletedRecordIsTold, []need{others, deletion}},
 	{"OverwrittenRecordIsToldToItsSession", overwrittenRecordIsTold, []need{others, strangers}},
 
-	{"LookingShowsWhatIsThereNow", lookingShowsWhatIsThereNow, []need{others, looking}},
-	{"LookingIsAnybodysAtAnyTime", lookingIsAnybodysAtAnyTime, []need{others, looking}},
-	{"LookingShowsAPlaceThatIsKept", lookingShowsAPlaceThatIsKept, []need{others, looking, returning}},
-	{"OrphansAreTold", orphansAreTold, []need{others, looking, strangers}},
+	{"LookingShowsWhatIsThereNow", lookingShowsWhatIsThereNow, []need{others, plans}},
+	{"LookingIsAnybodysAtAnyTime", lookingIsAnybodysAtAnyTime, []need{others, plans}},
+	{"LookingShowsAPlaceThatIsKept", lookingShowsAPlaceThatIsKept, []need{others, plans, returning}},
+	{"OrphansAreTold", orphansAreTold, []need{others, plans, strangers}},
 
 	{"CancelledNextLosesNothing", cancelledNextLosesNothing, []need{others, order}},
 	{"ClosingEndsANextThatWaits", closingEndsANextThatWaits, []need{others}},
@@ -229,6 +190,7 @@ var tests = []test{
 func Run(t *testing.T, h Harness) {
 	t.Helper()
 	h = h.withDefaults()
+	h.can = h.Open(t).Capabilities()
 	for _, test := range tests {
 		if lacking, lacks := h.lacks(test.needs); lacks {
 			t.Logf("left out: %s, which needs %s", test.name, lacking)

@@ -9,11 +9,6 @@ import (
 
 func TestStaticKeepsThePromises(t *testing.T) {
 	registrytest.Run(t, registrytest.Harness{
-		Open:        func(*testing.T) libcluster.Registry { return libcluster.Static(1, 4) },
-		Alone:       true,
-		NoExpiry:    true,
-		NoReturning: true,
-		NoPlan:      true,
-		NoLooking:   true,
+		Open: func(*testing.T) libcluster.Registry { return libcluster.Static(1, 4) },
 	})
 }

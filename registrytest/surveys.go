@@ -79,7 +79,7 @@ func surveyTellsAll(s *suite) {
 	full := libcluster.Member{
 		ID: "c", Workers: 3, Address: "192.0.2.1:80", Version: "1.2 <β>", Metadata: map[string]string{"zone": "a"},
 	}
-	c := s.plan("c", func(r *libcluster.Registration) { r.Member = full })
+	c := s.plan("c", func(a *asked) { a.Member = full })
 	require.Equal(s, libcluster.Planning{}, c.survey(0).Planning, "there is no plan yet")
 	b, a := s.plan("b", workers(2)), s.plan("a")
 	s.plan("p", passive())
@@ -148,7 +148,7 @@ func surveyWaits(s *suite) {
 		{"it says something else", func() { require.True(s, b.claims("b2")); a.hears("2", "b2") }},
 		{"it leaves drained", func() {
 			b.left.Store(true)
-			require.NoError(s, b.LeaveDrained(s.within(), 0, b.reg.Member))
+			require.NoError(s, b.Leave(s.within(), libcluster.Departure{Stopped: true}))
 			a.hears("2", "")
 		}},
 		{"one changes oneself", func() { a.update(7) }},
@@ -272,7 +272,7 @@ func oneThatIsOverHasNoSay(s *suite) {
 	require.NoError(s, s.h.Delete(s.within(), s.registry, s.cluster(), "a"))
 	newer := s.plan("b", s.outliving())
 	over := map[*planner]error{gone: libcluster.ErrRecordGone, taken: libcluster.ErrInstanceTaken}
-	if !s.h.NoExpiry {
+	if s.h.has(expiry) {
 		expired := s.plan("c", ttl(s.h.TTL))
 		ctx, cancel := context.WithTimeout(context.Background(), expired.granted+s.h.Patience)
 		defer cancel()
@@ -289,7 +289,7 @@ func oneThatIsOverHasNoSay(s *suite) {
 		claimed, _ := p.Claim(s.within(), nil) // may say why not
 		require.False(s, claimed, "Claim of %q", p.reg.Member.ID)
 		p.left.Store(true)
-		_ = p.LeaveDrained(s.within(), 0, p.reg.Member) // may say why it has no effect
+		_ = p.Leave(s.within(), libcluster.Departure{Stopped: true}) // may say why it has no effect
 	}
 	survey := w.survey(0)
 	require.Empty(s, survey.Drained, "one that is over has said nothing")
@@ -307,7 +307,7 @@ func leavingDrainedIsOneStep(s *suite) {
 		var leaving sync.WaitGroup
 		a.left.Store(true)
 		var failed error
-		leaving.Go(func() { failed = a.LeaveDrained(s.within(), 0, a.reg.Member) })
+		leaving.Go(func() { failed = a.Leave(s.within(), libcluster.Departure{Stopped: true}) })
 		survey := w.surveys("a to leave", func(survey libcluster.Survey) bool {
 			_, there := found(survey, "a")
 			_, noted := survey.Drained[a.Incarnation()]
@@ -319,8 +319,8 @@ func leavingDrainedIsOneStep(s *suite) {
 		require.EqualValues(s, int64(math.MaxInt64), libcluster.DrainedForGood)
 		require.EqualValues(s, libcluster.DrainedForGood, survey.Drained[a.Incarnation()])
 		_, err := a.session.Renew(s.briefly())
-		require.Error(s, err, "Renew after LeaveDrained")
-		require.Error(s, s.returnsSoon("Next after LeaveDrained", func() error { return a.nothing(s.within()) }))
+		require.Error(s, err, "Renew after Leave")
+		require.Error(s, s.returnsSoon("Next after Leave", func() error { return a.nothing(s.within()) }))
 	}
 }
 
@@ -330,7 +330,7 @@ func leavingDrainedForARestartKeepsTheRecord(s *suite) {
 	a.left.Store(true)
 	parked := a.reg.Member
 	parked.Address = "192.0.2.1:80"
-	require.NoError(s, a.LeaveDrained(s.within(), longTTL, parked))
+	require.NoError(s, a.Leave(s.within(), libcluster.Departure{Reserve: longTTL, Last: parked, Stopped: true}))
 	survey := w.survey(0)
 	kept := s.has(survey, "a")
 	require.Equal(s, parked.Address, kept.Address)
@@ -351,7 +351,7 @@ func leavingDrainedForARestartThatNeverComes(s *suite) {
 	w, a := s.plan("w", s.outliving()), s.plan("a")
 	a.left.Store(true)
 	sent := time.Now()
-	require.NoError(s, a.LeaveDrained(s.within(), s.h.TTL, a.reg.Member))
+	require.NoError(s, a.Leave(s.within(), libcluster.Departure{Reserve: s.h.TTL, Last: a.reg.Member, Stopped: true}))
 	ctx, cancel := context.WithTimeout(context.Background(), s.h.TTL+s.h.Patience)
 	defer cancel()
 	survey := w.survey(0)

@@ -41,16 +41,26 @@ type incarnation struct {
 // key finds the incarnation that a call belongs to in the call's context.
 type key struct{}
 
-func (w witness) Join(ctx context.Context, r libcluster.Registration) (libcluster.Session, time.Duration, error) {
-	s := w.a.opens()
-	if previous, ok := r.Previous.(*incarnation); ok {
-		r.Previous = previous.Session
-	}
+func (w witness) Capabilities() libcluster.Capabilities { return w.a.w.Capabilities() }
+
+func (w witness) Enter(r libcluster.Registration) (libcluster.Membership, error) {
 	r.Logger = zap.NewNop() // it is used while the world's lock is held
+	m, err := w.a.w.Enter(r)
+	return membership{m, w.a}, err
+}
+
+// membership is one of an app's.
+type membership struct {
+	libcluster.Membership
+	a *app
+}
+
+func (m membership) Join(ctx context.Context, own libcluster.Member) (libcluster.Session, time.Duration, error) {
+	s := m.a.opens()
 	sent := time.Now()
-	session, ttl, err := w.a.w.Join(context.WithValue(ctx, key{}, s), r)
+	session, ttl, err := m.Membership.Join(context.WithValue(ctx, key{}, s), own)
 	if err != nil {
-		w.a.w.Locked(func() { w.a.orphans++ }) // it may have happened nevertheless
+		m.a.w.Locked(func() { m.a.orphans++ }) // it may have happened nevertheless
 		return nil, 0, err
 	}
 	s.Session = session
@@ -95,16 +105,12 @@ func (s *incarnation) Update(ctx context.Context, m libcluster.Member) error {
 	return err
 }
 
-func (s *incarnation) Leave(ctx context.Context) error {
-	err := s.Session.Leave(context.WithValue(ctx, key{}, s))
-	if err != nil {
+func (s *incarnation) Leave(ctx context.Context, d libcluster.Departure) error {
+	err := s.Session.Leave(context.WithValue(ctx, key{}, s), d)
+	if err != nil && d.Reserve == 0 {
 		s.a.w.Locked(func() { s.a.orphans++ })
 	}
 	return err
-}
-
-func (s *incarnation) LeaveFor(ctx context.Context, d time.Duration, kept libcluster.Member) error {
-	return s.Session.(libcluster.Returner).LeaveFor(context.WithValue(ctx, key{}, s), d, kept)
 }
 
 // Close of a session that never came to anything leaves a record that the app has

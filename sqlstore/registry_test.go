@@ -13,12 +13,12 @@ import (
 	"github.com/libcluster/libcluster/registrytest"
 )
 
-// apart joins by two registries in turn: instances are like those of different processes, which
+// apart enters by two registries in turn: instances are like those of different processes, which
 // learn of one another only by what is in the database.
 type apart struct {
 	store      kv.Store
 	registries [2]libcluster.Registry
-	joined     atomic.Uint64
+	entered    atomic.Uint64
 }
 
 func newApart(s system, db *sql.DB) *apart {
@@ -31,8 +31,10 @@ func newApart(s system, db *sql.DB) *apart {
 
 func (a *apart) String() string { return "a database" }
 
-func (a *apart) Join(ctx context.Context, r libcluster.Registration) (libcluster.Session, time.Duration, error) {
-	return a.registries[a.joined.Add(1)%2].Join(ctx, r)
+func (a *apart) Capabilities() libcluster.Capabilities { return a.registries[0].Capabilities() }
+
+func (a *apart) Enter(r libcluster.Registration) (libcluster.Membership, error) {
+	return a.registries[a.entered.Add(1)%2].Enter(r)
 }
 
 // commit writes as a stranger does.

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/between"
 	"github.com/libcluster/libcluster/kv"
 	"github.com/libcluster/libcluster/sqlstore"
 )
@@ -49,7 +50,7 @@ func TestHeartbeatsGoOnWhileTheApplicationHasAllOtherConnections(t *testing.T) {
 		const most = 4
 		db.SetMaxOpenConns(most)
 		space := open(t, store)
-		session, _, err := libcluster.OnStore(store).Join(patience(t), libcluster.Registration{
+		session, _, err := between.Join(patience(t), libcluster.OnStore(store), libcluster.Registration{
 			Key: "key", TTL: long, Logger: zap.NewNop(), Member: libcluster.Member{ID: "a", Workers: 1},
 		})
 		require.NoError(t, err)

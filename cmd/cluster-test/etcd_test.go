@@ -13,6 +13,7 @@ import (
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/embedded"
+	"github.com/libcluster/libcluster/internal/between"
 )
 
 // This is the original's example, and its picture of the ranges.
@@ -148,9 +149,12 @@ func TestUnreachableEtcdIsNamedWithItsLastErrorAndWhatToChange(t *testing.T) {
 // mute is a registry that does not answer.
 type mute struct{ libcluster.Registry }
 
-func (mute) Join(ctx context.Context, _ libcluster.Registration) (libcluster.Session, time.Duration, error) {
-	<-ctx.Done()
-	return nil, 0, ctx.Err()
+func newMute() mute {
+	return mute{between.Registry{Registry: libcluster.Static(0, 1), Joining: func(ctx context.Context, _ libcluster.Member, _ libcluster.Membership,
+	) (libcluster.Session, time.Duration, error) {
+		<-ctx.Done()
+		return nil, 0, ctx.Err()
+	}}}
 }
 
 func (mute) String() string { return "mute" }
@@ -159,7 +163,7 @@ func TestWaitingIsToldSoonAndEndsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := newConsole()
 		nodes, err := newNodes(options{
-			key: "test", env: "test", mode: libcluster.ModeDirect, threads: []int{1}, registry: mute{libcluster.Static(0, 1)},
+			key: "test", env: "test", mode: libcluster.ModeDirect, threads: []int{1}, registry: newMute(),
 		}, newTranscript(&output{stderr: zapcore.AddSync(out), stdout: zapcore.AddSync(out)}))
 		require.NoError(t, err)
 		until, end := context.WithCancel(t.Context())
@@ -207,16 +211,14 @@ func TestOneTakenNodeDoesNotEndTheOthers(t *testing.T) {
 }
 
 // takes is a registry where somebody else takes one ID over while it joins.
-type takes struct {
-	libcluster.Registry
-	id string
-}
-
-func (r takes) Join(ctx context.Context, to libcluster.Registration) (libcluster.Session, time.Duration, error) {
-	if to.Member.ID == r.id {
-		return nil, 0, libcluster.Permanent(libcluster.ErrInstanceTaken)
-	}
-	return r.Registry.Join(ctx, to)
+func takes(on libcluster.Registry, id string) libcluster.Registry {
+	return between.Registry{Registry: on, Joining: func(ctx context.Context, m libcluster.Member, below libcluster.Membership,
+	) (libcluster.Session, time.Duration, error) {
+		if m.ID == id {
+			return nil, 0, libcluster.Permanent(libcluster.ErrInstanceTaken)
+		}
+		return below.Join(ctx, m)
+	}}
 }
 
 func TestNodeTakenWhileItJoinsDoesNotEndTheOthersEither(t *testing.T) {
@@ -228,7 +230,7 @@ func TestNodeTakenWhileItJoinsDoesNotEndTheOthersEither(t *testing.T) {
 		instance: "node",
 		nodes:    true,
 		threads:  []int{1, 1},
-		registry: takes{libcluster.Static(0, 1), "node1"},
+		registry: takes(libcluster.Static(0, 1), "node1"),
 	}, newTranscript(&output{stderr: zapcore.AddSync(out), stdout: zapcore.AddSync(places), json: true}))
 	require.NoError(t, err)
 

@@ -139,7 +139,7 @@ var mutants = []mutant{
 	},
 	{
 		"one that leaves counts as one that has crashed", "stay.go",
-		"notes := stopped || s.c.cfg.Mode == ModePlanned && !s.c.cfg.Passive && returning == 0", "notes := stopped",
+		"		d.Stopped = true // nobody", "		// nobody",
 		"TestOneThatLeavesIsHeldAgainstNobody", "", nil,
 	},
 	{
