@@ -7,118 +7,111 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// balance is the goroutine that owns an incarnation's index: it waits for
-// changes and publishes the state that results. It ends with the incarnation.
-func (s *stay) balance(inc *incarnation) {
-	defer inc.drain.end()
-	again := s.c.newRetry()
+// balancer owns an incarnation's roster: it waits for changes and publishes the states that
+// result. It is one goroutine, and ends with the incarnation.
+type balancer struct{ *incarnation }
+
+func (b balancer) balance() {
+	defer b.drain.end()
+	again := b.c.newRetry()
 	for {
-		change, err := inc.session.Next(inc.ctx)
+		change, err := b.session.Next(b.ctx)
 		switch {
-		case inc.ctx.Err() != nil:
+		case b.ctx.Err() != nil:
 			return
 		case err == nil:
 			again.reset()
-			s.apply(inc, change)
+			b.apply(change)
 			continue
 		case isFinal(err):
-			inc.end(err)
+			b.end(err)
 			return
 		}
-		s.note(err)
-		s.report(zap.WarnLevel, "cannot watch the cluster, will keep trying", zap.Error(err))
-		if !again.wait(inc.ctx) {
+		b.note(err)
+		b.report(zap.WarnLevel, "cannot watch the cluster, will keep trying", zap.Error(err))
+		if !again.wait(b.ctx) {
 			return
 		}
 	}
 }
 
 // apply computes the state after a change and publishes it.
-func (s *stay) apply(inc *incarnation, change Change) {
+func (b balancer) apply(change Change) {
 	if change.Planned != nil {
-		s.applyPlan(inc, change.Planned)
+		b.applyPlan(change.Planned)
 		return
 	}
-	before := s.c.view.Load()
-	first := before.inc == nil || before.inc.stay != s
+	before := b.c.view.Load()
 
-	inc.mu.Lock()
-	if inc.latest == inc.index && inc.index.exceeds(change) {
-		inc.latest = inc.index.clone() // readers keep the index of the last state
-	}
-	foreign := inc.latest.apply(change)
-	total := inc.latest.total
-	tooMany := total > MaxWorkers
-	if !tooMany {
-		inc.index = inc.latest
-	}
-	if change.Assigned != nil {
-		inc.assigned = change.Assigned
-	}
-	now := (&view{state: s.compute(inc, change.Generation), inc: inc}).after(before)
-	refused := before.inc != inc && foreign != ModeDirect
+	b.members.mu.Lock()
+	foreign := b.members.apply(change)
+	total, tooMany := b.members.latest.total, b.members.tooMany()
+	refused := before.inc != b.incarnation && foreign != ModeDirect
+	now := (&view{state: b.compute(change.Generation), inc: b.incarnation}).after(before)
 	if !refused && !tooMany {
-		s.c.view.Store(now)
+		b.c.view.Store(now)
 	}
 	speaks := false
 	if tooMany || len(change.foreign) > 0 {
-		id, _ := inc.latest.firstThere()
-		speaks = id == s.c.cfg.ID && !s.c.cfg.Passive
+		id, _ := b.members.latest.firstThere()
+		speaks = id == b.c.cfg.ID && !b.c.cfg.Passive
 	}
-	inc.mu.Unlock()
-	s.reportForeign(change.foreign, speaks)
+	b.members.mu.Unlock()
 
-	if refused && first {
-		s.fail(&ModeError{ModeDirect, foreign}) // the members of that mode were there first
-		return
-	}
-	if refused {
+	b.reportForeign(change.foreign, speaks)
+	switch {
+	case refused && b.isFirst(before):
+		b.fail(&ModeError{ModeDirect, foreign}) // the members of that mode were there first
+	case refused:
 		// Members of another mode have come while this instance was away. Readers keep the
 		// last view, and learn why there is no other.
 		why := &ModeError{ModeDirect, foreign}
 		before.inc.explain(why)
-		inc.end(why)
-		return
-	}
-	if tooMany {
+		b.end(why)
+	case tooMany:
 		// The instance that came last is being refused, or somebody has put an absurd
 		// count. No instance's index shifts for that.
-		s.report(levelOf(zap.ErrorLevel, speaks), "the cluster's total is too large; keeping the last state", zap.Error(errTotal(total)))
-		if first {
-			s.fail(errTotal(total))
+		b.report(levelOf(zap.ErrorLevel, speaks), "the cluster's total is too large; keeping the last state", zap.Error(errTotal(total)))
+		if b.isFirst(before) {
+			b.fail(errTotal(total))
 		}
-		return
-	}
-	s.logMembers(now)
-	if first || before.inc != inc || !now.state.sameTo(before.state) {
-		s.wake()
+	default:
+		b.logMembers(now)
+		if before.inc != b.incarnation || !now.state.sameTo(before.state) {
+			b.wake()
+		}
 	}
 }
 
-// compute returns the state of the index. The caller holds inc.mu.
-func (s *stay) compute(inc *incarnation, generation int64) State {
-	state := State{Index: -1, Workers: s.c.cfg.Workers, Total: int(inc.index.total), Generation: generation}
-	if !s.c.cfg.Registry.Capabilities().Agreed {
+// isFirst reports whether the membership has had no view yet.
+func (b balancer) isFirst(before *view) bool {
+	return before.inc == nil || before.inc.membership != b.membership
+}
+
+// compute returns the state of the index. The caller holds the roster's mutex.
+func (b balancer) compute(generation int64) State {
+	state := State{Index: -1, Workers: b.c.cfg.Workers, Total: int(b.members.index.total), Generation: generation}
+	if !b.c.cfg.Registry.Capabilities().Agreed {
 		state.Generation = 0
 	}
-	if a := inc.assigned; a != nil {
+	if a := b.members.assigned; a != nil {
 		state.Index, state.Workers, state.Total = a.Index, a.Workers, a.Total
-	} else if base, workers := inc.index.place(); base >= 0 && !s.c.cfg.Passive {
+	} else if base, workers := b.members.index.place(); base >= 0 && !b.c.cfg.Passive {
 		state.Index, state.Workers = base, workers
 	}
 	return state
 }
 
 // logMembers logs the places at Debug: the first of many, in one line.
-func (s *stay) logMembers(v *view) {
-	if !s.log.Core().Enabled(zapcore.DebugLevel) {
+func (b balancer) logMembers(v *view) {
+	if !b.log.Core().Enabled(zapcore.DebugLevel) {
 		return
 	}
 	var places []string
-	all, _ := s.c.placesOf(v)
+	all, _ := b.c.placesOf(v)
 	for _, p := range all {
 		places = append(places, fmt.Sprintf("%s [%d]", p.ID, p.Index))
 	}
-	s.log.Debug("re-balancing", zap.Int64("generation", v.state.Generation), zap.Int("total", v.state.Total),
+	b.log.Debug("re-balancing", zap.Int64("generation", v.state.Generation), zap.Int("total", v.state.Total),
 		zap.String("members", some(places)))
 }

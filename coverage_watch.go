@@ -35,13 +35,7 @@ const (
 func (c *Cluster) Coverage(ctx context.Context) (Coverage, error) {
 	ctx, cancel := context.WithTimeout(ctx, errandTimeout)
 	defer cancel()
-	c.mu.Lock()
-	s := c.stay
-	c.mu.Unlock()
-	var inc *incarnation
-	if s != nil {
-		inc = s.current.Load()
-	}
+	inc := c.current()
 	if inc == nil {
 		return Coverage{}, ErrLeft
 	}
@@ -56,7 +50,7 @@ func (c *Cluster) Coverage(ctx context.Context) (Coverage, error) {
 			found.Since = c.covered.saw(c, found.Covered)
 			return found, nil
 		}
-		next := s.current.Load()
+		next := inc.pinger.current.Load()
 		if next == inc {
 			return Coverage{}, fmt.Errorf("libcluster: cannot see which instance holds which index: %w", quote.Error(err))
 		}
@@ -95,53 +89,58 @@ func (seen *coverageSeen) saw(c *Cluster, covered bool) time.Time {
 	return seen.since
 }
 
-// coverageWatch records how long trouble has lasted. Only the instance that logs for the
-// cluster uses it, and there one goroutine at a time: the coordinator, or in direct mode
-// ping.
-type coverageWatch struct {
-	looked, since, logged time.Time
+// coverageLog logs trouble that lasts. One goroutine at a time uses it: the coordinator, or
+// in direct mode ping.
+type coverageLog struct {
+	c   *Cluster
+	log *zap.Logger
+	coverageTrouble
 }
+
+// coverageTrouble is how long trouble has lasted, as far as this instance has looked.
+type coverageTrouble struct{ looked, since, logged time.Time }
 
 // watchRecords looks, after a heartbeat in direct mode, at what this instance knows of the
 // members. The first member that is there does the logging. That may not be the primary,
 // whose record may be orphaned or reserved.
-func (s *stay) watchRecords(inc *incarnation) {
-	if s.c.cfg.Mode != ModeDirect || s.c.view.Load().inc != inc {
+func (l *coverageLog) watchRecords(inc *incarnation) {
+	if l.c.cfg.Mode != ModeDirect || l.c.view.Load().inc != inc {
 		return
 	}
-	inc.mu.Lock()
-	first, whole := inc.latest.firstThere()
+	r := inc.members
+	r.mu.Lock()
+	first, whole := r.latest.firstThere()
 	found := Coverage{Covered: true}
-	if !whole && first == s.c.cfg.ID {
-		found = cover(ModeDirect, Survey{Members: inc.latest.recorded()})
+	if !whole && first == l.c.cfg.ID {
+		found = cover(ModeDirect, Survey{Members: r.latest.recorded()})
 	}
-	inc.mu.Unlock()
-	if first != s.c.cfg.ID || s.c.cfg.Passive {
-		s.c.covered.saw(s.c, whole)
+	r.mu.Unlock()
+	if first != l.c.cfg.ID || l.c.cfg.Passive {
+		l.c.covered.saw(l.c, whole)
 		return
 	}
-	s.watchCoverage(found)
+	l.watchCoverage(found)
 }
 
 // watchSurvey looks at the coordinator's survey.
-func (s *stay) watchSurvey(survey Survey) {
-	if time.Since(s.watch.looked) >= coveragePause {
-		s.watchCoverage(cover(s.c.cfg.Mode, survey))
+func (l *coverageLog) watchSurvey(survey Survey) {
+	if time.Since(l.looked) >= coveragePause {
+		l.watchCoverage(cover(l.c.cfg.Mode, survey))
 	}
 }
 
 // watchCoverage logs trouble that lasts.
-func (s *stay) watchCoverage(found Coverage) {
-	s.c.covered.saw(s.c, found.Covered)
-	w, now, after := &s.watch, time.Now(), s.c.cfg.CoverageTimeout
-	if now.Sub(w.looked) > s.c.cfg.TTL {
-		*w = coverageWatch{} // another instance has watched meanwhile, or none could
+func (l *coverageLog) watchCoverage(found Coverage) {
+	l.c.covered.saw(l.c, found.Covered)
+	w, now, after := &l.coverageTrouble, time.Now(), l.c.cfg.CoverageTimeout
+	if now.Sub(w.looked) > l.c.cfg.TTL {
+		*w = coverageTrouble{} // another instance has watched meanwhile, or none could
 	}
 	w.looked = now
 	switch {
 	case len(found.Problems) == 0:
 		if !w.logged.IsZero() {
-			s.log.Info("every worker index is held by one instance again", zap.Duration("after", now.Sub(w.since)))
+			l.log.Info("every worker index is held by one instance again", zap.Duration("after", now.Sub(w.since)))
 		}
 		w.since, w.logged = time.Time{}, time.Time{}
 		return
@@ -162,5 +161,5 @@ func (s *stay) watchCoverage(found Coverage) {
 	if len(found.Blockers) > 0 {
 		fields = append(fields, zap.String("waiting for", idsOf(found.Blockers)))
 	}
-	s.log.Log(level, message, fields...)
+	l.log.Log(level, message, fields...)
 }

@@ -3,42 +3,26 @@ package libcluster
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// incarnation is one stay of an instance in its registry: its ID together with
-// its session. Once over it is over for good; rejoining makes another one.
+// incarnation is an instance's ID together with one session of its registry. Once over it is
+// over for good; rejoining makes another one.
 type incarnation struct {
-	stay    *stay
+	*membership
 	session Session
-	// ctx ends the two goroutines that work for the incarnation, ping and
-	// balancer.
+	// withdrawn is set when the session has been left before the membership. Used by ping only.
+	withdrawn bool
+	// ctx ends the goroutines that work for the incarnation.
 	ctx    context.Context
 	cancel context.CancelFunc
 
 	*fence
-	// withdrawn is set when the session has been left before the stay. Used by ping only.
-	withdrawn bool
-	// confirmed is set by the first renewal that succeeded. Used by ping only.
-	confirmed bool
-
-	// published is the record that the registry has. Guarded by
-	// stay.publishing, as is every Update.
-	published Member
-	// unpublished is that what is published is to be compared.
-	unpublished signal
-	// answeredBeat is set when a heartbeat has succeeded since: what the registry tells of
-	// the own record is to be compared, too. Before, its answer to the latest update may
-	// be under way.
-	answeredBeat atomic.Bool
-
-	mu       sync.Mutex // guards what follows; taken by the balancer and by Members
-	index    *index     // the members of the last state
-	latest   *index     // all members; another one while their total is too large
-	assigned *Assignment
-
-	planning // in a mode with a plan
+	record  *publisher
+	members *roster
+	// In a mode with a plan.
+	drain       *drain
+	coordinator *coordinator
 }
 
 // trusted is the window of a record that was granted ttl.
@@ -58,19 +42,33 @@ func (c *Config) trust(ttl time.Duration) time.Duration {
 	return c.trusted(ttl)
 }
 
-func newIncarnation(s *stay, session Session, sent moment, ttl time.Duration, published Member) *incarnation {
-	inc := &incarnation{stay: s, session: session, published: published, index: newIndex(s.c.cfg.ID)}
-	inc.fence = newFence(s.c.clock, s.c.cfg.trust, sent, ttl)
-	inc.latest = inc.index
-	inc.unpublished = newSignal()
-	inc.drain = newDrain(inc.mayBeUnpublished, func(p prepare) { s.stuck(inc, p) })
-	inc.ctx, inc.cancel = context.WithCancel(s.ctx)
+func newIncarnation(m *membership, session Session, sent moment, ttl time.Duration, published Member) *incarnation {
+	inc := &incarnation{membership: m, session: session, members: newRoster(m.c.cfg)}
+	inc.fence = newFence(m.c.clock, m.c.cfg.trust, sent, ttl)
+	inc.record = newPublisher(inc, published)
+	inc.drain = newDrain(inc.record.compare, inc.stuck)
+	inc.coordinator = &coordinator{inc: inc}
+	inc.ctx, inc.cancel = context.WithCancel(m.ctx)
 	return inc
+}
+
+// live has everything done that keeps the incarnation alive, until it is over. It returns
+// whether a renewal has ever succeeded, and why it is over.
+func (inc *incarnation) live() (confirmed bool, why error) {
+	var running sync.WaitGroup
+	running.Go(balancer{inc}.balance)
+	running.Go(func() { inc.errand(inc.drain.unsaid, inc.acknowledge) })
+	running.Go(func() { inc.errand(inc.record.due, inc.record.catchUp) })
+	inc.record.compare()
+	confirmed = inc.heartbeats()
+	running.Wait()
+	inc.coordinator.running.Wait()
+	return confirmed, inc.fenced()
 }
 
 // over returns why the incarnation may not act, or nil if it may.
 func (inc *incarnation) over() error {
-	if inc.stay.left.Load() {
+	if inc.left.Load() {
 		return ErrLeft
 	}
 	return inc.fenced()
@@ -81,22 +79,40 @@ func (inc *incarnation) over() error {
 func (inc *incarnation) end(why error) {
 	inc.close(why)
 	inc.cancel()
-	inc.stay.wake()
+	inc.wake()
 }
 
-// told reports whether the registry knows this many workers of us, as far as it
-// has told us anything. What was published can be undone: by a store that is
-// restored, or by an older update that is carried out late.
-func (inc *incarnation) told(workers int) bool {
-	inc.mu.Lock()
-	defer inc.mu.Unlock()
-	if inc.assigned != nil {
-		return inc.assigned.Workers == workers
+// planner returns the session as one that can plan, which attempt has seen to.
+func (inc *incarnation) planner() Planner { return inc.session.(Planner) }
+
+// id is what surveys know the incarnation by; nothing, if it is passive.
+func (inc *incarnation) id() string {
+	if inc.c.cfg.Passive {
+		return ""
 	}
-	if inc.stay.c.cfg.Mode != ModeDirect {
-		own := inc.own
-		return own == nil || own.Workers == workers
+	return inc.planner().Incarnation()
+}
+
+// errand tells the registry something whenever it is asked to, and again until it has
+// succeeded, with a backoff of its own: a heartbeat may be minutes away. Neither errand waits
+// for the other, and no heartbeat waits for them.
+func (inc *incarnation) errand(asked signal, do func() bool) {
+	again := inc.c.newRetry()
+	due := time.NewTimer(0)
+	defer due.Stop()
+	due.Stop()
+	for {
+		select {
+		case <-inc.ctx.Done():
+			return
+		case <-asked:
+		case <-due.C:
+		}
+		if do() {
+			again.reset()
+			due.Stop()
+		} else {
+			due.Reset(again.next())
+		}
 	}
-	base, known := inc.latest.place()
-	return base < 0 || known == workers
 }

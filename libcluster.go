@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,14 +34,14 @@ type Cluster struct {
 	// restless has it logged once that the primary changes with newcomers.
 	restless sync.Once
 
-	mu     sync.Mutex // guards what follows
-	member Member     // what to publish, as SetWorkers left it
-	asking []*asked   // by calls of SetWorkers that have not returned
-	stay   *stay      // nil unless joined or joining
-	// calling is closed when the latest stay that may have called back does so no more. If
-	// its callback hangs, the next stay must not call back at the same time.
+	own ownRecord
+
+	mu         sync.Mutex  // guards what follows
+	membership *membership // nil unless joined or joining
+	// calling is closed when the latest membership that may have called back does so no more.
+	// If its callback hangs, the next one must not call back at the same time.
 	calling <-chan struct{}
-	running bool // Run has not returned; it may outlive the stay
+	running bool // Run has not returned; it may outlive the membership
 }
 
 // New checks the configuration and returns a cluster that has not been joined.
@@ -58,7 +57,7 @@ func New(cfg Config) (*Cluster, error) {
 		log:    cfg.Logger.With(zap.String("instance", cfg.ID)),
 		clock:  now,
 		chance: chanceOf(cfg),
-		member: cfg.registration().Member,
+		own:    ownRecord{wanted: cfg.registration().Member},
 	}
 	nobody := make(chan struct{})
 	close(nobody)
@@ -105,12 +104,12 @@ func (c *Cluster) Err() error {
 		return err
 	}
 	c.mu.Lock()
-	s := c.stay
+	m := c.membership
 	c.mu.Unlock()
-	if s == nil || s.left.Load() {
+	if m == nil || m.left.Load() {
 		return err
 	}
-	if trouble := s.trouble(); trouble != nil {
+	if trouble := m.trouble(); trouble != nil {
 		return fmt.Errorf("%w; last: %w", err, trouble)
 	}
 	return err
@@ -119,16 +118,16 @@ func (c *Cluster) Err() error {
 // Phase returns where this instance stands with its cluster.
 func (c *Cluster) Phase() Phase {
 	c.mu.Lock()
-	s := c.stay
+	m := c.membership
 	c.mu.Unlock()
-	if s == nil {
+	if m == nil {
 		return PhaseLeft
 	}
 	v := c.view.Load()
 	switch {
-	case s.left.Load():
+	case m.left.Load():
 		return PhaseLeaving
-	case v.inc == nil || v.inc.stay != s:
+	case v.inc == nil || v.inc.membership != m:
 		return PhaseJoining
 	case v.inc.fenced() != nil:
 		return PhaseFenced
@@ -136,6 +135,17 @@ func (c *Cluster) Phase() Phase {
 		return PhaseWaiting
 	}
 	return PhaseActive
+}
+
+// current returns the incarnation that is there or was there last, nil without a membership.
+func (c *Cluster) current() *incarnation {
+	c.mu.Lock()
+	m := c.membership
+	c.mu.Unlock()
+	if m == nil {
+		return nil
+	}
+	return m.pinger.current.Load()
 }
 
 // Blockers returns the instances that the cluster waits for before a plan can be
@@ -156,11 +166,11 @@ func (c *Cluster) Blockers() []Blocker { return c.view.Load().blockers() }
 // takes the ID over meanwhile ([ErrInstanceTaken]). After Join the cluster looks after
 // itself until [Cluster.Leave]: ctx ends only the joining.
 func (c *Cluster) Join(ctx context.Context) error {
-	s, err := c.enter(nil)
+	m, err := c.enter(nil)
 	if err != nil {
 		return err
 	}
-	if err = s.joined(ctx); err == nil {
+	if err = m.joined(ctx); err == nil {
 		return nil
 	}
 	defer c.flushLog(context.WithoutCancel(ctx), releaseGrace)
@@ -168,24 +178,24 @@ func (c *Cluster) Join(ctx context.Context) error {
 	// no time left.
 	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	if leaveErr := s.leave(cleanup, 0); leaveErr != nil && !errors.Is(err, ErrLeft) {
+	if leaveErr := m.leave(cleanup, 0); leaveErr != nil && !errors.Is(err, ErrLeft) {
 		c.log.Warn("could not undo a failed join", zap.Error(leaveErr))
 	}
-	return s.notJoined(err)
+	return m.notJoined(err)
 }
 
-// enter starts a stay, if there is none.
-func (c *Cluster) enter(run *runner) (*stay, error) {
-	s := newStay(c, run)
+// enter starts a membership, if there is none.
+func (c *Cluster) enter(run *runner) (*membership, error) {
+	m := newMembership(c, run)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stay != nil || c.running {
+	if c.membership != nil || c.running {
 		return nil, ErrJoined
 	}
-	s.notifier.before = c.calling
-	c.stay, c.running = s, run != nil
-	s.start()
-	return s, nil
+	m.notifier.before = c.calling
+	c.membership, c.running = m, run != nil
+	m.start()
+	return m, nil
 }
 
 // Leave leaves the cluster: the callback gets index -1, and when it has returned the
@@ -205,18 +215,18 @@ func (c *Cluster) Leave(ctx context.Context, options ...LeaveOption) error {
 		return err
 	}
 	c.mu.Lock()
-	s := c.stay
+	m := c.membership
 	c.mu.Unlock()
-	if s == nil {
+	if m == nil {
 		return nil
 	}
 	ctx, cancel := atLeast(ctx, leastLeave)
 	defer cancel()
 	defer c.flushLog(ctx, lastFlush)
-	return s.leave(ctx, how.returning)
+	return m.leave(ctx, how.returning)
 }
 
-// lastFlush is how long the end of a stay waits for its last lines to be written.
+// lastFlush is how long the end of a membership waits for its last lines to be written.
 const lastFlush = time.Second
 
 // flushLog waits until what was logged is written, for so long at most, and not longer
@@ -249,88 +259,6 @@ func (l leaving) check() error {
 // assignment, Leave returns [ErrCannotReturn].
 func Returning(d time.Duration) LeaveOption {
 	return func(l *leaving) { l.returning = d }
-}
-
-// SetWorkers changes how many workers this instance has, 1 to [MaxWorkers]. If the
-// instance is joined, the new count is published at once, and SetWorkers returns when the
-// registry has it; the state and the callback follow. If that fails, or while the
-// instance is fenced, libcluster remembers the count, and publishes it as soon as the
-// registry answers.
-func (c *Cluster) SetWorkers(ctx context.Context, workers int) error {
-	if err := checkWorkers(workers); err != nil {
-		return &ConfigError{"Workers", err}
-	}
-	if c.cfg.Passive {
-		return ErrPassive
-	}
-	if total := c.view.Load().totalWith(workers); total > MaxWorkers {
-		return &ConfigError{"Workers", errTotal(total)}
-	}
-	c.mu.Lock()
-	c.member.Workers = workers
-	s, count := c.stay, &asked{workers: workers}
-	c.asking = append(c.asking, count)
-	c.mu.Unlock()
-	defer c.answered(count)
-	if s == nil {
-		return nil
-	}
-	err := s.publish(ctx, false)
-	if err == nil {
-		err = c.refusalOf(count)
-	}
-	if err != nil {
-		if inc := s.current.Load(); inc != nil {
-			inc.mayBeUnpublished()
-		}
-		return fmt.Errorf("libcluster: publish %d workers: %w", workers, quote.Error(err))
-	}
-	return nil
-}
-
-// asked is a count that a call of SetWorkers asks for.
-type asked struct {
-	workers int
-	refusal error
-}
-
-func (c *Cluster) answered(count *asked) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.asking = slices.DeleteFunc(c.asking, func(a *asked) bool { return a == count })
-}
-
-// refusalOf returns why a count has been refused, if it has. Another goroutine may have
-// sent the count, because it published what could not be published before.
-func (c *Cluster) refusalOf(count *asked) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return count.refusal
-}
-
-// refused takes back a count that the registry refuses for good, unless another
-// one has been set since.
-func (c *Cluster) refused(m, published Member, why error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, a := range c.asking {
-		if a.workers == m.Workers {
-			a.refusal = why
-		}
-	}
-	if c.member.Workers == m.Workers {
-		c.member.Workers = published.Workers
-	}
-}
-
-func (c *Cluster) desired() Member {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.member
-}
-
-func errTotal(total int64) error {
-	return fmt.Errorf("Workers: the cluster's total would be %d, must be at most %d", total, MaxWorkers)
 }
 
 // cleanupTimeout is how long undoing a failed Join may take: longer than one

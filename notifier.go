@@ -14,11 +14,12 @@ import (
 const slowCallback = 10 * time.Second
 
 // notifier calls the application back, and starts and stops what Run was given. It is one
-// goroutine, so that nothing of that overlaps, and lives as long as its stay.
+// goroutine, so that nothing of that overlaps, and lives as long as its
+// membership.
 type notifier struct {
-	stay   *stay
+	in     *membership
 	run    *runner         // nil unless it is Run that has joined
-	before <-chan struct{} // closed when no earlier stay calls back any more
+	before <-chan struct{} // closed when no earlier membership calls back any more
 
 	changed signal        // there is something to look at
 	ended   chan struct{} // closed when the goroutine ends
@@ -31,14 +32,14 @@ type notifier struct {
 	told told // its goroutine's
 }
 
-func newNotifier(s *stay, run *runner) *notifier {
-	return &notifier{stay: s, run: run, changed: newSignal(), rested: newSignal(), ended: make(chan struct{})}
+func newNotifier(m *membership, run *runner) *notifier {
+	return &notifier{in: m, run: run, changed: newSignal(), rested: newSignal(), ended: make(chan struct{})}
 }
 
 // notify is the goroutine. It ends when it has reported the leaving.
 func (n *notifier) notify() {
 	defer close(n.ended)
-	s := n.stay
+	m := n.in
 	if !n.awaitTurn() {
 		return // and nothing has been told
 	}
@@ -52,12 +53,12 @@ func (n *notifier) notify() {
 		select {
 		case <-n.changed:
 		case <-deadline.C:
-		case <-s.leaving:
+		case <-m.leaving:
 			leaving = true
 		}
 		v, state := n.newest()
 		switch {
-		case v.inc != nil && v.inc.stay == s && s.ctx.Err() == nil:
+		case v.inc != nil && v.inc.membership == m && m.ctx.Err() == nil:
 			n.look(v, state, leaving)
 			n.acknowledge(v)
 			n.run.resume(v, n.told.state)
@@ -65,24 +66,24 @@ func (n *notifier) notify() {
 				deadline.Reset(max(left, 0))
 			}
 		case leaving && n.told.state.Active():
-			// The last callback has outlived Leave. The view may be the next stay's.
+			// The last callback has outlived Leave. The view may be the next membership's.
 			n.tell(v, n.told.state.inactive())
 		}
 	}
 }
 
-// awaitTurn waits until an earlier stay's callback has returned, on which its Leave has
+// awaitTurn waits until an earlier membership's callback has returned, on which its Leave has
 // given up. It reports false if this one has been left before.
 func (n *notifier) awaitTurn() bool {
 	select {
 	case <-n.before:
-	case <-n.stay.leaving:
+	case <-n.in.leaving:
 		return false
 	}
-	c := n.stay.c
+	c := n.in.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n.stay.left.Load() {
+	if n.in.left.Load() {
 		return false
 	}
 	c.calling = n.ended
@@ -92,7 +93,7 @@ func (n *notifier) awaitTurn() bool {
 // newest returns the newest view and its state, with nothing running under another one.
 func (n *notifier) newest() (*view, State) {
 	for {
-		v := n.stay.c.view.Load()
+		v := n.in.c.view.Load()
 		state := v.now()
 		if !n.run.isOver(v, state) {
 			return v, state
@@ -131,12 +132,12 @@ func (t told) next(inc *incarnation, state State, why error, leaving, passive bo
 
 // look tells the application what there is to tell.
 func (n *notifier) look(v *view, state State, leaving bool) {
-	after, call := n.told.next(v.inc, state, v.reason(), leaving, n.stay.c.cfg.Passive)
+	after, call := n.told.next(v.inc, state, v.reason(), leaving, n.in.c.cfg.Passive)
 	if call && !n.tell(v, after.state) {
 		return
 	}
 	if after.any && !n.told.any {
-		close(n.stay.ready)
+		close(n.in.ready)
 	}
 	n.told = after
 	if call && !after.state.sameTo(state) {
@@ -174,19 +175,19 @@ func (n *notifier) tell(v *view, state State) bool {
 
 // call calls the application back.
 func (n *notifier) call(state State) {
-	s, was := n.stay, n.told.state
-	if s.log.Core().Enabled(zapcore.InfoLevel) {
-		s.log.Info(fmt.Sprintf("cluster %s has re-balanced: new base is %d (was %d), new total is %d (was %d)",
-			s.name, state.Index, was.Index, state.Total, was.Total),
+	m, was := n.in, n.told.state
+	if m.log.Core().Enabled(zapcore.InfoLevel) {
+		m.log.Info(fmt.Sprintf("cluster %s has re-balanced: new base is %d (was %d), new total is %d (was %d)",
+			m.name, state.Index, was.Index, state.Total, was.Total),
 			zap.Int64("generation", state.Generation), zap.Int("workers", state.Workers))
 	}
-	if s.c.cfg.OnRebalance == nil {
+	if m.c.cfg.OnRebalance == nil {
 		return
 	}
 	slow := time.AfterFunc(slowCallback, func() {
-		s.log.Warn("a callback has not returned yet; newer states wait for it",
+		m.log.Warn("a callback has not returned yet; newer states wait for it",
 			zap.Duration("since", slowCallback), zap.Int("index", state.Index), zap.Int64("generation", state.Generation))
 	})
 	defer slow.Stop()
-	s.c.cfg.OnRebalance(state)
+	m.c.cfg.OnRebalance(state)
 }

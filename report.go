@@ -7,6 +7,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/libcluster/libcluster/internal/quote"
 )
 
 const (
@@ -20,12 +22,33 @@ const (
 	mostForeign = 20
 )
 
-// reports is what a stay has logged, by cause.
-type reports struct {
-	mu sync.Mutex // guards what follows
-	by map[string]*report
+// reporter is what a membership says of its trouble: in the log, and to a Join that fails.
+type reporter struct {
+	log *zap.Logger
+
+	mu     sync.Mutex // guards what follows
+	by     map[string]*report
+	latest error // the latest trouble with the registry
 
 	foreign map[string]struct{} // reported keys; used by the balancer or, with a plan, by the coordinator
+}
+
+func newReporter(log *zap.Logger) reporter {
+	return reporter{log: log, by: make(map[string]*report), foreign: make(map[string]struct{})}
+}
+
+// note keeps the latest trouble with the registry.
+func (r *reporter) note(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.latest = quote.Error(err)
+}
+
+// trouble returns that.
+func (r *reporter) trouble() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.latest
 }
 
 // report is when one cause was logged last.
@@ -54,22 +77,22 @@ func (r *report) due(now time.Time) (due bool, unsaid int) {
 
 // report logs trouble at once, and now and again while it lasts, with the number of times
 // that it was not logged in between. The message identifies the cause.
-func (s *stay) report(level zapcore.Level, message string, fields ...zap.Field) {
-	s.reports.mu.Lock()
-	r := s.reports.by[message]
-	if r == nil {
-		r = &report{}
-		s.reports.by[message] = r
+func (r *reporter) report(level zapcore.Level, message string, fields ...zap.Field) {
+	r.mu.Lock()
+	of := r.by[message]
+	if of == nil {
+		of = &report{}
+		r.by[message] = of
 	}
-	due, unsaid := r.due(time.Now())
-	s.reports.mu.Unlock()
+	due, unsaid := of.due(time.Now())
+	r.mu.Unlock()
 	if !due {
 		return
 	}
 	if unsaid > 0 {
 		fields = append(fields, zap.Int("unsaid", unsaid))
 	}
-	s.log.Log(level, message, fields...)
+	r.log.Log(level, message, fields...)
 }
 
 // levelOf is level for the one instance that speaks for the cluster, and Debug for others.
@@ -88,18 +111,18 @@ type foreign struct {
 
 // reportForeign names the first foreign keys, each once, and then says now and again that
 // there are more. Only the instance that speaks for the cluster logs above Debug.
-func (s *stay) reportForeign(keys []foreign, speaks bool) {
+func (r *reporter) reportForeign(keys []foreign, speaks bool) {
 	level := levelOf(zap.WarnLevel, speaks)
 	for _, k := range keys {
-		if _, known := s.reports.foreign[k.key]; known {
+		if _, known := r.foreign[k.key]; known {
 			continue
 		}
 		fields := []zap.Field{zap.String("key", fmt.Sprintf("%.300q", k.key)), zap.Error(k.why)}
-		if len(s.reports.foreign) < mostForeign {
-			s.reports.foreign[k.key] = struct{}{}
-			s.log.Log(level, "ignoring a key that is not a member's", fields...)
+		if len(r.foreign) < mostForeign {
+			r.foreign[k.key] = struct{}{}
+			r.log.Log(level, "ignoring a key that is not a member's", fields...)
 		} else {
-			s.report(level, "ignoring more keys that are not members'", fields...)
+			r.report(level, "ignoring more keys that are not members'", fields...)
 		}
 	}
 }

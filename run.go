@@ -268,7 +268,7 @@ func (r *runner) stop() {
 	t := r.turn
 	t.cancel(t.why())
 	slow := time.AfterFunc(slowCallback, func() {
-		t.inc.stay.log.Warn("a function given to Run has not returned since its context ended; newer states wait for it",
+		t.inc.log.Warn("a function given to Run has not returned since its context ended; newer states wait for it",
 			zap.Duration("since", slowCallback), zap.NamedError("cause", context.Cause(t.ctx)))
 	})
 	defer slow.Stop()
@@ -321,7 +321,7 @@ func (t *turn) watch() {
 		select {
 		case <-deadline: // unless it has moved
 		case <-t.inc.ctx.Done():
-		case <-t.inc.stay.leaving:
+		case <-t.inc.leaving:
 		case <-t.done:
 			return
 		}
@@ -342,10 +342,10 @@ func (t *turn) do(f task) {
 		if p != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), panicTimeout)
 			defer cancel()
-			if err := t.inc.stay.leave(ctx, 0); err != nil {
-				t.inc.stay.log.Warn("could not leave before a panic", zap.Error(err))
+			if err := t.inc.leave(ctx, 0); err != nil {
+				t.inc.log.Warn("could not leave before a panic", zap.Error(err))
 			}
-			t.inc.stay.c.flushLog(ctx, panicTimeout)
+			t.inc.c.flushLog(ctx, panicTimeout)
 			// The frames that it came from are still below this one, so they
 			// are in the trace.
 			panic(p)
@@ -365,7 +365,7 @@ func (t *turn) outcome(err error) (counts error, stopped bool) {
 		return err, ended != nil
 	}
 	if cause := context.Cause(t.ctx); err != nil && !errors.Is(err, ended) && !errors.Is(err, cause) {
-		t.inc.stay.log.Warn("a function given to Run has returned an error after its context has ended, "+
+		t.inc.log.Warn("a function given to Run has returned an error after its context has ended, "+
 			"which counts as stopped", zap.Error(err), zap.NamedError("cause", cause))
 	}
 	return nil, true
@@ -382,8 +382,8 @@ func (t *turn) returned(err error) {
 		t.cancel(err)
 	}
 	if t.running--; t.running > 0 {
-		if err == nil && !stopped && !t.inc.stay.c.isStatic() {
-			t.inc.stay.log.Warn("a worker has returned; its index is idle until the state changes or all have returned",
+		if err == nil && !stopped && !t.inc.c.isStatic() {
+			t.inc.log.Warn("a worker has returned; its index is idle until the state changes or all have returned",
 				zap.Int("still running", t.running))
 		}
 		return

@@ -39,7 +39,7 @@ func (c *Cluster) Members() []Place {
 }
 
 // view is what readers see: a state and the incarnation whose deadline it
-// depends on. Without a plan it is replaced while the incarnation's mutex is held, under
+// depends on. Without a plan it is replaced while the roster's mutex is held, under
 // which the index changes: as long as it is the newest one, the index is that of the state.
 type view struct {
 	state State
@@ -61,9 +61,9 @@ func (v *view) after(before *view) *view {
 
 // static reports whether the registry knows only this instance's assignment.
 func (v *view) static() bool {
-	v.inc.mu.Lock()
-	defer v.inc.mu.Unlock()
-	return v.inc.assigned != nil
+	v.inc.members.mu.Lock()
+	defer v.inc.members.mu.Unlock()
+	return v.inc.members.assigned != nil
 }
 
 func (v *view) now() State {
@@ -74,7 +74,7 @@ func (v *view) now() State {
 		return v.state
 	}
 	until, fenced := v.inc.until() // which reads the clock, once
-	if fenced != nil || v.inc.stay.left.Load() {
+	if fenced != nil || v.inc.left.Load() {
 		return v.state.inactive()
 	}
 	state := v.state
@@ -95,22 +95,22 @@ func (v *view) reason() error {
 
 // totalWith returns the total if this instance had another number of workers.
 func (v *view) totalWith(workers int) int64 {
-	if v.inc == nil || v.inc.stay.left.Load() {
+	if v.inc == nil || v.inc.left.Load() {
 		return int64(workers)
 	}
-	v.inc.mu.Lock()
-	defer v.inc.mu.Unlock()
+	v.inc.members.mu.Lock()
+	defer v.inc.members.mu.Unlock()
 	switch {
-	case v.inc.assigned != nil:
-		return int64(v.inc.assigned.Total)
+	case v.inc.members.assigned != nil:
+		return int64(v.inc.members.assigned.Total)
 	case v.plan != nil:
 		if v.state.Active() {
 			return int64(v.state.Total) - int64(v.state.Workers) + int64(workers)
 		}
 		return int64(workers)
 	}
-	_, before := v.inc.index.place()
-	return v.inc.index.total - int64(before) + int64(workers)
+	_, before := v.inc.members.index.place()
+	return v.inc.members.index.total - int64(before) + int64(workers)
 }
 
 // owners returns the newest view with all members' places.
@@ -137,11 +137,11 @@ func (c *Cluster) placesOf(v *view) (places []Place, ok bool) {
 	if v.plan != nil {
 		return v.plan.places(), true
 	}
-	v.inc.mu.Lock()
-	defer v.inc.mu.Unlock()
+	v.inc.members.mu.Lock()
+	defer v.inc.members.mu.Unlock()
 	switch {
-	case v.inc.assigned == nil:
-		return v.inc.index.places(), c.view.Load() == v
+	case v.inc.members.assigned == nil:
+		return v.inc.members.index.places(), c.view.Load() == v
 	case !v.state.Active():
 		return nil, true
 	}

@@ -5,7 +5,7 @@ const waited = `		waiting = append(waiting, l)
 
 const untilOver = `return window*vanishedPercent/100 + vanishedSlack`
 
-const stopped = `if !s.awaitStopped() {`
+const stopped = `if !p.awaitStopped() {`
 
 // mutants are the mistakes. What keeps two instances apart has the most of them.
 var mutants = []mutant{
@@ -32,8 +32,8 @@ var mutants = []mutant{
 		"TestEveryOrderOfEventsKeepsTwoApart", "", nil,
 	},
 	{
-		"the deadline counts from the answer", "ping.go",
-		"return answer{sent, ttl, err}", "return answer{s.c.clock(), ttl, err}",
+		"the deadline counts from the answer", "heartbeat.go",
+		"return answer{sent, ttl, err}", "return answer{inc.clock(), ttl, err}",
 		"TestTheDeadlineCountsFromTheSendingOfARenewal", "", nil,
 	},
 	{
@@ -138,7 +138,7 @@ var mutants = []mutant{
 		"TestOneThatTakesLongToStopIsNotTakenForDead", "", nil,
 	},
 	{
-		"one that leaves counts as one that has crashed", "stay.go",
+		"one that leaves counts as one that has crashed", "membership.go",
 		"		d.Stopped = true // nobody", "		// nobody",
 		"TestOneThatLeavesIsHeldAgainstNobody", "", nil,
 	},

@@ -1,0 +1,72 @@
+package libcluster
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"go.uber.org/zap"
+)
+
+// closePlan is called when the application has stopped for good, before the record is
+// removed. The last instance to leave writes an empty plan. Acknowledgements expire with
+// their leases: without an empty plan, the next instance to join would wait for all that
+// have left as if they had vanished. Several instances may leave at once, so each first
+// acknowledges that it has stopped, and then looks whether it is the last. If closePlan
+// fails, that costs only such a wait.
+func (m *membership) closePlan(ctx context.Context, p Planner) {
+	v := m.c.view.Load()
+	if v.plan == nil {
+		return
+	}
+	revision := v.plan.revision
+	var survey Survey
+	for tries := 0; ; tries++ {
+		err := p.Drained(ctx, revision, DrainedForGood)
+		if err != nil && !errors.Is(err, ErrPlanChanged) || tries > 2 {
+			return
+		}
+		var trouble error
+		if survey, trouble = p.Survey(ctx, 0); trouble != nil {
+			return
+		}
+		if err == nil {
+			break
+		}
+		revision = survey.Planning.Revision
+	}
+	known := m.c.known.Load()
+	stopped := func(incarnation string) bool { return survey.Drained[incarnation] == DrainedForGood }
+	last, err := parsePlan(survey.Plan)
+	if err != nil || !credible(last.generation, clockGeneration()) || last.mode != m.c.cfg.Mode || known != nil && last.generation < known.generation ||
+		slices.ContainsFunc(last.places, func(l planned) bool { return !stopped(l.incarnation) }) ||
+		slices.ContainsFunc(survey.Members, func(m Recorded) bool { return m.kept || !stopped(m.Incarnation) }) {
+		return
+	}
+	nobody := plan{mode: m.c.cfg.Mode, committed: true, generation: last.generation + 1}
+	err = m.claimForLast(ctx, p, survey.Revision)
+	if err == nil {
+		err = p.Swap(ctx, survey.Planning.Revision, nobody.encode())
+	}
+	if err != nil {
+		m.log.Debug("could not leave an empty plan", zap.Error(err))
+	}
+}
+
+// claimForLast makes the last instance to leave the coordinator, since only the coordinator
+// may swap. If the coordinator leaves at the same time, it has the claim for a moment yet.
+func (m *membership) claimForLast(ctx context.Context, p Planner, after int64) error {
+	ctx, cancel := context.WithTimeout(ctx, holdingUp)
+	defer cancel()
+	for {
+		claimed, err := p.Claim(ctx, []byte(m.c.cfg.Mode.String()+"\t"+p.Incarnation()))
+		if claimed || err != nil {
+			return err
+		}
+		survey, err := p.Survey(ctx, after)
+		if err != nil {
+			return err
+		}
+		after = survey.Revision
+	}
+}

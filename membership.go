@@ -1,0 +1,260 @@
+package libcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster/internal/quote"
+)
+
+const (
+	// longestJoin bounds an attempt to join, so that a registry that is overloaded, since
+	// many join at once, is not asked anew for what it was about to answer. The first
+	// attempt to rejoin has joinTimeout, and each one twice the time of the one before: an
+	// answer may have been lost, and meanwhile the instance does nothing.
+	joinTimeout = 5 * time.Second
+	longestJoin = 4 * joinTimeout
+
+	// errandTimeout bounds what else is asked of a registry, and asked again.
+	errandTimeout = 5 * time.Second
+
+	// leaveTimeout bounds the removal of the record when Leave's context has
+	// no end of its own.
+	leaveTimeout = 5 * time.Second
+
+	// leastLeave is how long Leave may take if its context ends before: enough for
+	// the last callback and for a registry that answers.
+	leastLeave = time.Second
+
+	// releaseGrace is what a registry's call may take to return after its
+	// context has ended.
+	releaseGrace = 250 * time.Millisecond
+
+	// lookAgain is how often an instance that is shut out looks whether it can join.
+	lookAgain = 10 * time.Second
+)
+
+// membership is the time from one Join to the Leave that ends it. Three goroutines
+// work for it: ping holds the record, the balancer (one for each incarnation,
+// started and awaited by ping) computes the state, the notifier calls back.
+// All of them end when ctx does; leave ends it and waits for them.
+type membership struct {
+	c      *Cluster
+	name   string // the cluster's, for people
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	life
+	reporter
+	notifier *notifier
+	pinger   *pinger
+	coverage coverageLog
+}
+
+// life is how far a membership has come.
+type life struct {
+	ready   chan struct{} // closed by the notifier after the first callback
+	failed  chan struct{} // closed when joining has been refused for good
+	leaving chan struct{} // closed by the first leave
+	left    atomic.Bool   // set just before leaving is closed
+	done    chan struct{} // closed when leave is through
+
+	failOnce, leaveOnce sync.Once
+	failErr             error // why failed is closed; read after that
+	leaveErr            error // read after done
+}
+
+func newMembership(c *Cluster, run *runner) *membership {
+	name := c.cfg.registration().Cluster()
+	m := &membership{
+		c:        c,
+		name:     name,
+		reporter: newReporter(c.log.With(zap.String("cluster", name))),
+		life: life{
+			ready:   make(chan struct{}),
+			failed:  make(chan struct{}),
+			leaving: make(chan struct{}),
+			done:    make(chan struct{}),
+		},
+	}
+	m.notifier, m.pinger = newNotifier(m, run), newPinger(m)
+	m.coverage = coverageLog{c: c, log: m.log}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	return m
+}
+
+func (m *membership) start() {
+	go m.notifier.notify()
+	go m.pinger.ping()
+}
+
+// joined waits until the first callback has returned, or says why it never will.
+func (m *membership) joined(ctx context.Context) error {
+	select {
+	case <-m.ready:
+		return nil
+	case <-m.failed:
+		return m.failErr
+	case <-m.leaving:
+		return ErrLeft
+	case <-ctx.Done():
+	}
+	if trouble := m.trouble(); trouble != nil {
+		return fmt.Errorf("%w; last: %w", context.Cause(ctx), trouble)
+	}
+	return context.Cause(ctx)
+}
+
+// notJoined returns the error of a Join or Run that has never joined.
+func (m *membership) notJoined(err error) error {
+	return fmt.Errorf("libcluster: join %s: %w", m.name, err)
+}
+
+// leave tells the application, then removes the record, or leaves it to live for
+// returning, then ends everything.
+func (m *membership) leave(ctx context.Context, returning time.Duration) error {
+	first := false
+	m.leaveOnce.Do(func() {
+		first = true
+		m.log.Debug("leaving", zap.Duration("returning within", returning))
+		m.left.Store(true)
+		close(m.leaving)
+	})
+	if !first {
+		select {
+		case <-m.done:
+			return m.leaveErr
+		case <-ctx.Done():
+			return fmt.Errorf("libcluster: still leaving: %w", context.Cause(ctx))
+		}
+	}
+	defer func() {
+		m.c.mu.Lock()
+		m.c.membership = nil
+		m.c.mu.Unlock()
+		close(m.done)
+	}()
+
+	// The record stays and is renewed while the application winds down.
+	select {
+	case <-m.notifier.ended:
+	case <-ctx.Done():
+		what := "a callback has not returned"
+		if m.notifier.run != nil {
+			what = "a callback has not returned, or a function given to Run"
+		}
+		m.leaveErr = fmt.Errorf("libcluster: left, but %s: %w", what, context.Cause(ctx))
+	}
+	m.cancel()
+	if !m.awaitPing(ctx) {
+		m.leaveErr = errors.Join(m.leaveErr, errors.New("libcluster: left, but a call of the registry has not returned"))
+		m.log.Error("a call of the registry has not returned")
+		go func() { // ends with that call, and with what it may still have opened
+			<-m.pinger.ended
+			m.pinger.discard(m.pinger.current.Load())
+		}()
+	} else if inc := m.pinger.current.Load(); inc != nil {
+		m.leaveErr = errors.Join(m.leaveErr, m.remove(ctx, inc.session, returning))
+	}
+	m.leaveErr = quote.Error(m.leaveErr)
+	m.log.Debug("left the cluster", zap.Error(m.leaveErr))
+	return m.leaveErr
+}
+
+// awaitPing waits for ping to end until ctx does, and a little longer, since
+// ping's own calls end only now. It reports whether ping has ended.
+func (m *membership) awaitPing(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	select {
+	case <-m.pinger.ended:
+		return true
+	case <-ctx.Done():
+	}
+	select {
+	case <-m.pinger.ended:
+		return true
+	case <-time.After(releaseGrace):
+		return false
+	}
+}
+
+// remove ends a session and its record, or only the session if the assignment is to be
+// reserved.
+func (m *membership) remove(ctx context.Context, session Session, returning time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	stopped := m.c.cfg.Mode == ModeExclusive && !m.c.cfg.Passive && !m.notifier.acting.Load()
+	d := Departure{Reserve: returning, Last: m.kept(stopped), Stopped: stopped}
+	if m.c.cfg.Mode == ModePlanned && !m.c.cfg.Passive && returning == 0 {
+		d.Stopped = true // nobody waits, and the note tells the coordinator that this is no crash
+	}
+	if !m.c.cfg.Registry.Capabilities().Reserves {
+		d.Reserve = 0
+	}
+	if planner, ok := session.(Planner); ok && stopped && returning == 0 {
+		m.closePlan(ctx, planner)
+	}
+	err := session.Leave(ctx, d)
+	switch {
+	case err != nil && d.Reserve > 0:
+		return fmt.Errorf("libcluster: left, but the place may not be kept: %w", err)
+	case err != nil && d.Stopped:
+		return fmt.Errorf("libcluster: left, but the others will wait for the record to expire: %w", err)
+	case err != nil:
+		return fmt.Errorf("libcluster: left, but the record stays until it expires: %w", err)
+	case returning > d.Reserve:
+		return ErrCannotReturn
+	}
+	return nil
+}
+
+// kept is the reserved record of an instance that has left for a restart: it keeps the
+// assignment, and no instance is there.
+func (m *membership) kept(stopped bool) Member {
+	last := m.registration().Member
+	last.kept = true
+	if stopped {
+		last.plans.window = 0 // nobody acts by this record
+	}
+	return last
+}
+
+// fail refuses the membership for good; Join returns err.
+func (m *membership) fail(err error) {
+	m.failOnce.Do(func() {
+		m.note(err)
+		m.failErr = quote.Error(err)
+		close(m.failed)
+	})
+}
+
+// refuse fails a Join that is still waiting. Once joined, the instance goes on, since the
+// error may pass.
+func (m *membership) refuse(err error) {
+	if !isClosed(m.ready) {
+		m.fail(err)
+	}
+}
+
+// stopping reports whether nothing new should be started.
+func (m *membership) stopping() bool { return m.left.Load() || m.ctx.Err() != nil }
+
+// wake has the notifier look at the state. It never blocks.
+func (m *membership) wake() { m.notifier.changed.set() }
+
+func (m *membership) registration() Registration {
+	r := m.c.cfg.registration()
+	r.Member = m.c.own.desired().clone()
+	r.Logger, r.chance = m.c.log, m.c.chance
+	if known := m.c.known.Load(); known != nil && m.c.cfg.Mode != ModeDirect {
+		r.Member.plans.seen = known.generation
+	}
+	return r
+}

@@ -1,0 +1,182 @@
+package libcluster
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster/internal/quote"
+)
+
+// ownRecord is what this instance wants to publish of itself. It outlives memberships.
+type ownRecord struct {
+	mu     sync.Mutex // guards what follows
+	wanted Member     // as SetWorkers has left it
+	asking []*asked   // by calls of SetWorkers that have not returned
+}
+
+// asked is a count that a call of SetWorkers asks for.
+type asked struct {
+	workers int
+	refusal error
+}
+
+func (o *ownRecord) desired() Member {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.wanted
+}
+
+// ask changes the count. The call of SetWorkers ends with answered.
+func (o *ownRecord) ask(workers int) *asked {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.wanted.Workers = workers
+	a := &asked{workers: workers}
+	o.asking = append(o.asking, a)
+	return a
+}
+
+func (o *ownRecord) answered(count *asked) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.asking = slices.DeleteFunc(o.asking, func(a *asked) bool { return a == count })
+}
+
+// refusalOf returns why a count has been refused, if it has. Another goroutine may have
+// sent the count, because it published what could not be published before.
+func (o *ownRecord) refusalOf(count *asked) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return count.refusal
+}
+
+// refused takes back a count that the registry refuses for good, unless another
+// one has been set since.
+func (o *ownRecord) refused(m, published Member, why error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, a := range o.asking {
+		if a.workers == m.Workers {
+			a.refusal = why
+		}
+	}
+	if o.wanted.Workers == m.Workers {
+		o.wanted.Workers = published.Workers
+	}
+}
+
+// publisher brings the registry's record of an incarnation up to date: what is desired,
+// what was published, and what the registry tells of it.
+type publisher struct {
+	inc *incarnation
+	due signal // what is published is to be compared
+	// answered is set when a heartbeat has succeeded since: what the registry tells of
+	// the own record is to be compared, too. Before, its answer to the latest update may
+	// be under way.
+	answered atomic.Bool
+
+	sending   baton  // held around each Update; guards what follows
+	published Member // the record that the registry has
+}
+
+func newPublisher(inc *incarnation, published Member) *publisher {
+	return &publisher{inc: inc, due: newSignal(), sending: make(baton, 1), published: published}
+}
+
+// compare has the record compared, and published if it is another one. It never blocks.
+func (p *publisher) compare() { p.due.set() }
+
+// catchUp publishes a worker count that SetWorkers could not publish, or that was set while
+// joining. It reports false if that has to be tried again. A call of SetWorkers with another
+// count does not have to wait for long.
+func (p *publisher) catchUp() bool {
+	ctx, cancel := context.WithTimeout(p.inc.ctx, p.inc.patience())
+	defer cancel()
+	err := p.publish(ctx, p.answered.Swap(false))
+	return err == nil || isFinal(err) || isPermanent(err) || p.inc.ctx.Err() != nil
+}
+
+// publish brings the registry's record up to date with what SetWorkers wants. If it is to
+// compare, what the registry tells of the record counts, too, besides what it was sent
+// last.
+func (p *publisher) publish(ctx context.Context, compare bool) error {
+	if err := p.sending.take(ctx); err != nil {
+		return err
+	}
+	defer p.sending.give()
+	inc := p.inc
+	if inc.c.cfg.Passive || inc.fenced() != nil {
+		return nil // the next incarnation joins with what is desired
+	}
+	m := inc.registration().Member
+	if p.isPublished(m) && (!compare || inc.members.agree(m.Workers)) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, errandTimeout)
+	defer cancel()
+	before := p.published
+	p.published = Member{} // unknown, until an answer says more
+	err := inc.session.Update(ctx, m)
+	switch {
+	case err == nil:
+		p.published = m
+	case isFinal(err):
+		inc.end(err)
+	case isPermanent(err):
+		inc.log.Error("the worker count is refused", zap.Int("workers", m.Workers), zap.Error(err))
+		p.published = before
+		inc.c.own.refused(m, before, err)
+	case inc.stopping():
+		err = ErrLeft
+	default:
+		inc.report(zap.WarnLevel, "cannot publish the worker count yet", zap.Int("workers", m.Workers), zap.Error(err))
+		err = fmt.Errorf("will be tried again: %w", err)
+	}
+	return err
+}
+
+// isPublished reports whether the registry has all of a record that matters.
+func (p *publisher) isPublished(m Member) bool {
+	return p.published.Workers == m.Workers && p.published.plans.seen >= p.inc.drain.slowFor.Load()
+}
+
+// SetWorkers changes how many workers this instance has, 1 to [MaxWorkers]. If the
+// instance is joined, the new count is published at once, and SetWorkers returns when the
+// registry has it; the state and the callback follow. If that fails, or while the
+// instance is fenced, libcluster remembers the count, and publishes it as soon as the
+// registry answers.
+func (c *Cluster) SetWorkers(ctx context.Context, workers int) error {
+	if err := checkWorkers(workers); err != nil {
+		return &ConfigError{"Workers", err}
+	}
+	if c.cfg.Passive {
+		return ErrPassive
+	}
+	if total := c.view.Load().totalWith(workers); total > MaxWorkers {
+		return &ConfigError{"Workers", errTotal(total)}
+	}
+	count := c.own.ask(workers)
+	defer c.own.answered(count)
+	inc := c.current()
+	if inc == nil {
+		return nil // the next one joins with it
+	}
+	err := inc.record.publish(ctx, false)
+	if err == nil {
+		err = c.own.refusalOf(count)
+	}
+	if err != nil {
+		inc.record.compare()
+		return fmt.Errorf("libcluster: publish %d workers: %w", workers, quote.Error(err))
+	}
+	return nil
+}
+
+func errTotal(total int64) error {
+	return fmt.Errorf("Workers: the cluster's total would be %d, must be at most %d", total, MaxWorkers)
+}

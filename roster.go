@@ -1,0 +1,60 @@
+package libcluster
+
+import "sync"
+
+// roster is the members as an incarnation has been told of them. The balancer changes it;
+// readers look at it.
+type roster struct {
+	mu       sync.Mutex  // guards what follows
+	index    *index      // the members of the last state
+	latest   *index      // all members; another one while their total is too large
+	assigned *Assignment // without members
+	own      *planned    // with a plan: this incarnation's line in it; nil while all stop for the next one
+	planned  bool        // the mode has plans
+}
+
+func newRoster(cfg Config) *roster {
+	x := newIndex(cfg.ID)
+	return &roster{index: x, latest: x, planned: cfg.Mode != ModeDirect}
+}
+
+// apply takes in a change, and returns the mode of the members that are of another one. If
+// the total is too large then, readers keep the index of the last state. The caller holds mu.
+func (r *roster) apply(change Change) (foreign Mode) {
+	if r.latest == r.index && r.index.exceeds(change) {
+		r.latest = r.index.clone()
+	}
+	foreign = r.latest.apply(change)
+	if !r.tooMany() {
+		r.index = r.latest
+	}
+	if change.Assigned != nil {
+		r.assigned = change.Assigned
+	}
+	return foreign
+}
+
+func (r *roster) tooMany() bool { return r.latest.total > MaxWorkers }
+
+// keep notes the line of a committed plan, or that there is none.
+func (r *roster) keep(own *planned) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.own = own
+}
+
+// agree reports whether the registry knows this many workers of us, as far as it
+// has told us anything. What was published can be undone: by a store that is
+// restored, or by an older update that is carried out late.
+func (r *roster) agree(workers int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.assigned != nil:
+		return r.assigned.Workers == workers
+	case r.planned:
+		return r.own == nil || r.own.Workers == workers
+	}
+	base, known := r.latest.place()
+	return base < 0 || known == workers
+}
