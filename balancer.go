@@ -37,15 +37,21 @@ func (b balancer) balance() {
 
 // apply computes the state after a change and publishes it.
 func (b balancer) apply(change Change) {
-	if change.Planned != nil {
-		b.applyPlan(change.Planned)
+	b.tellMembers(change)
+	if b.c.cfg.Mode != ModeDirect {
+		if v := b.c.view.Load(); v.inc == b.incarnation && (change.Reset || len(change.Events) > 0) {
+			b.c.view.Store(v.anew())
+		}
+		if change.Planned != nil {
+			b.applyPlan(change.Planned)
+		}
 		return
 	}
 	before := b.c.view.Load()
 
-	b.members.mu.Lock()
-	foreign := b.members.apply(change)
-	total, tooMany := b.members.latest.total, b.members.tooMany()
+	b.roster.mu.Lock()
+	foreign := b.roster.apply(change)
+	total, tooMany := b.roster.latest.total, b.roster.tooMany()
 	refused := before.inc != b.incarnation && foreign != ModeDirect
 	now := (&view{state: b.compute(change.Generation), inc: b.incarnation}).after(before)
 	if !refused && !tooMany {
@@ -53,10 +59,10 @@ func (b balancer) apply(change Change) {
 	}
 	speaks := false
 	if tooMany || len(change.foreign) > 0 {
-		id, _ := b.members.latest.firstThere()
+		id, _ := b.roster.latest.firstThere()
 		speaks = id == b.c.cfg.ID && !b.c.cfg.Passive
 	}
-	b.members.mu.Unlock()
+	b.roster.mu.Unlock()
 
 	b.reportForeign(change.foreign, speaks)
 	switch {
@@ -83,6 +89,16 @@ func (b balancer) apply(change Change) {
 	}
 }
 
+// tellMembers has the application told of members. In a static cluster that is this instance.
+func (b balancer) tellMembers(change Change) {
+	if a := change.Assigned; a != nil && !b.c.cfg.Passive {
+		own := b.c.own.desired()
+		own.Workers = a.Workers
+		change = Change{Reset: true, Events: []Event{{Member: own}}}
+	}
+	b.members.take(change)
+}
+
 // isFirst reports whether the membership has had no view yet.
 func (b balancer) isFirst(before *view) bool {
 	return before.inc == nil || before.inc.membership != b.membership
@@ -90,13 +106,13 @@ func (b balancer) isFirst(before *view) bool {
 
 // compute returns the state of the index. The caller holds the roster's mutex.
 func (b balancer) compute(generation int64) State {
-	state := State{Index: -1, Workers: b.c.cfg.Workers, Total: int(b.members.index.total), Generation: generation}
+	state := State{Index: -1, Workers: b.c.cfg.Workers, Total: int(b.roster.index.total), Generation: generation}
 	if !b.c.cfg.Registry.Capabilities().Agreed {
 		state.Generation = 0
 	}
-	if a := b.members.assigned; a != nil {
+	if a := b.roster.assigned; a != nil {
 		state.Index, state.Workers, state.Total = a.Index, a.Workers, a.Total
-	} else if base, workers := b.members.index.place(); base >= 0 && !b.c.cfg.Passive {
+	} else if base, workers := b.roster.index.place(); base >= 0 && !b.c.cfg.Passive {
 		state.Index, state.Workers = base, workers
 	}
 	return state

@@ -150,6 +150,45 @@ type Config struct {
 	// stopped and before the function runs again.
 	OnRebalance func(State)
 
+	// OnPrimary is called with true when this instance has become the primary, after
+	// OnRebalance has returned, and with false when it is the primary no longer, before
+	// OnRebalance is called. For both hold the rules of OnRebalance: no call runs
+	// beside another, nor beside a function of [Cluster.Run]. In mode [ModeExclusive] no
+	// other instance is told true before the call with false has returned, or this instance's
+	// deadline has passed; in the other modes the next primary may be told sooner.
+	OnPrimary func(primary bool)
+
+	// OnMembers is called when members have come, gone, or published something else: first
+	// with all that are there. Metadata and versions count, which OnRebalance is never called
+	// for. Calls come from a goroutine of their own, one after another. However long one
+	// takes, nothing is lost, nothing is told twice, and nothing waits but Leave: the next
+	// call has what has changed since, once for each member. While this instance is fenced
+	// there are no calls; when it is back, the next one has the difference. OnMembers must not
+	// call Leave, as OnRebalance must not. A panic is not recovered.
+	//
+	// In mode [ModeDirect] this costs nothing. In a mode with a plan, in which members do not
+	// watch each other, each instance that sets it is then told of each change of each member,
+	// and knows Version and Metadata of all ([Cluster.Members], [Cluster.Primary]).
+	OnMembers func(MembersChange)
+
+	// Superseded has this instance leave when a newer one is there. It is called with each
+	// other member that holds an assignment, whenever members have changed. When it returns
+	// true, this instance stops, as when it leaves, and has left: Run returns
+	// [ErrSuperseded], and otherwise OnExit is called. Usually it is [ByNewerVersion]. It has
+	// the costs of OnMembers.
+	Superseded func(own, other Member) bool
+
+	// GiveUpAfter has this instance leave when it has been fenced for this long and has not
+	// rejoined: Run returns [ErrGivenUp], and otherwise OnExit is called. Default: zero; the
+	// instance goes on trying for ever.
+	GiveUpAfter time.Duration
+
+	// OnExit is called when this instance has left by itself, for one of [ErrSuperseded],
+	// [ErrGivenUp] and [ErrInstanceTaken]: all callbacks have returned, and Join may be called
+	// again. (Without OnExit an instance whose ID is taken stays fenced, and does not leave.)
+	// With [Cluster.Run] it is not called, since Run returns the error.
+	OnExit func(error)
+
 	// Logger receives what happens: re-balances at Info, the members at Debug, trouble at
 	// Warn and Error. Trouble that lasts is logged again after 10 s, and then after twice
 	// as long each time, up to 5 minutes; "unsaid" is how often it has come in between.
@@ -229,6 +268,9 @@ func (c Config) validate() error {
 	}
 	if c.DrainTimeout < 0 {
 		return &ConfigError{"DrainTimeout", fmt.Errorf("DrainTimeout %v: must be positive", c.DrainTimeout)}
+	}
+	if c.GiveUpAfter < 0 {
+		return &ConfigError{"GiveUpAfter", fmt.Errorf("GiveUpAfter %v: must be positive, or 0 for never", c.GiveUpAfter)}
 	}
 	if err := c.validateRecord(); err != nil {
 		return err

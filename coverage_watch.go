@@ -107,7 +107,7 @@ func (l *coverageLog) watchRecords(inc *incarnation) {
 	if l.c.cfg.Mode != ModeDirect || l.c.view.Load().inc != inc {
 		return
 	}
-	r := inc.members
+	r := inc.roster
 	r.mu.Lock()
 	first, whole := r.latest.firstThere()
 	found := Coverage{Covered: true}

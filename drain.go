@@ -56,10 +56,8 @@ func (d *drain) begin(p prepare, slow, hung time.Duration) {
 
 // end stops the watching.
 func (d *drain) end() {
-	if d.slow != nil {
-		d.slow.Stop()
-		d.hung.Stop()
-	}
+	stop(d.slow)
+	stop(d.hung)
 }
 
 // say notes that the application has stopped for a plan, which is to be acknowledged.

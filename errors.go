@@ -42,6 +42,16 @@ var (
 )
 
 var (
+	// ErrSuperseded means that the instance has left because a newer version of the
+	// application is there: see [Config.Superseded].
+	ErrSuperseded = errors.New("libcluster: superseded by a newer version")
+
+	// ErrGivenUp means that the instance has left because it was fenced for longer than
+	// [Config.GiveUpAfter]. The error also wraps why it was fenced.
+	ErrGivenUp = errors.New("libcluster: fenced for too long")
+)
+
+var (
 	// ErrWaiting means that the instance has joined, but has no assignment until a plan
 	// is committed that names it. Only modes with a plan have it. See [Cluster.Blockers].
 	ErrWaiting = errors.New("libcluster: waiting for a plan that gives this instance a place")

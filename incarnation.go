@@ -18,8 +18,8 @@ type incarnation struct {
 	cancel context.CancelFunc
 
 	*fence
-	record  *publisher
-	members *roster
+	record *publisher
+	roster *roster
 	// In a mode with a plan.
 	drain       *drain
 	coordinator *coordinator
@@ -43,7 +43,7 @@ func (c *Config) trust(ttl time.Duration) time.Duration {
 }
 
 func newIncarnation(m *membership, session Session, sent moment, ttl time.Duration, published Member) *incarnation {
-	inc := &incarnation{membership: m, session: session, members: newRoster(m.c.cfg)}
+	inc := &incarnation{membership: m, session: session, roster: newRoster(m.c.cfg)}
 	inc.fence = newFence(m.c.clock, m.c.cfg.trust, sent, ttl)
 	inc.record = newPublisher(inc, published)
 	inc.drain = newDrain(inc.record.compare, inc.stuck)

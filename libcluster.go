@@ -26,6 +26,8 @@ type Cluster struct {
 	clock func() moment
 	// chance is the instance's own source; nil, but in simulations.
 	chance *chance.Source
+	// changed is sent when the state may have changed.
+	changed broadcast
 	// known is the newest plan that any incarnation of this instance has seen.
 	known atomic.Pointer[knownPlan]
 	// covered is what the last look at the coverage has found.
@@ -41,7 +43,9 @@ type Cluster struct {
 	// calling is closed when the latest membership that may have called back does so no more.
 	// If its callback hangs, the next one must not call back at the same time.
 	calling <-chan struct{}
-	running bool // Run has not returned; it may outlive the membership
+	// watching is the same for what [Config.OnMembers] is called by.
+	watching <-chan struct{}
+	running  bool // Run has not returned; it may outlive the membership
 }
 
 // New checks the configuration and returns a cluster that has not been joined.
@@ -61,7 +65,7 @@ func New(cfg Config) (*Cluster, error) {
 	}
 	nobody := make(chan struct{})
 	close(nobody)
-	c.calling = nobody
+	c.calling, c.watching = nobody, nobody
 	c.view.Store(&view{state: State{Index: -1, Workers: cfg.Workers}, why: ErrLeft})
 	return c, nil
 }
@@ -193,6 +197,9 @@ func (c *Cluster) enter(run *runner) (*membership, error) {
 		return nil, ErrJoined
 	}
 	m.notifier.before = c.calling
+	if m.members != nil {
+		m.members.before, c.watching = c.watching, m.members.ended
+	}
 	c.membership, c.running = m, run != nil
 	m.start()
 	return m, nil

@@ -53,6 +53,7 @@ type membership struct {
 	life
 	reporter
 	notifier *notifier
+	members  *memberHook // nil: the application wants to know nothing of them
 	pinger   *pinger
 	coverage coverageLog
 }
@@ -84,6 +85,7 @@ func newMembership(c *Cluster, run *runner) *membership {
 		},
 	}
 	m.notifier, m.pinger = newNotifier(m, run), newPinger(m)
+	m.members = newMemberHook(m)
 	m.coverage = coverageLog{c: c, log: m.log}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
@@ -91,6 +93,12 @@ func newMembership(c *Cluster, run *runner) *membership {
 
 func (m *membership) start() {
 	go m.notifier.notify()
+	if m.members != nil {
+		go m.members.run()
+	}
+	if m.leavesByItself() {
+		go m.awaitExit()
+	}
 	go m.pinger.ping()
 }
 
@@ -162,7 +170,7 @@ func (m *membership) leave(ctx context.Context, returning time.Duration) error {
 	} else if inc := m.pinger.current.Load(); inc != nil {
 		m.leaveErr = errors.Join(m.leaveErr, m.remove(ctx, inc.session, returning))
 	}
-	m.leaveErr = quote.Error(m.leaveErr)
+	m.leaveErr = quote.Error(errors.Join(m.leaveErr, m.members.await(ctx)))
 	m.log.Debug("left the cluster", zap.Error(m.leaveErr))
 	return m.leaveErr
 }
@@ -246,13 +254,16 @@ func (m *membership) refuse(err error) {
 // stopping reports whether nothing new should be started.
 func (m *membership) stopping() bool { return m.left.Load() || m.ctx.Err() != nil }
 
-// wake has the notifier look at the state. It never blocks.
-func (m *membership) wake() { m.notifier.changed.set() }
+// wake has the notifier look at the state, and what else waits for one. It never blocks.
+func (m *membership) wake() {
+	m.notifier.changed.set()
+	m.c.changed.send()
+}
 
 func (m *membership) registration() Registration {
 	r := m.c.cfg.registration()
 	r.Member = m.c.own.desired().clone()
-	r.Logger, r.chance = m.c.log, m.c.chance
+	r.Logger, r.chance, r.Members = m.c.log, m.c.chance, m.c.cfg.watchesMembers()
 	if known := m.c.known.Load(); known != nil && m.c.cfg.Mode != ModeDirect {
 		r.Member.plans.seen = known.generation
 	}

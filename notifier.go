@@ -29,7 +29,9 @@ type notifier struct {
 	acting atomic.Bool
 	rested signal // acting has been unset
 
-	told told // its goroutine's
+	// The goroutine's.
+	told    told
+	primary bool // the application has been told that it is
 }
 
 func newNotifier(m *membership, run *runner) *notifier {
@@ -181,13 +183,20 @@ func (n *notifier) call(state State) {
 			m.name, state.Index, was.Index, state.Total, was.Total),
 			zap.Int64("generation", state.Generation), zap.Int("workers", state.Workers))
 	}
-	if m.c.cfg.OnRebalance == nil {
-		return
-	}
 	slow := time.AfterFunc(slowCallback, func() {
 		m.log.Warn("a callback has not returned yet; newer states wait for it",
 			zap.Duration("since", slowCallback), zap.Int("index", state.Index), zap.Int64("generation", state.Generation))
 	})
 	defer slow.Stop()
-	m.c.cfg.OnRebalance(state)
+	if n.primary && !state.Primary() {
+		n.primary = false
+		m.c.cfg.OnPrimary(false)
+	}
+	if m.c.cfg.OnRebalance != nil {
+		m.c.cfg.OnRebalance(state)
+	}
+	if m.c.cfg.OnPrimary != nil && !n.primary && state.Primary() {
+		n.primary = true
+		m.c.cfg.OnPrimary(true)
+	}
 }

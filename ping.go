@@ -30,6 +30,8 @@ func newPinger(m *membership) *pinger { return &pinger{membership: m, ended: mak
 // ends.
 func (p *pinger) ping() {
 	defer close(p.ended)
+	var givingUp *time.Timer
+	defer func() { stop(givingUp) }()
 	var brief *retry // set while one incarnation after another is lost as soon as it has begun
 	for {
 		if !p.awaitStopped() {
@@ -39,6 +41,7 @@ func (p *pinger) ping() {
 		if inc == nil {
 			return // the last session is leave's to end
 		}
+		stop(givingUp)
 		confirmed, why := inc.live()
 		if isClosed(p.failed) && errors.As(why, new(*ModeError)) {
 			p.log.Info("refused", zap.Error(why))
@@ -51,6 +54,7 @@ func (p *pinger) ping() {
 		// stays, since rejoining replaces it and the others need not notice. If the
 		// instance leaves first, leave removes it.
 		p.note(why)
+		givingUp = p.giveUpAfter(p.c.cfg.GiveUpAfter, why)
 		if errors.Is(why, ErrInstanceTaken) {
 			if !p.overtaken(why) {
 				return
@@ -72,6 +76,13 @@ func (p *pinger) ping() {
 		case !brief.wait(p.ctx):
 			return
 		}
+	}
+}
+
+// stop stops a timer, if there is one.
+func stop(t *time.Timer) {
+	if t != nil {
+		t.Stop()
 	}
 }
 

@@ -92,6 +92,7 @@ func (b balancer) applyPlan(now *Planning) {
 		b.note(b.whyWaiting(v, h))
 	}
 	b.c.view.Store(v.after(before))
+	b.members.look()
 	if h.plan != nil && h.plan.committed && (before.inc != b.incarnation || before.plan.revision != v.plan.revision) {
 		b.logMembers(v)
 	}
@@ -148,11 +149,11 @@ func (b balancer) obey(h heard, v *view) {
 		b.drain.begin(*v.plan.prepare, window(b.c.cfg.TTL)/slowDrainPart, b.c.cfg.DrainTimeout)
 	}
 	if !h.plan.committed {
-		b.members.keep(nil)
+		b.roster.keep(nil)
 		return
 	}
 	b.drain.end()
-	b.members.keep(h.own)
+	b.roster.keep(h.own)
 }
 
 // whyWaiting returns the error for a Join that ends while it waits. It also ends a Join

@@ -3,6 +3,7 @@ package libcluster
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,13 +16,13 @@ import (
 // ownRecord is what this instance wants to publish of itself. It outlives memberships.
 type ownRecord struct {
 	mu     sync.Mutex // guards what follows
-	wanted Member     // as SetWorkers has left it
-	asking []*asked   // by calls of SetWorkers that have not returned
+	wanted Member     // as SetWorkers and SetMetadata have left it
+	asking []*asked   // by calls that have not returned
 }
 
-// asked is a count that a call of SetWorkers asks for.
+// asked is what a call asks for.
 type asked struct {
-	workers int
+	wants   func(Member) bool // whether a record is as asked for
 	refusal error
 }
 
@@ -31,12 +32,12 @@ func (o *ownRecord) desired() Member {
 	return o.wanted
 }
 
-// ask changes the count. The call of SetWorkers ends with answered.
-func (o *ownRecord) ask(workers int) *asked {
+// ask changes the record. The call ends with answered.
+func (o *ownRecord) ask(change func(*Member), wants func(Member) bool) *asked {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.wanted.Workers = workers
-	a := &asked{workers: workers}
+	change(&o.wanted)
+	a := &asked{wants: wants}
 	o.asking = append(o.asking, a)
 	return a
 }
@@ -47,26 +48,29 @@ func (o *ownRecord) answered(count *asked) {
 	o.asking = slices.DeleteFunc(o.asking, func(a *asked) bool { return a == count })
 }
 
-// refusalOf returns why a count has been refused, if it has. Another goroutine may have
-// sent the count, because it published what could not be published before.
-func (o *ownRecord) refusalOf(count *asked) error {
+// refusalOf returns why what was asked for has been refused, if it has. Another goroutine may
+// have sent it, because it published what could not be published before.
+func (o *ownRecord) refusalOf(a *asked) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return count.refusal
+	return a.refusal
 }
 
-// refused takes back a count that the registry refuses for good, unless another
-// one has been set since.
+// refused takes back what the registry refuses for good, unless something else has been set
+// since.
 func (o *ownRecord) refused(m, published Member, why error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, a := range o.asking {
-		if a.workers == m.Workers {
+		if a.wants(m) {
 			a.refusal = why
 		}
 	}
 	if o.wanted.Workers == m.Workers {
 		o.wanted.Workers = published.Workers
+	}
+	if maps.Equal(o.wanted.Metadata, m.Metadata) {
+		o.wanted.Metadata = published.Metadata
 	}
 }
 
@@ -114,7 +118,7 @@ func (p *publisher) publish(ctx context.Context, compare bool) error {
 		return nil // the next incarnation joins with what is desired
 	}
 	m := inc.registration().Member
-	if p.isPublished(m) && (!compare || inc.members.agree(m.Workers)) {
+	if p.isPublished(m) && (!compare || inc.roster.agree(m)) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, errandTimeout)
@@ -128,13 +132,13 @@ func (p *publisher) publish(ctx context.Context, compare bool) error {
 	case isFinal(err):
 		inc.end(err)
 	case isPermanent(err):
-		inc.log.Error("the worker count is refused", zap.Int("workers", m.Workers), zap.Error(err))
+		inc.log.Error("the record is refused", zap.Int("workers", m.Workers), zap.Error(err))
 		p.published = before
 		inc.c.own.refused(m, before, err)
 	case inc.stopping():
 		err = ErrLeft
 	default:
-		inc.report(zap.WarnLevel, "cannot publish the worker count yet", zap.Int("workers", m.Workers), zap.Error(err))
+		inc.report(zap.WarnLevel, "cannot publish the record yet", zap.Int("workers", m.Workers), zap.Error(err))
 		err = fmt.Errorf("will be tried again: %w", err)
 	}
 	return err
@@ -142,7 +146,7 @@ func (p *publisher) publish(ctx context.Context, compare bool) error {
 
 // isPublished reports whether the registry has all of a record that matters.
 func (p *publisher) isPublished(m Member) bool {
-	return p.published.Workers == m.Workers && p.published.plans.seen >= p.inc.drain.slowFor.Load()
+	return p.published.sameTo(m) && p.published.plans.seen >= p.inc.drain.slowFor.Load()
 }
 
 // SetWorkers changes how many workers this instance has, 1 to [MaxWorkers]. If the
@@ -160,21 +164,53 @@ func (c *Cluster) SetWorkers(ctx context.Context, workers int) error {
 	if total := c.view.Load().totalWith(workers); total > MaxWorkers {
 		return &ConfigError{"Workers", errTotal(total)}
 	}
-	count := c.own.ask(workers)
-	defer c.own.answered(count)
+	err := c.publish(ctx, c.own.ask(
+		func(m *Member) { m.Workers = workers }, func(m Member) bool { return m.Workers == workers },
+	))
+	if err != nil {
+		return fmt.Errorf("libcluster: publish %d workers: %w", workers, quote.Error(err))
+	}
+	return nil
+}
+
+// SetMetadata changes what this instance publishes as its Metadata; the map is copied. It
+// is published at once and remembered, as a count of [Cluster.SetWorkers] is, with the same
+// errors. No instance is called back for it but by [Config.OnMembers], and nothing is moved.
+// The limits are those of [Config.Metadata].
+func (c *Cluster) SetMetadata(ctx context.Context, metadata map[string]string) error {
+	cfg := c.cfg
+	cfg.Metadata = maps.Clone(metadata)
+	if err := cfg.validateRecord(); err != nil {
+		return err
+	}
+	if c.cfg.Passive {
+		return ErrPassive
+	}
+	err := c.publish(ctx, c.own.ask(
+		func(m *Member) { m.Metadata = cfg.Metadata }, func(m Member) bool { return maps.Equal(m.Metadata, cfg.Metadata) },
+	))
+	if err != nil {
+		return fmt.Errorf("libcluster: publish the metadata: %w", quote.Error(err))
+	}
+	return nil
+}
+
+// publish publishes what was asked for, if the instance is joined, and sees to it that it is
+// tried again.
+func (c *Cluster) publish(ctx context.Context, a *asked) error {
+	defer c.own.answered(a)
 	inc := c.current()
 	if inc == nil {
 		return nil // the next one joins with it
 	}
 	err := inc.record.publish(ctx, false)
 	if err == nil {
-		err = c.own.refusalOf(count)
+		err = c.own.refusalOf(a)
 	}
 	if err != nil {
 		inc.record.compare()
-		return fmt.Errorf("libcluster: publish %d workers: %w", workers, quote.Error(err))
 	}
-	return nil
+	return err
 }
 
 func errTotal(total int64) error {

@@ -59,6 +59,8 @@ type Registration struct {
 	Passive bool
 	// Mode is the cluster's.
 	Mode Mode
+	// Members asks for the members in a mode with a plan too: see [Change.Planned].
+	Members bool
 	// TTL is how long the record should outlive its last renewal. The
 	// registry may grant another one.
 	TTL time.Duration
@@ -145,7 +147,8 @@ type Change struct {
 	// Assigned is set by a registry that knows this instance's assignment without
 	// knowing the members, as static configuration does.
 	Assigned *Assignment
-	// Planned is the only field that is set in a mode with a plan.
+	// Planned is the only field that is set in a mode with a plan. If the members are asked
+	// for, there are Reset and Events too, and Planned is set if the plan has changed.
 	Planned *Planning
 
 	foreign []foreign // what the registry has found besides members

@@ -43,18 +43,18 @@ func (r *roster) keep(own *planned) {
 	r.own = own
 }
 
-// agree reports whether the registry knows this many workers of us, as far as it
-// has told us anything. What was published can be undone: by a store that is
+// agree reports whether the registry knows the same of this instance, as far as it
+// has told anything. What was published can be undone: by a store that is
 // restored, or by an older update that is carried out late.
-func (r *roster) agree(workers int) bool {
+func (r *roster) agree(own Member) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case r.assigned != nil:
-		return r.assigned.Workers == workers
+		return r.assigned.Workers == own.Workers
 	case r.planned:
-		return r.own == nil || r.own.Workers == workers
+		return r.own == nil || r.own.Workers == own.Workers
 	}
-	base, known := r.latest.place()
-	return base < 0 || known == workers
+	known, there := r.latest.members[own.ID]
+	return !there || known.sameTo(own)
 }

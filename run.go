@@ -194,7 +194,7 @@ func (c *Cluster) run(r *runner, options []RunOption) error {
 	case !isClosed(s.ready):
 		return s.notJoined(err)
 	case isClosed(s.failed):
-		return s.failErr // the ID is another instance's
+		return s.failErr // the ID is another instance's, or it has left by itself
 	}
 	return nil
 }

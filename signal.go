@@ -1,6 +1,9 @@
 package libcluster
 
-import "context"
+import (
+	"context"
+	"sync"
+)
 
 // signal is an event for which one goroutine waits. Any goroutine may set it, and never
 // blocks: a signal that has not been heeded yet stands for all.
@@ -30,3 +33,28 @@ func (b baton) take(ctx context.Context) error {
 }
 
 func (b baton) give() { <-b }
+
+// broadcast is an event for which any number of goroutines wait. The zero value is useful.
+type broadcast struct {
+	mu   sync.Mutex    // guards what follows
+	sent chan struct{} // closed at the next event; nil: nobody waits
+}
+
+// next returns a channel that is closed when the event happens the next time.
+func (b *broadcast) next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.sent == nil {
+		b.sent = make(chan struct{})
+	}
+	return b.sent
+}
+
+func (b *broadcast) send() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.sent != nil {
+		close(b.sent)
+		b.sent = nil
+	}
+}

@@ -78,13 +78,13 @@ func (f *feed) read(at int64) { f.at, f.missed = at, false }
 type storeNews struct {
 	feed    feed
 	listed  *Change  // not returned yet
-	weights *weights // in direct mode
+	weights *weights // of the members, if Next reports them
 	now     Planning // in a mode with a plan
 }
 
 // watched is the prefix of what Next reports.
 func (s *storeSession) watched() string {
-	if s.mode == ModeDirect {
+	if s.members {
 		return ""
 	}
 	return publicKeys
@@ -122,7 +122,9 @@ func (s *storeSession) Next(ctx context.Context) (Change, error) {
 			if err != nil {
 				s.storeNews.feed.close()
 			}
-			return change, err
+			if err != nil || s.mode == ModeDirect || change.Planned != nil || len(change.Events) > 0 {
+				return change, err
+			}
 		}
 	}
 }
@@ -191,8 +193,10 @@ func (s *storeSession) newListing() *listing { return &listing{s: s, weights: ne
 
 // each takes in one record.
 func (l *listing) each(r kv.Record) error {
-	if l.s.mode != ModeDirect {
+	if l.s.mode != ModeDirect && strings.HasPrefix(r.Key, publicKeys) {
 		l.now.reflect(r, false)
+	}
+	if !l.s.members || isOfPlan(r.Key) {
 		return nil
 	}
 	e, why := eventOf(r, false)
@@ -209,12 +213,15 @@ func (s *storeSession) take(l *listing, before, mark kv.Mark) error {
 	if err := s.sameStore(before, mark); err != nil {
 		return err
 	}
-	if s.mode != ModeDirect {
-		now := l.now
-		s.listed, s.now = &Change{Planned: &now}, now
+	s.listed, s.weights = &Change{}, l.weights
+	if s.members {
+		*s.listed = Change{Reset: true, Events: l.events}
+	}
+	if s.mode == ModeDirect {
+		s.listed.Generation, s.listed.foreign = mark.Revision, l.foreign
 	} else {
-		s.listed = &Change{Generation: mark.Revision, Reset: true, Events: l.events, foreign: l.foreign}
-		s.weights = l.weights
+		now := l.now
+		s.listed.Planned, s.now = &now, now
 	}
 	s.storeNews.feed.read(mark.Revision)
 	return nil
@@ -222,16 +229,20 @@ func (s *storeSession) take(l *listing, before, mark kv.Mark) error {
 
 // change translates what the watch has told.
 func (s *storeSession) change(changes kv.Changes) (Change, error) {
-	if s.mode != ModeDirect {
-		for _, c := range changes.Records {
-			s.now.reflect(c.Record, c.Gone)
-		}
-		now := s.now
-		return Change{Planned: &now}, nil
+	var change Change
+	if s.mode == ModeDirect {
+		change.Generation = changes.Mark.Revision
 	}
-	change := Change{Generation: changes.Mark.Revision, Events: make([]Event, 0, len(changes.Records))}
 	for _, c := range changes.Records {
-		if c.Key == s.id && !s.passive {
+		if s.mode != ModeDirect && strings.HasPrefix(c.Key, publicKeys) {
+			s.now.reflect(c.Record, c.Gone)
+			now := s.now
+			change.Planned = &now
+		}
+		if !s.members || isOfPlan(c.Key) {
+			continue
+		}
+		if c.Key == s.id && s.mode == ModeDirect && !s.passive {
 			own := c.Record
 			if c.Gone {
 				own = kv.Record{}
@@ -243,7 +254,7 @@ func (s *storeSession) change(changes kv.Changes) (Change, error) {
 		e, why := eventOf(c.Record, c.Gone)
 		s.weights.member(e, len(c.Key)+len(c.Value))
 		change.foreign = found(change.foreign, s.prefix, c.Record, why)
-		if e.Gone && c.Key == s.id && !s.passive {
+		if e.Gone && c.Key == s.id && s.mode == ModeDirect && !s.passive {
 			return Change{}, fmt.Errorf("%w: %q holds what is no member's record", ErrRecordGone, s.prefix+s.id)
 		}
 		change.Events = append(change.Events, e)
@@ -294,9 +305,9 @@ func isOfAnother(r kv.Record) bool {
 	return err == nil || isOfPlan(key)
 }
 
-// mayList returns why not, in direct mode, in which listing is to read all members.
+// mayList returns why not, if listing is to read all members.
 func (s *storeSession) mayList() error {
-	if s.mode != ModeDirect {
+	if !s.members {
 		return nil
 	}
 	return s.attempts.tooLarge()

@@ -25,6 +25,7 @@ type storeSession struct {
 	mode     Mode
 	as       Mode // what its record says
 	passive  bool
+	members  bool // Next reports them
 	log      *zap.Logger
 	attempts *attempts
 
@@ -46,6 +47,7 @@ func newStoreSession(space kv.Space, a *attempts, m Member) *storeSession {
 		mode:     a.reg.Mode,
 		as:       m.plans.mode,
 		passive:  a.reg.Passive,
+		members:  a.reg.Mode == ModeDirect || a.reg.Members,
 		log:      a.reg.Logger,
 		attempts: a,
 	}

@@ -32,7 +32,7 @@ func (c *Cluster) View() View {
 // also the order of the IDs. It is the list that the newest state was computed from, made
 // for the call, and belongs to the caller. Before the first Join it is empty; after Leave
 // it is the last list known. In a static cluster it has only this instance. In a mode with
-// a plan it has only ID, Workers and Address of each member.
+// a plan Version and Metadata are known only with [Config.OnMembers].
 func (c *Cluster) Members() []Place {
 	_, all := c.owners()
 	return all.clone()
@@ -59,11 +59,16 @@ func (v *view) after(before *view) *view {
 	return v
 }
 
+// anew returns the same view, of which more is known.
+func (v *view) anew() *view {
+	return &view{state: v.state, inc: v.inc, why: v.why, plan: v.plan, since: v.since}
+}
+
 // static reports whether the registry knows only this instance's assignment.
 func (v *view) static() bool {
-	v.inc.members.mu.Lock()
-	defer v.inc.members.mu.Unlock()
-	return v.inc.members.assigned != nil
+	v.inc.roster.mu.Lock()
+	defer v.inc.roster.mu.Unlock()
+	return v.inc.roster.assigned != nil
 }
 
 func (v *view) now() State {
@@ -98,19 +103,19 @@ func (v *view) totalWith(workers int) int64 {
 	if v.inc == nil || v.inc.left.Load() {
 		return int64(workers)
 	}
-	v.inc.members.mu.Lock()
-	defer v.inc.members.mu.Unlock()
+	v.inc.roster.mu.Lock()
+	defer v.inc.roster.mu.Unlock()
 	switch {
-	case v.inc.members.assigned != nil:
-		return int64(v.inc.members.assigned.Total)
+	case v.inc.roster.assigned != nil:
+		return int64(v.inc.roster.assigned.Total)
 	case v.plan != nil:
 		if v.state.Active() {
 			return int64(v.state.Total) - int64(v.state.Workers) + int64(workers)
 		}
 		return int64(workers)
 	}
-	_, before := v.inc.members.index.place()
-	return v.inc.members.index.total - int64(before) + int64(workers)
+	_, before := v.inc.roster.index.place()
+	return v.inc.roster.index.total - int64(before) + int64(workers)
 }
 
 // owners returns the newest view with all members' places.
@@ -135,17 +140,17 @@ func (c *Cluster) placesOf(v *view) (places []Place, ok bool) {
 		return nil, true
 	}
 	if v.plan != nil {
-		return v.plan.places(), true
+		return v.inc.members.detailed(v.plan.places()), true
 	}
-	v.inc.members.mu.Lock()
-	defer v.inc.members.mu.Unlock()
+	v.inc.roster.mu.Lock()
+	defer v.inc.roster.mu.Unlock()
 	switch {
-	case v.inc.members.assigned == nil:
-		return v.inc.members.index.places(), c.view.Load() == v
+	case v.inc.roster.assigned == nil:
+		return v.inc.roster.index.places(), c.view.Load() == v
 	case !v.state.Active():
 		return nil, true
 	}
-	m := c.cfg.registration().Member
+	m := c.own.desired()
 	m.Workers = v.state.Workers
 	return []Place{{m.clone(), v.state.Index}}, true
 }

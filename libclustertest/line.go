@@ -202,11 +202,14 @@ func (l *line) Watch(ctx context.Context, prefix string, after int64) (kv.Watch,
 	if err != nil {
 		return nil, err
 	}
-	if l.plan && prefix == "" {
+	if ctx.Value(surveying{}) != nil {
 		return &surveys{w, l.r}, nil
 	}
 	return &news{w, l}, nil
 }
+
+// surveying marks the context of a Survey.
+type surveying struct{}
 
 type surveys struct {
 	kv.Watch

@@ -60,12 +60,16 @@ func (s *session) Next(ctx context.Context) (libcluster.Change, error) {
 	for {
 		found, err := waits(ctx, s, OpNext, s.hearing, func(ctx context.Context) (*pending, error) {
 			if s.pending == nil {
+				before := s.registry.epoch.Load()
 				change, err := s.Planner.Next(ctx)
 				if err != nil {
 					return nil, err
 				}
 				epoch := s.registry.epoch.Load()
-				if change.Reset {
+				switch {
+				case change.Reset && s.line.plan:
+					epoch = before // it may have been listed at any moment since
+				case change.Reset:
 					epoch = s.line.epoch.Load()
 				}
 				s.pending = &pending{change, epoch}
@@ -162,7 +166,9 @@ func (s *session) Look(ctx context.Context) (libcluster.Survey, error) {
 
 // Survey returns the whole cluster.
 func (s *session) Survey(ctx context.Context, after int64) (libcluster.Survey, error) {
-	return waits(ctx, s, OpSurvey, s.surveying, func(ctx context.Context) (libcluster.Survey, error) { return s.Planner.Survey(ctx, after) })
+	return waits(ctx, s, OpSurvey, s.surveying, func(ctx context.Context) (libcluster.Survey, error) {
+		return s.Planner.Survey(context.WithValue(ctx, surveying{}, true), after)
+	})
 }
 
 // Claim makes the session the coordinator if there is none.

@@ -150,6 +150,50 @@ func membersDoNotWakeNext(s *suite) {
 	a.hearsNothing("a member has come, changed, said that it has stopped, and gone")
 }
 
+// nextReportsMembersIfAsked: an application that wants to know of the others asks for them.
+func nextReportsMembersIfAsked(s *suite) {
+	b := s.plan("b", workers(2))
+	a := s.plan("a", func(a *asked) { a.Members = true })
+	first, err := a.change(s.within())
+	require.NoError(s, err)
+	require.True(s, first.Reset, "the first change has all members: %+v", first)
+	require.NotNil(s, first.Planned, "and the plan: %+v", first)
+	known := map[string]int{}
+	take := func(change libcluster.Change) {
+		if change.Reset {
+			clear(known)
+		}
+		for _, e := range change.Events {
+			if known[e.Member.ID] = e.Member.Workers; e.Gone {
+				delete(known, e.Member.ID)
+			}
+		}
+		if change.Planned != nil {
+			a.now = *change.Planned
+		}
+	}
+	take(first)
+	require.Equal(s, map[string]int{"a": 1, "b": 2}, known)
+	until := func(why string, ok func() bool) {
+		for ctx := s.within(); !ok(); {
+			change, err := a.change(ctx)
+			require.NoError(s, err, why)
+			take(change)
+		}
+	}
+	b.update(5)
+	until("a member changes", func() bool { return known["b"] == 5 })
+	require.True(s, b.claims("b"))
+	until("a member coordinates", func() bool { return string(a.now.Coordinator) == "b" })
+	b.swap("1")
+	until("the plan changes", func() bool { return string(a.now.Plan) == "1" })
+	c := s.plan("c")
+	until("a member comes", func() bool { return known["c"] == 1 })
+	c.leave()
+	until("a member goes", func() bool { return known["c"] == 0 })
+	require.Equal(s, map[string]int{"a": 1, "b": 5}, known)
+}
+
 // refused has a Swap fail.
 func (p *planner) refused(want error, revision int64, why string) {
 	p.Helper()

@@ -151,6 +151,7 @@ var tests = []test{
 
 	{"NextReportsThePlanAndTheCoordinator", inEachPlan(nextReportsThePlan), []need{others, plans}},
 	{"MembersDoNotWakeANextThatReportsThePlan", inEachPlan(membersDoNotWakeNext), []need{others, plans}},
+	{"NextReportsMembersTooIfTheyAreAskedFor", inEachPlan(nextReportsMembersIfAsked), []need{others, plans}},
 	{"SwapIsCompareAndSwap", inEachPlan(swapIsCompareAndSwap), []need{others, plans}},
 	{"SwapHasNoEffectForOneThatDoesNotCoordinate", inEachPlan(swapNeedsTheCoordinator), []need{others, plans}},
 	{"SwapHasNoEffectForOneThatHasLostItsRecord", inEachPlan(swapNeedsTheRecord), []need{others, plans, deletion}},

@@ -77,7 +77,7 @@ var mutants = []mutant{
 	},
 	{
 		"an instance without a record coordinates", "coordinator.go",
-		`return fmt.Errorf("%w: it was not there when this instance was to coordinate", ErrRecordGone)`, "return nil",
+		`return fmt.Errorf("%w: it was not there when this instance was to coordinate", ErrRecordGone)`, "_ = fmt.Sprint\n\t\treturn nil",
 		"TestOneWhoseRecordHasGoneDoesNotCoordinate", "", nil,
 	},
 	{

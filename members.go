@@ -1,0 +1,212 @@
+package libcluster
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+)
+
+// MembersChange is how the members have changed since the last call of
+// [Config.OnMembers]. Each list is ordered by ID, and an ID is in one of them only. All
+// members in it are the receiver's.
+type MembersChange struct {
+	// Joined are members that were not there before. In the first call they are all that
+	// there are, this instance included unless it is passive.
+	Joined []Member
+	// Left are members that have gone, as they were last. A member that has left for a
+	// restart ([Returning]) has gone, too, and joins when it is back.
+	Left []Member
+	// Changed are members that have published something else, or that another instance of
+	// the same ID has replaced.
+	Changed []MemberUpdate
+}
+
+// MemberUpdate is a member before and after a change.
+type MemberUpdate struct{ Before, After Member }
+
+func (c MembersChange) isEmpty() bool { return len(c.Joined)+len(c.Left)+len(c.Changed) == 0 }
+
+// memberHook calls the application back when members have changed. The balancer tells it of
+// each change, and waits for nothing. The goroutine lives as long as its membership.
+type memberHook struct {
+	of     *membership
+	before <-chan struct{} // closed when no earlier membership calls back any more
+	ended  chan struct{}   // closed when the goroutine ends
+	due    signal          // there may be something to tell
+
+	mu      sync.Mutex          // guards what follows
+	now     map[string]Member   // that are there, by ID
+	changed map[string]struct{} // the IDs of which something may be new
+
+	told map[string]Member // the goroutine's
+}
+
+// newMemberHook returns nil if the application wants to know nothing of the members.
+func newMemberHook(m *membership) *memberHook {
+	if !m.c.cfg.watchesMembers() {
+		return nil
+	}
+	return &memberHook{
+		of: m, ended: make(chan struct{}), due: newSignal(),
+		now: make(map[string]Member), changed: make(map[string]struct{}), told: make(map[string]Member),
+	}
+}
+
+// watchesMembers reports whether the application asks for more of the others than the
+// mode needs.
+func (c *Config) watchesMembers() bool { return c.OnMembers != nil || c.Superseded != nil }
+
+// take takes in a change. The balancer calls it.
+func (h *memberHook) take(change Change) {
+	if h == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if change.Reset {
+		for id := range h.now {
+			h.changed[id] = struct{}{}
+		}
+		clear(h.now)
+	}
+	for _, e := range change.Events {
+		id := e.Member.ID
+		h.changed[id] = struct{}{}
+		if e.Gone || e.Member.kept || e.Member.plans.mode != h.of.c.cfg.Mode {
+			delete(h.now, id)
+		} else {
+			h.now[id] = e.Member
+		}
+	}
+	h.due.set()
+}
+
+// detailed adds to the places what else is known of their members.
+func (h *memberHook) detailed(places []Place) []Place {
+	if h == nil {
+		return places
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, p := range places {
+		if m, known := h.now[p.ID]; known {
+			places[i].Version, places[i].Metadata = m.Version, maps.Clone(m.Metadata)
+		}
+	}
+	return places
+}
+
+// look has the goroutine look again, since members may have got an assignment.
+func (h *memberHook) look() {
+	if h != nil {
+		h.due.set()
+	}
+}
+
+// run is the goroutine.
+func (h *memberHook) run() {
+	defer close(h.ended)
+	select {
+	case <-h.before:
+	case <-h.of.leaving:
+		return
+	}
+	for {
+		select {
+		case <-h.due:
+		case <-h.of.leaving:
+			return
+		}
+		change := h.next()
+		if f := h.of.c.cfg.OnMembers; f != nil && !change.isEmpty() && !h.of.stopping() {
+			f(change)
+		}
+		h.of.giveWay(h.told)
+	}
+}
+
+// await waits until OnMembers has returned for the last time, or ctx ends.
+func (h *memberHook) await(ctx context.Context) error {
+	if h == nil {
+		return nil
+	}
+	select {
+	case <-h.ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("libcluster: left, but a call of OnMembers has not returned: %w", context.Cause(ctx))
+	}
+}
+
+// next returns what has changed since it was called before. What has changed back is no
+// change.
+func (h *memberHook) next() (change MembersChange) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(h.changed)) {
+		before, was := h.told[id]
+		after, is := h.now[id]
+		switch {
+		case is && !was:
+			change.Joined = append(change.Joined, after.clone())
+		case was && !is:
+			change.Left = append(change.Left, before.clone())
+			delete(h.told, id)
+		case was && !before.sameTo(after):
+			change.Changed = append(change.Changed, MemberUpdate{before.clone(), after.clone()})
+		}
+		if is {
+			h.told[id] = after
+		}
+	}
+	clear(h.changed)
+	return change
+}
+
+// sameTo reports whether what a member says to applications is the same.
+func (m Member) sameTo(n Member) bool {
+	return m.ID == n.ID && m.Workers == n.Workers && m.Address == n.Address && m.Version == n.Version &&
+		maps.Equal(m.Metadata, n.Metadata)
+}
+
+// Primary returns the member whose index is 0, this instance itself if it is the one, with
+// all that it publishes. (In a mode with a plan Version and Metadata are known only with
+// [Config.OnMembers].) False means that it is not known, as before the first Join, or
+// in a static cluster on any other instance. Like [Cluster.OwnerOf] it may be called for each
+// request; the member is shared with other callers, and its Metadata must not be changed.
+//
+// What it returns is what this instance knows. The primary may have been lost meanwhile, and
+// only in mode [ModeExclusive] no other instance acts as the primary by then.
+func (c *Cluster) Primary() (Place, bool) {
+	_, o := c.owners()
+	return o.of(0)
+}
+
+// ByNewerVersion reports whether the other member's Version is newer than the own one, for
+// [Config.Superseded]. A version is numbers with dots between them, such as 1.10.2, which is
+// newer than 1.9. It may begin with v, and what follows the numbers makes it a pre-release:
+// 1.2.0-rc1 is older than 1.2.0. What follows a plus does not count. Any other text, such
+// as an empty one, is newer than no version, and no version is newer than it: a slip in
+// one version must not stop a whole cluster.
+func ByNewerVersion(own, other Member) bool { return newerVersion(other.Version, own.Version) }
+
+// giveWay ends the membership if one of the members that hold an assignment is newer.
+func (m *membership) giveWay(members map[string]Member) {
+	if m.c.cfg.Superseded == nil {
+		return
+	}
+	own := m.c.own.desired()
+	_, all := m.c.owners()
+	holders := slices.Clone(all.places)
+	slices.SortFunc(holders, func(a, b Place) int { return cmp.Compare(a.ID, b.ID) })
+	for _, holder := range holders {
+		other, known := members[holder.ID]
+		if known && other.ID != own.ID && m.c.cfg.Superseded(own.clone(), other.clone()) {
+			m.exit(supersededBy(other))
+			return
+		}
+	}
+}
