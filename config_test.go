@@ -187,6 +187,11 @@ func brokenConfigs() []brokenConfig {
 			[]string{"DrainTimeout -1s", "must be positive"},
 		},
 		{
+			"giving up before it begins", "GiveUpAfter", "",
+			func(c *libcluster.Config) { c.GiveUpAfter = -time.Second },
+			[]string{"GiveUpAfter -1s", "must be positive, or 0 for never"},
+		},
+		{
 			"place outside the total", "Registry", "",
 			func(c *libcluster.Config) { c.Registry = libcluster.Static(3, 3) },
 			[]string{"index 3", "0 to 2"},
@@ -250,6 +255,10 @@ func TestEveryFieldOfConfigHasARuleOrAReasonForNone(t *testing.T) {
 		"CoverageTimeout": "a negative one is never",
 		"OnRebalance":     "nil calls nobody",
 		"OnStuck":         "nil calls nobody",
+		"OnPrimary":       "nil calls nobody",
+		"OnMembers":       "nil calls nobody",
+		"OnExit":          "nil calls nobody",
+		"Superseded":      "nil: never",
 		"Logger":          "nil is silent",
 	}
 	broken := map[string]bool{}
