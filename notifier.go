@@ -97,10 +97,9 @@ func (n *notifier) newest() (*view, State) {
 	for {
 		v := n.in.c.view.Load()
 		state := v.now()
-		if !n.run.isOver(v, state) {
+		if !n.run.stopOver(v, state) { // which may take long
 			return v, state
 		}
-		n.run.stop() // which may take long
 	}
 }
 

@@ -1,6 +1,7 @@
 package libcluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -9,7 +10,7 @@ import (
 )
 
 // RunOption changes what [Cluster.Run], [Cluster.RunWorkers] and [Cluster.RunPrimary]
-// do: [Restart] or [Returning].
+// do: [Restart], [WithPrimary] or [Returning].
 type RunOption interface{ toRun(r *runner) }
 
 // Restart makes Run run a function again that has returned an error by itself, under the
@@ -32,7 +33,23 @@ func (r *runner) check() error {
 	if w := r.restart; w != nil && (w.least <= 0 || w.most < w.least || w.most > maxTTL) {
 		return fmt.Errorf("libcluster: Restart(%v, %v): the first must be positive, and the second from that up to %v", w.least, w.most, maxTTL)
 	}
+	if r.also != nil && (r.primary || r.also.also != nil) {
+		return errors.New("libcluster: WithPrimary: give it once, to Run or RunWorkers")
+	}
 	return r.leaving.check()
+}
+
+// WithPrimary has [Cluster.Run] or [Cluster.RunWorkers] run f besides, on one instance of the
+// cluster: while this one is the primary, as [Cluster.RunPrimary] runs it. What is said there
+// of modes counts here. An error that f returns by itself ends Run, unless [Restart] says
+// otherwise. After a nil that f returns by itself the others go on, and f runs again when
+// this instance next becomes the primary.
+func WithPrimary(f func(ctx context.Context, s State) error) RunOption { return withPrimary(f) }
+
+type withPrimary func(context.Context, State) error
+
+func (f withPrimary) toRun(r *runner) {
+	r.also = &runner{primary: true, tasks: alone(f), also: r.also}
 }
 
 // do runs f, again after each error if it is to be restarted. It returns what counts.
@@ -43,7 +60,7 @@ func (w *restartWaits) do(t *turn, f task) error {
 	for wait := w.least; ; wait = min(2*wait, w.most) {
 		began := time.Now()
 		err := f(t.ctx)
-		if err == nil || t.ctx.Err() != nil || t.run.ctx.Err() != nil || errors.Is(err, errGoexit) {
+		if err == nil || t.ctx.Err() != nil || t.run.of.ctx.Err() != nil || errors.Is(err, errGoexit) {
 			return err
 		}
 		if time.Since(began) > w.most {

@@ -162,6 +162,9 @@ func (c *Cluster) run(r *runner, options []RunOption) error {
 		return err
 	}
 	r.ended = make(chan struct{})
+	for _, one := range r.all() {
+		one.of = r
+	}
 	s, err := c.enter(r)
 	if err != nil {
 		return err
@@ -218,17 +221,52 @@ type runner struct {
 	leaving leaving       // how to leave
 	restart *restartWaits // nil: an error of a function ends Run
 
+	also *runner // what runs besides; its outcome is this one's: see of
+	of   *runner // itself, or the one besides which it runs
+
 	turn      *turn         // what runs now; the notifier's
+	finished  sync.Once     // guards the first end
 	ended     chan struct{} // closed when the functions have ended by themselves
 	err       error         // with this; read after ended or the notifier's end
 	panicking atomic.Bool
 }
 
+// all are the runner and what runs besides.
+func (r *runner) all() (all []*runner) {
+	for ; r != nil; r = r.also {
+		all = append(all, r)
+	}
+	return all
+}
+
+// finish notes that the functions have ended by themselves.
+func (r *runner) finish(err error) {
+	r.finished.Do(func() {
+		r.err = err
+		close(r.ended)
+	})
+}
+
 type task func(context.Context) error
 
-// isOver reports whether something runs that this state of this view does not allow.
+// stopOver stops what runs and is not allowed by this state of this view. It reports whether
+// there was anything.
+func (r *runner) stopOver(v *view, state State) (any bool) {
+	var over []*runner
+	for _, one := range r.all() {
+		if one.isOver(v, state) {
+			one.turn.cancel(one.turn.why())
+			over = append(over, one)
+		}
+	}
+	for _, one := range over {
+		one.await()
+	}
+	return len(over) > 0
+}
+
 func (r *runner) isOver(v *view, state State) bool {
-	if r == nil || r.turn == nil {
+	if r.turn == nil {
 		return false
 	}
 	t := r.turn
@@ -238,7 +276,13 @@ func (r *runner) isOver(v *view, state State) bool {
 
 // resume runs the functions, unless they do, under the state that has been told.
 func (r *runner) resume(v *view, told State) {
-	if r == nil || r.turn != nil || isClosed(r.ended) || r.ctx.Err() != nil {
+	for _, one := range r.all() {
+		one.begin(v, told)
+	}
+}
+
+func (r *runner) begin(v *view, told State) {
+	if r.turn != nil || isClosed(r.of.ended) || r.of.ctx.Err() != nil {
 		return
 	}
 	if !told.Active() || r.primary && !told.Primary() {
@@ -250,7 +294,7 @@ func (r *runner) resume(v *view, told State) {
 	}
 	tasks := r.tasks(state)
 	t := &turn{run: r, inc: v.inc, told: told, done: make(chan struct{}), running: len(tasks)}
-	t.ctx, t.cancel = context.WithCancelCause(r.ctx)
+	t.ctx, t.cancel = context.WithCancelCause(r.of.ctx)
 	r.turn = t
 	if r.primary {
 		t.watching.Go(t.watch)
@@ -260,13 +304,9 @@ func (r *runner) resume(v *view, told State) {
 	}
 }
 
-// stop ends what runs and waits for it.
-func (r *runner) stop() {
-	if r == nil || r.turn == nil {
-		return
-	}
+// await waits for what was told to end.
+func (r *runner) await() {
 	t := r.turn
-	t.cancel(t.why())
 	slow := time.AfterFunc(slowCallback, func() {
 		t.inc.log.Warn("a function given to Run has not returned since its context ended; newer states wait for it",
 			zap.Duration("since", slowCallback), zap.NamedError("cause", context.Cause(t.ctx)))
@@ -300,8 +340,8 @@ func (t *turn) why() error {
 	if err := t.inc.fenced(); err != nil {
 		return err
 	}
-	if t.run.ctx.Err() != nil {
-		return context.Cause(t.run.ctx)
+	if t.run.of.ctx.Err() != nil {
+		return context.Cause(t.run.of.ctx)
 	}
 	if err := t.inc.over(); err != nil {
 		return err
@@ -335,7 +375,7 @@ func (t *turn) do(f task) {
 	defer func() {
 		p := recover()
 		if p != nil {
-			t.run.panicking.Store(true) // before anything can end Run
+			t.run.of.panicking.Store(true) // before anything can end Run
 		}
 		// Before leaving, which waits for it. What f has deferred has run.
 		t.returned(err)
@@ -351,14 +391,14 @@ func (t *turn) do(f task) {
 			panic(p)
 		}
 	}()
-	err = t.run.restart.do(t, f)
+	err = t.run.of.restart.do(t, f)
 }
 
 // outcome is what counts of what a function has returned: nothing, once its context
 // has ended.
 func (t *turn) outcome(err error) (counts error, stopped bool) {
-	if t.run.ctx.Err() != nil {
-		t.cancel(context.Cause(t.run.ctx)) // it ends a moment before those that descend from it
+	if t.run.of.ctx.Err() != nil {
+		t.cancel(context.Cause(t.run.of.ctx)) // it ends a moment before those that descend from it
 	}
 	ended := t.ctx.Err()
 	if ended == nil || errors.Is(err, errGoexit) {
@@ -388,9 +428,8 @@ func (t *turn) returned(err error) {
 		}
 		return
 	}
-	if t.err != nil || !stopped {
-		t.run.err = t.err
-		close(t.run.ended)
+	if t.err != nil || !stopped && t.run == t.run.of {
+		t.run.of.finish(t.err)
 	}
 	t.cancel(nil) // releases the context
 	close(t.done)

@@ -2,6 +2,8 @@ package libclustertest_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -164,5 +166,70 @@ func TestPrimaryThatIsFencedAndBackDuringACallbackIsRunAgain(t *testing.T) {
 		require.NotContains(t, log, "told -1", "the callback has not returned")
 		wait(time.Hour)
 		require.Equal(t, "told -1/1, told 0/2, run 0/2", j.log())
+	})
+}
+
+// withPrimary is a job whose workers have something run besides while it is the primary.
+func (w *world) withPrimary(id string, f func(context.Context, libcluster.State) error, configure ...func(*libcluster.Config)) (*job, *diary) {
+	w.Helper()
+	j, d := w.job(id, configure...), &diary{}
+	worker := func(ctx context.Context, worker int, _ libcluster.State) error {
+		d.note("worker %d", worker)
+		<-ctx.Done()
+		d.note("worker %d ends", worker)
+		return nil
+	}
+	leads := func(ctx context.Context, s libcluster.State) error {
+		d.note("leads")
+		defer d.note("leads no longer")
+		return f(ctx, s)
+	}
+	j.begin(func(ctx context.Context) error { return j.RunWorkers(ctx, worker, libcluster.WithPrimary(leads)) })
+	return j, d
+}
+
+func TestWorkersOfThePrimaryHaveItsTaskRunBesides(t *testing.T) {
+	inBubble(t, func(w *world) {
+		b, atB := w.withPrimary("b", untilStopped)
+		require.ElementsMatch(w, []string{"worker 0", "leads"}, strings.Split(atB.since(), ", "))
+		c, atC := w.withPrimary("c", untilStopped)
+		require.Equal(w, "worker 1", atC.since(), "another leads")
+		require.Equal(w, "worker 0 ends, worker 0", atB.since(), "only the workers are to know of another total")
+		a, atA := w.withPrimary("a", untilStopped)
+		require.ElementsMatch(w, []string{"worker 0", "leads"}, strings.Split(atA.since(), ", "))
+		stopped := strings.Split(atB.since(), ", ")
+		require.ElementsMatch(w, []string{"worker 0 ends", "leads no longer", "worker 1"}, stopped)
+		require.Equal(w, "worker 1", stopped[2], "all has stopped before anything runs under the next state")
+		require.NoError(w, a.end())
+		require.NoError(w, b.end())
+		synctest.Wait()
+		require.Contains(w, atC.since(), "leads")
+		require.NoError(w, c.end())
+	})
+}
+
+func TestWhatThePrimarysTaskReturns(t *testing.T) {
+	broken := errors.New("broken")
+	inBubble(t, func(w *world) {
+		a, at := w.withPrimary("a", func(context.Context, libcluster.State) error { return nil })
+		require.Contains(w, at.since(), "leads no longer")
+		w.join("b")
+		require.Equal(w, "worker 0 ends, worker 0", at.since(), "its workers go on, and it does not lead twice in one term")
+		w.join("0")
+		at.since()
+		w.Delete(cluster, "0")
+		wait(time.Second)
+		require.Contains(w, at.since(), "leads no longer", "the next term is another one")
+		require.NoError(w, a.end())
+	})
+	inBubble(t, func(w *world) {
+		a, at := w.withPrimary("a", func(context.Context, libcluster.State) error { return broken })
+		require.ErrorIs(w, a.result(), broken)
+		require.Contains(w, at.since(), "worker 0 ends")
+	})
+	inBubble(t, func(w *world) {
+		two := []libcluster.RunOption{libcluster.WithPrimary(untilStopped), libcluster.WithPrimary(untilStopped)}
+		require.ErrorContains(w, w.app("a").Run(w.Context(), untilStopped, two...), "give it once")
+		require.ErrorContains(w, w.app("a").RunPrimary(w.Context(), untilStopped, two[0]), "to Run or RunWorkers")
 	})
 }
