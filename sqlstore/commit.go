@@ -42,7 +42,7 @@ func (sp *space) locked(ctx context.Context, f func(context.Context, *txn) error
 		t := &txn{session: c, sp: sp}
 		changed, err := t.run(ctx, f)
 		if changed {
-			sp.store.wake(string(sp.name))
+			sp.store.heard(payload(sp.short))
 		}
 		return err
 	})
@@ -111,7 +111,7 @@ func (t *txn) tidy(ctx context.Context, statements ...string) {
 // lock locks the space, and reads how far it has come.
 func (t *txn) lock(ctx context.Context) error {
 	found, readOnly := false, 0
-	err := t.query(ctx, `SELECT revision, pruned, (SELECT id FROM {store}), {read-only}, {idle} FROM {space} WHERE name = ? {lock}`,
+	err := t.query(ctx, `SELECT revision, pruned, (SELECT id{timeline} FROM {store}), {read-only}, {idle} FROM {space} WHERE name = ? {lock}`,
 		[]any{t.sp.name}, func(rows *sql.Rows) error {
 			found = true
 			var idle any
@@ -136,7 +136,7 @@ func (t *txn) save(ctx context.Context) error {
 		}
 		t.pruned = old
 	}
-	_, err := t.exec(ctx, `UPDATE {space} SET revision = ?, pruned = ? WHERE name = ?`, t.mark.Revision, t.pruned, t.sp.name)
+	_, err := t.exec(ctx, `UPDATE {space} SET revision = ?, pruned = ? WHERE name = ?`+t.store.told(t.sp.short), t.mark.Revision, t.pruned, t.sp.name)
 	return err
 }
 

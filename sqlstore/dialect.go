@@ -53,6 +53,7 @@ var tables = []string{
 //	read-only   1 if this server does not write, or else 0
 //	writes      true if this server writes
 //	lock        has a SELECT lock its rows
+//	timeline    appends to the name of the store the history that the server writes
 //	idle        has the database end this transaction if nothing more comes of it for
 //	            ten seconds
 //	ignore      }  have an INSERT do nothing
@@ -67,6 +68,7 @@ type dialect struct {
 	numbered bool     // $1 instead of ?
 	begin    []string // how a transaction begins that will write
 	end      []string // what its connection needs when it has ended
+	notify   string   // the end of an UPDATE of one row, which tells a channel of a payload; "": there is none
 	words    map[string]string
 	faults   faults
 }

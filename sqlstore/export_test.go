@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"strings"
+	"time"
 
 	"github.com/libcluster/libcluster/kv"
 )
@@ -51,4 +52,11 @@ func EndAsExpired(ctx context.Context, opened kv.Space, owner kv.Owner) error {
 func Do(ctx context.Context, f func() error) error {
 	_, err := do(ctx, context.Background(), "testing", func(context.Context) (struct{}, error) { return struct{}{}, f() })
 	return err
+}
+
+// Pause returns for how long a watch rests: if notifications are heard, and there is a
+// lease that is due.
+func (s *Store) Pause(hears, leases bool, due time.Duration) time.Duration {
+	s.hears = hears
+	return s.pause(head{leases: leases, due: due})
 }

@@ -26,6 +26,7 @@ var mysql = dialect{
 		// Some users may write on a server that is read-only.
 		"read-only":  "@@global.read_only",
 		"writes":     "@@global.read_only = 0",
+		"timeline":   "",
 		"lock":       "FOR UPDATE",
 		"idle":       "''",
 		"ignore":     "IGNORE",

@@ -13,12 +13,16 @@ func Postgres(db *sql.DB) *Store { return newStore(db, &postgres) }
 var postgres = dialect{
 	numbered: true,
 	// The lock is waited for, and then what follows reads what is there by then.
-	begin: []string{"BEGIN ISOLATION LEVEL READ COMMITTED"},
+	begin:  []string{"BEGIN ISOLATION LEVEL READ COMMITTED"},
+	notify: " RETURNING pg_notify('%s', '%s')",
 	words: map[string]string{
-		"now":        "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
-		"int":        "BIGINT",
-		"read-only":  "CASE WHEN current_setting('transaction_read_only') = 'on' THEN 1 ELSE 0 END",
-		"writes":     "TRUE",
+		"now":       "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
+		"int":       "BIGINT",
+		"read-only": "CASE WHEN current_setting('transaction_read_only') = 'on' THEN 1 ELSE 0 END",
+		"writes":    "TRUE",
+		// A replica that is promoted begins another timeline, and so does a backup that is
+		// restored up to a point of the log.
+		"timeline":   " || CASE WHEN pg_is_in_recovery() THEN '' ELSE '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END",
 		"lock":       "FOR UPDATE",
 		"idle":       "set_config('idle_in_transaction_session_timeout', '10s', TRUE)",
 		"ignore":     "",

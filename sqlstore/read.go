@@ -13,16 +13,17 @@ import (
 
 // head is what a space is like at one instant.
 type head struct {
-	mark    kv.Mark
-	pruned  int64 // the changes up to this revision are not kept
-	expired int64 // how many leases have had their time
+	mark   kv.Mark
+	pruned int64         // the changes up to this revision are not kept
+	leases bool          // there are leases
+	due    time.Duration // in which the first of them will have had its time
 }
 
 // The two selections of a statement are of one instant: in all of the databases, a
 // statement that is no part of a transaction reads one snapshot.
 const (
-	selectHead = `SELECT {store}.id, {space}.revision, {space}.pruned, {read-only},
-	(SELECT COUNT(*) FROM {lease} WHERE {lease}.space = {space}.name AND {lease}.expires <= {now}),
+	selectHead = `SELECT {store}.id{timeline}, {space}.revision, {space}.pruned, {read-only},
+	(SELECT MIN(expires) FROM {lease} WHERE {lease}.space = {space}.name) - {now},
 	NULL, NULL, NULL, NULL, NULL, NULL
 FROM {space}, {store} WHERE {space}.name = ?
 UNION ALL `
@@ -39,7 +40,7 @@ const reapWithin = time.Second
 // first: then it looks a second time.
 func (sp *space) look(ctx context.Context, on caller, statement string, args ...any) (head, []kv.Change, error) {
 	h, changes, err := sp.lookOnce(ctx, on, statement, args...)
-	if err != nil || h.expired == 0 {
+	if err != nil || !h.leases || h.due > 0 {
 		return h, changes, err
 	}
 	within, cancel := context.WithTimeout(ctx, reapWithin)
@@ -56,15 +57,19 @@ func (sp *space) lookOnce(ctx context.Context, on caller, statement string, args
 		found, readOnly := false, false
 		err := c.query(ctx, statement, append([]any{sp.name, sp.name}, args...), func(rows *sql.Rows) error {
 			var id sql.NullString
-			var revision, pruned, reading, expired, owner, version, created, gone sql.NullInt64
+			var revision, pruned, reading, due, owner, version, created, gone sql.NullInt64
 			var name, value []byte
-			err := rows.Scan(&id, &revision, &pruned, &reading, &expired, &name, &value, &owner, &version, &created, &gone)
+			err := rows.Scan(&id, &revision, &pruned, &reading, &due, &name, &value, &owner, &version, &created, &gone)
 			if err != nil {
 				return err
 			}
 			if id.Valid {
 				found, readOnly = true, reading.Int64 != 0
-				h = head{kv.Mark{Store: id.String, Revision: revision.Int64}, pruned.Int64, expired.Int64}
+				h = head{
+					kv.Mark{Store: id.String, Revision: revision.Int64},
+					pruned.Int64,
+					due.Valid, time.Duration(due.Int64) * time.Microsecond,
+				}
 				return nil
 			}
 			change := kv.Change{Gone: gone.Int64 != 0, Record: kv.Record{

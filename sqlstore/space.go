@@ -18,6 +18,7 @@ import (
 type space struct {
 	store *Store
 	name  []byte
+	short uint64          // stands for the name
 	life  context.Context // until it is closed
 	end   context.CancelFunc
 
@@ -31,7 +32,7 @@ type space struct {
 }
 
 func newSpace(s *Store, name string) *space {
-	sp := &space{store: s, name: []byte(name), turn: make(chan struct{}, 1), ttls: map[kv.Owner]time.Duration{}}
+	sp := &space{store: s, name: []byte(name), short: s.shortName(name), turn: make(chan struct{}, 1), ttls: map[kv.Owner]time.Duration{}}
 	sp.life, sp.end = context.WithCancel(context.Background())
 	return sp
 }

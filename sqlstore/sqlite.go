@@ -19,6 +19,7 @@ var sqlite = dialect{
 		"int":        "INTEGER",
 		"read-only":  "0",
 		"writes":     "1 = 1",
+		"timeline":   "",
 		"lock":       "",
 		"idle":       "''",
 		"ignore":     "",

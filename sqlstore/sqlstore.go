@@ -90,6 +90,12 @@ type Store struct {
 	// Prefix is what the names of all tables begin with: letters, digits and '_'. The
 	// default is "libcluster_". PostgreSQL and MySQL permit a schema in front: "ops.lc_".
 	Prefix string
+	// Wake has the commits of other processes be seen at once, under PostgreSQL: package
+	// pgnotify has one. It is called in a goroutine of its own when a space is opened and none
+	// was, and listens until ctx ends, which it does when no space is open. While it hears all, watches look only every fifth
+	// Poll, and when a lease is due to end. What is not heard is seen that late, and nothing rests on it.
+	// Only a Store with a Wake tells of its commits, so all users of a store should have one.
+	Wake func(ctx context.Context, l Listening)
 
 	db   *sql.DB
 	lang *dialect
@@ -98,7 +104,9 @@ type Store struct {
 	mu      sync.Mutex
 	open    int                               // how many spaces are open
 	names   map[string]int                    // and how many of each name
-	watches map[string]map[chan struct{}]bool // by the name of their space
+	watches map[string]map[chan struct{}]bool // by the payload that tells of their space
+	deafen  context.CancelFunc                // ends Wake; nil: it does not run
+	hears   bool                              // it hears all
 }
 
 func newStore(db *sql.DB, lang *dialect) *Store {
@@ -156,7 +164,9 @@ func (s *Store) register(name string) (limit int, enough bool) {
 	if limit > 0 && need > limit {
 		return limit, false
 	}
-	s.open++
+	if s.open++; s.open == 1 {
+		s.startListening()
+	}
 	s.names[name]++
 	return limit, true
 }
@@ -165,7 +175,9 @@ func (s *Store) register(name string) (limit int, enough bool) {
 func (s *Store) unregister(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.open--
+	if s.open--; s.open == 0 {
+		s.stopListening()
+	}
 	if s.names[name]--; s.names[name] == 0 {
 		delete(s.names, name)
 	}
@@ -180,6 +192,9 @@ func (s *Store) check(name string) error {
 		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.", r) {
 			return errors.New("Prefix has other characters than letters, digits, '_' and '.'")
 		}
+	}
+	if s.Wake != nil && s.lang.notify == "" {
+		return errors.New("Wake is for PostgreSQL: this database tells of nothing")
 	}
 	return nil
 }
@@ -242,38 +257,4 @@ func (s *Store) poll() time.Duration {
 		return s.Poll
 	}
 	return DefaultPoll
-}
-
-// wake has the watches of a space that this Store has look at once. It is no more than a
-// hint: what they find is in the database.
-func (s *Store) wake(space string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.watches[space] {
-		select {
-		case c <- struct{}{}:
-		default: // it will look anyway
-		}
-	}
-}
-
-// listen returns the channel by which a watch is woken.
-func (s *Store) listen(space string) chan struct{} {
-	c := make(chan struct{}, 1)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.watches[space] == nil {
-		s.watches[space] = map[chan struct{}]bool{}
-	}
-	s.watches[space][c] = true
-	return c
-}
-
-func (s *Store) unlisten(space string, c chan struct{}) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.watches[space], c)
-	if len(s.watches[space]) == 0 {
-		delete(s.watches, space)
-	}
 }

@@ -28,6 +28,7 @@ type watch struct {
 	store  string // which it reads from
 	after  int64  // all changes up to this revision have been returned
 	looked time.Time
+	found  head // when it looked
 	over   error
 }
 
@@ -42,9 +43,9 @@ func (sp *space) Watch(ctx context.Context, prefix string, after int64) (kv.Watc
 	if after == 0 {
 		after = h.mark.Revision
 	}
-	w := &watch{sp: sp, prefix: prefix, store: h.mark.Store, after: after, wake: sp.store.listen(string(sp.name))}
+	w := &watch{sp: sp, prefix: prefix, store: h.mark.Store, after: after, wake: sp.store.listen(payload(sp.short))}
 	w.life, w.end = context.WithCancel(sp.life)
-	context.AfterFunc(w.life, func() { sp.store.unlisten(string(sp.name), w.wake) })
+	context.AfterFunc(w.life, func() { sp.store.unlisten(payload(sp.short), w.wake) })
 	return w, nil
 }
 
@@ -93,6 +94,7 @@ func (w *watch) read(ctx context.Context) (kv.Changes, bool, error) {
 	case after < a.head.pruned:
 		return kv.Changes{}, false, fmt.Errorf("watching: %w: revision %d is too old, %d is kept", kv.ErrMissed, after, a.head.pruned)
 	}
+	w.found = a.head
 	w.after = min(after+window, mark.Revision)
 	more := w.after < mark.Revision
 	if n := len(a.changes); n > 0 {
@@ -103,7 +105,7 @@ func (w *watch) read(ctx context.Context) (kv.Changes, bool, error) {
 
 // wait waits until it is time to look again.
 func (w *watch) wait(ctx context.Context) error {
-	again := time.NewTimer(w.sp.store.poll())
+	again := time.NewTimer(w.sp.store.pause(w.found))
 	defer again.Stop()
 	wake := w.wake
 	for {
