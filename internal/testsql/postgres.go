@@ -25,24 +25,51 @@ func postgresFolder() (string, error) {
 	return filepath.Dir(found[len(found)-1]), nil
 }
 
-func startPostgres(t testing.TB, ctx context.Context) (*server, error) {
-	folder, err := postgresFolder()
-	if err != nil {
+// newPostgres returns a PostgreSQL that has a folder, no data, and does not run.
+func newPostgres(t testing.TB) (*server, error) {
+	if _, err := postgresFolder(); err != nil {
 		return nil, err
 	}
 	s, err := newServer("postgres", syscall.SIGQUIT)
 	if err != nil {
 		return nil, err
 	}
-	port := testetcd.FreePort(t)
+	s.port = testetcd.FreePort(t)
 	s.url = func(database string) string {
-		return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/%s?sslmode=disable", port, database)
+		return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/%s?sslmode=disable", s.port, database)
 	}
-	err = s.run(ctx, filepath.Join(folder, "initdb"), "-D", s.file("data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+	return s, nil
+}
+
+// runPostgres runs a program of PostgreSQL to its end.
+func (s *server) runPostgres(ctx context.Context, program string, args ...string) error {
+	folder, err := postgresFolder()
+	if err != nil {
+		return err
+	}
+	return s.run(ctx, filepath.Join(folder, program), args...)
+}
+
+// startPostgres starts it with the data that it has.
+func (s *server) startPostgres(ctx context.Context, args ...string) error {
+	folder, err := postgresFolder()
+	if err != nil {
+		return err
+	}
+	return s.start(ctx, "pgx", s.url("postgres"), filepath.Join(folder, "postgres"), append([]string{
+		"-D", s.file("data"), "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1",
+		"-c", "unix_socket_directories=" + s.dir, "-c", "fsync=off", "-c", "max_connections=400",
+	}, args...)...)
+}
+
+func startPostgres(t testing.TB, ctx context.Context) (*server, error) {
+	s, err := newPostgres(t)
+	if err != nil {
+		return nil, err
+	}
+	err = s.runPostgres(ctx, "initdb", "-D", s.file("data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
 	if err == nil {
-		err = s.start(ctx, "pgx", s.url("postgres"), filepath.Join(folder, "postgres"), "-D", s.file("data"),
-			"-p", strconv.Itoa(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="+s.dir,
-			"-c", "fsync=off", "-c", "max_connections=400")
+		err = s.startPostgres(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("starting PostgreSQL: %w", err), s.close())

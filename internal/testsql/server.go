@@ -26,6 +26,8 @@ const (
 type server struct {
 	name    string
 	dir     string
+	port    int
+	env     []string       // besides the usual
 	quit    syscall.Signal // ends it at once
 	url     func(database string) string
 	command *exec.Cmd
@@ -39,7 +41,7 @@ func newServer(name string, quit syscall.Signal) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{name: name, dir: dir, quit: quit, ended: make(chan struct{})}
+	s := &server{name: name, dir: dir, quit: quit}
 	if err := own(dir); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -53,6 +55,7 @@ func (s *server) prepare(ctx context.Context, binary string, args ...string) (*e
 	command := exec.CommandContext(ctx, binary, args...)
 	command.Dir = s.dir
 	command.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + s.dir, "LC_ALL=C", "TZ=UTC"}
+	command.Env = append(command.Env, s.env...)
 	return command, attributes(command, s.quit)
 }
 
@@ -82,6 +85,7 @@ func (s *server) start(ctx context.Context, driver, url, binary string, args ...
 		return err
 	}
 	command.Stdout, command.Stderr = log, log
+	s.ended = make(chan struct{})
 	started := make(chan error)
 	go func() {
 		// Linux ends it with the thread that has started it, and not with the process.
@@ -131,11 +135,16 @@ func (s *server) awaitAnswer(ctx context.Context, driver, url string) error {
 
 // close ends the server, whose data nobody needs, and removes its folder.
 func (s *server) close() error {
+	s.end(s.quit)
+	return os.RemoveAll(s.dir)
+}
+
+// end ends the server by a signal, if it runs.
+func (s *server) end(by os.Signal) {
 	if s.command != nil {
-		_ = s.command.Process.Signal(s.quit) // an error says that it has ended
+		_ = s.command.Process.Signal(by) // an error says that it has ended
 		<-s.ended
 	}
-	return os.RemoveAll(s.dir)
 }
 
 // log returns the end of the log.
