@@ -121,7 +121,8 @@
 // grows with every plan. It also grows in an etcd that was restored from a backup, as
 // long as an instance that knew the newest plan is alive or the clocks are right. A
 // resource that rejects any token smaller than the largest it has seen is safe from
-// processes that wake up late; on the same etcd [Cluster.EtcdFence] does it.
+// processes that wake up late; on the same etcd [Cluster.EtcdFence] does it, and in the
+// same SQL database [Cluster.StoreFence].
 //
 // # Fencing in a database
 //

@@ -198,19 +198,13 @@ func (m *etcdMembership) connect(ctx context.Context, own Member) (*storeSession
 // It is refused too after a plan that leaves this instance where it is: read the state
 // again, and repeat.
 func (c *Cluster) EtcdFence(s State) ([]clientv3.Cmp, error) {
-	v := c.view.Load()
-	switch why := v.reason(); {
-	case why != nil:
-		return nil, why
-	case !s.Active() || !v.state.Active():
-		return nil, errors.New("libcluster: no fence: this instance holds no place")
-	case s.Generation != v.state.Generation:
-		return nil, fmt.Errorf("libcluster: no fence for generation %d: %w", s.Generation, ErrRebalanced)
+	session, plan, err := c.fencedBy(s)
+	if err != nil {
+		return nil, err
 	}
-	if p, ok := v.inc.session.(Planner); ok && c.cfg.Mode == ModeExclusive {
-		session := p.onStore()
+	if session != nil && session.mode == ModeExclusive {
 		if space, ok := session.space.(*etcd.Space); ok {
-			return space.Compare(session.ours(), kv.AtVersion(planKey, v.plan.revision)), nil
+			return space.Compare(session.ours(), kv.AtVersion(planKey, plan.revision)), nil
 		}
 	}
 	return nil, fmt.Errorf("libcluster: no fence: the cluster must be on etcd and in mode exclusive, and is in mode %v", c.cfg.Mode)

@@ -25,6 +25,9 @@ var (
 	ErrMissed = errors.New("changes have been missed")
 	// ErrClosed means that the space has been closed.
 	ErrClosed = errors.New("the space is closed")
+	// ErrFenced means that a record is no longer as its fence says, and that what depends
+	// on it must not be done.
+	ErrFenced = errors.New("the fence does not stand any more")
 	// ErrRefused means that the store has looked at a request and will never carry it
 	// out, such as without a permission. Every error that wraps none of these means that
 	// the outcome is unknown, and that the next attempt may succeed.
@@ -68,6 +71,14 @@ type Mark struct {
 	// than that of the last commit that counts in what was returned, and smaller than that
 	// of the next one.
 	Revision int64
+}
+
+// Fence is a record as one commit has left it. If a database is a store, and also holds what
+// a cluster works on, a transaction there can be made to depend on a fence.
+type Fence struct {
+	Space, Key string
+	// Mark is of the commit: its Revision is the record's Version.
+	Mark Mark
 }
 
 // Space is one space as one user has opened it. Any goroutine may use it, and several

@@ -36,11 +36,17 @@ type member struct {
 }
 
 func (c *company) join(s system, url, id string, workers int) *member {
-	m := &member{id: id, db: testsql.Open(c, s.driver, url)}
+	db := testsql.Open(c, s.driver, url)
+	return c.on(s.store(db), db, id, workers)
+}
+
+// on returns an instance on a store in a database.
+func (c *company) on(store *sqlstore.Store, db *sql.DB, id string, workers int) *member {
+	m := &member{id: id, db: db}
 	var err error
 	m.Cluster, err = libcluster.New(libcluster.Config{
 		Key: "company", ID: id, Workers: workers, Mode: c.mode, TTL: 3 * time.Second,
-		Registry: libcluster.OnStore(s.store(m.db)),
+		Registry: libcluster.OnStore(store),
 		OnRebalance: func(state libcluster.State) {
 			c.mu.Lock()
 			c.states[id] = state

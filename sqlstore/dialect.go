@@ -54,6 +54,8 @@ var tables = []string{
 //	writes      true if this server writes
 //	lock        has a SELECT lock its rows
 //	timeline    appends to the name of the store the history that the server writes
+//	turn        has those wait at the gate that come later than this transaction
+//	share       has a SELECT lock its rows so that others can still read them
 //	idle        has the database end this transaction if nothing more comes of it for
 //	            ten seconds
 //	ignore      }  have an INSERT do nothing
@@ -68,6 +70,7 @@ type dialect struct {
 	numbered bool     // $1 instead of ?
 	begin    []string // how a transaction begins that will write
 	end      []string // what its connection needs when it has ended
+	gate     string   // has a transaction of the application wait for its turn in a space, or write; "": no need
 	notify   string   // the end of an UPDATE of one row, which tells a channel of a payload; "": there is none
 	words    map[string]string
 	faults   faults

@@ -28,6 +28,8 @@ var mysql = dialect{
 		"writes":     "@@global.read_only = 0",
 		"timeline":   "",
 		"lock":       "FOR UPDATE",
+		"share":      "LOCK IN SHARE MODE",
+		"turn":       "''",
 		"idle":       "''",
 		"ignore":     "IGNORE",
 		"unless":     "",

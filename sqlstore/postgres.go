@@ -15,6 +15,10 @@ var postgres = dialect{
 	// The lock is waited for, and then what follows reads what is there by then.
 	begin:  []string{"BEGIN ISOLATION LEVEL READ COMMITTED"},
 	notify: " RETURNING pg_notify('%s', '%s')",
+	// A row that is locked by those who share it is theirs as long as others join them, and a
+	// commit would wait for ever.
+	gate: `SELECT CAST(pg_advisory_lock_shared(turn) AS TEXT), CAST(pg_advisory_unlock_shared(turn) AS TEXT), {idle}
+FROM (SELECT hashtextextended(encode(name, 'hex'), 0) AS turn FROM {space} WHERE name = ?) AS turns`,
 	words: map[string]string{
 		"now":       "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
 		"int":       "BIGINT",
@@ -24,6 +28,8 @@ var postgres = dialect{
 		// restored up to a point of the log.
 		"timeline":   " || CASE WHEN pg_is_in_recovery() THEN '' ELSE '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END",
 		"lock":       "FOR UPDATE",
+		"share":      "FOR SHARE",
+		"turn":       "CAST(pg_advisory_xact_lock(hashtextextended(encode(name, 'hex'), 0)) AS TEXT)",
 		"idle":       "set_config('idle_in_transaction_session_timeout', '10s', TRUE)",
 		"ignore":     "",
 		"unless":     "ON CONFLICT DO NOTHING",

@@ -14,6 +14,8 @@ func SQLite(db *sql.DB) *Store { return newStore(db, &sqlite) }
 var sqlite = dialect{
 	// It waits for its turn now, and not when it has read already.
 	begin: []string{"BEGIN IMMEDIATE"},
+	// From then on nobody else writes, and what it has read before is what is there.
+	gate: `UPDATE {space} SET name = name WHERE 1 = 0 AND name = ?`,
 	words: map[string]string{
 		"now":        "CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER)",
 		"int":        "INTEGER",
@@ -21,6 +23,8 @@ var sqlite = dialect{
 		"writes":     "1 = 1",
 		"timeline":   "",
 		"lock":       "",
+		"share":      "",
+		"turn":       "''",
 		"idle":       "''",
 		"ignore":     "",
 		"unless":     "ON CONFLICT DO NOTHING",
