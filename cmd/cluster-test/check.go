@@ -93,9 +93,11 @@ func (f *flags) contradiction() error {
 	dynamic := f.given("registry")
 	internal := isEmbedded(f.registry)
 	_, file := cutScheme(f.registry, sqliteScheme)
+	_, server := databaseScheme(f.registry)
 	const (
 		needs = "needs a registry; give -r/--registry, such as -r embedded:"
 		alone = "is for an etcd; a file has no users and no certificates"
+		etcds = "is for an etcd; a database is told by options of its URI, such as ?sslmode=verify-full&sslrootcert=FILE"
 		own   = "is for an etcd of your own; the embedded one has no users, and certificates of its own"
 	)
 	for _, c := range []struct {
@@ -130,6 +132,9 @@ func (f *flags) contradiction() error {
 		{"cert", file, alone},
 		{"cert-key", file, alone},
 		{"user", file, alone},
+		{"cacert", server, etcds},
+		{"cert", server, etcds},
+		{"cert-key", server, etcds},
 		{"password-file", !f.given("user"), "needs a user; give --user USER"},
 		{"password-file", strings.Contains(f.user, ":"), "contradicts the password in --user"},
 		{"cert", !f.given("cert-key"), "needs its key too; give --cert-key"},

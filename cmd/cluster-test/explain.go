@@ -27,8 +27,10 @@ func label(flag *pflag.Flag) string {
 // shown is a flag with its value, unless that is secret or goes without saying.
 func (f *flags) shown(name string) string {
 	flag := f.set.Lookup(name)
-	switch value := flag.Value.String(); {
-	case name == "user", flag.Value.Type() == "bool":
+	value := flag.Value.String()
+	_, database := databaseScheme(value)
+	switch {
+	case name == "user", database, flag.Value.Type() == "bool":
 		return label(flag)
 	case flag.Value.Type() == "string":
 		return fmt.Sprintf("%s %q", label(flag), value)

@@ -171,6 +171,9 @@ func (f *flags) registryInto(ctx context.Context, o *options) error {
 	if file, ok := cutScheme(f.registry, sqliteScheme); ok {
 		return f.sqliteInto(file, o)
 	}
+	if scheme, ok := databaseScheme(f.registry); ok {
+		return f.databaseInto(ctx, scheme, o)
+	}
 	if strings.Contains(f.registry, "@") && !isEmbedded(f.registry) {
 		return fmt.Errorf("%s: the URI must not hold a user or a password; give them with --user",
 			label(f.set.Lookup("registry")))

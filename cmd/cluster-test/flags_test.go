@@ -153,6 +153,14 @@ func TestBadCommandLineIsToldInOneLine(t *testing.T) {
 		{"---user=root:secret -r http://h", []string{`"---user"`}},
 		{"-uroot:secret -r http://h", []string{`"-u"`}},
 		{"-r http://root:secret@h", []string{"-r/--registry", "--user"}},
+		{"-r postgres://root:secret@h", []string{"-r/--registry", "postgres://USER:PASSWORD@HOST"}},
+		{"-r postgres://root:secret@h:port/db", []string{"-r/--registry", "postgres://USER:PASSWORD@HOST"}},
+		{"-r postgres://root:secret@h/db?sslmode=secret", []string{"-r/--registry", "pgx"}},
+		{"-r postgres://root:secret@h/db -I 1", []string{"-r/--registry"}},
+		{"-r postgres://root:secret@h/db --cacert file", []string{"--cacert", "sslrootcert"}},
+		{"-r postgres://root@h/db --user root:secret", []string{"-r/--registry", "--user"}},
+		{"-r MySQL://root:secret@h/", []string{"-r/--registry", "mysql://USER:PASSWORD@HOST"}},
+		{"-r mysql://root:secret@h/db?tls=secret", []string{"-r/--registry", "driver"}},
 		{"-r redis://root:secret@h", []string{"-r/--registry", "--user"}},
 	} {
 		t.Run(c.args, func(t *testing.T) {

@@ -118,7 +118,7 @@ func runAll(until context.Context, o options, t transcript, instances func() boo
 		failed := instances()
 		// After the instances, which need it for leaving.
 		if err := o.database.Close(); err != nil {
-			t.say("cannot close %s: %s", o.file, oneLine(err))
+			t.say("cannot close %s: %s", o.registry, oneLine(err))
 			return true
 		}
 		return failed

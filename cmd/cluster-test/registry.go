@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	_ "modernc.org/sqlite" // the driver of sqlite:FILE
-
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/embedded"
 	"github.com/libcluster/libcluster/sqlstore"
@@ -21,7 +19,8 @@ import (
 const defaultPort = 2379
 
 const allowedURIs = "must be http://HOST:PORT[,…], https://HOST:PORT[,…], etcd://HOST:PORT[,…], " +
-	"embedded:, embedded:PORT, embedded:PORT/DIR or sqlite:FILE"
+	"embedded:, embedded:PORT, embedded:PORT/DIR, sqlite:FILE, " +
+	"postgres://USER:PASSWORD@HOST/DB or mysql://USER:PASSWORD@HOST[:PORT]/DB"
 
 // parseRegistry reads a registry URI: either one of an etcd, or, and then
 // config is not nil, the embedded one, which is at endpoints[0]. secure says
@@ -113,17 +112,9 @@ func (f *flags) sqliteInto(file string, o *options) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.shown("registry"), err)
 	}
-	o.registry, o.file, o.database = libcluster.OnStore(sqlite{sqlstore.SQLite(db), file}), file, db
+	o.registry, o.file, o.database = libcluster.OnStore(named{sqlstore.SQLite(db), "SQLite in " + file}), file, db
 	return nil
 }
-
-// sqlite is a store that says which file it is in.
-type sqlite struct {
-	*sqlstore.Store
-	file string
-}
-
-func (s sqlite) String() string { return "SQLite in " + s.file }
 
 // parseEmbedded reads what follows "embedded:". One slash ends the port and
 // belongs to neither, so a folder that begins with another one is absolute. A

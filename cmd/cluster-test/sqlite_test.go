@@ -10,21 +10,38 @@ import (
 func TestInstancesMeetInAFile(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "100 % #1?.db")
-	args := []string{"-r", "SQLite:" + file, "--exclusive"}
+	meet(t, "-r", "SQLite:"+file)
+}
+
+// meet has instances join in a database, and looks at them. It returns all that was printed.
+func meet(t *testing.T, registry ...string) string {
+	t.Helper()
+	args := append([]string{"-v", "--exclusive"}, registry...)
 	a := start(t, append(args, "-i", "a", "-n", "2")...)
 	a.stderr.awaitText(t, "sleeping until terminated\n")
 	b := start(t, append(args, "-i", "b")...)
 	b.stderr.awaitText(t, "total thread count:    3")
 	a.stderr.awaitText(t, "total thread count:    3")
 
-	ls := start(t, "ls", "-r", "sqlite:"+file)
+	ls := start(t, append([]string{"ls", "-v"}, registry...)...)
 	require.Equal(t, exitOK, ls.ends(t), "%s", ls.stderr)
 	require.Regexp(t, `(?m)^a +2 +0-1 `, ls.stdout.String())
 	require.Regexp(t, `(?m)^b +1 +2$`, ls.stdout.String())
-	for _, p := range []*running{b, a} {
+	require.Contains(t, ls.stdout.String(), "every index is held once")
+	watch := start(t, append([]string{"watch", "-v"}, registry...)...)
+	watch.stdout.awaitText(t, "every index is held once")
+	b.signal()
+	require.Equal(t, exitOK, b.ends(t), "%s", b.stderr)
+	watch.stdout.awaitText(t, "total 2\n")
+	printed := ""
+	for _, p := range []*running{a, watch} {
 		p.signal()
 		require.Equal(t, exitOK, p.ends(t), "%s", p.stderr)
 	}
+	for _, p := range []*running{a, b, ls, watch} {
+		printed += p.stdout.String() + p.stderr.String()
+	}
+	return printed
 }
 
 func TestLookingMakesNoFile(t *testing.T) {

@@ -34,6 +34,9 @@ OPTIONS are one or more of:
                                         embedded:PORT//DIR, in /DIR
         sqlite:FILE                     a file that all processes of this
                                         machine use; no server is needed
+        postgres://USER:PASSWORD@HOST[:PORT]/DB  a PostgreSQL
+        mysql://USER:PASSWORD@HOST[:PORT]/DB     a MySQL or a MariaDB; of both,
+                                        options of the driver go after a '?'
       --nodes N             Run N instances in this process
   -P, --passive             Watch the cluster without being a member of it
       --mode MODE           How instances get their indexes (default: direct)
@@ -51,10 +54,11 @@ OPTIONS are one or more of:
                             (default: the system's)
       --cert FILE           Use this client certificate
       --cert-key FILE       Use this key of the client certificate
-      --user USER           Log in to etcd. The password is taken from
-                            --password-file, else LIBCLUSTER_PASSWORD, else it
-                            is asked for at the terminal. USER:PASSWORD works
-                            too, but everybody on this machine can see it (ps)
+      --user USER           Log in to etcd, or to the database. The password is
+                            taken from --password-file, else
+                            LIBCLUSTER_PASSWORD, else it is asked for at the
+                            terminal. USER:PASSWORD works too, here and in a
+                            URI, but everybody on this machine can see it (ps)
       --password-file FILE  Take the password from the first line of FILE
  Static clustering:
   -I, --index INDEX         Set this instance index to INDEX (default: 0)

@@ -117,3 +117,21 @@ func (o *Own) Clock() (ahead func(time.Duration)) {
 	o.server.env = []string{"LD_PRELOAD=" + found[0], "FAKETIME_TIMESTAMP_FILE=" + file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"}
 	return ahead
 }
+
+// OwnMariaDB starts a MariaDB until the test has ended, and returns its name for the driver
+// "mysql".
+func OwnMariaDB(t testing.TB) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), testetcd.Patience)
+	defer cancel()
+	s, err := startMariaDB(t, ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s.url("")
+}
