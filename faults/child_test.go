@@ -25,13 +25,15 @@ import (
 
 // part is what a member in a process of its own is told to be.
 type part struct {
-	URLs    []string
-	Key     string // of a holder: the others have cluster
-	ID      string
-	Workers int
-	TTL     time.Duration
-	Acts    string // the file to write to
-	Busy    int    // how many goroutines compute beside it, all on one processor; 0: none, on all
+	URLs []string
+	// Registry is the scheme of the URLs, if it may be another than etcd's.
+	Registry string
+	Key      string // of a holder: the others have cluster
+	ID       string
+	Workers  int
+	TTL      time.Duration
+	Acts     string // the file to write to
+	Busy     int    // how many goroutines compute beside it, all on one processor; 0: none, on all
 }
 
 // partVariable holds a part, as JSON.

@@ -114,9 +114,14 @@ func playActor(p part) error {
 	if err != nil {
 		return err
 	}
+	registry, closeRegistry, err := registryOf(p)
+	if err != nil {
+		return err
+	}
+	defer closeRegistry()
 	c, err := libcluster.New(libcluster.Config{
 		Key: cluster, ID: p.ID, Workers: p.Workers, TTL: p.TTL, Mode: libcluster.ModeExclusive,
-		Logger: log, DrainTimeout: drainTimeout, Registry: libcluster.Etcd(p.URLs...),
+		Logger: log, DrainTimeout: drainTimeout, Registry: registry,
 	})
 	if err != nil {
 		return err

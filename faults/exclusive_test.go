@@ -22,16 +22,24 @@ import (
 
 var exclusiveFor = flag.Duration("exclusive", time.Minute, "how long to have processes in exclusive mode suffer")
 
-// troupe is the processes that act in one cluster, and the etcd that they act by.
+// stage is a registry that actors act by.
+type stage struct {
+	scheme string   // what playActor opens
+	hosts  []string // of its servers, to each of which an actor has a line of its own; none: it is a file
+	// strike has something happen to a server, for a while.
+	strike func(x *troupe)
+}
+
+// troupe is the processes that act in one cluster, and the registry that they act by.
 type troupe struct {
 	t      *testing.T
-	etcd   *island
+	stage  stage
 	folder string
 	acts   string
 	actors []*actor
 	struck []struck // the faults that were injected
 
-	// What is wrong with etcd, and until when.
+	// What is wrong with the registry, and until when.
 	mend   func()
 	mendAt time.Duration
 }
@@ -75,15 +83,18 @@ type actor struct {
 	mendAt time.Duration
 }
 
-func newTroupe(t *testing.T, n int) *troupe {
+func newTroupe(t *testing.T, by stage, n int) *troupe {
 	t.Helper()
 	folder := t.TempDir()
-	x := &troupe{t: t, etcd: startIsland(t), folder: folder, acts: filepath.Join(folder, "acts")}
+	x := &troupe{t: t, stage: by, folder: folder, acts: filepath.Join(folder, "acts")}
 	for i := range n {
-		a := &actor{part: part{ID: fmt.Sprintf("actor%d", i), Workers: 1 + i%3, TTL: actorTTL, Acts: x.acts}}
-		for _, s := range x.etcd.all {
-			l := newLine(t, s)
-			a.lines, a.URLs = append(a.lines, l), append(a.URLs, l.url())
+		a := &actor{part: part{Registry: by.scheme, ID: fmt.Sprintf("actor%d", i), Workers: 1 + i%3, TTL: actorTTL, Acts: x.acts}}
+		for _, host := range by.hosts {
+			l := startLine(t, host, nil)
+			a.lines, a.URLs = append(a.lines, l), append(a.URLs, by.scheme+"://"+l.address())
+		}
+		if len(by.hosts) == 0 {
+			a.URLs = []string{by.scheme + ":" + filepath.Join(folder, "registry")}
 		}
 		x.actors = append(x.actors, a)
 	}
@@ -146,7 +157,7 @@ func (a *actor) ail(d time.Duration, mend func()) {
 	a.mend, a.mendAt = mend, boot()+d
 }
 
-// blight does the same with etcd.
+// blight does the same with the registry.
 func (x *troupe) blight(d time.Duration, mend func()) {
 	x.mend, x.mendAt = mend, boot()+d
 }
@@ -167,8 +178,8 @@ func (x *troupe) mendAll(all bool) {
 
 // strike injects one fault at random.
 func (x *troupe) strike() {
-	if x.mend == nil && rand.N(15) == 0 {
-		x.strikeEtcd()
+	if x.mend == nil && x.stage.strike != nil && rand.N(15) == 0 {
+		x.stage.strike(x)
 		return
 	}
 	a := x.actors[rand.N(len(x.actors))]
@@ -205,6 +216,9 @@ func (x *troupe) strike() {
 		x.start(a)
 		a.ail(length, p.thaw)
 	case 6, 7:
+		if len(a.lines) == 0 {
+			return
+		}
 		x.note(a.ID, "cut", length)
 		up, down := rand.N(3) > 0, rand.N(3) > 0
 		for _, l := range a.lines {
@@ -215,26 +229,6 @@ func (x *troupe) strike() {
 				l.heal(rand.N(2) == 0)
 			}
 		})
-	}
-}
-
-// strikeEtcd has something happen to the leader.
-func (x *troupe) strikeEtcd() {
-	leader, _ := x.etcd.leader()
-	length := time.Second/2 + rand.N(5*time.Second)
-	switch rand.N(3) {
-	case 0:
-		x.note(leader.name, "the leader of etcd killed", length)
-		leader.kill()
-		x.blight(length, func() { x.etcd.start(leader) })
-	case 1:
-		x.note(leader.name, "the leader of etcd frozen", length)
-		leader.freeze()
-		x.blight(length, leader.thaw)
-	case 2:
-		x.note(leader.name, "the leader of etcd cut off from the others", length)
-		x.etcd.isolate(leader)
-		x.blight(length, func() { x.etcd.rejoin(leader) })
 	}
 }
 
@@ -287,7 +281,13 @@ func (x *troupe) together(since time.Duration) bool {
 // No two processes hold overlapping places, or places in different totals, at the
 // same time, whatever happens to them, to their connections and to etcd.
 func TestProcessesInExclusiveModeNeverActTwoAtOnce(t *testing.T) {
-	x := newTroupe(t, 6)
+	for name, begin := range stages {
+		t.Run(name, func(t *testing.T) { neverTwoAtOnce(t, begin(t)) })
+	}
+}
+
+func neverTwoAtOnce(t *testing.T, by stage) {
+	x := newTroupe(t, by, 6)
 	for _, a := range x.actors[:4] {
 		x.start(a)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/libcluster/libcluster"
@@ -22,6 +23,7 @@ import (
 type company struct {
 	*testing.T
 	mode libcluster.Mode
+	log  *zap.Logger   // none by default
 	news chan struct{} // there is another state than before
 
 	mu     sync.Mutex
@@ -46,7 +48,7 @@ func (c *company) on(store *sqlstore.Store, db *sql.DB, id string, workers int) 
 	var err error
 	m.Cluster, err = libcluster.New(libcluster.Config{
 		Key: "company", ID: id, Workers: workers, Mode: c.mode, TTL: 3 * time.Second,
-		Registry: libcluster.OnStore(store),
+		Registry: libcluster.OnStore(store), Logger: c.log,
 		OnRebalance: func(state libcluster.State) {
 			c.mu.Lock()
 			c.states[id] = state

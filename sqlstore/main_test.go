@@ -98,11 +98,13 @@ func open(t testing.TB, store *sqlstore.Store) kv.Space {
 
 func begin(t testing.TB, space kv.Space, ttl time.Duration) kv.Owner {
 	t.Helper()
-	owner := kv.Owner(1 + rand.Int64N(math.MaxInt64))
+	owner := randomOwner()
 	_, err := space.Begin(patience(t), owner, ttl)
 	require.NoError(t, err)
 	return owner
 }
+
+func randomOwner() kv.Owner { return kv.Owner(1 + rand.Int64N(math.MaxInt64)) }
 
 func put(t testing.TB, space kv.Space, key string, owner kv.Owner) kv.Mark {
 	t.Helper()

@@ -2,7 +2,6 @@ package testsql
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,9 +24,38 @@ type Own struct {
 func OwnPostgres(t testing.TB, args ...string) *Own {
 	t.Helper()
 	o := newOwn(t, args)
-	o.must(o.server.runPostgres(o.within(), "initdb", "-D", o.server.file("data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"))
-	o.Start()
+	o.begin()
 	return o
+}
+
+// PostgresWithAClock is OwnPostgres with a clock that goes ahead of ours by as much as the
+// last call of ahead has said, in whole seconds.
+func PostgresWithAClock(t testing.TB) (o *Own, ahead func(time.Duration)) {
+	t.Helper()
+	found, _ := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1") // the pattern is good
+	if len(found) == 0 {
+		t.Fatal("libfaketime is not installed: on Debian, apt-get install faketime")
+	}
+	o = newOwn(t, nil)
+	file := o.server.file("clock")
+	ahead = func(d time.Duration) {
+		t.Helper()
+		o.must(os.WriteFile(file+".new", fmt.Appendf(nil, "%+d", d/time.Second), 0o644))
+		o.must(os.Rename(file+".new", file))
+	}
+	ahead(0)
+	o.server.env = []string{
+		"LD_PRELOAD=" + found[0], "FAKETIME_TIMESTAMP_FILE=" + file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1",
+	}
+	o.begin()
+	return o, ahead
+}
+
+// begin makes the data of a server, and starts it.
+func (o *Own) begin() {
+	o.t.Helper()
+	o.must(o.server.initPostgres(o.within()))
+	o.Start()
 }
 
 func newOwn(t testing.TB, args []string) *Own {
@@ -97,25 +125,6 @@ func (o *Own) Replica() *Own {
 	r.must(r.server.runPostgres(o.within(), "pg_basebackup", "-d", o.URL(), "-D", r.server.file("data"), "-R", "-X", "stream", "-c", "fast", "--no-sync"))
 	r.Start()
 	return r
-}
-
-// Clock has the server, when it is started next, have a clock that goes ahead of ours by as
-// much as a call of the function says.
-func (o *Own) Clock() (ahead func(time.Duration)) {
-	o.t.Helper()
-	found, _ := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1") // the pattern is good
-	if len(found) == 0 {
-		o.must(errors.New("libfaketime is not installed: on Debian, apt-get install faketime"))
-	}
-	file := o.server.file("clock")
-	ahead = func(d time.Duration) {
-		o.t.Helper()
-		o.must(os.WriteFile(file+".new", fmt.Appendf(nil, "%+d", d/time.Second), 0o644))
-		o.must(os.Rename(file+".new", file))
-	}
-	ahead(0)
-	o.server.env = []string{"LD_PRELOAD=" + found[0], "FAKETIME_TIMESTAMP_FILE=" + file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"}
-	return ahead
 }
 
 // OwnMariaDB starts a MariaDB until the test has ended, and returns its name for the driver

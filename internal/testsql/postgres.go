@@ -13,23 +13,20 @@ import (
 	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
-// postgresFolder returns where PostgreSQL's programs are. Debian keeps them out of PATH.
-func postgresFolder() (string, error) {
-	if path, err := exec.LookPath("initdb"); err == nil {
-		return filepath.Dir(path), nil
+// postgresProgram returns where a program of PostgreSQL is. Debian keeps them out of PATH.
+func postgresProgram(name string) (string, error) {
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
 	}
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-	if err != nil || len(found) == 0 {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name) // the pattern is good
+	if len(found) == 0 {
 		return "", errors.New("PostgreSQL is not installed: on Debian, apt-get install postgresql")
 	}
-	return filepath.Dir(found[len(found)-1]), nil
+	return found[len(found)-1], nil
 }
 
 // newPostgres returns a PostgreSQL that has a folder, no data, and does not run.
 func newPostgres(t testing.TB) (*server, error) {
-	if _, err := postgresFolder(); err != nil {
-		return nil, err
-	}
 	s, err := newServer("postgres", syscall.SIGQUIT)
 	if err != nil {
 		return nil, err
@@ -43,20 +40,25 @@ func newPostgres(t testing.TB) (*server, error) {
 
 // runPostgres runs a program of PostgreSQL to its end.
 func (s *server) runPostgres(ctx context.Context, program string, args ...string) error {
-	folder, err := postgresFolder()
+	path, err := postgresProgram(program)
 	if err != nil {
 		return err
 	}
-	return s.run(ctx, filepath.Join(folder, program), args...)
+	return s.run(ctx, path, args...)
+}
+
+// initPostgres makes its data.
+func (s *server) initPostgres(ctx context.Context) error {
+	return s.runPostgres(ctx, "initdb", "-D", s.file("data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
 }
 
 // startPostgres starts it with the data that it has.
 func (s *server) startPostgres(ctx context.Context, args ...string) error {
-	folder, err := postgresFolder()
+	path, err := postgresProgram("postgres")
 	if err != nil {
 		return err
 	}
-	return s.start(ctx, "pgx", s.url("postgres"), filepath.Join(folder, "postgres"), append([]string{
+	return s.start(ctx, "pgx", s.url("postgres"), path, append([]string{
 		"-D", s.file("data"), "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1",
 		"-c", "unix_socket_directories=" + s.dir, "-c", "fsync=off", "-c", "max_connections=400",
 	}, args...)...)
@@ -67,8 +69,7 @@ func startPostgres(t testing.TB, ctx context.Context) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = s.runPostgres(ctx, "initdb", "-D", s.file("data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
-	if err == nil {
+	if err = s.initPostgres(ctx); err == nil {
 		err = s.startPostgres(ctx)
 	}
 	if err != nil {
