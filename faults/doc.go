@@ -16,8 +16,8 @@
 //	go test -tags faults -v ./faults
 //	go test -tags faults -v -timeout 2h ./faults -trials 1000 -long
 //
-// In one test processes in exclusive mode suffer everything at random, for a minute
-// or as long as is asked for:
+// In one test processes in exclusive mode suffer everything at random, on etcd, PostgreSQL
+// and SQLite, for a minute each or as long as is asked for:
 //
 //	go test -tags faults -v -timeout 1h ./faults -run ExclusiveMode -exclusive 10m
 package faults

@@ -25,12 +25,14 @@ import (
 // however long the process was stopped between any two of these lines. After any other error
 // tx must be rolled back, too, and may be tried again.
 //
-// Since the cluster waits for tx, it should be short. Guard it once, before it changes rows
-// that transactions of other instances change, too. PostgreSQL ends a guarded transaction from which nothing has come for
-// ten seconds. MariaDB and MySQL do so if idle_transaction_timeout or wait_timeout says it. In SQLite nobody else can
-// write from Guard to the end of tx.
+// Since changes of the cluster wait for tx, it should be short. Guard it once, before it
+// changes rows that transactions of other instances change, too. PostgreSQL ends a guarded
+// transaction from which nothing has come for ten seconds. MariaDB and MySQL do so if
+// idle_transaction_timeout or wait_timeout says it. In SQLite nobody else can write from
+// Guard to the end of tx; without a busy_timeout Guard fails at once while another writes.
 //
-// The database user needs the permission to update the tables of the store. Any goroutine may call Guard.
+// The database user needs the permission to update the tables of the store. Any goroutine
+// may call Guard.
 func (s *Store) Guard(ctx context.Context, tx *sql.Tx, f kv.Fence) error {
 	if f.Key == "" {
 		return fmt.Errorf("guarding a transaction: %w: it is an empty one", kv.ErrFenced)

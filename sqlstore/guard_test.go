@@ -88,7 +88,8 @@ func TestNextPlanWaitsForAGuardedTransaction(t *testing.T) {
 	})
 }
 
-// Each guarded transaction looks who was there before it, and stays a while: none may find a later plan than its own.
+// Each guarded transaction looks which plan was acted under before it, and none may find a
+// later one than its own.
 func TestGuardedTransactionsAreInTheOrderOfTheirPlans(t *testing.T) {
 	t.Parallel()
 	const plans, workers = 30, 4

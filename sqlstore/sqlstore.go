@@ -17,9 +17,13 @@
 // The tables are made on first use; [Store.Script] has them for an administrator. All
 // must use the same server, which must be one that writes: what a replica holds is old. A
 // server that has become read-only is noticed by the next call, and the connection to it
-// is given up, so that the one after it may find another server. A failover to a replica
-// that lagged behind has the store go back in time, as a restored backup does. Give
-// the store another name after both:
+// is given up, so that the one after it may find another server.
+//
+// A failover to a replica that lagged behind has the store go back in time, as a restored
+// backup does. In PostgreSQL a replica that was promoted, or a backup that was restored
+// up to a point of the log, is another store: all instances are fenced with
+// libcluster.ErrRegistryReset, and rejoin. So they are after a failover that has lost
+// nothing. Elsewhere, and after the restore of a dump, give the store another name:
 //
 //	UPDATE libcluster_store SET id = 'restored-2026-11-27'
 //
@@ -36,6 +40,8 @@
 // pool that is limited by [sql.DB.SetMaxOpenConns] must permit two connections more than the
 // application is in clusters; Open refuses otherwise. A process with several clusters should also permit more idle ones, by [sql.DB.SetMaxIdleConns]: by default a pool keeps two.
 //
+// A [Store.Wake] has one connection more for each Store, which is not of the pool.
+//
 // An application that closes the pool ends its heartbeats. It should leave its clusters first.
 //
 // # Leases
@@ -48,7 +54,10 @@
 //
 // At rest each instance writes one UPDATE of one row a heartbeat, which is an eighth to a
 // sixth of its TTL, and reads its record. Each watch is a short SELECT every [Store.Poll]:
-// an instance has one, and one that coordinates has two.
+// an instance has one, and one that coordinates has two. With a [Store.Wake] it is one in
+// every fifth Poll, and when a lease is due to end. Then each commit also sends a
+// notification, and those of all databases of a PostgreSQL go one after another; on a busy
+// server with dozens of clusters it is better to look.
 //
 // # What is not mended
 //
@@ -91,10 +100,11 @@ type Store struct {
 	// default is "libcluster_". PostgreSQL and MySQL permit a schema in front: "ops.lc_".
 	Prefix string
 	// Wake has the commits of other processes be seen at once, under PostgreSQL: package
-	// pgnotify has one. It is called in a goroutine of its own when a space is opened and none
-	// was, and listens until ctx ends, which it does when no space is open. While it hears all, watches look only every fifth
-	// Poll, and when a lease is due to end. What is not heard is seen that late, and nothing rests on it.
-	// Only a Store with a Wake tells of its commits, so all users of a store should have one.
+	// pgnotify has one. It is called in a goroutine of its own when a space is opened and
+	// none was, and listens until ctx ends, which it does when no space is open. While it
+	// hears all, watches look only every fifth Poll, and when a lease is due to end. What is
+	// not heard is seen that late, and nothing rests on it. Only a Store with a Wake tells
+	// of its commits, so all users of a store should have one. The default is none.
 	Wake func(ctx context.Context, l Listening)
 
 	db   *sql.DB

@@ -7,7 +7,8 @@
 //	store.Wake = pgnotify.Listener{Config: config}.Listen
 //
 // A listener has a connection of its own, besides those of the pool. What it hears is a
-// hint to look. A notification that is lost costs time, [sqlstore.Store] says how much, and nothing else.
+// hint to look. A notification that is lost costs time, [sqlstore.Store] says how much,
+// and nothing else. A connection that has gone silent is noticed within ten seconds.
 package pgnotify
 
 import (
@@ -35,8 +36,9 @@ const (
 
 // Listener listens by a connection that it opens, and opens anew when it is lost.
 type Listener struct {
-	// Config, which pgx.ParseConfig makes, says where to connect. Behind PgBouncer in transaction mode nothing is heard, which
-	// the listener notices: have it connect to PostgreSQL itself.
+	// Config, which pgx.ParseConfig makes, says where to connect. Behind PgBouncer in
+	// transaction mode nothing is heard, which the listener notices: have it connect to
+	// PostgreSQL itself.
 	Config *pgx.ConnConfig
 	// OnTrouble is called with why nothing is heard, after each attempt, in the goroutine that
 	// listens. No error holds the password. Optional.
@@ -44,7 +46,8 @@ type Listener struct {
 }
 
 // Listen is what [sqlstore.Store.Wake] is to be set to. It returns when ctx has ended.
-// A connection that cannot be opened, or is lost, is opened anew after a pause that grows from 50 ms to 30 s.
+// A connection that cannot be opened, or is lost, is opened anew after a pause that grows
+// from 50 ms to 30 s.
 func (l Listener) Listen(ctx context.Context, to sqlstore.Listening) {
 	pause := firstPause
 	for ctx.Err() == nil {

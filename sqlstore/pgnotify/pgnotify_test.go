@@ -5,6 +5,8 @@ package pgnotify_test
 import (
 	"context"
 	"database/sql"
+	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -102,6 +104,38 @@ func (p *process) watch() kv.Watch {
 	return w
 }
 
+// follow returns the keys that a watch tells of, which waits already when most of them are
+// put. It is closed if one takes too long.
+func (p *process) follow() <-chan string {
+	p.t.Helper()
+	w, seen := p.watch(), make(chan string)
+	var following sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
+	p.t.Cleanup(func() {
+		cancel()
+		following.Wait()
+	})
+	following.Go(func() {
+		defer close(seen)
+		for {
+			within, end := context.WithTimeout(ctx, testetcd.Patience)
+			changes, err := w.Next(within)
+			end()
+			if err != nil {
+				return
+			}
+			for _, c := range changes.Records {
+				select {
+				case seen <- c.Key:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	})
+	return seen
+}
+
 func (p *process) put(key string) {
 	p.t.Helper()
 	_, err := p.space.Commit(patience(p.t), kv.Tx{Put: []kv.Record{{Key: key}}})
@@ -129,11 +163,10 @@ func connections(t *testing.T, db *sql.DB, name string) (n int) {
 func TestCommitOfAnotherProcessIsHeard(t *testing.T) {
 	url := testsql.Postgres(t)
 	a := start(t, config(t, url, "a"), config(t, url, "a"), never)
-	b := start(t, config(t, url, "b"), config(t, url, "b"), never)
-	w := b.watch()
-	for _, key := range []string{"one", "two", "three"} {
-		a.put(key)
-		sees(t, w, key)
+	seen := start(t, config(t, url, "b"), config(t, url, "b"), never).follow()
+	for n := range 20 {
+		a.put(fmt.Sprint(n))
+		require.Equal(t, fmt.Sprint(n), <-seen)
 	}
 }
 
@@ -142,16 +175,14 @@ func TestListenerThatIsCutOffListensAgain(t *testing.T) {
 	admin := testsql.Open(t, "pgx", url)
 	a := start(t, config(t, url, "a"), config(t, url, "a"), never)
 	b := start(t, config(t, url, "b"), config(t, url, "listener"), never)
-	w := b.watch()
-	for _, key := range []string{"one", "two", "three"} {
-		a.put(key)
-		sees(t, w, key)
+	seen := b.follow()
+	for n := range 5 {
 		b.awaitHearing()
 		_, err := admin.Exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'listener'`)
 		require.NoError(t, err)
 		require.ErrorContains(t, b.awaitTrouble(), "listening")
-		a.put("while it is deaf, after " + key)
-		sees(t, w, "while it is deaf, after "+key)
+		a.put(fmt.Sprint("while it is deaf ", n))
+		require.Equal(t, fmt.Sprint("while it is deaf ", n), <-seen)
 	}
 }
 
