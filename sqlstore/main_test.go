@@ -20,7 +20,7 @@ import (
 )
 
 // watchdog ends a test that does not come to its end. No other time is judged.
-const watchdog = 30 * time.Second
+const watchdog = 2 * time.Minute
 
 // long is for leases that must not end.
 const long = time.Hour

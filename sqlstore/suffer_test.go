@@ -100,7 +100,6 @@ func (c *crew) leave() {
 }
 
 func TestPostgresThatIsKilledCostsNoExclusivity(t *testing.T) {
-	t.Parallel()
 	server := testsql.OwnPostgres(t)
 	c := newCrew(t, server.URL())
 	for range 3 {
@@ -112,7 +111,6 @@ func TestPostgresThatIsKilledCostsNoExclusivity(t *testing.T) {
 }
 
 func TestConnectionsThatAreTerminatedCostNoExclusivity(t *testing.T) {
-	t.Parallel()
 	server := testsql.OwnPostgres(t)
 	c := newCrew(t, server.URL())
 	admin := testsql.Open(t, "pgx", server.URL()+"&application_name=admin")
@@ -134,7 +132,6 @@ func TestConnectionsThatAreTerminatedCostNoExclusivity(t *testing.T) {
 }
 
 func TestClockThatIsSteppedCostsNoExclusivity(t *testing.T) {
-	t.Parallel()
 	server, ahead := testsql.PostgresWithAClock(t)
 	c := newCrew(t, server.URL())
 	var before, after time.Time
@@ -152,7 +149,6 @@ func TestClockThatIsSteppedCostsNoExclusivity(t *testing.T) {
 }
 
 func TestReplicaThatLaggedBehindAndIsPromotedIsAnotherStore(t *testing.T) {
-	t.Parallel()
 	primary := testsql.OwnPostgres(t)
 	line := newProxy(t, primary.Address())
 	c := newCrew(t, strings.Replace(primary.URL(), primary.Address(), line.address(), 1))
@@ -196,7 +192,6 @@ func resets(logs *observer.ObservedLogs) map[string]bool {
 
 // In the middle of each call, after each piece that the client sends, the line goes silent.
 func TestCallsByALineThatSwallowsEndAndWorkAgain(t *testing.T) {
-	t.Parallel()
 	const pieces = 6
 	url := onPostgres.url(t)
 	direct := open(t, sqlstore.Postgres(testsql.Open(t, "pgx", url)))
