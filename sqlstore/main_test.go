@@ -57,7 +57,11 @@ const idle = 100
 // db returns a new database, until the test has ended.
 func (s system) db(t testing.TB) *sql.DB {
 	t.Helper()
-	db := testsql.Open(t, s.driver, s.url(t))
+	url, db := s.url(t), (*sql.DB)(nil)
+	t.Cleanup(func() { // a statement that nobody waits for any more may still write to a folder that is to go
+		require.Eventually(t, func() bool { return db.Stats().OpenConnections == 0 }, watchdog, time.Millisecond)
+	})
+	db = testsql.Open(t, s.driver, url)
 	db.SetMaxIdleConns(idle)
 	return db
 }
