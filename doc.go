@@ -32,7 +32,8 @@
 // [Cluster.Run] joins, runs a function under each assignment that the instance gets,
 // one after another, and leaves. [Cluster.RunWorkers] runs the function once for each
 // worker at the same time, with the worker's index. [Cluster.RunPrimary] runs it only
-// while the instance is the primary. The function gets a state and a context that ends
+// while the instance is the primary, and with the option [WithPrimary] another function runs
+// beside the workers there. The function gets a state and a context that ends
 // with that state:
 //
 //	err := cluster.RunWorkers(ctx, func(ctx context.Context, worker int, s libcluster.State) error {
@@ -80,6 +81,14 @@
 // From PhaseWaiting an instance is fenced for the same reasons as from PhaseActive;
 // [Cluster.Err] says for which. If another instance has taken its ID, a fenced instance
 // rejoins only with [Config.ReclaimAfter].
+//
+// # Members see one another
+//
+// [Config.OnMembers] tells which members have come, gone or changed, and [Cluster.Primary]
+// which one is the primary, with its address, version and metadata. [Cluster.SetMetadata]
+// publishes something else at any time. [Config.OnPrimary] tells an instance that it has
+// become the primary, or is it no longer. An instance leaves by itself if
+// [Config.Superseded] or [Config.GiveUpAfter] say so.
 //
 // # Which worker owns a key
 //
