@@ -3,11 +3,11 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/libcluster/libcluster/internal/calls"
 	"github.com/libcluster/libcluster/kv"
 )
 
@@ -66,7 +66,7 @@ func (t *txn) run(ctx context.Context, f func(context.Context, *txn) error) (boo
 		return false, t.rollback(ctx, err)
 	}
 	ended := f(ctx, t)
-	if ended != nil && !certain(ended) {
+	if ended != nil && !calls.Certain(ended) {
 		return false, t.rollback(ctx, ended)
 	}
 	changed := t.mark.Revision > before
@@ -142,14 +142,14 @@ func (t *txn) save(ctx context.Context) error {
 
 func (sp *space) Commit(ctx context.Context, tx kv.Tx) (kv.Result, error) {
 	const what = "committing a transaction"
-	if err := check(tx); err != nil {
+	if err := calls.CheckTx(tx); err != nil {
 		return kv.Result{}, fmt.Errorf("%s: %w: %w", what, kv.ErrRefused, err)
 	}
 	type answer struct {
 		result kv.Result
 		listed []kv.Record
 	}
-	a, err := do(ctx, sp.life, what, func(ctx context.Context) (a answer, err error) {
+	a, err := calls.Do(ctx, sp.life, what, func(ctx context.Context) (a answer, err error) {
 		err = sp.locked(ctx, func(ctx context.Context, t *txn) error {
 			a.result, a.listed, err = t.commit(ctx, tx)
 			return err
@@ -159,36 +159,7 @@ func (sp *space) Commit(ctx context.Context, tx kv.Tx) (kv.Result, error) {
 	if err != nil {
 		return kv.Result{}, err
 	}
-	return a.result, hand(a.listed, tx.Each)
-}
-
-// check returns why no store takes a transaction.
-func check(tx kv.Tx) error {
-	keys := map[string]bool{}
-	once := func(key string) error {
-		if !isText(key, maxKey) {
-			return fmt.Errorf("a key is at most %d bytes of printable UTF-8", maxKey)
-		}
-		if keys[key] {
-			return errors.New("a key is there twice")
-		}
-		keys[key] = true
-		return nil
-	}
-	for _, r := range tx.Put {
-		if err := once(r.Key); err != nil {
-			return err
-		}
-		if len(r.Value) > maxValue {
-			return fmt.Errorf("a value is at most %d bytes", maxValue)
-		}
-	}
-	for _, key := range tx.Delete {
-		if err := once(key); err != nil {
-			return err
-		}
-	}
-	return nil
+	return a.result, calls.Hand(a.listed, tx.Each)
 }
 
 // commit writes nothing unless all conditions hold and all leases live. It also returns

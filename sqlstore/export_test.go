@@ -48,12 +48,6 @@ func EndAsExpired(ctx context.Context, opened kv.Space, owner kv.Owner) error {
 	return opened.(*space).locked(ctx, func(ctx context.Context, t *txn) error { return t.endExpired(ctx, owner) })
 }
 
-// Do carries out a call that is f.
-func Do(ctx context.Context, f func() error) error {
-	_, err := do(ctx, context.Background(), "testing", func(context.Context) (struct{}, error) { return struct{}{}, f() })
-	return err
-}
-
 // Pause returns for how long a watch rests: if notifications are heard, and there is a
 // lease that is due.
 func (s *Store) Pause(hears, leases bool, due time.Duration) time.Duration {

@@ -1,17 +1,10 @@
 package sqlstore
 
 import (
-	"context"
 	"database/sql/driver"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
-	"time"
-	"unicode"
-	"unicode/utf8"
-
-	"github.com/libcluster/libcluster/kv"
 )
 
 var (
@@ -61,62 +54,5 @@ func (l *dialect) refuses(err error) bool {
 	})
 }
 
-// certain reports whether an error says that nothing was done.
-func certain(err error) bool { return errors.Is(err, kv.ErrEnded) || errors.Is(err, kv.ErrRefused) }
-
 // stale reports whether nothing was sent by a connection, which had ended before.
 func stale(err error) bool { return errors.Is(err, driver.ErrBadConn) }
-
-// do carries out a call, which ends soon after its context or the life of its space or
-// watch has ended: f goes on by itself if the driver is slow to notice. f must not
-// write to what the caller reads.
-func do[T any](ctx, life context.Context, what string, f func(context.Context) (T, error)) (T, error) {
-	type outcome struct {
-		value T
-		err   error
-	}
-	inner, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(life, cancel)()
-	ended := make(chan outcome, 1)
-	var out outcome
-	if life.Err() == nil && ctx.Err() == nil {
-		go func() {
-			value, err := f(inner)
-			ended <- outcome{value, err}
-		}()
-		select {
-		case out = <-ended:
-		case <-inner.Done():
-			out.err = inner.Err()
-		}
-	} else {
-		out.err = context.Canceled
-	}
-	if out.err == nil {
-		return out.value, nil
-	}
-	if deadline, is := ctx.Deadline(); is && !time.Now().Before(deadline) {
-		<-ctx.Done() // a driver that has a timer of its own may have been first
-	}
-	switch {
-	case certain(out.err), errors.Is(out.err, kv.ErrMissed):
-	case life.Err() != nil:
-		out.err = kv.ErrClosed
-	case ctx.Err() != nil && !errors.Is(out.err, ctx.Err()):
-		out.err = fmt.Errorf("%w: %w", ctx.Err(), out.err)
-	}
-	var none T
-	return none, fmt.Errorf("%s: %w", what, out.err)
-}
-
-const (
-	maxSpace = 800
-	maxKey   = 600
-	maxValue = 1 << 20
-)
-
-// isText reports whether s is printable UTF-8 of at most most bytes.
-func isText(s string, most int) bool {
-	return len(s) <= most && utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
-}

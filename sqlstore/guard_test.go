@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/teststore"
 	"github.com/libcluster/libcluster/kv"
 	"github.com/libcluster/libcluster/sqlstore"
 )
@@ -159,14 +160,14 @@ func TestTransactionOfAnInstanceThatWasPausedPastItsPlanIsRefused(t *testing.T) 
 	for _, mode := range []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(mode.String(), func(t *testing.T) {
 			on(t, all, func(t *testing.T, db *sql.DB, store *sqlstore.Store) {
-				c := newCompany(t, mode)
-				join := func(id string) *member {
-					m := c.on(store, db, id, 1)
+				c := teststore.NewCompany(t, mode)
+				join := func(id string) *teststore.Member {
+					m := c.Member(store, id, 1)
 					require.NoError(t, m.Join(patience(t)))
 					return m
 				}
 				a := join("a")
-				c.tile(1, a)
+				c.Tile(1, a)
 				state := a.State()
 				fence, err := a.StoreFence(state)
 				require.NoError(t, err)
@@ -175,7 +176,7 @@ func TestTransactionOfAnInstanceThatWasPausedPastItsPlanIsRefused(t *testing.T) 
 				require.NoError(t, tx.Commit())
 
 				b := join("b")
-				c.tile(2, a, b)
+				c.Tile(2, a, b)
 				_, err = guarded(patience(t), db, store, fence) // a goes on as if nothing had happened
 				require.ErrorIs(t, err, kv.ErrFenced)
 				_, err = a.StoreFence(state)
@@ -205,8 +206,8 @@ func TestNothingIsGuardedByAnEmptyFenceOrByAnotherStores(t *testing.T) {
 		}
 	})
 	on(t, all, func(t *testing.T, db *sql.DB, store *sqlstore.Store) {
-		c := newCompany(t, libcluster.ModeDirect)
-		m := c.on(store, db, "a", 1)
+		c := teststore.NewCompany(t, libcluster.ModeDirect)
+		m := c.Member(store, "a", 1)
 		require.NoError(t, m.Join(patience(t)))
 		_, err := m.StoreFence(m.State())
 		require.ErrorContains(t, err, "mode direct")

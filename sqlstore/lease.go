@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/libcluster/libcluster/internal/calls"
 	"github.com/libcluster/libcluster/kv"
 )
 
@@ -22,7 +23,7 @@ func (sp *space) Begin(ctx context.Context, owner kv.Owner, ttl time.Duration) (
 	}
 	micros := int64((ttl + time.Microsecond - 1) / time.Microsecond)
 	ttl = time.Duration(micros) * time.Microsecond
-	return do(ctx, sp.life, what, func(ctx context.Context) (time.Duration, error) {
+	return calls.Do(ctx, sp.life, what, func(ctx context.Context) (time.Duration, error) {
 		// The connection for heartbeats is there before there is need of any.
 		err := sp.onOwn(ctx, func(context.Context, session) error { return nil })
 		if err != nil {
@@ -80,7 +81,7 @@ func (c session) writes(ctx context.Context) error {
 // Renew changes nothing but the row of the lease, and waits for no lock of the space. A
 // statement that has changed the row has found it after Renew was called.
 func (sp *space) Renew(ctx context.Context, owner kv.Owner) (time.Duration, error) {
-	return do(ctx, sp.life, "renewing a lease", func(ctx context.Context) (ttl time.Duration, err error) {
+	return calls.Do(ctx, sp.life, "renewing a lease", func(ctx context.Context) (ttl time.Duration, err error) {
 		err = sp.store.again(ctx, func() error {
 			return sp.onOwn(ctx, func(ctx context.Context, c session) error {
 				ttl, err = sp.renew(ctx, c, owner)
@@ -139,7 +140,7 @@ func (sp *space) forget(owner kv.Owner) {
 }
 
 func (sp *space) End(ctx context.Context, owner kv.Owner) error {
-	_, err := do(ctx, sp.life, "ending a lease", func(ctx context.Context) (struct{}, error) {
+	_, err := calls.Do(ctx, sp.life, "ending a lease", func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, sp.locked(ctx, func(ctx context.Context, t *txn) error {
 			return t.end(ctx, owner, `TRUE`)
 		})

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/libcluster/libcluster/internal/calls"
 	"github.com/libcluster/libcluster/kv"
 )
 
@@ -110,17 +111,7 @@ func (sp *space) List(ctx context.Context, prefix string, each func(kv.Record) e
 	if err != nil {
 		return mark, err
 	}
-	return mark, hand(records, each)
-}
-
-// hand hands records over until there is an error.
-func hand(records []kv.Record, each func(kv.Record) error) error {
-	for _, r := range records {
-		if err := each(r); err != nil {
-			return err
-		}
-	}
-	return nil
+	return mark, calls.Hand(records, each)
 }
 
 // list returns the records from one key to before another one.
@@ -129,7 +120,7 @@ func (sp *space) list(ctx context.Context, what string, on caller, from, to []by
 		head    head
 		records []kv.Record
 	}
-	a, err := do(ctx, sp.life, what, func(ctx context.Context) (answer, error) {
+	a, err := calls.Do(ctx, sp.life, what, func(ctx context.Context) (answer, error) {
 		h, changes, err := sp.look(ctx, on, selectRecords, from, to)
 		records := make([]kv.Record, len(changes))
 		for i, c := range changes {

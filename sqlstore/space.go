@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/libcluster/libcluster/internal/calls"
 	"github.com/libcluster/libcluster/kv"
 )
 
@@ -157,7 +158,7 @@ func (sp *space) useOwn(ctx context.Context, f func(context.Context, session) er
 	if err == nil {
 		err = f(ctx, session{sp.store, sp.own})
 	}
-	if err != nil && !certain(err) && !sp.store.lang.conflict(err) {
+	if err != nil && !calls.Certain(err) && !sp.store.lang.conflict(err) {
 		discard(sp.own)
 		sp.own = nil
 	}
@@ -199,7 +200,7 @@ func (s *Store) again(ctx context.Context, f func() error) error {
 	for {
 		err := f()
 		switch {
-		case err == nil, certain(err):
+		case err == nil, calls.Certain(err):
 			return err
 		case stale(err) && staled < staleMost:
 			staled++

@@ -76,6 +76,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/libcluster/libcluster/internal/calls"
 	"github.com/libcluster/libcluster/kv"
 )
 
@@ -150,7 +151,7 @@ func (s *Store) Open(ctx context.Context, name string) (kv.Space, error) {
 			"and must permit two more than the application is in clusters", kv.ErrRefused, limit)
 	}
 	sp := newSpace(s, name)
-	_, err := do(ctx, sp.life, "opening a space", func(ctx context.Context) (struct{}, error) {
+	_, err := calls.Do(ctx, sp.life, "opening a space", func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.prepare(ctx, name)
 	})
 	if err != nil {
@@ -195,8 +196,8 @@ func (s *Store) unregister(name string) {
 
 // check returns why Open cannot open a space.
 func (s *Store) check(name string) error {
-	if name == "" || !isText(name, maxSpace) {
-		return fmt.Errorf("a space's name is 1 to %d bytes of printable UTF-8", maxSpace)
+	if err := calls.CheckSpace(name); err != nil {
+		return err
 	}
 	for _, r := range s.Prefix {
 		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.", r) {

@@ -16,16 +16,17 @@ import (
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/internal/testsql"
+	"github.com/libcluster/libcluster/internal/teststore"
 	"github.com/libcluster/libcluster/kv"
 	"github.com/libcluster/libcluster/sqlstore"
 )
 
 // crew is three instances in exclusive mode, of which no two may act at once.
 type crew struct {
-	*company
-	members  []*member
+	*teststore.Company
+	members  []*teststore.Member
 	logs     *observer.ObservedLogs
-	workers  map[*member]int
+	workers  map[*teststore.Member]int
 	total    int
 	watching sync.WaitGroup
 	stop     context.CancelFunc
@@ -34,17 +35,17 @@ type crew struct {
 
 func newCrew(t *testing.T, url string) *crew {
 	t.Helper()
-	c := &crew{company: newCompany(t, libcluster.ModeExclusive), workers: map[*member]int{}}
+	c := &crew{Company: teststore.NewCompany(t, libcluster.ModeExclusive), workers: map[*teststore.Member]int{}}
 	observed, logs := observer.New(zap.WarnLevel)
-	c.log, c.logs = zap.New(observed), logs
+	c.Logger, c.logs = zap.New(observed), logs
 	for i, id := range []string{"a", "b", "c"} {
-		m := c.join(onPostgres, url, id, i+1)
+		m, _ := join(c.Company, onPostgres, url, id, i+1)
 		require.NoError(t, m.Join(patience(t)))
 		c.members = append(c.members, m)
 		c.workers[m] = i + 1
 		c.total += i + 1
 	}
-	c.tile(c.total, c.members...)
+	c.Tile(c.total, c.members...)
 	var ctx context.Context
 	ctx, c.stop = context.WithCancel(t.Context())
 	t.Cleanup(c.stop)
@@ -63,7 +64,7 @@ func (c *crew) watch(ctx context.Context) {
 				before, other := a.State(), b.State()
 				if after := a.State(); a != b && before.Active() && other.Active() && after.Active() &&
 					after.Generation == before.Generation && !areApart(before, other) {
-					c.overlaps = append(c.overlaps, fmt.Sprintf("%s at %+v and %s at %+v", a.id, before, b.id, other))
+					c.overlaps = append(c.overlaps, fmt.Sprintf("%s at %+v and %s at %+v", a.ID(), before, b.ID(), other))
 				}
 			}
 		}
@@ -85,7 +86,7 @@ func (c *crew) changes() {
 	require.Eventually(c, func() bool {
 		return m.SetWorkers(patience(c.T), workers) == nil
 	}, watchdog, 10*time.Millisecond)
-	c.tile(c.total, c.members...)
+	c.Tile(c.total, c.members...)
 }
 
 // leave has all leave, and fails the test if two have ever acted at once.

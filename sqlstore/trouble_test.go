@@ -3,8 +3,6 @@ package sqlstore_test
 import (
 	"context"
 	"database/sql"
-	"errors"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -113,32 +111,4 @@ func TestOwnerWhoseLeaseHasHadItsTimeMayHaveAnother(t *testing.T) {
 		require.NoError(t, err)
 		require.Zero(t, r.Version, "it went with the lease before")
 	})
-}
-
-// lateContext is one whose deadline has passed, and which ends when it is waited for after
-// a call has failed.
-type lateContext struct {
-	context.Context
-	end    context.CancelFunc
-	failed *atomic.Bool
-}
-
-func (c lateContext) Done() <-chan struct{} {
-	if c.failed.Load() {
-		c.end()
-	}
-	return c.Context.Done()
-}
-
-func (lateContext) Deadline() (time.Time, bool) { return time.Now(), true }
-
-func TestDriverThatNoticesADeadlineFirstIsNoTroubleOfTheStore(t *testing.T) {
-	inner, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	ctx := lateContext{inner, cancel, new(atomic.Bool)}
-	err := sqlstore.Do(ctx, func() error {
-		ctx.failed.Store(true)
-		return errors.New("i/o timeout")
-	})
-	require.ErrorIs(t, err, context.Canceled)
 }

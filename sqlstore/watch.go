@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/libcluster/libcluster/internal/calls"
 	"github.com/libcluster/libcluster/kv"
 )
 
@@ -33,7 +34,7 @@ type watch struct {
 }
 
 func (sp *space) Watch(ctx context.Context, prefix string, after int64) (kv.Watch, error) {
-	h, err := do(ctx, sp.life, "opening a watch", func(ctx context.Context) (head, error) {
+	h, err := calls.Do(ctx, sp.life, "opening a watch", func(ctx context.Context) (head, error) {
 		h, _, err := sp.lookOnce(ctx, sp.store.onPool, selectRecords, none, none)
 		return h, err
 	})
@@ -78,8 +79,8 @@ func (w *watch) read(ctx context.Context) (kv.Changes, bool, error) {
 		changes []kv.Change
 	}
 	w.looked = time.Now()
-	after := w.after // do may return before the function does
-	a, err := do(ctx, w.life, "watching", func(ctx context.Context) (answer, error) {
+	after := w.after // Do may return before the function does
+	a, err := calls.Do(ctx, w.life, "watching", func(ctx context.Context) (answer, error) {
 		h, changes, err := w.sp.look(ctx, w.sp.store.onPool, selectChanges, []byte(w.prefix), past(w.prefix), after, after+window)
 		return answer{h, changes}, err
 	})
@@ -116,7 +117,7 @@ func (w *watch) wait(ctx context.Context) error {
 			again.Reset(rest - time.Since(w.looked))
 			continue
 		case <-again.C:
-		case <-w.life.Done(): // do tells
+		case <-w.life.Done(): // Do tells
 		case <-ctx.Done():
 			return fmt.Errorf("watching: %w", ctx.Err())
 		}
