@@ -1,0 +1,62 @@
+package dirstore
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/libcluster/libcluster/kv"
+)
+
+// What is in the folder of a space, besides what is foreign.
+const (
+	documents  = "s."   // and the number
+	temporary  = "t."   // and the ID of a document that is being written
+	heartbeats = "h."   // and the owner
+	unfinished = "new." // a folder beside those of the spaces: one that is being made
+)
+
+// longest is how long the names of folders are at most, about.
+const longest = 120
+
+// folderName returns the name of the folder of a space. It is different for each space, also
+// where upper and lower case are the same, and never a path or hidden.
+func folderName(space string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyz0123456789-_"
+	var b strings.Builder
+	for i := range len(space) {
+		if c := space[i]; strings.IndexByte(plain, c) >= 0 {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02x", c)
+		}
+	}
+	name := b.String()
+	if len(name) > longest {
+		return fmt.Sprintf("%s~%x", name[:longest], sha256.Sum256([]byte(space)))
+	}
+	return name
+}
+
+func documentName(number int64) string { return documents + strconv.FormatInt(number, 10) }
+
+// numberOf returns the number in the name of a document, or 0.
+func numberOf(name string) int64 {
+	number, err := strconv.ParseInt(strings.TrimPrefix(name, documents), 10, 64)
+	if err != nil || number < 1 || name != documentName(number) {
+		return 0
+	}
+	return number
+}
+
+func heartbeatName(owner kv.Owner) string { return heartbeats + strconv.FormatInt(int64(owner), 16) }
+
+// ownerOf returns the owner in the name of a heartbeat's file, or 0.
+func ownerOf(name string) kv.Owner {
+	owner, err := strconv.ParseInt(strings.TrimPrefix(name, heartbeats), 16, 64)
+	if err != nil || name != heartbeatName(kv.Owner(owner)) {
+		return 0
+	}
+	return kv.Owner(owner)
+}
