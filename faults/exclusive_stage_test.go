@@ -4,9 +4,12 @@ package faults_test
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +20,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/dirstore"
 	"github.com/libcluster/libcluster/internal/testsql"
 	"github.com/libcluster/libcluster/sqlstore"
 	"github.com/libcluster/libcluster/sqlstore/pgnotify"
@@ -27,6 +31,7 @@ var stages = map[string]func(t *testing.T) stage{
 	"etcd":     etcdStage,
 	"Postgres": postgresStage,
 	"SQLite":   func(*testing.T) stage { return stage{scheme: "sqlite"} },
+	"Folder":   func(*testing.T) stage { return stage{scheme: "dir"} },
 }
 
 func etcdStage(t *testing.T) stage {
@@ -100,6 +105,12 @@ func registryOf(p part) (libcluster.Registry, func(), error) {
 			return nil, none, err
 		}
 		return libcluster.OnStore(sqlstore.SQLite(db)), func() { db.Close() }, nil
+	case "dir":
+		folder := strings.TrimPrefix(p.URLs[0], "dir:")
+		if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, none, err
+		}
+		return libcluster.OnStore(dirstore.Dir(folder)), none, nil
 	}
 	return libcluster.Etcd(p.URLs...), none, nil
 }

@@ -92,7 +92,7 @@ func (f *flags) parseThreads() ([]int, error) {
 func (f *flags) contradiction() error {
 	dynamic := f.given("registry")
 	internal := isEmbedded(f.registry)
-	_, file := cutScheme(f.registry, sqliteScheme)
+	file := hasNoServer(f.registry)
 	_, server := databaseScheme(f.registry)
 	const (
 		needs = "needs a registry; give -r/--registry, such as -r embedded:"

@@ -39,7 +39,7 @@ type options struct {
 	registry            libcluster.Registry
 	embedded            *embedded.Config       // what has to run for etcd to work, or nil
 	etcd                *libcluster.EtcdConfig // is registry, if embedded
-	file                string                 // of the database that registry is on
+	file                string                 // or folder that registry is in
 	database            io.Closer              // that; nil: none
 
 	flags *flags // for explain
@@ -173,6 +173,9 @@ func (f *flags) registryInto(ctx context.Context, o *options) error {
 	}
 	if scheme, ok := databaseScheme(f.registry); ok {
 		return f.databaseInto(ctx, scheme, o)
+	}
+	if folder, ok := cutScheme(f.registry, dirScheme); ok {
+		return f.dirInto(folder, o)
 	}
 	if strings.Contains(f.registry, "@") && !isEmbedded(f.registry) {
 		return fmt.Errorf("%s: the URI must not hold a user or a password; give them with --user",

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/dirstore"
 	"github.com/libcluster/libcluster/embedded"
 	"github.com/libcluster/libcluster/sqlstore"
 )
@@ -19,7 +20,7 @@ import (
 const defaultPort = 2379
 
 const allowedURIs = "must be http://HOST:PORT[,…], https://HOST:PORT[,…], etcd://HOST:PORT[,…], " +
-	"embedded:, embedded:PORT, embedded:PORT/DIR, sqlite:FILE, " +
+	"embedded:, embedded:PORT, embedded:PORT/DIR, sqlite:FILE, dir:FOLDER, " +
 	"postgres://USER:PASSWORD@HOST/DB or mysql://USER:PASSWORD@HOST[:PORT]/DB"
 
 // parseRegistry reads a registry URI: either one of an etcd, or, and then
@@ -100,6 +101,24 @@ func cutScheme(uri, scheme string) (rest string, ok bool) {
 }
 
 const sqliteScheme = "sqlite:"
+
+const dirScheme = "dir:"
+
+// hasNoServer reports whether the processes share files, and nothing else.
+func hasNoServer(uri string) bool {
+	_, file := cutScheme(uri, sqliteScheme)
+	_, folder := cutScheme(uri, dirScheme)
+	return file || folder
+}
+
+// dirInto has the registry in a folder on a local disk.
+func (f *flags) dirInto(folder string, o *options) error {
+	if folder == "" {
+		return fmt.Errorf("%s: names no folder; must be dir:FOLDER", f.shown("registry"))
+	}
+	o.registry, o.file = libcluster.OnStore(dirstore.Dir(folder)), folder
+	return nil
+}
 
 // sqliteInto has the registry in a file of SQLite's, which all processes of the machine
 // can use that may write it.

@@ -9,11 +9,15 @@ import (
 
 func TestInstancesMeetInAFile(t *testing.T) {
 	t.Parallel()
-	file := filepath.Join(t.TempDir(), "100 % #1?.db")
-	meet(t, "-r", "SQLite:"+file)
+	for _, registry := range []string{"SQLite:" + filepath.Join(t.TempDir(), "100 % #1?.db"), "Dir:" + t.TempDir()} {
+		t.Run(registry[:3], func(t *testing.T) {
+			t.Parallel()
+			meet(t, "-r", registry)
+		})
+	}
 }
 
-// meet has instances join in a database, and looks at them. It returns all that was printed.
+// meet has instances join, and looks at them. It returns all that was printed.
 func meet(t *testing.T, registry ...string) string {
 	t.Helper()
 	args := append([]string{"-v", "--exclusive"}, registry...)
@@ -46,11 +50,14 @@ func meet(t *testing.T, registry ...string) string {
 
 func TestLookingMakesNoFile(t *testing.T) {
 	t.Parallel()
-	file := filepath.Join(t.TempDir(), "none.db")
-	for _, command := range []string{"ls", "watch"} {
-		p := start(t, command, "-r", "sqlite:"+file)
-		require.Equal(t, exitFailed, p.ends(t))
-		require.Contains(t, p.stderr.String(), "cluster-test: cannot see the cluster: ")
-		require.NoFileExists(t, file)
+	file := filepath.Join(t.TempDir(), "none")
+	for _, scheme := range []string{"sqlite:", "dir:"} {
+		for _, command := range []string{"ls", "watch"} {
+			p := start(t, command, "-r", scheme+file)
+			require.Equal(t, exitFailed, p.ends(t))
+			require.Contains(t, p.stderr.String(), "cluster-test: cannot see the cluster: ")
+			require.NoFileExists(t, file)
+			require.NoDirExists(t, file)
+		}
 	}
 }

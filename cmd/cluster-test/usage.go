@@ -34,6 +34,7 @@ OPTIONS are one or more of:
                                         embedded:PORT//DIR, in /DIR
         sqlite:FILE                     a file that all processes of this
                                         machine use; no server is needed
+        dir:FOLDER                      the same with a folder, which must exist
         postgres://USER:PASSWORD@HOST[:PORT]/DB  a PostgreSQL
         mysql://USER:PASSWORD@HOST[:PORT]/DB     a MySQL or a MariaDB; of both,
                                         options of the driver go after a '?'
