@@ -14,15 +14,14 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/libcluster/libcluster/internal/etcdserver"
 )
 
 const (
 	// startTimeout bounds each start, for a context that has no deadline. A
 	// start takes well under a second.
 	startTimeout = time.Minute
-	// startGrace is how much longer a start may take whose context has ended:
-	// etcd cannot be interrupted while it opens its files.
-	startGrace = 2 * time.Second
 
 	// An etcd without others to hear from elects itself after one to two of
 	// its election timeouts, most of which it skips: at half a second, half of
@@ -76,12 +75,12 @@ func serve(ctx context.Context, cfg Config, dir string, l net.Listener, secured 
 	if secured != nil {
 		endpoint.Scheme = "https"
 	}
-	logger, level := etcdLogger(cfg.Logger)
+	logger, level := etcdserver.Logger(cfg.Logger, func(why string) { panic("embedded: etcd cannot go on: " + why) })
 	config := etcdConfig(cfg, dir, endpoint, logger)
 	if err := beginNew(dir); err != nil {
 		return nil, err
 	}
-	server, err := startServer(ctx, config)
+	server, err := etcdserver.Start(ctx, config)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +92,7 @@ func serve(ctx context.Context, cfg Config, dir string, l net.Listener, secured 
 		err = context.Cause(ctx)
 	}
 	if err == nil {
-		err = endNew(dir)
+		err = etcdserver.Serves(dir)
 	}
 	if err != nil {
 		server.Close()
@@ -129,46 +128,6 @@ func (e *etcd) stop() {
 	// On stopping it complains that it cannot go on with this and that.
 	e.logs.SetLevel(zap.FatalLevel)
 	e.server.Close()
-}
-
-// startServer is embed.StartEtcd, but it ends with ctx, and with an error where
-// etcd would end the process.
-func startServer(ctx context.Context, config *embed.Config) (*embed.Etcd, error) {
-	type result struct {
-		server *embed.Etcd
-		err    error
-	}
-	results := make(chan result, 1)
-	go func() {
-		var r result
-		defer func() {
-			if reason := recover(); reason != nil {
-				r = result{err: fmt.Errorf("the data cannot be used: %v; see that the disk is not full, or use another folder, or empty this one", reason)}
-			}
-			results <- r
-		}()
-		r.server, r.err = embed.StartEtcd(config)
-	}()
-	select {
-	case r := <-results:
-		return r.server, r.err
-	case <-ctx.Done():
-	}
-	discard := func(r result) {
-		if r.err == nil {
-			r.server.Close()
-		}
-	}
-	select {
-	case r := <-results:
-		discard(r)
-		return nil, context.Cause(ctx)
-	case <-time.After(startGrace):
-		// It waits for a lock of its own on the data, for as long as it takes.
-		go func() { discard(<-results) }()
-		return nil, fmt.Errorf("%w; another program may have the folder open: stop it, or use another folder",
-			context.Cause(ctx))
-	}
 }
 
 func etcdConfig(cfg Config, dir string, endpoint url.URL, logger *zap.Logger) *embed.Config {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/libcluster/libcluster/internal/etcdserver"
 )
 
 // Files in the data folder, beside etcd's own. Whoever ends, or is killed,
@@ -29,11 +31,6 @@ const (
 	identityFile = "libcluster.pem"
 	// portFile holds the port at which those who opened the folder meet.
 	portFile = "libcluster.port"
-	// newFile is there, and empty, until the first etcd on the folder serves.
-	newFile = "libcluster.new"
-
-	// memberDir is where etcd keeps all its data.
-	memberDir = "member"
 )
 
 const (
@@ -223,7 +220,7 @@ func (f *folder) clear() error {
 	if !f.temporary {
 		return nil
 	}
-	return os.RemoveAll(f.file(memberDir))
+	return os.RemoveAll(f.file(etcdserver.MemberDir))
 }
 
 // leave ends our use of the folder. The last one removes a temporary folder.

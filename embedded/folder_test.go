@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster/internal/etcdserver"
 )
 
 // While anybody is in the folder, nobody may clear or remove it; and when
@@ -43,7 +45,7 @@ func comeAndGo(t *testing.T, name string) {
 		t.Errorf("could not come: %v", err)
 		return
 	}
-	data := filepath.Join(f.file(memberDir), name)
+	data := filepath.Join(f.file(etcdserver.MemberDir), name)
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		t.Errorf("the folder is gone: %v", err)
 	}

@@ -1,4 +1,4 @@
-package embedded
+package etcdserver
 
 import (
 	"fmt"
@@ -7,16 +7,17 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// etcdLogger is the logger for etcd: l, but from the level up that is returned,
+// Logger returns the logger for an etcd: l, but from the level up that is returned,
 // which is Warn at least. Where etcd would end the process with nothing but a
-// line in a log, which may be silent, it panics.
-func etcdLogger(l *zap.Logger) (*zap.Logger, zap.AtomicLevel) {
+// line in a log, which may be silent, ends is called with all that etcd says about why it
+// cannot go on. ends must not return: it panics, or ends its goroutine.
+func Logger(l *zap.Logger, ends func(why string)) (*zap.Logger, zap.AtomicLevel) {
 	level := zap.NewAtomicLevelAt(max(zap.WarnLevel, l.Level()))
 	return l.Named("etcd").WithOptions(
 		zap.IncreaseLevel(level),
 		zap.WrapCore(func(core zapcore.Core) zapcore.Core { return quiet{core} }),
-		zap.WithFatalHook(reason{}),
-		zap.WithPanicHook(reason{}),
+		zap.WithFatalHook(reason(ends)),
+		zap.WithPanicHook(reason(ends)),
 	), level
 }
 
@@ -42,14 +43,14 @@ func (q quiet) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.Ch
 	return q.Core.Check(e, checked)
 }
 
-// reason panics with all that etcd says about why it cannot go on. By itself it would
+// reason is told all that etcd says about why it cannot go on. By itself etcd would
 // end the process, or panic without the cause.
-type reason struct{}
+type reason func(why string)
 
-func (reason) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
+func (r reason) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
 	details := zapcore.NewMapObjectEncoder()
 	for _, field := range fields {
 		field.AddTo(details)
 	}
-	panic(fmt.Sprintf("embedded: etcd cannot go on: %s: %v", e.Message, details.Fields))
+	r(fmt.Sprintf("%s: %v", e.Message, details.Fields))
 }
