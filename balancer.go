@@ -55,7 +55,7 @@ func (b balancer) apply(change Change) {
 	refused := before.inc != b.incarnation && foreign != ModeDirect
 	now := (&view{state: b.compute(change.Generation), inc: b.incarnation}).after(before)
 	if !refused && !tooMany {
-		b.c.view.Store(now)
+		b.show(now)
 	}
 	speaks := false
 	if tooMany || len(change.foreign) > 0 {
@@ -97,6 +97,12 @@ func (b balancer) tellMembers(change Change) {
 		change = Change{Reset: true, Events: []Event{{Member: own}}}
 	}
 	b.members.take(change)
+}
+
+// show has readers see a new view, and tells the registry.
+func (b balancer) show(v *view) {
+	b.c.view.Store(v)
+	b.pinger.in.Assigned(v.state)
 }
 
 // isFirst reports whether the membership has had no view yet.

@@ -1,6 +1,7 @@
 package libcluster
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -91,7 +92,8 @@ type Config struct {
 	// included. To survive the loss of an etcd leader, the TTL must be at least 8 s. In
 	// mode [ModeExclusive] the time for which the others wait for a vanished instance
 	// depends on its TTL. So an instance whose TTL is more than 20 times the
-	// coordinator's is refused. Default: [DefaultTTL].
+	// coordinator's is refused. Default: that of the registry ([Capabilities.TTL]), as a rule
+	// [DefaultTTL].
 	TTL time.Duration
 
 	// Outage says what the instance does when the registry has not answered for so long
@@ -221,6 +223,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.TTL == 0 {
 		c.TTL = DefaultTTL
+		if c.Registry != nil {
+			c.TTL = cmp.Or(c.Registry.Capabilities().TTL, DefaultTTL)
+		}
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = DefaultDrainTimeout

@@ -27,18 +27,9 @@ import (
 )
 
 const (
-	// etcdTimeout is the default for one request. A request to a healthy etcd takes
-	// milliseconds; without a deadline, one to a dead etcd would wait for ever.
-	etcdTimeout = 2 * time.Second
-
 	// gRPC's own backoff between connection attempts grows to two minutes;
 	// capped at this, clients are back soon after an outage of any length.
 	etcdReconnectCap = time.Second
-
-	// silentPercent is the part of the TTL for which a watch may leave a question
-	// unanswered, the first one included: as long as a heartbeat may take. Not longer, since
-	// until then the instance goes by an old state.
-	silentPercent = 30
 
 	// maxAnswer bounds an answer of etcd's, which is in memory as a whole. It has room for
 	// a page of the largest records that a member may have, or for some of the largest
@@ -164,7 +155,7 @@ func (m *etcdMembership) connect(ctx context.Context, own Member) (*storeSession
 	}
 	space := etcd.Open(etcd.Config{
 		Client: client, Owned: e.Client == nil, Prefix: "/" + r.Cluster() + "/",
-		Timeout: e.requestTimeout(), Silence: r.TTL * silentPercent / 100, Shared: &connections.shared, Log: r.Logger,
+		Timeout: e.requestTimeout(), Silence: etcd.SilenceOf(r.TTL), Shared: &connections.shared, Log: r.Logger,
 		MayWrite: writtenIn(r.Mode, r.Passive), Passive: r.Passive,
 	})
 	if err = connect(ctx, client, e.requestTimeout()); err == nil && e.Username != "" {
@@ -225,7 +216,7 @@ func connectionTrouble(client *clientv3.Client) string {
 
 func (e EtcdConfig) requestTimeout() time.Duration {
 	if e.RequestTimeout == 0 {
-		return etcdTimeout
+		return etcd.DefaultTimeout
 	}
 	return e.RequestTimeout
 }

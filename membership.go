@@ -169,6 +169,7 @@ func (m *membership) leave(ctx context.Context, returning time.Duration) error {
 		}()
 	} else if inc := m.pinger.current.Load(); inc != nil {
 		m.leaveErr = errors.Join(m.leaveErr, m.remove(ctx, inc.session, returning))
+		m.pinger.in.Assigned(m.c.view.Load().state.inactive())
 	}
 	m.leaveErr = quote.Error(errors.Join(m.leaveErr, m.members.await(ctx)))
 	m.log.Debug("left the cluster", zap.Error(m.leaveErr))

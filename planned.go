@@ -91,7 +91,7 @@ func (b balancer) applyPlan(now *Planning) {
 	if v.why != nil {
 		b.note(b.whyWaiting(v, h))
 	}
-	b.c.view.Store(v.after(before))
+	b.show(v.after(before))
 	b.members.look()
 	if h.plan != nil && h.plan.committed && (before.inc != b.incarnation || before.plan.revision != v.plan.revision) {
 		b.logMembers(v)

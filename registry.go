@@ -47,6 +47,8 @@ type Capabilities struct {
 	// Plans: sessions are Planners. The modes with a plan, [Cluster.Coverage] and the look of
 	// [Config.ReclaimAfter] need it.
 	Plans bool
+	// TTL is the default of [Config.TTL]; 0: [DefaultTTL].
+	TTL time.Duration
 }
 
 // Registration is what an instance tells a registry of itself when a membership begins.
@@ -95,6 +97,10 @@ type Membership interface {
 	//
 	// An instance that will be refused must not have taken anything from another instance.
 	Join(ctx context.Context, m Member) (Session, time.Duration, error)
+	// Assigned tells of each new state of the instance, in their order, and with index -1 that
+	// it has left. Of a fence it does not tell. It must not block. Most registries need not
+	// know.
+	Assigned(s State)
 }
 
 // Session is one incarnation of one instance in a registry. Next is called by one goroutine,

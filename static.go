@@ -254,6 +254,8 @@ type staticMembership struct {
 	passive bool
 }
 
+func (staticMembership) Assigned(State) {}
+
 func (s staticMembership) Join(_ context.Context, m Member) (Session, time.Duration, error) {
 	index, total := s.place(m.Workers)
 	if err := s.fits(index, m.Workers, total); err != nil {

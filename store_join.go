@@ -33,6 +33,9 @@ func newAttempts(r Registration) *attempts {
 	return &attempts{reg: r}
 }
 
+// Assigned is of no use to a store.
+func (*attempts) Assigned(State) {}
+
 // owner returns one that no attempt has had.
 func (a *attempts) owner() kv.Owner {
 	owner := a.draw()

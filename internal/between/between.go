@@ -22,12 +22,12 @@ func (r Registry) Enter(reg libcluster.Registration) (libcluster.Membership, err
 }
 
 type membership struct {
-	below libcluster.Membership
-	of    Registry
+	libcluster.Membership // below
+	of                    Registry
 }
 
 func (m membership) Join(ctx context.Context, own libcluster.Member) (libcluster.Session, time.Duration, error) {
-	return m.of.Joining(ctx, own, m.below)
+	return m.of.Joining(ctx, own, m.Membership)
 }
 
 // Join joins once, in a membership of its own.

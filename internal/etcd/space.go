@@ -47,6 +47,15 @@ type Config struct {
 	Log    *zap.Logger
 }
 
+// DefaultTimeout is for one request. A request to a healthy etcd takes milliseconds; without
+// a deadline, one to a dead etcd would wait for ever.
+const DefaultTimeout = 2 * time.Second
+
+// SilenceOf returns for how long a watch may leave a question unanswered, the first one
+// included, when records have a TTL: as long as a heartbeat may take. Not longer, since
+// until then the instance goes by an old state.
+func SilenceOf(ttl time.Duration) time.Duration { return ttl * 30 / 100 }
+
 // Shared is what spaces share.
 type Shared struct {
 	shrunk atomic.Int32 // pages are smaller by so many powers of two
