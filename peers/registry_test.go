@@ -1,0 +1,57 @@
+//go:build faults
+
+package peers_test
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/peers"
+	"github.com/libcluster/libcluster/registrytest"
+)
+
+// spread is a registry whose instances are at one peer after the other.
+type spread struct {
+	peers []*peers.Peers
+	next  *atomic.Int64
+}
+
+func (s spread) Capabilities() libcluster.Capabilities { return s.peers[0].Capabilities() }
+
+func (s spread) Enter(r libcluster.Registration) (libcluster.Membership, error) {
+	return s.peers[int(s.next.Add(1))%len(s.peers)].Enter(r)
+}
+
+func TestPeersKeepThePromisesOfARegistry(t *testing.T) {
+	s := spread{next: new(atomic.Int64)}
+	list := files(t, 3, nil)
+	for _, file := range list {
+		p := load(t, file)
+		s.peers = append(s.peers, p)
+		c := newCluster(t, p, func(c *libcluster.Config) { c.Key = "warm" })
+		go join(t, c)
+		defer func() { eventually(t, "joined", func() bool { return c.State().Active() }) }()
+	}
+	stranger, _, err := clientTo(list[0])
+	require.NoError(t, err)
+	t.Cleanup(func() { stranger.Close() })
+	registrytest.Run(t, registrytest.Harness{
+		Open: func(*testing.T) libcluster.Registry { return s },
+		Put: func(ctx context.Context, _ libcluster.Registry, cluster, id string, record []byte) error {
+			_, err := stranger.Put(ctx, "/"+cluster+"/"+id, string(record))
+			return err
+		},
+		Delete: func(ctx context.Context, _ libcluster.Registry, cluster, id string) error {
+			_, err := stranger.Delete(ctx, "/"+cluster+"/"+id)
+			return err
+		},
+		TTL: 2 * time.Second, Patience: patience,
+	})
+	require.True(t, strings.HasPrefix(s.peers[0].String(), "peers a, b, c"))
+}
