@@ -94,10 +94,12 @@ func (f *flags) contradiction() error {
 	internal := isEmbedded(f.registry)
 	file := hasNoServer(f.registry)
 	_, server := databaseScheme(f.registry)
+	_, listed := cutScheme(f.registry, peersScheme)
 	const (
 		needs = "needs a registry; give -r/--registry, such as -r embedded:"
 		alone = "is for an etcd; a file has no users and no certificates"
 		etcds = "is for an etcd; a database is told by options of its URI, such as ?sslmode=verify-full&sslrootcert=FILE"
+		other = "is for an etcd of your own; the file of the peers names their certificates, and they have no users"
 		own   = "is for an etcd of your own; the embedded one has no users, and certificates of its own"
 	)
 	for _, c := range []struct {
@@ -118,7 +120,7 @@ func (f *flags) contradiction() error {
 		{"threads", f.passive, "contradicts -P/--passive: a passive instance has no threads"},
 		{"ttl", !dynamic, needs},
 		{"returning", !dynamic, needs},
-		{"returning", f.instance == "", "needs an identifier to come back under; give -i/--instance"},
+		{"returning", f.instance == "" && !listed, "needs an identifier to come back under; give -i/--instance"},
 		{"returning", f.passive, "contradicts -P/--passive: a passive instance has no place"},
 		{"cacert", !dynamic, needs},
 		{"cert", !dynamic, needs},
@@ -128,6 +130,10 @@ func (f *flags) contradiction() error {
 		{"cert", internal, own},
 		{"cert-key", internal, own},
 		{"user", internal, own},
+		{"cacert", listed, other},
+		{"cert", listed, other},
+		{"cert-key", listed, other},
+		{"user", listed, other},
 		{"cacert", file, alone},
 		{"cert", file, alone},
 		{"cert-key", file, alone},

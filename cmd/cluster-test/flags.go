@@ -177,6 +177,9 @@ func (f *flags) registryInto(ctx context.Context, o *options) error {
 	if folder, ok := cutScheme(f.registry, dirScheme); ok {
 		return f.dirInto(folder, o)
 	}
+	if file, ok := cutScheme(f.registry, peersScheme); ok {
+		return f.peersInto(file, o)
+	}
 	if strings.Contains(f.registry, "@") && !isEmbedded(f.registry) {
 		return fmt.Errorf("%s: the URI must not hold a user or a password; give them with --user",
 			label(f.set.Lookup("registry")))

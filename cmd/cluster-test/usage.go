@@ -35,6 +35,9 @@ OPTIONS are one or more of:
         sqlite:FILE                     a file that all processes of this
                                         machine use; no server is needed
         dir:FOLDER                      the same with a folder, which must exist
+        peers:FILE                      the instances that FILE lists, as
+                                        QCluster has it: each runs a server
+                                        for all, with its data beside FILE
         postgres://USER:PASSWORD@HOST[:PORT]/DB  a PostgreSQL
         mysql://USER:PASSWORD@HOST[:PORT]/DB     a MySQL or a MariaDB; of both,
                                         options of the driver go after a '?'
@@ -47,7 +50,7 @@ OPTIONS are one or more of:
                                         stop before any starts
       --exclusive           The same as --mode exclusive
       --ttl DURATION        How long a vanished instance keeps its indexes
-                            (default: 10s)
+                            (default: 10s; with peers: 3s)
       --returning DURATION  Leave for a restart: reserve the indexes for an
                             instance with the same identifier for DURATION
                             (default: 0s)

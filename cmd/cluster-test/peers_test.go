@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// peerFiles writes the files of three peers.
+func peerFiles(t *testing.T) (files []string) {
+	t.Helper()
+	dir := t.TempDir()
+	var ports []int
+	for range 3 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	ids := []string{"a", "b", "c"}
+	for n, id := range ids {
+		entry := func(m int) string {
+			return fmt.Sprintf(`{"host": "localhost", "port": %d, "identifier": "%s"}`, ports[m], ids[m])
+		}
+		file := filepath.Join(dir, id+".json")
+		text := fmt.Sprintf(`{"identifier": "%s", "listen_host": "localhost", "listen_port": %d, "peers": [%s, %s]}`,
+			id, ports[n], entry((n+1)%3), entry((n+2)%3))
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		files = append(files, file)
+	}
+	return files
+}
+
+func TestInstancesAreTheRegistryThemselves(t *testing.T) {
+	t.Parallel()
+	var all []*running
+	files := peerFiles(t)
+	for _, file := range files {
+		all = append(all, start(t, "-r", "peers:"+file, "-n", "2"))
+	}
+	for _, p := range all {
+		p.stderr.awaitText(t, "total thread count:    6")
+	}
+	ls := start(t, "ls", "-r", "peers:"+files[0])
+	require.Equal(t, exitOK, ls.ends(t), "%s", ls.stderr)
+	require.Regexp(t, `(?m)^a +2 +0-1 `, ls.stdout.String())
+	require.Regexp(t, `(?m)^c +2 +4-5\b`, ls.stdout.String())
+	for _, p := range all {
+		p.signal()
+		require.Equal(t, exitOK, p.ends(t), "%s", p.stderr)
+	}
+}
+
+func TestMistakeInAFileOfPeersIsOneOfTheCommandLine(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "a.json")
+	require.NoError(t, os.WriteFile(file, []byte(`{"identifier": "a", "listen_port": 7001, "peers": [{}]}`), 0o600))
+	for want, args := range map[string][]string{
+		"peers[0].host: is missing":                         {"-r", "peers:" + file},
+		"names no file; must be peers:FILE":                 {"-r", "peers:"},
+		"the file of the peers names their certificates":    {"-r", "peers:" + file, "--cacert", "x"},
+		"the file of the peers names their certificates, a": {"-r", "peers:" + file, "--user", "x"},
+	} {
+		p := start(t, args...)
+		require.Equal(t, exitUsage, p.ends(t))
+		require.Contains(t, p.stderr.String(), want)
+	}
+}
