@@ -38,6 +38,7 @@ func (b balancer) balance() {
 // apply computes the state after a change and publishes it.
 func (b balancer) apply(change Change) {
 	b.tellMembers(change)
+	defer b.hook.look() // at the view that follows
 	if b.c.cfg.Mode != ModeDirect {
 		if v := b.c.view.Load(); v.inc == b.incarnation && (change.Reset || len(change.Events) > 0) {
 			b.c.view.Store(v.anew())
@@ -96,7 +97,7 @@ func (b balancer) tellMembers(change Change) {
 		own.Workers = a.Workers
 		change = Change{Reset: true, Events: []Event{{Member: own}}}
 	}
-	b.members.take(change)
+	b.hook.take(change)
 }
 
 // show has readers see a new view, and tells the registry.

@@ -144,7 +144,7 @@ type Config struct {
 	// only the next call and Leave, and in mode [ModeExclusive] the other instances. The
 	// next call gets the newest state, and the states between are skipped, except that an
 	// index of -1 is always reported before an assignment in a new incarnation. The
-	// callback may call State and SetWorkers. It must not call Leave, which would wait
+	// callback may call State, SetWorkers, SetMetadata and View. It must not call Leave, which would wait
 	// for this very callback until Leave's context ends: start a goroutine for it. A panic
 	// is not recovered.
 	//
@@ -157,7 +157,8 @@ type Config struct {
 	// OnRebalance is called. For both hold the rules of OnRebalance: no call runs
 	// beside another, nor beside a function of [Cluster.Run]. In mode [ModeExclusive] no
 	// other instance is told true before the call with false has returned, or this instance's
-	// deadline has passed; in the other modes the next primary may be told sooner.
+	// deadline has passed; in the other modes the next primary may be told sooner. While a call
+	// with false hangs, OnRebalance cannot be called with index -1.
 	OnPrimary func(primary bool)
 
 	// OnMembers is called when members have come, gone, or published something else: first
@@ -165,30 +166,34 @@ type Config struct {
 	// for. Calls come from a goroutine of their own, one after another. However long one
 	// takes, nothing is lost, nothing is told twice, and nothing waits but Leave: the next
 	// call has what has changed since, once for each member. While this instance is fenced
-	// there are no calls; when it is back, the next one has the difference. OnMembers must not
-	// call Leave, as OnRebalance must not. A panic is not recovered.
+	// it learns nothing new; when it is back, the next call has the difference. OnMembers must
+	// not call Leave, as OnRebalance must not. A panic is not recovered.
 	//
 	// In mode [ModeDirect] this costs nothing. In a mode with a plan, in which members do not
 	// watch each other, each instance that sets it is then told of each change of each member,
-	// and knows Version and Metadata of all ([Cluster.Members], [Cluster.Primary]).
+	// in mode [ModeExclusive] of each acknowledgement too: if all set it, a change costs messages
+	// in proportion to the square of the members, as in direct mode. It also knows Version and
+	// Metadata of all ([Cluster.Members], [Cluster.Primary]).
 	OnMembers func(MembersChange)
 
 	// Superseded has this instance leave when a newer one is there. It is called with each
-	// other member that holds an assignment, whenever members have changed. When it returns
-	// true, this instance stops, as when it leaves, and has left: Run returns
-	// [ErrSuperseded], and otherwise OnExit is called. Usually it is [ByNewerVersion]. It has
-	// the costs of OnMembers.
+	// other member that holds an assignment, whenever members have changed, in the goroutine
+	// of OnMembers and by its rules and at its costs. Orphaned records do not count. When it
+	// returns true, this instance leaves: Run returns [ErrSuperseded], a Join that has not
+	// returned does too, and otherwise OnExit is called. Usually it is [ByNewerVersion].
 	Superseded func(own, other Member) bool
 
 	// GiveUpAfter has this instance leave when it has been fenced for this long and has not
 	// rejoined: Run returns [ErrGivenUp], and otherwise OnExit is called. Default: zero; the
-	// instance goes on trying for ever.
+	// instance goes on trying for ever. An instance whose ID is taken for good is told that
+	// instead: see OnExit.
 	GiveUpAfter time.Duration
 
-	// OnExit is called when this instance has left by itself, for one of [ErrSuperseded],
-	// [ErrGivenUp] and [ErrInstanceTaken]: all callbacks have returned, and Join may be called
-	// again. (Without OnExit an instance whose ID is taken stays fenced, and does not leave.)
-	// With [Cluster.Run] it is not called, since Run returns the error.
+	// OnExit is called when this instance has left by itself after Join had returned, for one
+	// of [ErrSuperseded], [ErrGivenUp] and [ErrInstanceTaken]: all callbacks have returned, and
+	// Join may be called again. (Without OnExit an instance whose ID is taken stays fenced, and
+	// does not leave.) It runs in a goroutine of its own, for which Leave does not wait. With
+	// [Cluster.Run] it is not called, since Run returns the error.
 	OnExit func(error)
 
 	// Logger receives what happens: re-balances at Info, the members at Debug, trouble at

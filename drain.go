@@ -15,7 +15,7 @@ type prepare struct {
 }
 
 // drain is how an incarnation stops acting for a plan. The balancer begins it, the
-// notifier says that the application has stopped, and ping acknowledges that to the
+// notifier says that the application has stopped, and an errand acknowledges that to the
 // registry.
 type drain struct {
 	// The balancer's. It ends with the balancer.

@@ -61,7 +61,8 @@ var (
 	ErrStuck = errors.New("libcluster: the application has not stopped in time")
 
 	// ErrCannotPlan is returned by [New] in a mode that needs a plan if the registry cannot
-	// keep a plan, and in mode [ModeExclusive] if the registry's records do not expire.
+	// keep a plan, and in mode [ModeExclusive] if the registry's records do not expire; and by
+	// [Cluster.Join] if a session cannot do what the registry has promised.
 	ErrCannotPlan = errors.New("this registry cannot keep a plan")
 
 	// ErrNotCoordinator is returned by [Planner.Swap] if the session no longer
@@ -72,9 +73,9 @@ var (
 	ErrPlanChanged = errors.New("libcluster: the plan has changed meanwhile")
 )
 
-// ErrPassive is returned by [Cluster.SetWorkers] and [Cluster.Run] of a passive
-// instance, which has no workers.
-var ErrPassive = errors.New("libcluster: a passive instance has no workers")
+// ErrPassive is returned by methods of a passive instance that are about its own record or
+// assignment, since it has none.
+var ErrPassive = errors.New("libcluster: a passive instance has no record and no workers")
 
 // ErrCannotLook is returned by [Cluster.Coverage] if the registry cannot list the
 // members. A static registry cannot: it knows only this instance's assignment.

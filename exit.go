@@ -9,9 +9,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// exit ends the membership, since no retry helps: Run returns the error, and otherwise
+// giveUp ends the membership, since no retry helps: Run returns the error, and otherwise
 // awaitExit leaves.
-func (m *membership) exit(why error) {
+func (m *membership) giveUp(why error) {
 	if !isClosed(m.failed) {
 		m.log.Warn("will leave", zap.Error(why))
 		m.fail(why)
@@ -33,16 +33,19 @@ func (m *membership) awaitExit() {
 		return
 	}
 	f := m.c.cfg.OnExit
-	if !isClosed(m.ready) || f == nil && errors.Is(m.failErr, ErrInstanceTaken) {
+	why, joined := m.failure()
+	if !joined || f == nil && errors.Is(why, ErrInstanceTaken) {
 		return // Join returns it; or the application finds it in Err, as ever
 	}
-	ctx, cancel := context.WithCancel(context.Background()) // however long the application takes to wind down
-	defer cancel()
+	// However long the application takes to wind down, unless it calls Leave.
+	ctx, hurry := context.WithCancelCause(context.Background())
+	defer hurry(nil)
+	m.mayHurry(hurry)
 	if err := m.leave(ctx, 0); err != nil {
 		m.log.Warn("could not leave properly", zap.Error(err))
 	}
 	if f != nil {
-		f(m.failErr)
+		f(why)
 	}
 }
 
@@ -52,7 +55,7 @@ func (m *membership) giveUpAfter(d time.Duration, why error) *time.Timer {
 	if d == 0 {
 		return nil
 	}
-	return time.AfterFunc(d, func() { m.exit(fmt.Errorf("%w, after %v: %w", ErrGivenUp, d, why)) })
+	return time.AfterFunc(d, func() { m.giveUp(fmt.Errorf("%w, after %v: %w", ErrGivenUp, d, why)) })
 }
 
 // supersededBy is why an instance leaves whose successor is there.
@@ -61,7 +64,8 @@ func supersededBy(m Member) error {
 }
 
 // WaitActive waits until this instance has an assignment, and returns the state. It may be
-// called before Join. If ctx ends before, the error also wraps what [Cluster.Err] returns.
+// called before Join. If ctx ends before, the error also wraps what [Cluster.Err] returns. In
+// a callback it would wait for itself.
 func (c *Cluster) WaitActive(ctx context.Context) (State, error) {
 	if c.cfg.Passive {
 		return c.State(), ErrPassive
@@ -75,7 +79,10 @@ func (c *Cluster) WaitActive(ctx context.Context) (State, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return state, fmt.Errorf("libcluster: no assignment yet: %w: %w", context.Cause(ctx), c.Err())
+			if err := c.Err(); err != nil {
+				return state, fmt.Errorf("libcluster: no assignment yet: %w: %w", context.Cause(ctx), err)
+			}
+			// It has got one just now: the state is read again.
 		}
 	}
 }

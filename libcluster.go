@@ -174,7 +174,7 @@ func (c *Cluster) Join(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err = m.joined(ctx); err == nil {
+	if err = m.awaitJoined(ctx); err == nil {
 		return nil
 	}
 	defer c.flushLog(context.WithoutCancel(ctx), releaseGrace)
@@ -197,8 +197,8 @@ func (c *Cluster) enter(run *runner) (*membership, error) {
 		return nil, ErrJoined
 	}
 	m.notifier.before = c.calling
-	if m.members != nil {
-		m.members.before, c.watching = c.watching, m.members.ended
+	if m.hook != nil {
+		m.hook.before = c.watching
 	}
 	c.membership, c.running = m, run != nil
 	m.start()

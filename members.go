@@ -38,10 +38,10 @@ type memberHook struct {
 	due    signal          // there may be something to tell
 
 	mu      sync.Mutex          // guards what follows
-	now     map[string]Member   // that are there, by ID
+	now     map[string]Event    // that are there, by ID
 	changed map[string]struct{} // the IDs of which something may be new
 
-	told map[string]Member // the goroutine's
+	told map[string]Event // the goroutine's
 }
 
 // newMemberHook returns nil if the application wants to know nothing of the members.
@@ -51,7 +51,7 @@ func newMemberHook(m *membership) *memberHook {
 	}
 	return &memberHook{
 		of: m, ended: make(chan struct{}), due: newSignal(),
-		now: make(map[string]Member), changed: make(map[string]struct{}), told: make(map[string]Member),
+		now: make(map[string]Event), changed: make(map[string]struct{}), told: make(map[string]Event),
 	}
 }
 
@@ -78,10 +78,9 @@ func (h *memberHook) take(change Change) {
 		if e.Gone || e.Member.kept || e.Member.plans.mode != h.of.c.cfg.Mode {
 			delete(h.now, id)
 		} else {
-			h.now[id] = e.Member
+			h.now[id] = e
 		}
 	}
-	h.due.set()
 }
 
 // detailed adds to the places what else is known of their members.
@@ -92,8 +91,8 @@ func (h *memberHook) detailed(places []Place) []Place {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i, p := range places {
-		if m, known := h.now[p.ID]; known {
-			places[i].Version, places[i].Metadata = m.Version, maps.Clone(m.Metadata)
+		if e, known := h.now[p.ID]; known {
+			places[i].Version, places[i].Metadata = e.Member.Version, maps.Clone(e.Member.Metadata)
 		}
 	}
 	return places
@@ -109,9 +108,7 @@ func (h *memberHook) look() {
 // run is the goroutine.
 func (h *memberHook) run() {
 	defer close(h.ended)
-	select {
-	case <-h.before:
-	case <-h.of.leaving:
+	if !h.of.awaitTurn(h.before, &h.of.c.watching, h.ended) {
 		return
 	}
 	for {
@@ -135,10 +132,12 @@ func (h *memberHook) await(ctx context.Context) error {
 	}
 	select {
 	case <-h.ended:
-		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("libcluster: left, but a call of OnMembers has not returned: %w", context.Cause(ctx))
 	}
+	if !isClosed(h.ended) {
+		return fmt.Errorf("libcluster: left, but a call of OnMembers or Superseded has not returned: %w", context.Cause(ctx))
+	}
+	return nil
 }
 
 // next returns what has changed since it was called before. What has changed back is no
@@ -151,12 +150,12 @@ func (h *memberHook) next() (change MembersChange) {
 		after, is := h.now[id]
 		switch {
 		case is && !was:
-			change.Joined = append(change.Joined, after.clone())
+			change.Joined = append(change.Joined, after.Member.clone())
 		case was && !is:
-			change.Left = append(change.Left, before.clone())
+			change.Left = append(change.Left, before.Member.clone())
 			delete(h.told, id)
-		case was && !before.sameTo(after):
-			change.Changed = append(change.Changed, MemberUpdate{before.clone(), after.clone()})
+		case was && !before.Member.sameTo(after.Member):
+			change.Changed = append(change.Changed, MemberUpdate{before.Member.clone(), after.Member.clone()})
 		}
 		if is {
 			h.told[id] = after
@@ -193,8 +192,9 @@ func (c *Cluster) Primary() (Place, bool) {
 // one version must not stop a whole cluster.
 func ByNewerVersion(own, other Member) bool { return newerVersion(other.Version, own.Version) }
 
-// giveWay ends the membership if one of the members that hold an assignment is newer.
-func (m *membership) giveWay(members map[string]Member) {
+// giveWay ends the membership if one of the members that hold an assignment is newer. A record
+// that no instance renews would never go again, and proves nothing.
+func (m *membership) giveWay(members map[string]Event) {
 	if m.c.cfg.Superseded == nil {
 		return
 	}
@@ -203,9 +203,10 @@ func (m *membership) giveWay(members map[string]Member) {
 	holders := slices.Clone(all.places)
 	slices.SortFunc(holders, func(a, b Place) int { return cmp.Compare(a.ID, b.ID) })
 	for _, holder := range holders {
-		other, known := members[holder.ID]
-		if known && other.ID != own.ID && m.c.cfg.Superseded(own.clone(), other.clone()) {
-			m.exit(supersededBy(other))
+		e, known := members[holder.ID]
+		other := e.Member
+		if known && !e.Orphan && other.ID != own.ID && m.c.cfg.Superseded(own.clone(), other.clone()) {
+			m.giveUp(supersededBy(other))
 			return
 		}
 	}

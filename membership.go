@@ -53,7 +53,7 @@ type membership struct {
 	life
 	reporter
 	notifier *notifier
-	members  *memberHook // nil: the application wants to know nothing of them
+	hook     *memberHook // nil: the application wants to know nothing of members
 	pinger   *pinger
 	coverage coverageLog
 }
@@ -66,9 +66,54 @@ type life struct {
 	left    atomic.Bool   // set just before leaving is closed
 	done    chan struct{} // closed when leave is through
 
-	failOnce, leaveOnce sync.Once
-	failErr             error // why failed is closed; read after that
-	leaveErr            error // read after done
+	leaveOnce sync.Once
+	leaveErr  error // read after done
+
+	mu      sync.Mutex      // guards what follows
+	hurry   func(why error) // has an exit wait for nothing any more; nil: there is none
+	failErr error           // why failed is closed
+	joined  bool            // ready was closed before failed was
+}
+
+// becomeReady notes that the first callback has returned.
+func (l *life) becomeReady() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.joined = l.failErr == nil
+	close(l.ready)
+}
+
+// fail notes a failure. The first one counts; Join returns it, unless it has joined before.
+func (l *life) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failErr == nil {
+		l.failErr = quote.Error(err)
+		close(l.failed)
+	}
+}
+
+func (l *life) mayHurry(hurry func(error)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hurry = hurry
+}
+
+// hurries has an exit wait for nothing any more, if there is one.
+func (l *life) hurries(why error) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.hurry != nil {
+		l.hurry(why)
+	}
+	return l.hurry != nil
+}
+
+// failure returns why the membership has failed, if it has, and whether it had joined before.
+func (l *life) failure() (why error, joined bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failErr, l.joined
 }
 
 func newMembership(c *Cluster, run *runner) *membership {
@@ -85,7 +130,7 @@ func newMembership(c *Cluster, run *runner) *membership {
 		},
 	}
 	m.notifier, m.pinger = newNotifier(m, run), newPinger(m)
-	m.members = newMemberHook(m)
+	m.hook = newMemberHook(m)
 	m.coverage = coverageLog{c: c, log: m.log}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
@@ -93,8 +138,8 @@ func newMembership(c *Cluster, run *runner) *membership {
 
 func (m *membership) start() {
 	go m.notifier.notify()
-	if m.members != nil {
-		go m.members.run()
+	if m.hook != nil {
+		go m.hook.run()
 	}
 	if m.leavesByItself() {
 		go m.awaitExit()
@@ -102,21 +147,41 @@ func (m *membership) start() {
 	go m.pinger.ping()
 }
 
-// joined waits until the first callback has returned, or says why it never will.
-func (m *membership) joined(ctx context.Context) error {
+// awaitJoined waits until the first callback has returned, or says why it never will.
+func (m *membership) awaitJoined(ctx context.Context) error {
 	select {
 	case <-m.ready:
-		return nil
 	case <-m.failed:
-		return m.failErr
 	case <-m.leaving:
 		return ErrLeft
 	case <-ctx.Done():
+		if trouble := m.trouble(); trouble != nil {
+			return fmt.Errorf("%w; last: %w", context.Cause(ctx), trouble)
+		}
+		return context.Cause(ctx)
 	}
-	if trouble := m.trouble(); trouble != nil {
-		return fmt.Errorf("%w; last: %w", context.Cause(ctx), trouble)
+	if why, joined := m.failure(); !joined {
+		return why
 	}
-	return context.Cause(ctx)
+	return nil
+}
+
+// awaitTurn waits until no earlier membership calls the application back any more, on whose
+// callback Leave has given up. It reports false if this one has been left before. latest is
+// where the cluster keeps what the next one has to wait for.
+func (m *membership) awaitTurn(before <-chan struct{}, latest *<-chan struct{}, ended <-chan struct{}) bool {
+	select {
+	case <-before:
+	case <-m.leaving:
+		return false
+	}
+	m.c.mu.Lock()
+	defer m.c.mu.Unlock()
+	if m.left.Load() {
+		return false
+	}
+	*latest = ended
+	return true
 }
 
 // notJoined returns the error of a Join or Run that has never joined.
@@ -125,7 +190,7 @@ func (m *membership) notJoined(err error) error {
 }
 
 // leave tells the application, then removes the record, or leaves it to live for
-// returning, then ends everything.
+// returning, then ends everything. A later leave waits for the first one.
 func (m *membership) leave(ctx context.Context, returning time.Duration) error {
 	first := false
 	m.leaveOnce.Do(func() {
@@ -139,8 +204,12 @@ func (m *membership) leave(ctx context.Context, returning time.Duration) error {
 		case <-m.done:
 			return m.leaveErr
 		case <-ctx.Done():
-			return fmt.Errorf("libcluster: still leaving: %w", context.Cause(ctx))
 		}
+		if m.hurries(context.Cause(ctx)) {
+			<-m.done
+			return m.leaveErr
+		}
+		return fmt.Errorf("libcluster: still leaving: %w", context.Cause(ctx))
 	}
 	defer func() {
 		m.c.mu.Lock()
@@ -171,7 +240,7 @@ func (m *membership) leave(ctx context.Context, returning time.Duration) error {
 		m.leaveErr = errors.Join(m.leaveErr, m.remove(ctx, inc.session, returning))
 		m.pinger.in.Assigned(m.c.view.Load().state.inactive())
 	}
-	m.leaveErr = quote.Error(errors.Join(m.leaveErr, m.members.await(ctx)))
+	m.leaveErr = quote.Error(errors.Join(m.leaveErr, m.hook.await(ctx)))
 	m.log.Debug("left the cluster", zap.Error(m.leaveErr))
 	return m.leaveErr
 }
@@ -197,8 +266,11 @@ func (m *membership) awaitPing(ctx context.Context) bool {
 // remove ends a session and its record, or only the session if the assignment is to be
 // reserved.
 func (m *membership) remove(ctx context.Context, session Session, returning time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
-	defer cancel()
+	if _, ends := ctx.Deadline(); !ends {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, leaveTimeout)
+		defer cancel()
+	}
 	stopped := m.c.cfg.Mode == ModeExclusive && !m.c.cfg.Passive && !m.notifier.acting.Load()
 	d := Departure{Reserve: returning, Last: m.kept(stopped), Stopped: stopped}
 	if m.c.cfg.Mode == ModePlanned && !m.c.cfg.Passive && returning == 0 {
@@ -235,13 +307,10 @@ func (m *membership) kept(stopped bool) Member {
 	return last
 }
 
-// fail refuses the membership for good; Join returns err.
+// fail refuses the membership for good.
 func (m *membership) fail(err error) {
-	m.failOnce.Do(func() {
-		m.note(err)
-		m.failErr = quote.Error(err)
-		close(m.failed)
-	})
+	m.note(err)
+	m.life.fail(err)
 }
 
 // refuse fails a Join that is still waiting. Once joined, the instance goes on, since the

@@ -17,7 +17,7 @@ const slowCallback = 10 * time.Second
 // goroutine, so that nothing of that overlaps, and lives as long as its
 // membership.
 type notifier struct {
-	in     *membership
+	of     *membership
 	run    *runner         // nil unless it is Run that has joined
 	before <-chan struct{} // closed when no earlier membership calls back any more
 
@@ -35,14 +35,14 @@ type notifier struct {
 }
 
 func newNotifier(m *membership, run *runner) *notifier {
-	return &notifier{in: m, run: run, changed: newSignal(), rested: newSignal(), ended: make(chan struct{})}
+	return &notifier{of: m, run: run, changed: newSignal(), rested: newSignal(), ended: make(chan struct{})}
 }
 
 // notify is the goroutine. It ends when it has reported the leaving.
 func (n *notifier) notify() {
 	defer close(n.ended)
-	m := n.in
-	if !n.awaitTurn() {
+	m := n.of
+	if !m.awaitTurn(n.before, &m.c.calling, n.ended) {
 		return // and nothing has been told
 	}
 	// The deadline is watched here and not by ping, which may be waiting for
@@ -74,28 +74,10 @@ func (n *notifier) notify() {
 	}
 }
 
-// awaitTurn waits until an earlier membership's callback has returned, on which its Leave has
-// given up. It reports false if this one has been left before.
-func (n *notifier) awaitTurn() bool {
-	select {
-	case <-n.before:
-	case <-n.in.leaving:
-		return false
-	}
-	c := n.in.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if n.in.left.Load() {
-		return false
-	}
-	c.calling = n.ended
-	return true
-}
-
 // newest returns the newest view and its state, with nothing running under another one.
 func (n *notifier) newest() (*view, State) {
 	for {
-		v := n.in.c.view.Load()
+		v := n.of.c.view.Load()
 		state := v.now()
 		if !n.run.stopOver(v, state) { // which may take long
 			return v, state
@@ -133,12 +115,12 @@ func (t told) next(inc *incarnation, state State, why error, leaving, passive bo
 
 // look tells the application what there is to tell.
 func (n *notifier) look(v *view, state State, leaving bool) {
-	after, call := n.told.next(v.inc, state, v.reason(), leaving, n.in.c.cfg.Passive)
+	after, call := n.told.next(v.inc, state, v.reason(), leaving, n.of.c.cfg.Passive)
 	if call && !n.tell(v, after.state) {
 		return
 	}
 	if after.any && !n.told.any {
-		close(n.in.ready)
+		n.of.becomeReady()
 	}
 	n.told = after
 	if call && !after.state.sameTo(state) {
@@ -176,7 +158,7 @@ func (n *notifier) tell(v *view, state State) bool {
 
 // call calls the application back.
 func (n *notifier) call(state State) {
-	m, was := n.in, n.told.state
+	m, was := n.of, n.told.state
 	if m.log.Core().Enabled(zapcore.InfoLevel) {
 		m.log.Info(fmt.Sprintf("cluster %s has re-balanced: new base is %d (was %d), new total is %d (was %d)",
 			m.name, state.Index, was.Index, state.Total, was.Total),

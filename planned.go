@@ -92,7 +92,6 @@ func (b balancer) applyPlan(now *Planning) {
 		b.note(b.whyWaiting(v, h))
 	}
 	b.show(v.after(before))
-	b.members.look()
 	if h.plan != nil && h.plan.committed && (before.inc != b.incarnation || before.plan.revision != v.plan.revision) {
 		b.logMembers(v)
 	}

@@ -42,10 +42,10 @@ func (o *ownRecord) ask(change func(*Member), wants func(Member) bool) *asked {
 	return a
 }
 
-func (o *ownRecord) answered(count *asked) {
+func (o *ownRecord) answered(call *asked) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.asking = slices.DeleteFunc(o.asking, func(a *asked) bool { return a == count })
+	o.asking = slices.DeleteFunc(o.asking, func(a *asked) bool { return a == call })
 }
 
 // refusalOf returns why what was asked for has been refused, if it has. Another goroutine may
@@ -57,21 +57,30 @@ func (o *ownRecord) refusalOf(a *asked) error {
 }
 
 // refused takes back what the registry refuses for good, unless something else has been set
-// since.
-func (o *ownRecord) refused(m, published Member, why error) {
+// since. Of a record that differs from the published one in two ways the count is refused
+// first. It reports whether there is something left to publish.
+func (o *ownRecord) refused(m, published Member, why error) (more bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	metadata := maps.Equal(m.Metadata, published.Metadata)
+	only := published.clone() // but for what is refused
+	if m.Workers != published.Workers {
+		only.Workers = m.Workers
+		if o.wanted.Workers == m.Workers {
+			o.wanted.Workers = published.Workers
+		}
+	} else {
+		metadata, only.Metadata = true, m.Metadata
+		if maps.Equal(o.wanted.Metadata, m.Metadata) {
+			o.wanted.Metadata = published.Metadata
+		}
+	}
 	for _, a := range o.asking {
-		if a.wants(m) {
+		if a.wants(only) && !a.wants(published) {
 			a.refusal = why
 		}
 	}
-	if o.wanted.Workers == m.Workers {
-		o.wanted.Workers = published.Workers
-	}
-	if maps.Equal(o.wanted.Metadata, m.Metadata) {
-		o.wanted.Metadata = published.Metadata
-	}
+	return !metadata
 }
 
 // publisher brings the registry's record of an incarnation up to date: what is desired,
@@ -85,7 +94,8 @@ type publisher struct {
 	answered atomic.Bool
 
 	sending   baton  // held around each Update; guards what follows
-	published Member // the record that the registry has
+	published Member // the last record that the registry is known to have had
+	unknown   bool   // whether it has another one by now
 }
 
 func newPublisher(inc *incarnation, published Member) *publisher {
@@ -95,9 +105,9 @@ func newPublisher(inc *incarnation, published Member) *publisher {
 // compare has the record compared, and published if it is another one. It never blocks.
 func (p *publisher) compare() { p.due.set() }
 
-// catchUp publishes a worker count that SetWorkers could not publish, or that was set while
-// joining. It reports false if that has to be tried again. A call of SetWorkers with another
-// count does not have to wait for long.
+// catchUp publishes what SetWorkers or SetMetadata could not publish, or what was set while
+// joining. It reports false if that has to be tried again. Another call of these does not have
+// to wait for long.
 func (p *publisher) catchUp() bool {
 	ctx, cancel := context.WithTimeout(p.inc.ctx, p.inc.patience())
 	defer cancel()
@@ -105,7 +115,7 @@ func (p *publisher) catchUp() bool {
 	return err == nil || isFinal(err) || isPermanent(err) || p.inc.ctx.Err() != nil
 }
 
-// publish brings the registry's record up to date with what SetWorkers wants. If it is to
+// publish brings the registry's record up to date with what is desired. If it is to
 // compare, what the registry tells of the record counts, too, besides what it was sent
 // last.
 func (p *publisher) publish(ctx context.Context, compare bool) error {
@@ -117,27 +127,38 @@ func (p *publisher) publish(ctx context.Context, compare bool) error {
 	if inc.c.cfg.Passive || inc.fenced() != nil {
 		return nil // the next incarnation joins with what is desired
 	}
-	m := inc.registration().Member
-	if p.isPublished(m) && (!compare || inc.roster.agree(m)) {
-		return nil
+	for {
+		m := inc.registration().Member
+		if p.isPublished(m) && (!compare || inc.roster.agree(m)) {
+			return nil
+		}
+		err := p.update(ctx, m)
+		if !isPermanent(err) {
+			return err
+		}
+		inc.log.Error("the record is refused", zap.Int("workers", m.Workers), zap.Error(err))
+		if !inc.c.own.refused(m, p.published, err) {
+			return err
+		}
 	}
+}
+
+// update sends a record.
+func (p *publisher) update(ctx context.Context, m Member) error {
+	inc := p.inc
 	ctx, cancel := context.WithTimeout(ctx, errandTimeout)
 	defer cancel()
-	before := p.published
-	p.published = Member{} // unknown, until an answer says more
 	err := inc.session.Update(ctx, m)
 	switch {
 	case err == nil:
-		p.published = m
+		p.published, p.unknown = m, false
 	case isFinal(err):
 		inc.end(err)
 	case isPermanent(err):
-		inc.log.Error("the record is refused", zap.Int("workers", m.Workers), zap.Error(err))
-		p.published = before
-		inc.c.own.refused(m, before, err)
 	case inc.stopping():
 		err = ErrLeft
 	default:
+		p.unknown = true
 		inc.report(zap.WarnLevel, "cannot publish the record yet", zap.Int("workers", m.Workers), zap.Error(err))
 		err = fmt.Errorf("will be tried again: %w", err)
 	}
@@ -146,7 +167,7 @@ func (p *publisher) publish(ctx context.Context, compare bool) error {
 
 // isPublished reports whether the registry has all of a record that matters.
 func (p *publisher) isPublished(m Member) bool {
-	return p.published.sameTo(m) && p.published.plans.seen >= p.inc.drain.slowFor.Load()
+	return !p.unknown && p.published.sameTo(m) && p.published.plans.seen >= p.inc.drain.slowFor.Load()
 }
 
 // SetWorkers changes how many workers this instance has, 1 to [MaxWorkers]. If the
@@ -204,8 +225,8 @@ func (c *Cluster) publish(ctx context.Context, a *asked) error {
 		return nil // the next one joins with it
 	}
 	err := inc.record.publish(ctx, false)
-	if err == nil {
-		err = c.own.refusalOf(a)
+	if refusal := c.own.refusalOf(a); refusal != nil || isPermanent(err) {
+		err = refusal // of another call's, if there is none
 	}
 	if err != nil {
 		inc.record.compare()

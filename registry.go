@@ -153,8 +153,8 @@ type Change struct {
 	// Assigned is set by a registry that knows this instance's assignment without
 	// knowing the members, as static configuration does.
 	Assigned *Assignment
-	// Planned is the only field that is set in a mode with a plan. If the members are asked
-	// for, there are Reset and Events too, and Planned is set if the plan has changed.
+	// Planned is set in a mode with a plan, if that has changed. There Generation is 0, and
+	// Reset and Events are set only if [Registration.Members] asks for the members.
 	Planned *Planning
 
 	foreign []foreign // what the registry has found besides members

@@ -1,6 +1,9 @@
 package libcluster
 
-import "sync"
+import (
+	"maps"
+	"sync"
+)
 
 // roster is the members as an incarnation has been told of them. The balancer changes it;
 // readers look at it.
@@ -56,5 +59,5 @@ func (r *roster) agree(own Member) bool {
 		return r.own == nil || r.own.Workers == own.Workers
 	}
 	known, there := r.latest.members[own.ID]
-	return !there || known.sameTo(own)
+	return !there || known.Workers == own.Workers && maps.Equal(known.Metadata, own.Metadata)
 }

@@ -138,10 +138,7 @@ func (c *Cluster) RunPrimary(ctx context.Context, f func(ctx context.Context, s 
 }
 
 // isStatic reports whether places never change.
-func (c *Cluster) isStatic() bool {
-	_, fixed := c.cfg.Registry.(static)
-	return fixed
-}
+func (c *Cluster) isStatic() bool { return !c.cfg.Registry.Capabilities().Members }
 
 // alone makes f the only task, for Run and RunPrimary.
 func alone(f func(context.Context, State) error) func(State) []task {
@@ -169,9 +166,9 @@ func (c *Cluster) run(r *runner, options []RunOption) error {
 	if err != nil {
 		return err
 	}
-	defer c.exit()
+	defer c.endRun()
 
-	if err = s.joined(r.ctx); err == nil {
+	if err = s.awaitJoined(r.ctx); err == nil {
 		select {
 		case <-r.ended:
 		case <-s.failed:
@@ -197,13 +194,14 @@ func (c *Cluster) run(r *runner, options []RunOption) error {
 	case !isClosed(s.ready):
 		return s.notJoined(err)
 	case isClosed(s.failed):
-		return s.failErr // the ID is another instance's, or it has left by itself
+		why, _ := s.failure() // the ID is another instance's, or it has left by itself
+		return why
 	}
 	return nil
 }
 
-// exit allows the next Run.
-func (c *Cluster) exit() {
+// endRun allows the next Run.
+func (c *Cluster) endRun() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.running = false

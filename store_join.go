@@ -63,15 +63,16 @@ func (a *attempts) others(but kv.Owner) []kv.Owner {
 	return others[max(0, len(others)-enough):]
 }
 
-func (a *attempts) written(revision int64) {
+// lastWritten returns the revision of the latest write that succeeded.
+func (a *attempts) lastWritten() int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.wrote = max(a.wrote, revision)
+	return a.wrote
 }
 
-// listed notes a write from which on the session goes by what it was told with it. In a store
-// that was restored its revision is smaller than that of writes before.
-func (a *attempts) listed(revision int64) {
+// written notes at which revision the record was written last. In a store that was restored
+// that is smaller than before.
+func (a *attempts) written(revision int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.wrote = revision

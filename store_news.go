@@ -175,7 +175,7 @@ func (s *storeSession) list(ctx context.Context, tx kv.Tx, failed func([]kv.Reco
 		}
 		return failed(done.Records)
 	}
-	s.attempts.listed(done.Mark.Revision)
+	s.attempts.written(done.Mark.Revision)
 	before.Revision++ // a write is later than all that was told before
 	return s.take(l, before, done.Mark)
 }

@@ -25,7 +25,7 @@ type storeSession struct {
 	mode     Mode
 	as       Mode // what its record says
 	passive  bool
-	members  bool // Next reports them
+	members  bool // Next reports members
 	log      *zap.Logger
 	attempts *attempts
 
@@ -207,19 +207,27 @@ func (s *storeSession) Update(ctx context.Context, m Member) error {
 	return s.writeUnder(ctx, s.owner, kv.Record{Key: s.id, Value: m.Record(), Owner: s.owner})
 }
 
-// writeUnder writes the session's record, and others, under a lease. If the record is under that
-// one already, the answer to the first of several requests was lost.
+// writeUnder writes the session's record, and others, under a lease, if the record is as
+// this session has written it last: so an earlier request that arrives late has no effect. If
+// the record is under the other lease already, the answer to the first of several requests was lost.
 func (s *storeSession) writeUnder(ctx context.Context, owner kv.Owner, records ...kv.Record) error {
 	return s.insist(ctx, func(ctx context.Context) error {
-		done, err := s.space.Commit(ctx, kv.Tx{If: []kv.Cond{s.ours()}, Put: records})
-		if err != nil {
-			return leaseError(err)
+		for {
+			was := s.attempts.lastWritten()
+			tx := kv.Tx{If: []kv.Cond{s.ours(), kv.AtVersion(s.id, was)}, Put: records}
+			done, err := s.space.Commit(ctx, tx)
+			if err != nil {
+				return leaseError(err)
+			}
+			if done.Done || owner != s.owner && done.Records[0].Owner == owner {
+				s.attempts.written(done.Mark.Revision)
+				return nil
+			}
+			if err := s.holder(done.Records[0]); err != nil {
+				return err
+			}
+			s.attempts.written(done.Records[0].Version) // an earlier request has arrived only now
 		}
-		if !done.Done && (owner == s.owner || done.Records[0].Owner != owner) {
-			return s.holder(done.Records[0])
-		}
-		s.attempts.written(done.Mark.Revision)
-		return nil
 	})
 }
 

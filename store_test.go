@@ -76,3 +76,66 @@ func TestWatchThatGoesOnInAnotherStoreIsNotedAsAReset(t *testing.T) {
 		require.ErrorIs(t, err, libcluster.ErrRegistryReset, "Next")
 	}
 }
+
+// losing is a store that keeps a commit to itself once, and can carry it out later.
+type losing struct {
+	kv.Store
+	armed atomic.Bool
+	late  func() (kv.Result, error)
+}
+
+type losingSpace struct {
+	kv.Space
+	of *losing
+}
+
+func (l *losing) Open(ctx context.Context, name string) (kv.Space, error) {
+	space, err := l.Store.Open(ctx, name)
+	return &losingSpace{space, l}, err
+}
+
+func (s *losingSpace) Commit(ctx context.Context, tx kv.Tx) (kv.Result, error) {
+	if s.of.armed.Swap(false) {
+		s.of.late = func() (kv.Result, error) { return s.Space.Commit(context.Background(), tx) }
+		<-ctx.Done()
+		return kv.Result{}, context.Cause(ctx)
+	}
+	return s.Space.Commit(ctx, tx)
+}
+
+// A request that was given up reaches the store when a later one has succeeded.
+func TestAnOlderUpdateThatArrivesLateHasNoEffect(t *testing.T) {
+	for _, mode := range allModes {
+		store := &losing{Store: kvtest.NewMemory()}
+		c, err := libcluster.New(libcluster.Config{Key: "k", Env: "e", ID: "a", Mode: mode, TTL: time.Hour, Registry: libcluster.OnStore(store)})
+		require.NoError(t, err)
+		require.NoError(t, c.Join(t.Context()))
+		store.armed.Store(true)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		require.Error(t, c.SetMetadata(ctx, map[string]string{"k": "old"}))
+		cancel()
+		require.NoError(t, c.SetMetadata(t.Context(), map[string]string{"k": "new"}))
+		done, err := store.late()
+		require.NoError(t, err)
+		require.False(t, done.Done, mode)
+		require.NoError(t, c.SetMetadata(t.Context(), map[string]string{"k": "newest"}))
+
+		// If it arrives first, the later one finds it and is not refused for that.
+		store.armed.Store(true)
+		ctx, cancel = context.WithTimeout(t.Context(), 10*time.Millisecond)
+		require.Error(t, c.SetMetadata(ctx, map[string]string{"k": "early"}))
+		cancel()
+		done, err = store.late()
+		require.NoError(t, err)
+		require.True(t, done.Done, mode)
+		require.NoError(t, c.SetMetadata(t.Context(), map[string]string{"k": "last"}))
+		space, err := store.Store.Open(t.Context(), "k/e")
+		require.NoError(t, err)
+		found, _, err := space.Get(t.Context(), "a")
+		require.NoError(t, err)
+		m, err := libcluster.ParseMember("a", found.Value)
+		require.NoError(t, err)
+		require.Equal(t, "last", m.Metadata["k"])
+		require.NoError(t, c.Leave(t.Context()))
+	}
+}

@@ -140,7 +140,7 @@ func (c *Cluster) placesOf(v *view) (places []Place, ok bool) {
 		return nil, true
 	}
 	if v.plan != nil {
-		return v.inc.members.detailed(v.plan.places()), true
+		return v.inc.hook.detailed(v.plan.places()), true
 	}
 	v.inc.roster.mu.Lock()
 	defer v.inc.roster.mu.Unlock()

@@ -84,6 +84,8 @@ func TestTheNextPrimaryIsToldAfterTheOneBeforeInExclusiveMode(t *testing.T) {
 		require.NoError(w, a.Leave(w.Context()))
 		wait(10 * time.Second)
 		told := d.since()
+		require.Contains(w, told, "a primary false")
+		require.Contains(w, told, "b primary true")
 		require.Less(w, strings.Index(told, "a primary false"), strings.Index(told, "b primary true"), told)
 	})
 }
@@ -143,6 +145,8 @@ func TestInstancesGiveWayToANewerVersion(t *testing.T) {
 		wait(time.Minute)
 		told := d.since()
 		require.Contains(w, told, `ends: libcluster: superseded by a newer version: "c" has version "1.10"`)
+		require.Contains(w, told, "a primary false")
+		require.Contains(w, told, "a is at -1")
 		require.Less(w, strings.LastIndex(told, "primary false"), strings.Index(told, "ends"), told)
 		require.Less(w, strings.LastIndex(told, "a is at -1"), strings.Index(told, "ends"), told)
 		for _, x := range []*app{a, b} {
@@ -150,7 +154,9 @@ func TestInstancesGiveWayToANewerVersion(t *testing.T) {
 		}
 		require.ErrorIs(w, <-ended, libcluster.ErrSuperseded)
 		require.Len(w, w.Members(cluster), 2)
-		require.NoError(w, a.Join(w.Context()), "it may join again, and will leave again")
+		if err := a.Join(w.Context()); err != nil { // it may join again, and is told of the newer one before or after
+			require.ErrorIs(w, err, libcluster.ErrSuperseded)
+		}
 		wait(time.Minute)
 		require.Equal(w, libcluster.PhaseLeft, a.Phase())
 	})
@@ -222,5 +228,58 @@ func TestAnInstanceWhoseIDIsTakenLeavesIfThatIsToBeTold(t *testing.T) {
 		wait(30 * time.Second)
 		require.Equal(w, libcluster.PhaseFenced, quiet.Phase(), "as ever")
 		synctest.Wait()
+	})
+}
+
+// The members are told before the state is, and with the state alone who is newer can be told.
+func TestANewerVersionIsSeenByAnInstanceThatJoinsAmongMany(t *testing.T) {
+	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
+		w.join("new", in, version("2"))
+		if w.Plan(cluster) == "" {
+			for n := range 500 {
+				w.Put(cluster, fmt.Sprintf("s%04d", n), []byte("1"))
+			}
+		}
+		for n := range 10 {
+			old := w.app(fmt.Sprint("old", n), in, version("1"))
+			if err := old.Join(w.Context()); err != nil {
+				require.ErrorIs(w, err, libcluster.ErrSuperseded)
+			}
+			wait(10 * time.Second)
+			require.Equal(w, libcluster.PhaseLeft, old.Phase())
+		}
+	})
+}
+
+func TestARecordThatNoInstanceRenewsSupersedesNobody(t *testing.T) {
+	inBubble(t, func(w *world) {
+		a := w.join("a", version("1"))
+		w.Put(cluster, "z", []byte(`{"workers":1,"version":"99"}`))
+		wait(time.Minute)
+		require.Equal(w, "0/2", a.place())
+	})
+}
+
+func TestLeaveEndsALeavingThatWaitsForACallback(t *testing.T) {
+	inBubble(t, func(w *world) {
+		a := w.join("a", version("1"))
+		hang := make(chan struct{})
+		a.inCallback(func(s libcluster.State) {
+			if !s.Active() {
+				<-hang
+			}
+		})
+		w.join("b", version("2"))
+		wait(time.Minute)
+		require.Equal(w, libcluster.PhaseLeaving, a.Phase(), "it waits for its callback, and its record is kept")
+		require.True(w, w.Holds(cluster, "a"))
+		begun := time.Now()
+		require.ErrorContains(w, a.Leave(w.within(3*time.Second)), "a callback has not returned")
+		require.Less(w, time.Since(begun), 4*time.Second)
+		require.Equal(w, libcluster.PhaseLeft, a.Phase())
+		wait(time.Minute)
+		require.False(w, w.Holds(cluster, "a"))
+		close(hang)
+		wait(time.Second)
 	})
 }

@@ -417,7 +417,8 @@ func TestOutageThatIsSatOutChangesNothing(t *testing.T) {
 		require.Equal(t, "0/2", a.place())
 		require.Equal(t, "1/2", b.place())
 		require.True(t, t.Holds(cluster, "a"))
-		require.True(t, a.told()[2].Index == -1, "the lease was gone: fenced then, and rejoined: %s", a.story())
+		// Which lease has ended first, and which instance is back first, is left to chance.
+		require.Regexp(t, `^0/1 0/2( 0/1)*( -1/[01])+( 0/1)* 0/2$`, a.story(), "the lease was gone: fenced then, and rejoined")
 	})
 }
 

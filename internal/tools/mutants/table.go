@@ -102,8 +102,13 @@ var mutants = []mutant{
 	},
 	{
 		"a record is written that is another's by now", "store_session.go",
-		"kv.Tx{If: []kv.Cond{s.ours()}, Put: records}", "kv.Tx{If: nil, Put: records}",
+		"kv.Tx{If: []kv.Cond{s.ours(), kv.AtVersion(s.id, was)}, Put: records}", "kv.Tx{Put: records}",
 		"TestAnyStoreKeepsThePromisesInVirtualTime", "registrytest", nil,
+	},
+	{
+		"a late request to update undoes a later one", "store_session.go",
+		"kv.Tx{If: []kv.Cond{s.ours(), kv.AtVersion(s.id, was)}, Put: records}", "kv.Tx{If: []kv.Cond{s.ours(), s.ours()}, Put: records}\n\t\t\t_ = was",
+		"TestAnOlderUpdateThatArrivesLateHasNoEffect", "", nil,
 	},
 	{
 		"a plan of another mode is built on", "decide.go",
