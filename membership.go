@@ -24,8 +24,7 @@ const (
 	// errandTimeout bounds what else is asked of a registry, and asked again.
 	errandTimeout = 5 * time.Second
 
-	// leaveTimeout bounds the removal of the record when Leave's context has
-	// no end of its own.
+	// leaveTimeout bounds the removal of the record, besides Leave's context.
 	leaveTimeout = 5 * time.Second
 
 	// leastLeave is how long Leave may take if its context ends before: enough for
@@ -266,11 +265,8 @@ func (m *membership) awaitPing(ctx context.Context) bool {
 // remove ends a session and its record, or only the session if the assignment is to be
 // reserved.
 func (m *membership) remove(ctx context.Context, session Session, returning time.Duration) error {
-	if _, ends := ctx.Deadline(); !ends {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, leaveTimeout)
-		defer cancel()
-	}
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
 	stopped := m.c.cfg.Mode == ModeExclusive && !m.c.cfg.Passive && !m.notifier.acting.Load()
 	d := Departure{Reserve: returning, Last: m.kept(stopped), Stopped: stopped}
 	if m.c.cfg.Mode == ModePlanned && !m.c.cfg.Passive && returning == 0 {

@@ -231,7 +231,7 @@ func TestAnInstanceWhoseIDIsTakenLeavesIfThatIsToBeTold(t *testing.T) {
 	})
 }
 
-// The members are told before the state is, and with the state alone who is newer can be told.
+// The members are told before the state is, which says which of them hold an assignment.
 func TestANewerVersionIsSeenByAnInstanceThatJoinsAmongMany(t *testing.T) {
 	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
 		w.join("new", in, version("2"))

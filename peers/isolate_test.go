@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// roles are who of three is cut off.
+// roles say which of three instances is cut off.
 var roles = map[string]func(testing.TB, []*process) *process{
 	"primary": func(t testing.TB, all []*process) *process { return primaryOf(t, all...) },
 	"leader":  func(t testing.TB, all []*process) *process { return leader(t, all...) },

@@ -25,7 +25,7 @@ func TestAllNameOnePrimaryWithItsMetadata(t *testing.T) {
 	}
 }
 
-// serveAt answers as the primary, or sends elsewhere whoever asks.
+// serveAt answers as the primary, or sends the client elsewhere.
 func serveAt(t *testing.T, p *peers.Peers, c *libcluster.Cluster, sites map[string]string) string {
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, m := range c.Members() {

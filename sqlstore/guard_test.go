@@ -21,8 +21,8 @@ import (
 
 const plan = "/p/plan"
 
-// guarded begins a transaction that depends on a fence.
-func guarded(ctx context.Context, db *sql.DB, store *sqlstore.Store, f kv.Fence) (*sql.Tx, error) {
+// guardedOnce begins a transaction that depends on a fence.
+func guardedOnce(ctx context.Context, db *sql.DB, store *sqlstore.Store, f kv.Fence) (*sql.Tx, error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, err
@@ -32,6 +32,16 @@ func guarded(ctx context.Context, db *sql.DB, store *sqlstore.Store, f kv.Fence)
 		return nil, err
 	}
 	return tx, nil
+}
+
+// guarded tries again what may be tried again, as when another transaction writes to SQLite.
+func guarded(ctx context.Context, db *sql.DB, store *sqlstore.Store, fence kv.Fence) (*sql.Tx, error) {
+	for {
+		tx, err := guardedOnce(ctx, db, store, fence)
+		if err == nil || errors.Is(err, kv.ErrFenced) || ctx.Err() != nil {
+			return tx, err
+		}
+	}
 }
 
 // fenced puts the plan, and returns the fence of that.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -31,39 +30,23 @@ type Company struct {
 	*testing.T
 	Logger *zap.Logger // its instances'; none by default
 	mode   libcluster.Mode
-	news   chan struct{} // there is another state than before
-
-	mu     sync.Mutex
-	states map[string]libcluster.State // by the instance's ID, as the application was told
 }
 
 // Member is an instance of a company.
-type Member struct {
-	*libcluster.Cluster
-	id string
-}
+type Member struct{ *libcluster.Cluster }
 
 // NewCompany returns a cluster without an instance.
 func NewCompany(t *testing.T, mode libcluster.Mode) *Company {
-	return &Company{T: t, mode: mode, news: make(chan struct{}, 1), states: map[string]libcluster.State{}}
+	return &Company{T: t, mode: mode}
 }
 
 // Member returns an instance that has not joined yet.
 func (c *Company) Member(store kv.Store, id string, workers int) *Member {
-	m := &Member{id: id}
+	m := &Member{}
 	var err error
 	m.Cluster, err = libcluster.New(libcluster.Config{
-		Key: "company", ID: id, Workers: workers, Mode: c.mode, TTL: 3 * time.Second,
+		Key: "company", ID: id, Workers: workers, Mode: c.mode, TTL: 6 * time.Second,
 		Registry: libcluster.OnStore(store), Logger: c.Logger,
-		OnRebalance: func(state libcluster.State) {
-			c.mu.Lock()
-			c.states[id] = state
-			c.mu.Unlock()
-			select {
-			case c.news <- struct{}{}:
-			default:
-			}
-		},
 	})
 	require.NoError(c, err)
 	c.Cleanup(func() {
@@ -80,26 +63,18 @@ func (c *Company) Tile(total int, members ...*Member) {
 	c.TileAfter(0, total, members...)
 }
 
-// TileAfter waits until they do so in a later generation.
+// TileAfter waits until they do so in a later generation. It reads the states: a new
+// generation by itself calls nobody back.
 func (c *Company) TileAfter(generation int64, total int, members ...*Member) {
 	c.Helper()
-	ctx := Patience(c)
-	for {
-		c.mu.Lock()
-		var states []libcluster.State
+	var states []libcluster.State
+	require.Eventually(c, func() bool {
+		states = nil
 		for _, m := range members {
-			states = append(states, c.states[m.id])
+			states = append(states, m.State())
 		}
-		c.mu.Unlock()
-		if tiles(states, total) && states[0].Generation > generation {
-			return
-		}
-		select {
-		case <-c.news:
-		case <-ctx.Done():
-			require.Fail(c, "they do not come to agree", "%d in all: %+v", total, states)
-		}
-	}
+		return tiles(states, total) && states[0].Generation > generation
+	}, watchdog, time.Millisecond, "they do not come to agree: %d in all: %+v", total, &states)
 }
 
 func tiles(states []libcluster.State, total int) bool {
