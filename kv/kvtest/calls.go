@@ -88,20 +88,21 @@ func callsReturnSoon(s *suite) {
 	})
 	s.undecided(err, "Open")
 
-	// A commit that is given up may have been done; a commit without an error was done.
+	// A commit that is given up may have been done, or may yet be, and so each has a key of its
+	// own; a commit without an error was done.
 	for n := range 20 {
 		ctx, cancel := context.WithCancel(context.Background())
-		value := strconv.Itoa(n)
+		value, key := strconv.Itoa(n), fmt.Sprintf("raced %d", n)
 		var err error
 		s.all(
 			func() error { cancel(); return nil },
 			func() error {
-				_, err = u.Commit(ctx, kv.Tx{Put: []kv.Record{record("raced", value, owner)}})
+				_, err = u.Commit(ctx, kv.Tx{Put: []kv.Record{record(key, value, owner)}})
 				return nil
 			},
 		)
 		s.undecided(err, "Commit")
-		r := u.get("raced")
+		r := u.get(key)
 		s.that(err != nil || string(r.Value) == value, "%s has been written; got %s", value, text(r))
 	}
 	_, err = u.Renew(s.within(), owner)
