@@ -35,7 +35,7 @@
 // # A power cut
 //
 // It ends all processes of the machine with the leases that they had, so little depends on
-// what was written last, and nothing waits for the disk but the first document and one in 32.
+// what was written last, and nothing waits for the disk but the first document and two in 32.
 // What is lost in a power cut is as if it had never been. The next instances go on from what
 // is there, and it is no other store.
 //

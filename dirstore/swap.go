@@ -127,20 +127,32 @@ func (f *folder) tidy(d *document) {
 // removed, and not by a listing. On a network a name that is there may seem to be removed for
 // a while, and so it removes only what is older than the lowest that stays, which must be old.
 //
-// First it has the lowest one that stays outlast a power cut. After one, those that were
-// written later may be empty, which is as if they had changed nothing.
+// First it has the two lowest that stay outlast a power cut: a newcomer accepts the second by the
+// first. After a power cut those that were written later may be empty, which is as if they had
+// changed nothing.
 func (f *folder) prune(d *document) error {
 	bottom := d.number - min(max(int64(keptBytes/d.size), keepLeast), f.store.keep)
 	for d.network && bottom > d.oldest && !f.older(f.document(bottom), d, hidden) {
 		bottom -= keepLeast
 	}
+	for bottom > d.oldest && !f.acceptable(bottom+1) { // there is garbage between documents
+		bottom--
+	}
 	if bottom <= d.oldest {
 		return nil
 	}
-	if err := f.files.sync(f.document(bottom)); err != nil {
-		return err
+	for _, number := range []int64{bottom, bottom + 1} {
+		if err := f.files.sync(f.document(number)); err != nil {
+			return err
+		}
 	}
 	return f.removeBelow(d, bottom)
+}
+
+// acceptable reports whether a newcomer can begin with a document.
+func (f *folder) acceptable(number int64) bool {
+	_, err := f.accept(number)
+	return err == nil
 }
 
 func (f *folder) removeBelow(d *document, bottom int64) error {
