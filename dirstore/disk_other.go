@@ -22,7 +22,6 @@ func (d disk) write(string, []byte, bool) error   { return d.refuse() }
 func (d disk) overwrite(string, []byte) error     { return d.refuse() }
 func (d disk) sync(string) error                  { return d.refuse() }
 func (d disk) link(_, _ string) error             { return d.refuse() }
-func (d disk) links(string) (int, error)          { return 0, d.refuse() }
 func (d disk) modified(string) (time.Time, error) { return time.Time{}, d.refuse() }
 func (d disk) remove(string) error                { return d.refuse() }
 func (d disk) list(string) ([]string, error)      { return nil, d.refuse() }

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -119,14 +118,6 @@ func (d disk) sync(name string) error {
 }
 
 func (d disk) link(name, another string) error { return os.Link(d.path(name), d.path(another)) }
-
-func (d disk) links(name string) (int, error) {
-	info, err := os.Lstat(d.path(name))
-	if err != nil {
-		return 0, err
-	}
-	return int(info.Sys().(*syscall.Stat_t).Nlink), nil
-}
 
 func (d disk) modified(name string) (time.Time, error) {
 	info, err := os.Lstat(d.path(name))

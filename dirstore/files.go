@@ -21,8 +21,6 @@ type files interface {
 	sync(name string) error
 	// link gives a file another name. The error wraps fs.ErrExist if that is taken.
 	link(name, another string) error
-	// links returns how many names a file has.
-	links(name string) (int, error)
 	// modified returns when a file was written, by the clock of the file system.
 	modified(name string) (time.Time, error)
 	// remove removes a name. A folder that is not empty gets another name instead.

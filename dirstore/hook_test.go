@@ -49,14 +49,6 @@ func (h hooked) link(name, another string) error {
 	return h.around("link", another, func() error { return h.files.link(name, another) })
 }
 
-func (h hooked) links(name string) (n int, err error) {
-	err = h.around("links", name, func() (err error) {
-		n, err = h.files.links(name)
-		return err
-	})
-	return n, err
-}
-
 func (h hooked) modified(name string) (at time.Time, err error) {
 	err = h.around("modified", name, func() (err error) {
 		at, err = h.files.modified(name)

@@ -3,7 +3,6 @@ package dirstore_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -219,20 +218,6 @@ func TestListingThatIsAMinuteOldDecidesNothing(t *testing.T) {
 		}
 	}
 	require.Equal(t, 10, number(t, space))
-}
-
-func TestLostAnswerOfALinkIsNoFailure(t *testing.T) {
-	t.Parallel()
-	store := dirstore.Dir(shm(t))
-	store.Around(func(call, _ string, do func() error) error {
-		if err := do(); call != "link" || err != nil {
-			return err
-		}
-		return os.ErrExist
-	})
-	space := open(t, store)
-	first := put(t, space, "k", "1", 0)
-	require.Equal(t, first+1, put(t, space, "k", "2", 0), "it was not done twice")
 }
 
 // awaits reports whether it has yet to fall asleep.

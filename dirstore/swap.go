@@ -91,10 +91,7 @@ func (f *folder) follows(n, d *document) (bool, error) {
 	}
 	err = f.files.link(draft, f.document(n.number))
 	if err != nil {
-		// A server may have done it, and its answer been lost.
-		if links, e := f.files.links(draft); e == nil && links == 2 {
-			err = nil
-		}
+		err = f.settle(n, err)
 	}
 	_ = f.files.remove(draft) // or what tidies up will
 	switch {
@@ -111,6 +108,20 @@ func (f *folder) follows(n, d *document) (bool, error) {
 		err = errUnknown
 	}
 	return err == nil, err
+}
+
+// settle returns what a link that has failed comes to. A server may have done it, and its answer
+// been lost. So what has the number decides. How many links the draft has would not: another
+// program may have linked it too, and a cache may hold an old count.
+func (f *folder) settle(n *document, failed error) error {
+	sign, err := f.signAt(n.number)
+	switch {
+	case err == nil && sign == n.sign:
+		return nil
+	case err != nil && errors.Is(failed, fs.ErrExist):
+		return fmt.Errorf("%w: %w", errUnknown, err)
+	}
+	return failed
 }
 
 // tidy removes old documents from time to time. What it fails to do is done later.
