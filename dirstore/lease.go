@@ -144,7 +144,7 @@ func (f *folder) tend(ctx context.Context) {
 		quiet, lives, err := f.look(owner, l)
 		switch {
 		case err != nil:
-			return
+			continue // it may hide no dead below it
 		case quiet >= l.TTL:
 			if f.endDead(ctx, owner, l) != nil {
 				return

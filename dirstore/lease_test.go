@@ -163,3 +163,37 @@ func TestLongLeaseHidesNoneOfTheDead(t *testing.T) {
 		require.LessOrEqual(t, time.Since(start), 2*ttl)
 	})
 }
+
+func TestUnreadableHeartbeatHidesNoneOfTheDead(t *testing.T) {
+	t.Parallel()
+	dir := shm(t)
+	synctest.Test(t, func(t *testing.T) {
+		const ttl = 10 * time.Second
+		store := dirstore.Dir(dir)
+		store.Around(func(call, name string, do func() error) error {
+			if call == "read" && name == "space/h.14" {
+				return &os.PathError{Op: "open", Path: name, Err: os.ErrPermission}
+			}
+			return do()
+		})
+		gone, observer := open(t, dirstore.Dir(dir)), open(t, store)
+		for _, owner := range []kv.Owner{10, 20, 30} { // they are looked at from 30 downwards
+			space := gone
+			if owner == 30 {
+				space = observer
+			}
+			_, err := space.Begin(t.Context(), owner, ttl)
+			require.NoError(t, err)
+			put(t, space, fmt.Sprint(owner), "", owner)
+		}
+		gone.Close()
+		w, err := observer.Watch(t.Context(), "10", 0)
+		require.NoError(t, err)
+		defer w.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*ttl) // in the bubble's time
+		defer cancel()
+		_, err = w.Next(ctx)
+		require.NoError(t, err)
+		require.NotZero(t, get(t, observer, "20").Version, "it may live")
+	})
+}
