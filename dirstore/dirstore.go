@@ -14,8 +14,9 @@
 // or tmpfs. All are processes of one machine, in containers or not. Open refuses a file system that it does
 // not know to be local, unless Network is set. The folder must be there: one that Join made could be below
 // a mount point on which nothing is mounted yet. Who may write to the folder may change all. Every
-// user may not: Open refuses that. Several users need a common group, a folder that is
-// theirs and that hands its group on (chmod 2770), and a umask of 007.
+// user may not: Open refuses that. Several users need a common group, and a folder that is
+// the group's and hands it on (chgrp GROUP, chmod 2770): what a process makes there its group may read and
+// write, whatever the umask. A space that one user has made before that needs the same.
 //
 // To start anew, or to put back a backup, stop all processes first.
 //

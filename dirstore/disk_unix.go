@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -92,22 +93,49 @@ func ignoringEINTR(call func() (int, error)) (int, error) {
 }
 
 func (d disk) write(name string, data []byte, sync bool) error {
-	return d.fill(name, os.O_EXCL, data, sync)
-}
-
-func (d disk) overwrite(name string, data []byte) error { return d.fill(name, 0, data, false) }
-
-func (d disk) fill(name string, how int, data []byte, sync bool) error {
-	f, err := d.open(name, os.O_CREATE|os.O_WRONLY|how)
+	f, err := d.open(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
+	if _, err = f.Write(data); err == nil {
+		err = share(f, fileMode)
+	}
 	if err == nil && sync {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
 }
+
+func (d disk) overwrite(name string, data []byte) error {
+	f, err := d.open(name, os.O_WRONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return d.write(name, data, false)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}
+
+// share has the group do with what this process has just made what it may do with the folder that
+// this is in, whatever the umask. Of another group than the folder's it knows nothing.
+func share(f *os.File, most fs.FileMode) error {
+	in, err := os.Stat(filepath.Dir(f.Name()))
+	if err != nil {
+		return err
+	}
+	is, err := f.Stat()
+	if err != nil || groupOf(is) != groupOf(in) {
+		return err
+	}
+	if mode := is.Mode() | in.Mode()&most; mode != is.Mode() {
+		return f.Chmod(mode)
+	}
+	return nil
+}
+
+func groupOf(info fs.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Gid }
 
 func (d disk) sync(name string) error {
 	f, err := d.open(name, os.O_RDONLY)
@@ -144,7 +172,16 @@ func (d disk) list(folder string) ([]string, error) {
 	return f.Readdirnames(-1)
 }
 
-func (d disk) mkdir(name string) error { return os.Mkdir(d.path(name), folderMode) }
+func (d disk) mkdir(name string) error {
+	if err := os.Mkdir(d.path(name), folderMode); err != nil {
+		return err
+	}
+	f, err := os.Open(d.path(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(share(f, os.ModeSetgid|folderMode), f.Close())
+}
 
 func (d disk) rename(name, another string) error {
 	if err := unix.Rename(d.path(name), d.path(another)); err != nil { // os.Rename replaces no folder at all

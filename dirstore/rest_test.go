@@ -71,7 +71,7 @@ func TestAtRestEachLeaseIsReadByOne(t *testing.T) {
 }
 
 // systemCalls is how many each call of files makes on Linux, if it fails with nothing.
-var systemCalls = map[string]int64{"read": 4, "overwrite": 7, "write": 7, "link": 1, "modified": 1, "remove": 1, "sync": 7}
+var systemCalls = map[string]int64{"read": 4, "overwrite": 7, "write": 9, "link": 1, "modified": 1, "remove": 1, "sync": 7}
 
 // TestWhatInstancesDoAtRest counts, and holds the documentation to it.
 func TestWhatInstancesDoAtRest(t *testing.T) {
