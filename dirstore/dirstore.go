@@ -59,9 +59,7 @@ package dirstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"sync"
 	"time"
 
@@ -105,7 +103,8 @@ func (s *Store) String() string { return "the folder " + s.dir }
 // Open opens a space. If there is none it makes a folder for it. The error wraps
 // kv.ErrRefused if the name is not one, or if the folder of the store cannot be used: since it is not
 // there, has no hard links, is one that every user may write to or this one may not, or is on
-// a file system of a network and Network is not set.
+// a file system of a network and Network is not set. It makes, links and removes a file to find out; a
+// full disk refuses nothing.
 func (s *Store) Open(ctx context.Context, name string) (kv.Space, error) {
 	const what = "opening a space"
 	if err := calls.CheckSpace(name); err != nil {
@@ -117,7 +116,7 @@ func (s *Store) Open(ctx context.Context, name string) (kv.Space, error) {
 			return struct{}{}, fmt.Errorf("%w: %w", kv.ErrRefused, err)
 		}
 		err := sp.f.prepare(ctx)
-		if errors.Is(err, fs.ErrPermission) {
+		if forbids(err) {
 			err = fmt.Errorf("%w: %w", kv.ErrRefused, err)
 		}
 		return struct{}{}, err

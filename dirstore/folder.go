@@ -9,6 +9,7 @@ import (
 	mathrand "math/rand/v2"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/libcluster/libcluster/kv"
@@ -105,7 +106,26 @@ func (f *folder) prepare(ctx context.Context) error {
 	if err := f.files.mayChange(f.path); err != nil {
 		return fmt.Errorf("%w: %w", kv.ErrRefused, err)
 	}
-	return nil
+	if err := f.try(); forbids(err) {
+		return err
+	}
+	return nil // a disk that is full may have room again
+}
+
+// try makes and links a file, as each change does.
+func (f *folder) try() error {
+	draft, linked := f.at(temporary+newID()), f.at(temporary+newID())
+	err := f.files.write(draft, nil, false)
+	if err == nil {
+		err = f.files.link(draft, linked)
+	}
+	_, _ = f.files.remove(linked), f.files.remove(draft) // or they are swept
+	return err
+}
+
+// forbids reports whether an error says that this process may not do so, or that a file system cannot.
+func forbids(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EROFS)
 }
 
 func (f *folder) make() error {

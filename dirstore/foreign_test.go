@@ -167,6 +167,45 @@ func TestFolderThatWillNotDoIsRefused(t *testing.T) {
 	require.ErrorIs(t, err, kv.ErrRefused)
 }
 
+func TestFolderWithoutLinksOrWritesIsRefusedAlsoIfTheSpaceIsThere(t *testing.T) {
+	t.Parallel()
+	dir := shm(t)
+	put(t, open(t, dirstore.Dir(dir)), "k", "1", 0)
+	before, err := os.ReadDir(dir + "/space")
+	require.NoError(t, err)
+	for _, c := range []struct {
+		call    string
+		err     error
+		refused bool
+	}{
+		{"link", syscall.EPERM, true},
+		{"link", syscall.EOPNOTSUPP, true},
+		{"write half", syscall.EACCES, true},
+		{"write half", syscall.EROFS, true},
+		{"write half", syscall.ENOSPC, false},
+	} {
+		store := dirstore.Dir(dir)
+		store.Around(func(call, name string, do func() error) error {
+			if call == c.call {
+				return &os.PathError{Op: call, Path: name, Err: c.err}
+			}
+			return do()
+		})
+		space, err := store.Open(patience(t), "space")
+		if c.refused {
+			require.ErrorIs(t, err, kv.ErrRefused, "%s: %v", c.call, c.err)
+			require.ErrorIs(t, err, c.err)
+		} else {
+			require.NoError(t, err, "it may have room again")
+			require.Equal(t, "1", string(get(t, space, "k").Value))
+			require.NoError(t, space.Close())
+		}
+	}
+	after, err := os.ReadDir(dir + "/space")
+	require.NoError(t, err)
+	require.Len(t, after, len(before), "nothing is left of what was tried")
+}
+
 func TestNobodyElseMayReadOrWrite(t *testing.T) {
 	t.Parallel()
 	dir := shm(t)
