@@ -46,6 +46,10 @@
 // bytes to one file. A change writes all that the space holds, some 150 bytes a member. The last 1,024
 // documents are kept, as far as they fit into 64 MiB, but 64 in any case.
 //
+// A full disk stops all changes. Heartbeats go on where writing over a file takes no room, as on
+// ext4, xfs and tmpfs. On btrfs, zfs and bcachefs, which copy on write, a full disk may
+// stop heartbeats too, and then leases end.
+//
 // # On a network
 //
 // What an NFS client shows may be up to a minute old. With Network set only the answers of link(2) decide: each

@@ -15,7 +15,8 @@ type files interface {
 	// write makes a file that was not there, and syncs it if asked to.
 	write(name string, data []byte, sync bool) error
 	// overwrite writes over the beginning of a file, which it makes if there is none. It
-	// needs no space on the disk if the file was as long before.
+	// needs no space on the disk if the file was as long before, but where the file system
+	// copies on write.
 	overwrite(name string, data []byte) error
 	// sync has a file outlast a power cut.
 	sync(name string) error
