@@ -140,40 +140,55 @@ func renew(owner kv.Owner) change {
 	}
 }
 
-// doubt doubts a lease that lives and has not been renewed by a commit since.
-func doubt(owner kv.Owner, beat int64) change {
+// beats are owners, and the renewals by commits that an observer has seen of each.
+type beats map[kv.Owner]int64
+
+// doubt doubts the leases that live and have not been renewed by a commit since.
+func doubt(seen beats) change {
 	return func(d *document, id string) (*document, error) {
-		l, lives := d.leases[owner]
-		if !lives || l.Doubted || l.Beat != beat {
-			return nil, nil
+		var n *document
+		for owner, beat := range seen {
+			l, lives := d.leases[owner]
+			if !lives || l.Doubted || l.Beat != beat {
+				continue
+			}
+			l.Doubted = true
+			if n == nil {
+				n = d.lend(id, owner, l)
+			}
+			n.leases[owner] = l
 		}
-		l.Doubted = true
-		return d.lend(id, owner, l), nil
+		return n, nil
 	}
 }
 
-// bury ends a lease that is doubted and has not been renewed by a commit since.
-func bury(owner kv.Owner, beat int64) change {
+// bury ends the leases that are doubted and have not been renewed by a commit since.
+func bury(seen beats) change {
 	return func(d *document, id string) (*document, error) {
-		if l, lives := d.leases[owner]; !lives || !l.Doubted || l.Beat != beat {
-			return nil, nil
+		var dead []kv.Owner
+		for owner, beat := range seen {
+			if l, lives := d.leases[owner]; lives && l.Doubted && l.Beat == beat {
+				dead = append(dead, owner)
+			}
 		}
-		return end(owner)(d, id)
+		return end(dead...)(d, id)
 	}
 }
 
-// end ends a lease, and deletes its records.
-func end(owner kv.Owner) change {
+// end ends leases, and deletes their records.
+func end(owners ...kv.Owner) change {
 	return func(d *document, id string) (*document, error) {
-		if _, lives := d.leases[owner]; !lives {
-			return nil, nil
-		}
 		n := d.next(id)
 		n.leases = maps.Clone(d.leases)
-		delete(n.leases, owner)
+		for _, owner := range owners {
+			delete(n.leases, owner)
+		}
+		if len(n.leases) == len(d.leases) {
+			return nil, nil
+		}
 		var keys []string
 		for key, r := range d.records {
-			if r.Owner == owner {
+			if _, lives := n.leases[r.Owner]; r.Owner != 0 && !lives {
 				keys = append(keys, key)
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -81,19 +83,21 @@ func (f *folder) renew(ctx context.Context, owner kv.Owner) (lease, error) {
 // End ends a lease.
 func (sp *space) End(ctx context.Context, owner kv.Owner) error {
 	_, err := call(ctx, sp.life, sp.f, "ending a lease", func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, sp.f.end(ctx, owner, end(owner))
+		return struct{}{}, sp.f.end(ctx, end(owner), owner)
 	})
 	return err
 }
 
-// end ends a lease by a change, and removes its heartbeat.
-func (f *folder) end(ctx context.Context, owner kv.Owner, c change) error {
+// end ends leases by a change, and removes their heartbeats.
+func (f *folder) end(ctx context.Context, c change, owners ...kv.Owner) error {
 	d, err := f.swap(ctx, c)
 	if err != nil {
 		return err
 	}
-	if _, lives := d.leases[owner]; !lives && !d.network {
-		_ = f.files.remove(f.heartbeat(owner)) // or it is swept
+	for _, owner := range owners {
+		if _, lives := d.leases[owner]; !lives && !d.network {
+			_ = f.files.remove(f.heartbeat(owner)) // or it is swept
+		}
 	}
 	return nil
 }
@@ -120,7 +124,8 @@ func (f *folder) owns(owner kv.Owner) {
 const looks = 16
 
 // tend ends the leases of the dead, if it is time to look. Every call and every watch does so:
-// in the end somebody looks. An error is the next one's trouble.
+// in the end somebody looks. An error is the next one's trouble. However many have died, the call
+// that finds them makes two documents.
 func (f *folder) tend(ctx context.Context) {
 	if !f.tending.TryLock() {
 		return
@@ -139,6 +144,15 @@ func (f *folder) tend(ctx context.Context) {
 	f.mu.Lock()
 	own := f.own
 	f.mu.Unlock()
+	if dead := f.dead(d, own); len(dead) > 0 {
+		_ = f.endDead(ctx, d, dead)
+	}
+}
+
+// dead returns the owners that this process has to watch and that have been quiet for the whole
+// time of their leases.
+func (f *folder) dead(d *document, own kv.Owner) beats {
+	dead, shortest := beats{}, d.shortest()
 	for _, owner := range round(d, own) {
 		l := d.leases[owner]
 		quiet, lives, err := f.look(owner, l)
@@ -146,13 +160,12 @@ func (f *folder) tend(ctx context.Context) {
 		case err != nil:
 			continue // it may hide no dead below it
 		case quiet >= l.TTL:
-			if f.endDead(ctx, owner, l) != nil {
-				return
-			}
+			dead[owner] = l.Beat
 		case lives && quiet < shortest/2:
-			return // it looks at those below, unless it has died since
+			return dead // it looks at those below, unless it has died since
 		}
 	}
+	return dead
 }
 
 // look returns for how long an owner has not renewed, and whether it has ever done so.
@@ -171,16 +184,21 @@ func (f *folder) look(owner kv.Owner, l lease) (quiet time.Duration, lives bool,
 	return quiet, lives, nil
 }
 
-// endDead ends a lease that has been quiet for its whole time.
-func (f *folder) endDead(ctx context.Context, owner kv.Owner, l lease) error {
-	if !l.Doubted {
-		if _, err := f.swap(ctx, doubt(owner, l.Beat)); err != nil {
-			return err
-		}
-		quiet, _, err := f.look(owner, l)
-		if err != nil || quiet < l.TTL {
+// endDead ends leases that have been quiet for their whole time, by one document. Those that are
+// not doubted yet are doubted first, by another one, and looked at once more.
+func (f *folder) endDead(ctx context.Context, d *document, dead beats) error {
+	fresh := maps.Clone(dead)
+	maps.DeleteFunc(fresh, func(owner kv.Owner, _ int64) bool { return d.leases[owner].Doubted })
+	if len(fresh) > 0 {
+		if _, err := f.swap(ctx, doubt(fresh)); err != nil {
 			return err
 		}
 	}
-	return f.end(ctx, owner, bury(owner, l.Beat))
+	for owner := range fresh {
+		l := d.leases[owner]
+		if quiet, _, err := f.look(owner, l); err != nil || quiet < l.TTL {
+			delete(dead, owner)
+		}
+	}
+	return f.end(ctx, bury(dead), slices.Collect(maps.Keys(dead))...)
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,7 +118,14 @@ func TestLoneNewcomerEndsAllTheDeadAfterOneTTL(t *testing.T) {
 			}
 			time.Sleep(time.Hour)
 			start := time.Now()
-			newcomer := open(t, store())
+			watching, links := store(), atomic.Int64{}
+			watching.Around(func(call, name string, do func() error) error {
+				if call == "link" && strings.HasPrefix(name, "space/s.") {
+					links.Add(1)
+				}
+				return do()
+			})
+			newcomer := open(t, watching)
 			w, err := newcomer.Watch(t.Context(), "", 0)
 			require.NoError(t, err)
 			defer w.Close()
@@ -127,6 +136,9 @@ func TestLoneNewcomerEndsAllTheDeadAfterOneTTL(t *testing.T) {
 			}
 			require.GreaterOrEqual(t, time.Since(start), ttl)
 			require.LessOrEqual(t, time.Since(start), ttl+ttl/8+2*dirstore.DefaultPoll)
+			if !network { // there each reading makes one
+				require.EqualValues(t, 2, links.Load(), "one doubts all, and one ends all")
+			}
 		})
 	}
 }
