@@ -24,7 +24,8 @@ const (
 	// errandTimeout bounds what else is asked of a registry, and asked again.
 	errandTimeout = 5 * time.Second
 
-	// leaveTimeout bounds the removal of the record, besides Leave's context.
+	// leaveTimeout bounds the removal of the record, unless half the time that is left to
+	// Leave's context is more.
 	leaveTimeout = 5 * time.Second
 
 	// leastLeave is how long Leave may take if its context ends before: enough for
@@ -265,7 +266,11 @@ func (m *membership) awaitPing(ctx context.Context) bool {
 // remove ends a session and its record, or only the session if the assignment is to be
 // reserved.
 func (m *membership) remove(ctx context.Context, session Session, returning time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	limit := leaveTimeout
+	if deadline, ends := ctx.Deadline(); ends {
+		limit = max(limit, time.Until(deadline)/2) // an overloaded registry may need it
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	stopped := m.c.cfg.Mode == ModeExclusive && !m.c.cfg.Passive && !m.notifier.acting.Load()
 	d := Departure{Reserve: returning, Last: m.kept(stopped), Stopped: stopped}
