@@ -102,32 +102,30 @@ func (r *run) enter(ctx context.Context, formed []string) ([]string, error) {
 			"every data folder: the cluster begins anew, and nothing that it held is kept",
 			r.p.self.Address, strings.Join(formed, " and "), plural(len(formed), "has", "have"), err)
 	}
-	own := pb.Member{}
-	var servers []string
+	var own uint64
 	for _, m := range members.Members {
 		address := addressOf(m)
 		if address == r.p.self.Address {
-			own = pb.Member{ID: m.ID, Name: m.Name, IsLearner: m.IsLearner}
-			continue
-		}
-		if !slices.Contains(r.p.voters, address) {
+			own = m.ID
+		} else if !slices.Contains(r.p.voters, address) {
 			return nil, fmt.Errorf("the cluster has a peer at %s, which this list lacks; add it, or have it removed (Remove)", address)
 		}
-		servers = append(servers, address)
 	}
-	if own.ID != 0 && own.Name == "" && own.IsLearner { // of an attempt before, which has not started
-		return append(servers, r.p.self.Address), nil
-	}
-	if own.ID != 0 {
+	if own != 0 {
 		r.log.Warn("the data folder is empty; the server enters the cluster anew", zap.String("folder", r.p.cfg.DataDir))
-		if err := removeMember(ctx, client, own.ID); err != nil {
+		if err := removeMember(ctx, client, own); err != nil {
 			return nil, fmt.Errorf("remove what the cluster knows of this peer: %w", err)
 		}
 	}
-	if _, err := client.MemberAddAsLearner(ctx, []string{r.p.url(r.p.self.Address)}); err != nil {
+	added, err := client.MemberAddAsLearner(ctx, []string{r.p.url(r.p.self.Address)})
+	if err != nil {
 		return nil, fmt.Errorf("enter the cluster: %w", err)
 	}
-	return append(servers, r.p.self.Address), nil
+	var servers []string // of the answer: another peer may have entered since the list
+	for _, m := range added.Members {
+		servers = append(servers, addressOf(m))
+	}
+	return servers, nil
 }
 
 // promote makes a voter of this server, once it has all data.

@@ -74,3 +74,21 @@ func TestPeersComeAndGoForGood(t *testing.T) {
 	lose(t, d)
 	awaitAll(t, "a", 4, append(old, spawn(t, d.file, "direct"))...)
 }
+
+func TestTwoPeersEnterAtOnce(t *testing.T) {
+	t.Parallel()
+	list := files(t, 5, nil)
+	for n, file := range list[:3] { // these know of three only
+		c, err := peers.ReadConfig(file)
+		require.NoError(t, err)
+		var others []any
+		for _, p := range c.Peers[:2] {
+			others = append(others, entry(t, p.ID, p.Address))
+		}
+		write(t, file, map[string]any{"identifier": name(n), "listen_port": port(t, c.Listen), "peers": others})
+	}
+	all := loadAll(t, list)
+	joinAll(t, all[:3]...)
+	entered := joinAll(t, all[3:]...)
+	eventually(t, "five", func() bool { return entered[0].State().Total == 5 && entered[1].State().Total == 5 })
+}

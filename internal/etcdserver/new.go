@@ -2,9 +2,12 @@ package etcdserver
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"go.etcd.io/etcd/server/v3/storage/wal"
 )
 
 const (
@@ -24,23 +27,30 @@ const (
 )
 
 // StageOf returns the stage of a data folder, and marks one that is empty: whatever data comes
-// next is forming.
+// next is forming. What a start has left that failed before etcd had its log is no data, and
+// is removed. Nothing else may use the folder.
 func StageOf(dir string) (Stage, error) {
 	marker := filepath.Join(dir, newFile)
-	_, err := os.Stat(filepath.Join(dir, MemberDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return Empty, os.WriteFile(marker, nil, 0o600)
-	}
-	if err != nil {
-		return "", err
-	}
+	served := false
 	switch info, err := os.Stat(marker); {
 	case errors.Is(err, fs.ErrNotExist), err == nil && info.Size() > 0:
-		return Formed, nil
+		served = true
 	case err != nil:
 		return "", err
 	}
-	return Forming, nil
+	data := filepath.Join(dir, MemberDir)
+	switch log := wal.Exist(filepath.Join(data, "wal")); {
+	case log && served:
+		return Formed, nil
+	case log:
+		return Forming, nil
+	}
+	database := filepath.Join(data, "snap", "db")
+	if _, err := os.Stat(database); served && !errors.Is(err, fs.ErrNotExist) {
+		return "", errors.Join(fmt.Errorf("%s has no log of the data in %s; bring it back, or empty the folder %s",
+			filepath.Join(data, "wal"), database, dir), err)
+	}
+	return Empty, errors.Join(os.RemoveAll(data), os.WriteFile(marker, nil, 0o600))
 }
 
 // Serves is to be called before an etcd serves. From then on clients rely on
