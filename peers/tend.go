@@ -2,6 +2,7 @@ package peers
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"time"
 
@@ -14,16 +15,46 @@ const (
 	// grantTimeout is longer than a lease takes to be granted.
 	grantTimeout = 30 * time.Second
 	moveTimeout  = time.Second
+	// moveAgain is how long a peer is not asked again that did not take the leadership. Each
+	// failure doubles it.
+	moveAgain     = time.Second
+	moveAgainMost = 30 * time.Second
 )
+
+// moves has, by address, the peers that have not taken the leadership when they were asked last.
+type moves map[string]refusal
+
+type refusal struct {
+	wait  time.Duration
+	until time.Time
+}
+
+// candidate returns the first of the voters that the leadership may go to: one that is heard,
+// has no primary, and is not waited for.
+func (m moves) candidate(voters []string, heard map[string]word, now time.Time) (string, bool) {
+	for _, address := range voters {
+		if w, ok := heard[address]; ok && !w.Primary && !now.Before(m[address].until) {
+			return address, true
+		}
+	}
+	return "", false
+}
+
+// failed has a peer waited for, twice as long as the last time.
+func (m moves) failed(address string, now time.Time) {
+	wait := min(max(moveAgain, 2*m[address].wait), moveAgainMost)
+	m[address] = refusal{wait, now.Add(wait)}
+}
 
 // tend looks after a server that is ready, until ctx ends or the server does. work is the
 // context of what it starts.
 func (r *run) tend(ctx, work context.Context, s *server) error {
 	every := time.NewTicker(tendEvery)
 	defer every.Stop()
+	asked := moves{}
 	for {
 		_, changed := r.board.others()
-		r.moveLeader(ctx, s)
+		r.moveLeader(ctx, s, asked)
 		select {
 		case <-every.C:
 			var there []string
@@ -47,25 +78,55 @@ func (r *run) tend(ctx, work context.Context, s *server) error {
 // moveLeader gives the leadership away if this process is primary: when the primary's process
 // ends, the others then need not elect a leader before they can learn of it. The leadership
 // goes to a process that is primary of no cluster; if there is none, it stays.
-func (r *run) moveLeader(ctx context.Context, s *server) {
+//
+// While etcd waits for the other server to take the leadership, it refuses all writes. So a
+// peer is asked for a pong first: one that is stopped holds its connections, and does not answer.
+func (r *run) moveLeader(ctx context.Context, s *server, m moves) {
 	own, _ := r.board.says()
 	id := s.etcd.Server.MemberID()
 	if !own.Primary || s.etcd.Server.Leader() != id {
 		return
 	}
-	heard, _ := r.board.others()
+	var voters []string
+	ids := map[string]uint64{}
 	for _, m := range s.etcd.Server.Cluster().Members() {
-		address := addressOf(&pb.Member{PeerURLs: m.PeerURLs})
-		if w, ok := heard[address]; !ok || w.Primary || m.IsLearner {
+		if m.IsLearner {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, moveTimeout)
-		defer cancel()
-		if err := s.etcd.Server.MoveLeader(ctx, uint64(id), uint64(m.ID)); err != nil {
-			r.log.Debug("the leadership stays with the primary", zap.String("asked", address), zap.Error(err))
-		}
+		address := addressOf(&pb.Member{PeerURLs: m.PeerURLs})
+		voters = append(voters, address)
+		ids[address] = uint64(m.ID)
+	}
+	heard, _ := r.board.others()
+	to, ok := m.candidate(voters, heard, time.Now())
+	if !ok {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
+	defer cancel()
+	err := r.ping(ctx, to)
+	if err == nil {
+		err = s.etcd.Server.MoveLeader(ctx, uint64(id), ids[to])
+	}
+	if err != nil {
+		m.failed(to, time.Now())
+		r.log.Debug("the leadership stays with the primary", zap.String("asked", to), zap.Error(err))
+		return
+	}
+	delete(m, to)
+}
+
+// ping returns when a peer has answered.
+func (r *run) ping(ctx context.Context, address string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.p.url(address)+pingPath, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := r.http.RoundTrip(request)
+	if err != nil {
+		return err
+	}
+	return answer.Body.Close()
 }
 
 // forgetLeases forgets those that have ended by themselves.
