@@ -114,7 +114,7 @@ func (r *run) main(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { r.closing = s.close() }()
+	defer func() { r.closing = s.close(closeTimeout) }()
 	if err := r.awaitReady(ctx, s, servers); err != nil {
 		return err
 	}

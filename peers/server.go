@@ -87,20 +87,21 @@ func (r *run) openServer(ctx context.Context, front *front, servers []string, ex
 	return s, nil
 }
 
-// close stops the server, and returns when nothing of it is left.
-func (s *server) close() error {
-	s.grpc.Stop()
-	s.serve.Wait()
-	s.level.SetLevel(zap.FatalLevel) // on stopping it complains that it cannot go on with this and that
+// close stops the server, and returns when nothing of it is left, or an error when that takes
+// too long.
+func (s *server) close(timeout time.Duration) error {
 	closed := make(chan struct{})
 	go func() { // where etcd would end the process, its logger ends this goroutine
 		defer close(closed)
+		s.grpc.Stop() // waits for requests, which may wait for a disk
+		s.serve.Wait()
+		s.level.SetLevel(zap.FatalLevel) // on stopping it complains that it cannot go on with this and that
 		s.etcd.Close()
 	}()
 	select {
 	case <-closed:
 		return nil
-	case <-time.After(closeTimeout):
+	case <-time.After(timeout):
 		return errors.New("etcd does not stop; it has the data folder until this process ends")
 	}
 }
