@@ -128,8 +128,8 @@ func (r *run) enter(ctx context.Context, formed []string) ([]string, error) {
 	return servers, nil
 }
 
-// promote makes a voter of this server, once it has all data.
-func (r *run) promote(ctx context.Context, id uint64, others []string) error {
+// promote makes a voter of this server, once it has all data. It ends when the server does.
+func (r *run) promote(ctx context.Context, id uint64, others []string, ended <-chan struct{}) error {
 	client, err := r.p.dial(others)
 	if err != nil {
 		return err
@@ -142,9 +142,17 @@ func (r *run) promote(ctx context.Context, id uint64, others []string) error {
 		if err == nil || errors.Is(rpctypes.Error(err), rpctypes.ErrMemberNotLearner) {
 			return nil
 		}
+		if errors.Is(rpctypes.Error(err), rpctypes.ErrMemberNotFound) {
+			return r.stopped()
+		}
 		r.waitsFor(fmt.Sprintf("becomes a voter: %v", err))
-		sleep(ctx, promoteAgain)
-		if ctx.Err() != nil {
+		select {
+		case <-time.After(promoteAgain):
+		case <-ended:
+			return r.stopped()
+		case <-r.broken:
+			return r.stopped()
+		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}

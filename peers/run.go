@@ -151,7 +151,7 @@ func (r *run) awaitReady(ctx context.Context, s *server, servers []string) error
 		return context.Cause(ctx)
 	}
 	if s.etcd.Server.IsLearner() {
-		if err := r.promote(ctx, uint64(s.etcd.Server.MemberID()), servers); err != nil {
+		if err := r.promote(ctx, uint64(s.etcd.Server.MemberID()), servers, s.etcd.Server.StopNotify()); err != nil {
 			return err
 		}
 	}
