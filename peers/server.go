@@ -28,8 +28,10 @@ import (
 )
 
 const (
-	quota       = 64 << 20
-	compaction  = "1h"
+	// quota is where etcd refuses writes. Old revisions are kept for one to two times as long as
+	// compaction says; what they have taken is used again.
+	quota       = 2 << 30
+	compaction  = "5m"
 	maxLearners = 2
 	segment     = 2 << 20
 

@@ -63,6 +63,7 @@ func (r *run) tend(ctx, work context.Context, s *server) error {
 			}
 			r.followAll(work, there)
 			r.forgetLeases(ctx, s)
+			r.makeRoom(ctx, s)
 		case <-changed:
 		case <-s.etcd.Server.LeaderChangedNotify():
 		case <-s.etcd.Server.StopNotify():
@@ -138,4 +139,24 @@ func (r *run) forgetLeases(ctx context.Context, s *server) {
 	r.board.keep(func(id int64) bool {
 		return slices.ContainsFunc(leases.Leases, func(l *pb.LeaseStatus) bool { return l.ID == id })
 	}, grantTimeout)
+}
+
+// makeRoom ends an alarm of this server's that its database has reached the quota, for which
+// etcd refuses all writes, once compaction has emptied half of it.
+func (r *run) makeRoom(ctx context.Context, s *server) {
+	etcd := s.etcd.Server
+	alarm := &pb.AlarmMember{MemberID: uint64(etcd.MemberID()), Alarm: pb.AlarmType_NOSPACE}
+	raised := slices.ContainsFunc(etcd.Alarms(), func(a *pb.AlarmMember) bool {
+		return a.MemberID == alarm.MemberID && a.Alarm == alarm.Alarm
+	})
+	if !raised || etcd.Backend().SizeInUse() > quota/2 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, grantTimeout)
+	defer cancel()
+	err := etcd.Defragment()
+	if err == nil {
+		_, err = etcd.Alarm(ctx, &pb.AlarmRequest{Action: pb.AlarmRequest_DEACTIVATE, MemberID: alarm.MemberID, Alarm: alarm.Alarm})
+	}
+	r.log.Warn("the database had reached its quota, and was made smaller", zap.Int("quota", quota), zap.Error(err))
 }
