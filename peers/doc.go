@@ -31,11 +31,19 @@
 // two dials, the process has ended: its leases are revoked, and its instances are gone for all
 // after milliseconds, not after the TTL. No proof of any mode rests on when a lease ends: an
 // instance whose lease was revoked by mistake is fenced by its next heartbeat, and exclusive
-// mode waits for its deadline in any case, from when its record was seen to have gone. (In the
-// other modes two may then act at once until that heartbeat, for up to three fifths of the TTL,
-// as after any record that is deleted by hand.) What makes mistakes is a firewall that rejects,
-// or a proxy whose port refuses: set [Config.Patient] there. A host that has lost its power, or
-// a process that is stopped, refuses nothing, and is waited for until the TTL.
+// mode waits for its deadline in any case, from when its record was seen to have gone. In direct
+// and planned mode two may then act at once until that heartbeat, for up to three fifths of the
+// TTL, as after any record that is deleted by hand.
+//
+// Three things make such mistakes. A firewall may reject, or the port of a proxy refuse: set
+// [Config.Patient] there. And a server may end while its application goes on: the disk is full
+// or fails, etcd has stopped by itself, the peer was removed, or [Peers.Close] was called before
+// the clusters were left. The port refuses then too. The leases are revoked, but the instances
+// act until their deadline, since they have no server to hear it from. A role that two must
+// never have at once needs exclusive mode.
+//
+// A host that has lost its power, or a process that is stopped, refuses nothing, and is waited
+// for until the TTL.
 //
 // The servers have a leader, and when its process ends they elect another one, which takes an
 // election timeout or two. So the leader moves itself away from the process that has index 0:
@@ -55,8 +63,13 @@
 // process; and others leave goroutines behind that hold the lock of the folder, so that the
 // server only comes back with a new process, as [Peers.Close] then says.
 //
+// A database of 2 GB is full: etcd refuses all writes then. Old revisions are dropped after
+// five to ten minutes, and a server whose database has half its room again makes it smaller
+// and goes on. More live data than 1 GB is more than that helps against.
+//
 // One port serves all: the peers, clients, and GET /ping, which is answered with pong. Without
 // [Config.TLS] every program that reaches it may read, write and reconfigure everything.
+// The port holds up to 1,024 connections at a time; further ones wait until one is closed.
 //
 // The package sets the size of etcd's log files, wal.SegmentSizeBytes, to 2 MB for the whole
 // process.

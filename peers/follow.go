@@ -37,7 +37,8 @@ const (
 // No proof needs a lease's end to come late. Exclusive mode waits for the deadline of an
 // instance whose record has gone, from the moment at which the record is seen to have gone,
 // however that came about; and an instance whose lease was revoked by mistake finds at its
-// next heartbeat that its record has gone, and is fenced. So a mistake costs a rejoin.
+// next heartbeat that its record has gone, and is fenced; or, without a server, at its deadline.
+// So a mistake costs a rejoin, and in direct and planned mode two may act until then.
 func (r *run) follow(ctx context.Context, address string) {
 	var last *word // of the process that was heard last, if its leases may live
 	calls := r.board.callsOf(address)
@@ -87,8 +88,9 @@ func (r *run) listen(ctx context.Context, address string, hear func(word)) error
 	}
 }
 
-// refused reports whether two dials in a row are refused. While a process lives, its kernel
-// accepts connections to its port, also when the process is stopped or busy.
+// refused reports whether two dials in a row are refused. While a server lives, the kernel
+// accepts connections to its port, also when its process is stopped or busy. A process whose
+// server has ended, and not the application, refuses too: that is a mistake of the kind above.
 func refused(ctx context.Context, address string) bool {
 	dialer := net.Dialer{Timeout: dialTimeout}
 	before := false
