@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/soheilhy/cmux"
+	"golang.org/x/net/netutil"
 
 	"github.com/libcluster/libcluster/internal/etcdserver"
 )
@@ -26,6 +27,9 @@ const (
 
 	// helloTimeout is how long a connection may take to say what it is for.
 	helloTimeout = 5 * time.Second
+
+	// mostConns is how many connections the port holds; further ones wait until one is closed.
+	mostConns = 1024
 )
 
 // front is the one port of a peer. It tells gRPC, which clients speak, from HTTP, which peers
@@ -43,7 +47,7 @@ func openFront(ctx context.Context, address string, secured *tls.Config, board *
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen: %w; is another instance with the same file running?", err)
 	}
-	l = etcdserver.Tracked(l)
+	l = etcdserver.Tracked(netutil.LimitListener(l, mostConns))
 	if secured != nil {
 		l = tls.NewListener(l, secured)
 	}
