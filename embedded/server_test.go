@@ -236,8 +236,7 @@ func TestUnusableDataIsAnErrorAndNotTheEndOfTheProcess(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, member string){
 		// Etcd would end the process.
 		"failed to create snapshot directory": func(t *testing.T, member string) {
-			require.NoError(t, os.RemoveAll(member))
-			require.NoError(t, os.Mkdir(member, 0o700))
+			require.NoError(t, os.RemoveAll(filepath.Join(member, "snap")))
 			require.NoError(t, os.WriteFile(filepath.Join(member, "snap"), nil, 0o600))
 		},
 		// Etcd would panic.
