@@ -102,7 +102,7 @@ var mutants = []mutant{
 	},
 	{
 		"a record is written that is another's by now", "store_session.go",
-		"kv.Tx{If: []kv.Cond{s.ours(), kv.AtVersion(s.id, was)}, Put: records}", "kv.Tx{Put: records}",
+		"kv.Tx{If: []kv.Cond{s.ours(), kv.AtVersion(s.id, was)}, Put: records}", "kv.Tx{Put: records}\n\t\t\t_ = was",
 		"TestAnyStoreKeepsThePromisesInVirtualTime", "registrytest", nil,
 	},
 	{
