@@ -44,7 +44,7 @@ func (m *membership) closePlan(ctx context.Context, p Planner) {
 		return
 	}
 	nobody := plan{mode: m.c.cfg.Mode, committed: true, generation: last.generation + 1}
-	err = m.claimForLast(ctx, p, survey.Revision)
+	err = m.claimForLast(ctx, p)
 	if err == nil {
 		err = p.Swap(ctx, survey.Planning.Revision, nobody.encode())
 	}
@@ -54,8 +54,9 @@ func (m *membership) closePlan(ctx context.Context, p Planner) {
 }
 
 // claimForLast makes the last instance to leave the coordinator, since only the coordinator
-// may swap. If the coordinator leaves at the same time, it has the claim for a moment yet.
-func (m *membership) claimForLast(ctx context.Context, p Planner, after int64) error {
+// may swap. If the coordinator leaves at the same time, it has the claim for a moment yet:
+// then Next tells when the claim is free. The balancer, whose Next it was, has ended.
+func (m *membership) claimForLast(ctx context.Context, p Planner) error {
 	ctx, cancel := context.WithTimeout(ctx, holdingUp)
 	defer cancel()
 	for {
@@ -63,10 +64,8 @@ func (m *membership) claimForLast(ctx context.Context, p Planner, after int64) e
 		if claimed || err != nil {
 			return err
 		}
-		survey, err := p.Survey(ctx, after)
-		if err != nil {
+		if _, err := p.Next(ctx); err != nil {
 			return err
 		}
-		after = survey.Revision
 	}
 }

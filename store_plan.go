@@ -70,7 +70,7 @@ func (s *storeSession) Claim(ctx context.Context, says []byte) (bool, error) {
 			s.surveyor.wrote(done.Mark.Revision)
 			return true, nil
 		case s.holder(done.Records[0]) != nil, done.Records[1].Owner != 0 && done.Records[1].Owner != s.owner:
-			s.idle()
+			s.surveyor.end() // another coordinates
 			return false, nil
 		}
 	}

@@ -7,21 +7,17 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/libcluster/libcluster/kv"
 )
 
 // surveyor is what a coordinator surveys by: a feed of everything, and everything as of the
-// feed's last change. Survey uses it, and any goroutine what is below the line.
+// feed's last change. It is used by Survey, Claim and Swap, which one goroutine at a time calls.
 type surveyor struct {
 	feed   feed
 	mirror *mirror // nil: to be read
 	told   bool    // the watch has told something
-
-	mu    sync.Mutex // guards what follows
-	watch kv.Watch   // the feed's
-	mine  []int64    // the revisions of the latest swaps and claims
+	mine   []int64 // the revisions of the latest swaps and claims
 }
 
 // Survey reads everything at once, and from then on learns from a watch what has become
@@ -46,9 +42,6 @@ func (s *storeSession) Survey(ctx context.Context, after int64) (Survey, error) 
 		if err := y.feed.open(ctx); err != nil {
 			return Survey{}, err
 		}
-		y.mu.Lock()
-		y.watch = y.feed.watch
-		y.mu.Unlock()
 	}
 	heard := y.feed.at
 	mirror, err := s.readMirror(ctx)
@@ -72,23 +65,12 @@ func (y *surveyor) end() {
 	y.mirror = nil
 }
 
-// idle gives the watch up since another coordinates. It is called by any goroutine.
-func (y *surveyor) idle() {
-	y.mu.Lock()
-	defer y.mu.Unlock()
-	if y.watch != nil {
-		y.watch.Close()
-	}
-}
-
 // await waits until the watch has told something new, and of our own latest write, or has
 // ended.
 func (y *surveyor) await(ctx context.Context, s *storeSession, after int64) error {
-	y.mu.Lock()
-	mine, own := y.mine, int64(0)
-	y.mu.Unlock()
-	if n := len(mine); n > 0 {
-		own = mine[n-1]
+	own := int64(0)
+	if n := len(y.mine); n > 0 {
+		own = y.mine[n-1]
 	}
 	for fresh := false; !fresh || y.feed.at < own; {
 		changes, err := y.feed.next(ctx)
@@ -112,7 +94,7 @@ func (y *surveyor) await(ctx context.Context, s *storeSession, after int64) erro
 		y.told = true
 		for _, c := range changes.Records {
 			y.mirror.reflect(c.Record, c.Gone)
-			fresh = fresh || c.Version > after && !slices.Contains(mine, c.Version)
+			fresh = fresh || c.Version > after && !slices.Contains(y.mine, c.Version)
 		}
 		if err := s.attempts.check(s.prefix, y.mirror.weights); err != nil {
 			y.end()
@@ -125,9 +107,7 @@ func (y *surveyor) await(ctx context.Context, s *storeSession, after int64) erro
 // wrote remembers a revision that need not be surveyed for itself.
 func (y *surveyor) wrote(revision int64) {
 	const enough = 16
-	y.mu.Lock()
-	defer y.mu.Unlock()
-	y.mine = append(slices.Clone(y.mine), revision)
+	y.mine = append(y.mine, revision)
 	y.mine = y.mine[max(0, len(y.mine)-enough):]
 }
 
