@@ -62,7 +62,7 @@ func (o *ownRecord) refusalOf(a *asked) error {
 func (o *ownRecord) refused(m, published Member, why error) (more bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	metadata := maps.Equal(m.Metadata, published.Metadata)
+	nothingElse := maps.Equal(m.Metadata, published.Metadata)
 	only := published.clone() // but for what is refused
 	if m.Workers != published.Workers {
 		only.Workers = m.Workers
@@ -70,7 +70,7 @@ func (o *ownRecord) refused(m, published Member, why error) (more bool) {
 			o.wanted.Workers = published.Workers
 		}
 	} else {
-		metadata, only.Metadata = true, m.Metadata
+		nothingElse, only.Metadata = true, m.Metadata
 		if maps.Equal(o.wanted.Metadata, m.Metadata) {
 			o.wanted.Metadata = published.Metadata
 		}
@@ -80,7 +80,7 @@ func (o *ownRecord) refused(m, published Member, why error) (more bool) {
 			a.refusal = why
 		}
 	}
-	return !metadata
+	return !nothingElse
 }
 
 // publisher brings the registry's record of an incarnation up to date: what is desired,

@@ -3,7 +3,6 @@ package libcluster
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/libcluster/libcluster/kv"
 )
@@ -27,7 +26,7 @@ func (c *Cluster) StoreFence(s State) (kv.Fence, error) {
 		return kv.Fence{}, fmt.Errorf("libcluster: no fence: the cluster must be on a store and in a mode with a plan, and is in mode %v", c.cfg.Mode)
 	}
 	return kv.Fence{
-		Space: strings.Trim(session.prefix, "/"), Key: planKey,
+		Space: session.attempts.reg.Cluster(), Key: planKey,
 		Mark: kv.Mark{Store: session.latest().Store, Revision: plan.revision},
 	}, nil
 }

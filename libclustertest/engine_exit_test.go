@@ -162,7 +162,7 @@ func TestInstancesGiveWayToANewerVersion(t *testing.T) {
 	})
 }
 
-// A newer one that has not got an assignment yet may never get one.
+// A newer instance that has no assignment yet may never get one.
 func TestAnInstanceGivesWayOnlyToOneThatHoldsAnAssignment(t *testing.T) {
 	inBubble(t, func(w *world) {
 		a := w.join("a", exclusive, version("1"), func(c *libcluster.Config) { c.DrainTimeout = time.Hour })

@@ -91,7 +91,7 @@ func (b *board) called(address string) {
 	}
 }
 
-// lease notes a lease that is about to be asked for, or one that has ended.
+// lease notes a lease that is about to be asked for, or a lease that has ended.
 func (b *board) lease(id int64, ended bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

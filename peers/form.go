@@ -159,8 +159,9 @@ func (r *run) promote(ctx context.Context, id uint64, others []string, ended <-c
 }
 
 // Remove removes a peer from the cluster for good, by its ID or its address. The others must
-// have been connected for 5 s; it waits for that, until ctx ends. Its server ends, and refuses to start on its old data folder, which must be emptied
-// if the peer shall come back. Take it out of all lists too, or it enters again.
+// have been connected for 5 s; Remove waits for that, until ctx ends. The peer's server ends, and
+// refuses to start on its old data folder, which must be emptied if the peer shall come back. Take
+// the peer out of all lists too, or it enters again.
 //
 // Any instance may call it, also one without a server, whether it has joined or not.
 func (p *Peers) Remove(ctx context.Context, id string) error {

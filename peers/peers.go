@@ -34,8 +34,8 @@ type Peers struct {
 	mu      sync.Mutex // guards what follows
 	run     *run       // the last; nil before the first
 	closed  bool
-	primary map[any]bool    // clusters whose index 0 is here
-	logged  map[string]bool // since a server was ready
+	primary map[*membership]bool // clusters whose index 0 is here
+	logged  map[string]bool      // since a server was ready
 }
 
 // Load returns the registry of a file; see [ReadConfig]. It starts nothing.
@@ -55,7 +55,7 @@ func New(c Config) (*Peers, error) {
 	if err != nil {
 		return nil, fmt.Errorf("peers: %w", err)
 	}
-	p := &Peers{cfg: c, self: self, voters: c.addresses(self), primary: map[any]bool{}, logged: map[string]bool{}}
+	p := &Peers{cfg: c, self: self, voters: c.addresses(self), primary: map[*membership]bool{}, logged: map[string]bool{}}
 	if _, err := c.TLS.server(); err != nil {
 		return nil, fmt.Errorf("peers: %s: %w", c.at("tls", "TLS"), err)
 	}
