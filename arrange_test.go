@@ -60,7 +60,7 @@ func TestArrangeMakesDoWithPlacesThatNoClusterHas(t *testing.T) {
 		total := 0
 		for _, id := range bytewise {
 			m := Member{ID: id, Workers: rapid.IntRange(1, 9).Draw(t, "workers")}
-			last = append(last, Place{m, rapid.IntRange(-9, 20).Draw(t, "index")})
+			last = append(last, Place{Member: m, Index: rapid.IntRange(-9, 20).Draw(t, "index")})
 			members, total = append(members, m), total+m.Workers
 		}
 		requireTiles(t, ModePlanned.Arrange(last, members), total)

@@ -220,9 +220,9 @@ func TestWhichPartitionsMove(t *testing.T) {
 		{"runs grow downwards", 8, []string{"0-1,7", "4"}, []int{1, 1}, []string{"0-1,6-7", "2-5"}},
 		{"runs grow upwards", 8, []string{"0", "1"}, []int{1, 1}, []string{"0,5-7", "1-4"}},
 	} {
-		before, err := parsePartitions(c.before, c.partitions)
+		before, err := readOwners(c.before, c.partitions)
 		require.NoError(t, err, c.what)
-		require.Equal(t, c.after, encodePartitions(balancePartitions(before, c.weights), len(c.weights)), c.what)
+		require.Equal(t, c.after, textsOf(balancePartitions(before, c.weights), len(c.weights)), c.what)
 	}
 	require.Equal(t, []int{noOwner, noOwner}, balancePartitions([]int{noOwner, noOwner}, nil))
 }
@@ -289,7 +289,7 @@ func TestAChainOfChangesStaysBalancedAndTwoCoordinatorsAgree(t *testing.T) {
 			c.balance()
 			requireBalanced(t, c.owners, c.weights)
 			require.Equal(t, leastMovedPartitions(before, c.weights), movedPartitions(before, c.owners))
-			read, err := parsePartitions(encodePartitions(before, len(c.weights)), len(before))
+			read, err := readOwners(textsOf(before, len(c.weights)), len(before))
 			require.NoError(t, err)
 			require.Equal(t, c.owners, balancePartitions(read, c.weights), "a coordinator that has read the plan")
 		}

@@ -68,11 +68,11 @@ func (b balancer) apply(change Change) {
 	b.reportForeign(change.foreign, speaks)
 	switch {
 	case refused && b.isFirst(before):
-		b.fail(&ModeError{ModeDirect, foreign}) // the members of that mode were there first
+		b.fail(&ModeError{Mode: ModeDirect, Cluster: foreign}) // the members of that mode were there first
 	case refused:
 		// Members of another mode have come while this instance was away. Readers keep the
 		// last view, and learn why there is no other.
-		why := &ModeError{ModeDirect, foreign}
+		why := &ModeError{Mode: ModeDirect, Cluster: foreign}
 		before.inc.explain(why)
 		b.end(why)
 	case tooMany:

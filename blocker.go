@@ -3,6 +3,7 @@ package libcluster
 import (
 	"bytes"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -13,6 +14,9 @@ type Blocker struct {
 	// Since is when the wait began, by the clock of the coordinator's machine. It is
 	// zero in a [Coverage] while the wait has lasted less than a second.
 	Since time.Time
+	// Partitions are those that the cluster waits for, in mode [ModeCooperative]: the first
+	// 100 of them.
+	Partitions []int
 }
 
 // maxBlockers bounds how many blockers the coordinator names, and how many lines are read
@@ -26,10 +30,12 @@ func parseBlockers(coordinator []byte) (all []Blocker) {
 		if read++; read > maxBlockers {
 			break
 		}
-		since, id, ok := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte("\t"))
-		ms, err := strconv.ParseInt(string(since), 10, 64)
-		if ok && err == nil && checkName("ID", string(id)) == nil {
-			all = append(all, Blocker{string(id), time.UnixMilli(ms)})
+		since, id, ok := strings.Cut(strings.TrimSuffix(string(line), "\n"), "\t")
+		id, partitions, _ := strings.Cut(id, "\t")
+		ms, err := strconv.ParseInt(since, 10, 64)
+		if ok && err == nil && checkName("ID", id) == nil {
+			set, _ := parsePartitions(partitions, MaxPartitions)
+			all = append(all, Blocker{id, time.UnixMilli(ms), set.firstOf(maxBlockers)})
 		}
 	}
 	return all

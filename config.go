@@ -30,6 +30,9 @@ const (
 	// replace an instance that has vanished.
 	DefaultCoverageTimeout = 30 * time.Second
 
+	// DefaultPartitions is the default of [Config.Partitions].
+	DefaultPartitions = 256
+
 	// DefaultDrainTimeout is the default of [Config.DrainTimeout].
 	DefaultDrainTimeout = time.Minute
 
@@ -103,6 +106,11 @@ type Config struct {
 
 	// Mode is how the members get their assignments. Default: [ModeDirect].
 	Mode Mode
+	// Partitions is how many partitions there are in mode [ModeCooperative], 1 to
+	// [MaxPartitions]. All instances must have the same number: an instance with another one
+	// is refused with a [ModeError]. So choose it once, several times as large as the number of
+	// instances will ever be. Default: [DefaultPartitions]; in the other modes it must be 0.
+	Partitions int
 
 	// ReclaimAfter is for an instance that has lost its ID to another instance. It asks
 	// for the ID again when no instance has had it for this long, at least 1 s. Until
@@ -151,6 +159,19 @@ type Config struct {
 	// With [Cluster.Run] the callback is optional: it is called after Run's function has
 	// stopped and before the function runs again.
 	OnRebalance func(State)
+
+	// OnGranted, OnRevoked and OnLost are called in mode [ModeCooperative] beside OnRebalance,
+	// by its rules, for applications that keep something for all of their partitions. Runs of
+	// [Cluster.RunPartitions] neither need them nor wait for them. Each gets partitions in order
+	// of their numbers, and owns the slice.
+	//
+	// OnGranted gets partitions that this instance holds from now on. OnRevoked gets those that
+	// are to move: they are still this instance's until the call has returned, or its deadline
+	// has passed, and then others get them. It gets all partitions when the instance
+	// leaves. OnLost gets those that are gone already, because the instance was fenced: others
+	// may act on them by now. Each partition that was granted is revoked or lost once, before it
+	// is granted again. OnRevoked and OnLost come before OnRebalance, and OnGranted after it.
+	OnGranted, OnRevoked, OnLost func([]Partition)
 
 	// OnPrimary is called with true when this instance has become the primary, after
 	// OnRebalance has returned, and with false when it is the primary no longer, before
@@ -232,6 +253,9 @@ func (c Config) withDefaults() (Config, error) {
 			c.TTL = cmp.Or(c.Registry.Capabilities().TTL, DefaultTTL)
 		}
 	}
+	if c.Partitions == 0 && c.Mode == ModeCooperative {
+		c.Partitions = DefaultPartitions
+	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = DefaultDrainTimeout
 	}
@@ -266,11 +290,14 @@ func (c Config) validate() error {
 		return &ConfigError{"Outage", fmt.Errorf("Outage %d: must be FenceOnOutage or KeepOnOutage", c.Outage)}
 	}
 	if _, err := c.Mode.MarshalText(); err != nil {
-		return &ConfigError{"Mode", fmt.Errorf("Mode %d: must be ModeDirect, ModePlanned or ModeExclusive", c.Mode)}
+		return &ConfigError{"Mode", fmt.Errorf("Mode %d: must be ModeDirect, ModePlanned, ModeExclusive or ModeCooperative", c.Mode)}
 	}
-	if c.Mode == ModeExclusive && c.Outage != FenceOnOutage {
-		return &ConfigError{"Outage", errors.New("Outage KeepOnOutage: in mode exclusive it must be FenceOnOutage; " +
-			"an instance that goes on without the registry is not alone")}
+	if c.Mode.excludes() && c.Outage != FenceOnOutage {
+		return &ConfigError{"Outage", fmt.Errorf("Outage KeepOnOutage: in mode %v it must be FenceOnOutage; "+
+			"an instance that goes on without the registry is not alone", c.Mode)}
+	}
+	if err := c.validatePartitions(); err != nil {
+		return err
 	}
 	if c.ReclaimAfter != 0 && c.ReclaimAfter < minReclaim {
 		return &ConfigError{"ReclaimAfter", fmt.Errorf("ReclaimAfter %v: must be %v at least, or 0 for never",
@@ -292,11 +319,31 @@ func (c Config) validate() error {
 	switch can := c.Registry.Capabilities(); {
 	case c.Mode != ModeDirect && !can.Plans:
 		return &ConfigError{"Mode", fmt.Errorf("Mode %v: %w; it must be ModeDirect", c.Mode, ErrCannotPlan)}
-	case c.Mode == ModeExclusive && !can.Expires:
+	case c.Mode.excludes() && !can.Expires:
 		return &ConfigError{"Mode", fmt.Errorf("Mode %v: %w, since its records do not expire", c.Mode, ErrCannotPlan)}
 	}
 	if _, err := c.Registry.Enter(c.registration()); err != nil {
 		return &ConfigError{"Registry", fmt.Errorf("Registry: %w", err)}
+	}
+	return nil
+}
+
+func (c Config) validatePartitions() error {
+	switch {
+	case c.Mode == ModeCooperative && (c.Partitions < 1 || c.Partitions > MaxPartitions):
+		return &ConfigError{"Partitions", fmt.Errorf("Partitions %d: must be 1 to %d", c.Partitions, MaxPartitions)}
+	case c.Mode == ModeCooperative:
+		return nil
+	case c.Partitions != 0:
+		return &ConfigError{"Partitions", fmt.Errorf("Partitions %d: mode %v has none; use ModeCooperative", c.Partitions, c.Mode)}
+	}
+	for _, hook := range []struct {
+		field string
+		set   bool
+	}{{"OnGranted", c.OnGranted != nil}, {"OnRevoked", c.OnRevoked != nil}, {"OnLost", c.OnLost != nil}} {
+		if hook.set {
+			return &ConfigError{hook.field, fmt.Errorf("%s: mode %v has no partitions; use ModeCooperative", hook.field, c.Mode)}
+		}
 	}
 	return nil
 }
@@ -330,8 +377,8 @@ func (c Config) validateRecord() error {
 // published is what this instance publishes of itself.
 func (c Config) published() Member {
 	m := Member{ID: c.ID, Workers: c.Workers, Address: c.Address, Version: c.Version, Metadata: c.Metadata}
-	m.plans.mode = c.Mode
-	if c.Mode == ModeExclusive {
+	m.plans.scheme = c.scheme()
+	if c.Mode.excludes() {
 		// What is granted may be more; the deadline counts by what was asked for.
 		m.plans.window = window(c.TTL)
 	}

@@ -163,13 +163,49 @@ func brokenConfigs() []brokenConfig {
 			[]string{`"z\xff"`, "must be valid UTF-8"},
 		},
 		{
-			"unknown mode", "Mode", "", func(c *libcluster.Config) { c.Mode = 3 },
-			[]string{"Mode 3", "ModeDirect, ModePlanned or ModeExclusive"},
+			"unknown mode", "Mode", "", func(c *libcluster.Config) { c.Mode = 4 },
+			[]string{"Mode 4", "ModeDirect, ModePlanned, ModeExclusive or ModeCooperative"},
 		},
 		{
 			"keeping on in exclusive mode", "Mode", "Outage",
 			func(c *libcluster.Config) { c.Mode, c.Outage = libcluster.ModeExclusive, libcluster.KeepOnOutage },
 			[]string{"exclusive", "must be FenceOnOutage"},
+		},
+		{
+			"keeping on in cooperative mode", "Mode", "Outage",
+			func(c *libcluster.Config) { c.Mode, c.Outage = libcluster.ModeCooperative, libcluster.KeepOnOutage },
+			[]string{"cooperative", "must be FenceOnOutage"},
+		},
+		{
+			"partitions of another mode", "Partitions", "", func(c *libcluster.Config) { c.Partitions = 8 },
+			[]string{"Partitions 8", "mode direct has none", "use ModeCooperative"},
+		},
+		{
+			"too many partitions", "Partitions", "",
+			func(c *libcluster.Config) {
+				c.Mode, c.Partitions = libcluster.ModeCooperative, libcluster.MaxPartitions+1
+			},
+			[]string{"Partitions 65537", "must be 1 to 65536"},
+		},
+		{
+			"fewer partitions than none", "Partitions", "",
+			func(c *libcluster.Config) { c.Mode, c.Partitions = libcluster.ModeCooperative, -1 },
+			[]string{"Partitions -1", "must be 1 to 65536"},
+		},
+		{
+			"grants of another mode", "OnGranted", "",
+			func(c *libcluster.Config) { c.OnGranted = func([]libcluster.Partition) {} },
+			[]string{"OnGranted: mode direct has no partitions", "use ModeCooperative"},
+		},
+		{
+			"revocations of another mode", "OnRevoked", "",
+			func(c *libcluster.Config) { c.OnRevoked = func([]libcluster.Partition) {} },
+			[]string{"OnRevoked: mode direct has no partitions"},
+		},
+		{
+			"losses of another mode", "OnLost", "",
+			func(c *libcluster.Config) { c.OnLost = func([]libcluster.Partition) {} },
+			[]string{"OnLost: mode direct has no partitions"},
 		},
 		{
 			"a plan for a static cluster", "Mode", "",

@@ -25,7 +25,7 @@ type coordination struct {
 func (c *coordinator) makePlans() {
 	inc := c.inc
 	l := coordination{of: c, inc: inc, since: map[string]time.Time{}}
-	l.mode, l.incarnation, l.ttl = inc.c.cfg.Mode, inc.id(), inc.c.cfg.TTL
+	l.scheme, l.incarnation, l.ttl = inc.c.cfg.scheme(), inc.id(), inc.c.cfg.TTL
 	l.longest = mostWindows * inc.registration().Member.plans.window
 	again := inc.c.newRetry()
 	for inc.ctx.Err() == nil {
@@ -146,6 +146,9 @@ func (l *coordination) say(waiting []planned) (bool, error) {
 		since[w.incarnation] = first
 		if time.Since(first) >= holdingUp && len(names) < maxBlockers {
 			fmt.Fprintf(says, "\n%d\t%s", first.UnixMilli(), w.ID)
+			if l.mode == ModeCooperative {
+				fmt.Fprintf(says, "\t%v", w.releases[:min(len(w.releases), maxBlockers)])
+			}
 			names = append(names, w.ID)
 		}
 		if first.Before(longest) {

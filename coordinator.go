@@ -50,7 +50,7 @@ func (c *coordinator) heard(says []byte) {
 }
 
 // firstLine is that of what this coordinator says: its mode and its incarnation.
-func (c *coordinator) firstLine() string { return c.inc.c.cfg.Mode.String() + "\t" + c.inc.id() }
+func (c *coordinator) firstLine() string { return c.inc.c.cfg.scheme().String() + "\t" + c.inc.id() }
 
 func firstLine(says []byte) string {
 	line, _, _ := bytes.Cut(says, []byte("\n"))
@@ -119,7 +119,7 @@ func (c *coordinator) claim() bool {
 	}
 	inc.coverage.watchSurvey(survey)
 	inc.reportForeign(survey.foreign, true)
-	if err := fits(inc.c.cfg.Mode, inc.id(), !isClosed(inc.ready), survey); err != nil {
+	if err := fits(inc.c.cfg.scheme(), inc.id(), !isClosed(inc.ready), survey); err != nil {
 		// The record has gone, or others were there first and have lost their
 		// coordinator just now. With our record goes our claim.
 		if errors.As(err, new(*ModeError)) {
@@ -150,7 +150,7 @@ func (c *coordinator) trouble(err error) bool {
 // fits returns an error if an incarnation of this mode may not coordinate: if its record is
 // not there, or if an older member has another mode. While the instance joins, any member
 // counts as older, because a record that the instance took over looks older than it is.
-func fits(mode Mode, incarnation string, joining bool, survey Survey) error {
+func fits(own scheme, incarnation string, joining bool, survey Survey) error {
 	members := survey.sorted()
 	i := slices.IndexFunc(members, func(m Recorded) bool { return m.Incarnation == incarnation })
 	if i < 0 {
@@ -158,8 +158,8 @@ func fits(mode Mode, incarnation string, joining bool, survey Survey) error {
 	}
 	for _, m := range members {
 		there := m.Incarnation != "" && !m.kept
-		if there && m.plans.mode != mode && (joining || m.Since < members[i].Since) {
-			return &ModeError{mode, m.plans.mode}
+		if there && m.plans.scheme != own && (joining || m.Since < members[i].Since) {
+			return own.refuses(m.plans.scheme)
 		}
 	}
 	return nil

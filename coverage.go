@@ -97,13 +97,14 @@ const (
 )
 
 // cover computes from a survey which member holds which range, and what is wrong.
-func cover(mode Mode, s Survey) Coverage {
+func cover(of scheme, s Survey) Coverage {
+	mode := of.mode
 	c := Coverage{Mode: mode}
 	var members []Recorded // that count in this mode
 	for _, m := range s.Members {
 		switch {
-		case m.plans.mode != mode && m.Incarnation != "":
-			c.problem(ProblemUnplaced, Place{Member: m.Member}, 0, "runs in mode %v and so has no place here", m.plans.mode)
+		case m.plans.scheme != of && m.Incarnation != "":
+			c.problem(ProblemUnplaced, Place{Member: m.Member}, 0, "runs in mode %v and so has no place here", m.plans.scheme)
 		case mode == ModeDirect && m.plans.mode == ModeDirect, m.Incarnation != "":
 			members = append(members, m)
 		default:
@@ -199,7 +200,7 @@ func (c *Coverage) read(text []byte) *plan {
 	}
 	named := map[string]bool{}
 	for line := range strings.Lines(string(rest)) {
-		l, err := parsePlanned([]byte(line))
+		l, err := p.parseLine([]byte(line))
 		switch {
 		case err != nil:
 			c.problem(ProblemBadPlan, Place{}, 0, "%v", err)
@@ -234,7 +235,7 @@ func (c *Coverage) tile(p *plan) {
 			c.problem(ProblemOverlap, l.Place, min(at, end)-l.Index, "the plan gives them to %s too", last)
 		}
 		if beyond := max(l.Index, p.total); end > beyond {
-			c.problem(ProblemBadPlan, Place{l.Member, beyond}, end-beyond, "runs past the total of %d", p.total)
+			c.problem(ProblemBadPlan, Place{Member: l.Member, Index: beyond}, end-beyond, "runs past the total of %d", p.total)
 		}
 		if end > at {
 			at, last = end, l.ID

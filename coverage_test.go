@@ -64,7 +64,7 @@ func placeOf(c Coverage, id string) Place {
 func TestClusterInWhichAllIsWellIsCovered(t *testing.T) {
 	everyMode(t, allModes, func(t *rapid.T, mode Mode) {
 		s, _ := healthy(t, mode)
-		c := cover(mode, s)
+		c := cover(scheme{mode: mode}, s)
 		require.True(t, c.Covered)
 		require.Equal(t, noProblems, c.Problems)
 		require.Empty(t, c.Blockers)
@@ -79,7 +79,7 @@ func TestClusterInWhichAllIsWellIsCovered(t *testing.T) {
 func TestMemberThatNobodyIsBehindIsReportedAndNothingElse(t *testing.T) {
 	everyMode(t, allModes, func(t *rapid.T, mode Mode) {
 		s, _ := healthy(t, mode)
-		before := cover(mode, s)
+		before := cover(scheme{mode: mode}, s)
 		i := rapid.IntRange(0, len(s.Members)-1).Draw(t, "which")
 		m := &s.Members[i]
 		at := placeOf(before, m.ID)
@@ -95,7 +95,7 @@ func TestMemberThatNobodyIsBehindIsReportedAndNothingElse(t *testing.T) {
 		default:
 			m.Incarnation, want.Kind = "another", ProblemVanished
 		}
-		c := cover(mode, s)
+		c := cover(scheme{mode: mode}, s)
 		require.False(t, c.Covered)
 		require.Equal(t, []CoverageProblem{want}, brief(c))
 		require.Equal(t, mode == ModeExclusive, len(c.Blockers) == 1, "%v", c.Blockers)
@@ -107,7 +107,7 @@ func TestStrangersRecordIsAnOrphan(t *testing.T) {
 	everyMode(t, allModes, func(t *rapid.T, mode Mode) {
 		s, _ := healthy(t, mode)
 		s.Members = append(s.Members, Recorded{Member: Member{ID: "z", Workers: 3}})
-		c := cover(mode, s)
+		c := cover(scheme{mode: mode}, s)
 		require.Equal(t, mode != ModeDirect, c.Covered, "with a plan a stranger has no place")
 		want := CoverageProblem{Kind: ProblemOrphan, ID: "z"}
 		if mode == ModeDirect {
@@ -132,7 +132,7 @@ func TestGapInAPlanIsReportedAndNothingElse(t *testing.T) {
 		}
 		p.total += gap
 		replan(&s, p)
-		c := cover(mode, s)
+		c := cover(scheme{mode: mode}, s)
 		require.False(t, c.Covered)
 		require.Equal(t, []CoverageProblem{{Kind: ProblemGap, From: at, To: at + gap}}, brief(c))
 	})
@@ -150,7 +150,7 @@ func TestOverlapInAPlanIsReportedAndNothingElse(t *testing.T) {
 		p.total -= overlap
 		replan(&s, p)
 		at := p.places[second]
-		c := cover(mode, s)
+		c := cover(scheme{mode: mode}, s)
 		require.False(t, c.Covered)
 		require.Equal(t, []CoverageProblem{
 			{Kind: ProblemOverlap, From: at.Index, To: at.Index + overlap, ID: at.ID},
@@ -186,7 +186,7 @@ func TestPlanThatDoesNotTileIsNeverCovered(t *testing.T) {
 				good, wrong[i] = false, true
 			}
 		}
-		c := cover(mode, s)
+		c := cover(scheme{mode: mode}, s)
 		require.Equal(t, good, c.Covered, "%v", c.Problems)
 		for _, found := range c.Problems {
 			for i := found.From; i < found.To; i++ {
@@ -205,7 +205,7 @@ func TestPlanThatMakesNoSenseIsNotCovered(t *testing.T) {
 			string(p.encode()) + "more\n", string(p.encode()) + string(p.encode()),
 		}).Draw(t, "plan")
 		s.Plan = []byte(text)
-		c := cover(ModeExclusive, s)
+		c := cover(scheme{mode: ModeExclusive}, s)
 		require.NotEmpty(t, c.Problems)
 		if c.Covered {
 			for _, found := range brief(c) {
@@ -232,7 +232,7 @@ func TestClusterThatHasStoppedIsNotCoveredAndNamesWhoHasNot(t *testing.T) {
 			}
 			want = append(want, l.ID)
 		}
-		c := cover(ModeExclusive, s)
+		c := cover(scheme{mode: ModeExclusive}, s)
 		require.False(t, c.Covered)
 		require.Equal(t, []CoverageProblem{{Kind: ProblemStopped, To: p.total}}, brief(c))
 		require.Len(t, c.Places, len(want))
@@ -253,7 +253,7 @@ func TestWhatLeavesEveryIndexCoveredIsReportedToo(t *testing.T) {
 		other := Member{ID: "other", Workers: 1}
 		s.Members = append(s.Members, Recorded{Member: other, Incarnation: "o"})
 		s.Coordinator = nil
-		c := cover(mode, s)
+		c := cover(scheme{mode: mode}, s)
 		require.True(t, c.Covered)
 		require.Equal(t, []CoverageProblem{
 			{Kind: ProblemNoCoordinator}, {Kind: ProblemUnplaced, ID: "new"}, {Kind: ProblemUnplaced, ID: "other"},
@@ -264,16 +264,16 @@ func TestWhatLeavesEveryIndexCoveredIsReportedToo(t *testing.T) {
 func TestClusterOfNobodyIsNotCovered(t *testing.T) {
 	everyMode(t, allModes, func(t *rapid.T, mode Mode) {
 		s, _ := healthy(t, mode)
-		total := cover(mode, s).Total
+		total := cover(scheme{mode: mode}, s).Total
 		s.Members = nil
-		c := cover(mode, s)
+		c := cover(scheme{mode: mode}, s)
 		require.False(t, c.Covered)
 		if mode == ModeDirect {
 			total = 0
 		}
 		require.Equal(t, []CoverageProblem{{Kind: ProblemNobody, To: total}}, brief(c))
 	})
-	c := cover(ModeExclusive, Survey{})
+	c := cover(scheme{mode: ModeExclusive}, Survey{})
 	require.False(t, c.Covered)
 	require.Equal(t, []CoverageProblem{{Kind: ProblemNobody}}, brief(c))
 }

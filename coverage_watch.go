@@ -46,7 +46,7 @@ func (c *Cluster) Coverage(ctx context.Context) (Coverage, error) {
 		}
 		survey, err := planner.Look(ctx)
 		if err == nil {
-			found := cover(c.cfg.Mode, survey)
+			found := cover(c.cfg.scheme(), survey)
 			found.Since = c.covered.saw(c, found.Covered)
 			return found, nil
 		}
@@ -112,7 +112,7 @@ func (l *coverageLog) watchRecords(inc *incarnation) {
 	first, whole := r.latest.firstThere()
 	found := Coverage{Covered: true}
 	if !whole && first == l.c.cfg.ID {
-		found = cover(ModeDirect, Survey{Members: r.latest.recorded()})
+		found = cover(scheme{mode: ModeDirect}, Survey{Members: r.latest.recorded()})
 	}
 	r.mu.Unlock()
 	if first != l.c.cfg.ID || l.c.cfg.Passive {
@@ -125,7 +125,7 @@ func (l *coverageLog) watchRecords(inc *incarnation) {
 // watchSurvey looks at the coordinator's survey.
 func (l *coverageLog) watchSurvey(survey Survey) {
 	if time.Since(l.looked) >= coveragePause {
-		l.watchCoverage(cover(l.c.cfg.Mode, survey))
+		l.watchCoverage(cover(l.c.cfg.scheme(), survey))
 	}
 }
 

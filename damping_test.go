@@ -11,7 +11,7 @@ import (
 // A coordinator in mode planned, with one that is always there and others that come and go.
 func TestNewcomersWaitLongerEachTime(t *testing.T) {
 	const ttl = 10 * time.Second
-	d := deciding{mode: ModePlanned, incarnation: "1", damping: damping{ttl: ttl}}
+	d := deciding{scheme: scheme{mode: ModePlanned}, incarnation: "1", damping: damping{ttl: ttl}}
 	healthy := recorded("healthy", "1", 1, 0)
 	healthy.plans.mode = ModePlanned
 	var s Survey
@@ -54,7 +54,7 @@ func TestNewcomersWaitLongerEachTime(t *testing.T) {
 	require.Zero(t, waits(), "all is calm")
 
 	s.Members = nil
-	again := deciding{mode: ModePlanned, incarnation: "1", damping: d.damping}
+	again := deciding{scheme: scheme{mode: ModePlanned}, incarnation: "1", damping: d.damping}
 	again.level = 3
 	m := recorded("alone", "9", 1, 0)
 	m.plans.mode = ModePlanned

@@ -48,7 +48,7 @@ func untilOver(window time.Duration) time.Duration {
 
 // deciding is what a coordinator remembers from one survey to the next.
 type deciding struct {
-	mode        Mode
+	scheme
 	incarnation string // its own
 	// longest is the longest window of a member that is given a place; 0: any. A longer
 	// one would hold up all the others for as long, should that member vanish.
@@ -62,6 +62,7 @@ type deciding struct {
 	// gone is since when each incarnation that may still act has no record.
 	gone  map[string]moment
 	stall // in mode exclusive: of a change that does not get on
+	granting
 	damping
 }
 
@@ -77,10 +78,12 @@ func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 	members, present := d.members(s)
 	last := d.lastPlan(s, members, floor)
 	base := last.plan
-	next := &plan{mode: d.mode, generation: max(last.seen, floor) + 1}
+	next := &plan{mode: d.mode, total: d.partitions, generation: max(last.seen, floor) + 1}
 	admitted := d.admit(base, members, s, at)
 
 	switch {
+	case d.mode == ModeCooperative && !last.lost && !last.unknown:
+		return d.cooperate(base, next, admitted, s, present, at)
 	case d.mode == ModePlanned:
 		next.commit(base, admitted)
 		if !last.lost && base.committed && next.names(base) {
@@ -126,7 +129,7 @@ func (d *deciding) lastPlan(s Survey, members []Recorded, floor int64) (last las
 	}
 	// A plan of another mode does not say which instances act, nor does garbage, and
 	// nothing tells which plan was there before.
-	foreign := base == nil && len(s.Plan) > 0 || base != nil && base.mode != d.mode
+	foreign := base == nil && len(s.Plan) > 0 || base != nil && base.scheme() != d.scheme
 	if foreign && base != nil {
 		last.seen, base = base.generation, nil
 	}
@@ -138,7 +141,7 @@ func (d *deciding) lastPlan(s Survey, members []Recorded, floor int64) (last las
 		d.known = base
 	}
 	if base == nil {
-		base = &plan{mode: d.mode, committed: true}
+		base = &plan{mode: d.mode, total: d.partitions, committed: true}
 	}
 	last.plan, last.seen = base, max(last.seen, base.generation)
 	for _, m := range members {
@@ -171,18 +174,26 @@ func (d *deciding) stop(base, next *plan, members []Recorded, unknown bool) deci
 		// An unknown instance never acknowledges, so the others wait for it in full. It has
 		// another name in each such plan, since each unknown instance may have begun later.
 		name := fmt.Sprintf("unknown-%d", next.generation)
-		holders = append(holders, planned{name, longest, Place{Member{ID: "unknown", Workers: 1}, -1}})
+		holders = append(holders, planned{
+			incarnation: name, window: longest, Place: Place{Member: Member{ID: "unknown", Workers: 1}, Index: -1},
+		})
 	}
-	if len(holders) == 0 {
+	switch {
+	case len(holders) > 0:
+		next.total, next.places = base.total, holders
+		if d.mode == ModeCooperative {
+			next.releaseAll()
+		}
+	case d.mode == ModeCooperative:
+		next.share(base, nil, members)
+	default:
 		next.commit(base, members)
-		return decision{next: next}
 	}
-	next.total, next.places = base.total, holders
 	return decision{next: next}
 }
 
 func holder(m Recorded) planned {
-	return planned{m.Incarnation, m.plans.window, Place{m.Member, -1}}
+	return planned{incarnation: m.Incarnation, window: m.plans.window, Place: Place{Member: m.Member, Index: -1}}
 }
 
 // members returns the records that count, by the order in which they appeared,
@@ -195,7 +206,7 @@ func (d *deciding) members(s Survey) (members []Recorded, present map[string]boo
 		present[m.Incarnation] = true
 		leaving := s.Drained[m.Incarnation] == DrainedForGood && !m.kept
 		long := d.longest > 0 && m.plans.window > d.longest
-		if m.plans.mode == d.mode && m.Incarnation != "" && !leaving && !copied && !long {
+		if m.plans.scheme == d.scheme && m.Incarnation != "" && !leaving && !copied && !long {
 			members = append(members, m)
 		}
 	}
@@ -220,12 +231,7 @@ func (d *deciding) holdingUp(p *plan, s Survey, present map[string]bool, at mome
 			continue
 		}
 		if !present[l.incarnation] {
-			since, known := d.gone[l.incarnation]
-			if !known {
-				since = at
-			}
-			gone[l.incarnation] = since
-			left := untilOver(l.window) - at.sinceAtLeast(since)
+			left := d.mayStillAct(l, at, gone)
 			if left <= 0 {
 				continue
 			}
@@ -235,6 +241,17 @@ func (d *deciding) holdingUp(p *plan, s Survey, present map[string]bool, at mome
 	}
 	d.gone = gone
 	return waiting, again
+}
+
+// mayStillAct returns for how long an incarnation without a record may act yet, and notes
+// since when it has had none.
+func (d *deciding) mayStillAct(l planned, at moment, gone map[string]moment) time.Duration {
+	since, known := d.gone[l.incarnation]
+	if !known {
+		since = at
+	}
+	gone[l.incarnation] = since
+	return untilOver(l.window) - at.sinceAtLeast(since)
 }
 
 // hasStopped reports whether an incarnation has said that it has stopped, for good or for
@@ -254,7 +271,24 @@ func (p *plan) commit(last *plan, members []Recorded) {
 			held[l.ID] = true
 		}
 	}
-	// If the total or the text does not fit, the members that have a place keep it.
+	by := make(map[string]Recorded, len(members))
+	var taken []Member
+	total := 0
+	for _, m := range fitting(members, held, maxPlan) {
+		total += m.Workers
+		by[m.ID] = m
+		taken = append(taken, m.Member)
+	}
+	p.committed, p.total, p.places = true, total, nil
+	for _, place := range arrange(before, taken) {
+		m := by[place.ID]
+		p.places = append(p.places, planned{incarnation: m.Incarnation, window: m.plans.window, Place: place})
+	}
+}
+
+// fitting returns the members for which there is room in a plan of so many bytes. If the
+// total or the text does not fit, the members that have a place keep it.
+func fitting(members []Recorded, held map[string]bool, room int) (fit []Recorded) {
 	members = slices.Clone(members)
 	slices.SortStableFunc(members, func(a, b Recorded) int {
 		switch {
@@ -265,22 +299,15 @@ func (p *plan) commit(last *plan, members []Recorded) {
 		}
 		return 1
 	})
-	by := make(map[string]Recorded, len(members))
-	var taken []Member
 	total, size := 0, 0
 	for _, m := range members {
 		size += roomFor(m.Incarnation, m.Member)
-		if m.Workers <= MaxWorkers-total && size <= maxPlan {
+		if m.Workers <= MaxWorkers-total && size <= room {
 			total += m.Workers
-			by[m.ID] = m
-			taken = append(taken, m.Member)
+			fit = append(fit, m)
 		}
 	}
-	p.committed, p.total, p.places = true, total, nil
-	for _, place := range arrange(before, taken) {
-		m := by[place.ID]
-		p.places = append(p.places, planned{m.Incarnation, m.plans.window, place})
-	}
+	return fit
 }
 
 // names reports whether two plans name the same incarnations at the same places.

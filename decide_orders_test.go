@@ -294,7 +294,7 @@ func (s *small) names(revision int, incarnation string) bool {
 }
 
 func newSmallLeader() smallLeader {
-	return smallLeader{deciding: deciding{mode: ModeExclusive, incarnation: "0"}}
+	return smallLeader{deciding: deciding{scheme: scheme{mode: ModeExclusive}, incarnation: "0"}}
 }
 
 // twoAtOnce returns two members that act at the same time and must not.
@@ -362,7 +362,7 @@ func smallStart(ids []string, changes ...change) small {
 	p := plan{mode: ModeExclusive, committed: true, generation: 1}
 	for i, id := range ids {
 		s.enter(id, 1)
-		p.places = append(p.places, planned{s.members[i].incarnation, window(DefaultTTL), Place{Member{ID: id, Workers: 1}, i}})
+		p.places = append(p.places, planned{incarnation: s.members[i].incarnation, window: window(DefaultTTL), Place: Place{Member: Member{ID: id, Workers: 1}, Index: i}})
 	}
 	p.total = len(ids)
 	s.plans = []string{string(p.encode())}

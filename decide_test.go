@@ -13,14 +13,14 @@ import (
 // recorded is a member's record in mode exclusive.
 func recorded(id, incarnation string, workers int, seen int64) Recorded {
 	m := Member{ID: id, Workers: workers}
-	m.plans = planner{ModeExclusive, window(DefaultTTL), seen}
+	m.plans = planner{scheme: scheme{mode: ModeExclusive}, window: window(DefaultTTL), seen: seen}
 	return Recorded{Member: m, Incarnation: incarnation, Since: 1}
 }
 
 func later(d time.Duration) moment { return moment{time.Unix(0, 0).Add(d), 0} }
 
 func TestEachPlanThatNobodyKnowsIsWaitedForAnew(t *testing.T) {
-	d := deciding{mode: ModeExclusive, incarnation: "1"}
+	d := deciding{scheme: scheme{mode: ModeExclusive}, incarnation: "1"}
 	s := Survey{Members: []Recorded{recorded("a", "1", 1, 100)}, Drained: map[string]int64{}}
 	stop := d.decide(s, later(0), 0).next
 	require.False(t, stop.committed)
@@ -42,10 +42,10 @@ func TestEachPlanThatNobodyKnowsIsWaitedForAnew(t *testing.T) {
 }
 
 func TestACoordinatorRemembersThePlanThatItHasSurveyed(t *testing.T) {
-	d := deciding{mode: ModeExclusive, incarnation: "1"}
+	d := deciding{scheme: scheme{mode: ModeExclusive}, incarnation: "1"}
 	s := Survey{Members: []Recorded{recorded("a", "1", 1, 0)}, Drained: map[string]int64{}}
 	p := plan{mode: ModeExclusive, committed: true, generation: 7, total: 1, places: []planned{
-		{"2", window(DefaultTTL), Place{Member{ID: "b", Workers: 1}, 0}},
+		{incarnation: "2", window: window(DefaultTTL), Place: Place{Member: Member{ID: "b", Workers: 1}}},
 	}}
 	s.Plan, s.Planning.Revision = p.encode(), 1
 	require.Nil(t, d.decide(s, later(0), 0).next, "b has vanished, and may act")
@@ -64,7 +64,7 @@ func TestAfterTheRegistryHasGoneBackSomebodyUnknownIsWaitedFor(t *testing.T) {
 	known := plan{mode: ModeExclusive, committed: true, generation: 9}
 	known.commit(&plan{}, []Recorded{recorded("a", "2", 1, 0)})
 	for what, restored := range map[string][]byte{"an older plan": older.encode(), "no plan": nil, "garbage": []byte("x")} {
-		d := deciding{mode: ModeExclusive, incarnation: "3", known: &known}
+		d := deciding{scheme: scheme{mode: ModeExclusive}, incarnation: "3", known: &known}
 		s := Survey{
 			Members: []Recorded{recorded("a", "3", 1, 9)}, Drained: map[string]int64{"2": DrainedForGood},
 			Planning: Planning{Plan: restored, Revision: 1},
@@ -87,12 +87,12 @@ func TestOneWhoHadStoppedForAnEarlierPlanIsWaitedForAndNamed(t *testing.T) {
 	old.Incarnation = "3" // it is back
 	s := Survey{Members: []Recorded{old, now}, Drained: map[string]int64{"1": 6, "2": 6}}
 	s.Plan, s.Planning.Revision, s.Coordinator = p.encode(), 1, []byte("exclusive\t2")
-	d := deciding{mode: ModeExclusive, incarnation: "2"}
+	d := deciding{scheme: scheme{mode: ModeExclusive}, incarnation: "2"}
 	require.Len(t, d.decide(s, later(0), 0).waiting, 1)
-	require.Equal(t, []Blocker{{ID: "a"}}, cover(ModeExclusive, s).Blockers)
+	require.Equal(t, []Blocker{{ID: "a"}}, cover(scheme{mode: ModeExclusive}, s).Blockers)
 	s.Drained["1"] = DrainedForGood
 	require.NotNil(t, d.decide(s, later(0), 0).next)
-	require.Empty(t, cover(ModeExclusive, s).Blockers)
+	require.Empty(t, cover(scheme{mode: ModeExclusive}, s).Blockers)
 }
 
 // What a plan of another mode has replaced, nobody knows: others may act by that.
@@ -100,7 +100,7 @@ func TestAPlanOfAnotherModeIsNotBuiltOn(t *testing.T) {
 	named := plan{mode: ModePlanned, committed: true, generation: 7}
 	named.commit(&plan{}, []Recorded{recorded("b", "2", 1, 0)})
 	for _, text := range []string{"planned\tcommit\t7\t0", "planned\tprepare\t7\t0\n", string(named.encode()), "garbage"} {
-		d := deciding{mode: ModeExclusive, incarnation: "1"}
+		d := deciding{scheme: scheme{mode: ModeExclusive}, incarnation: "1"}
 		s := Survey{Members: []Recorded{recorded("a", "1", 1, 0), recorded("b", "2", 1, 0)}, Drained: map[string]int64{}}
 		s.Plan, s.Planning.Revision = []byte(text), 1
 		stop := d.decide(s, later(0), 0).next
@@ -114,7 +114,7 @@ func TestAPlanOfAnotherModeIsNotBuiltOn(t *testing.T) {
 		require.True(t, next.committed, text)
 		require.Equal(t, 2, next.total, text)
 	}
-	d := deciding{mode: ModePlanned, incarnation: "1"}
+	d := deciding{scheme: scheme{mode: ModePlanned}, incarnation: "1"}
 	s := Survey{Members: []Recorded{recorded("a", "1", 1, 0)}}
 	s.Members[0].plans.mode = ModePlanned
 	s.Plan, s.Planning.Revision = []byte("exclusive\tcommit\t7\t0"), 1
@@ -126,9 +126,9 @@ func TestAPlanOfAnotherModeIsNotBuiltOn(t *testing.T) {
 func TestOneWhoseRecordHasGoneDoesNotCoordinate(t *testing.T) {
 	a, b := recorded("a", "1", 1, 0), recorded("b", "2", 1, 0)
 	for _, joining := range []bool{false, true} {
-		require.NoError(t, fits(ModeExclusive, "1", joining, Survey{Members: []Recorded{a, b}}))
-		require.ErrorIs(t, fits(ModeExclusive, "3", joining, Survey{Members: []Recorded{a, b}}), ErrRecordGone)
-		require.ErrorIs(t, fits(ModePlanned, "3", joining, Survey{Members: []Recorded{a, b}}), ErrRecordGone)
+		require.NoError(t, fits(scheme{mode: ModeExclusive}, "1", joining, Survey{Members: []Recorded{a, b}}))
+		require.ErrorIs(t, fits(scheme{mode: ModeExclusive}, "3", joining, Survey{Members: []Recorded{a, b}}), ErrRecordGone)
+		require.ErrorIs(t, fits(scheme{mode: ModePlanned}, "3", joining, Survey{Members: []Recorded{a, b}}), ErrRecordGone)
 	}
 }
 
@@ -140,14 +140,14 @@ func TestARecordThatWasCopiedUnderItsLeaseCountsOnce(t *testing.T) {
 		for i := range s.Members {
 			s.Members[i].plans.mode = mode
 		}
-		next := (&deciding{mode: mode, incarnation: "2"}).decide(s, later(0), 0).next
+		next := (&deciding{scheme: scheme{mode: mode}, incarnation: "2"}).decide(s, later(0), 0).next
 		_, err := parsePlan(next.encode())
 		require.NoError(t, err, mode)
 		if next.committed {
 			require.Equal(t, 2, next.total, "%v: the first record counts", mode)
 		}
 	}
-	require.NoError(t, fits(ModePlanned, "1", false, s))
+	require.NoError(t, fits(scheme{mode: ModePlanned}, "1", false, s))
 }
 
 // Whatever numbers a stranger writes, there is another plan, and it can be read.
@@ -155,7 +155,7 @@ func TestNumbersOfAStrangerDoNotEndPlanning(t *testing.T) {
 	now := clockGeneration()
 	for _, far := range []int64{now + farAhead, now + farAhead + 1, maxGeneration - 1, maxGeneration} {
 		for _, mode := range []Mode{ModePlanned, ModeExclusive} {
-			d := deciding{mode: mode, incarnation: "1"}
+			d := deciding{scheme: scheme{mode: mode}, incarnation: "1"}
 			s := Survey{Members: []Recorded{recorded("a", "1", 1, 0), recorded("b", "2", 1, far)}, Drained: map[string]int64{}}
 			for i := range s.Members {
 				s.Members[i].plans.mode = mode
@@ -185,7 +185,7 @@ func TestNumbersOfAStrangerDoNotEndPlanning(t *testing.T) {
 }
 
 func TestAWindowThatIsFarLongerThanTheOthersGetsNoPlace(t *testing.T) {
-	d := deciding{mode: ModeExclusive, incarnation: "1", longest: mostWindows * window(DefaultTTL)}
+	d := deciding{scheme: scheme{mode: ModeExclusive}, incarnation: "1", longest: mostWindows * window(DefaultTTL)}
 	longer, longest := recorded("b", "2", 1, 0), recorded("c", "3", 1, 0)
 	longer.plans.window, longest.plans.window = d.longest, d.longest+time.Millisecond
 	members, _ := d.members(Survey{Members: []Recorded{recorded("a", "1", 1, 0), longer, longest}})

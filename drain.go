@@ -14,15 +14,22 @@ type prepare struct {
 	revision, generation int64
 }
 
+// stopped is what the application has stopped for a plan.
+type stopped struct {
+	prepare
+	but string // in mode cooperative: the partitions that it has not stopped yet
+}
+
 // drain is how an incarnation stops acting for a plan. The balancer begins it, the
 // notifier says that the application has stopped, and an errand acknowledges that to the
 // registry.
 type drain struct {
 	// The balancer's. It ends with the balancer.
-	under      prepare     // the plan
-	slow, hung *time.Timer // what is done unless the application stops before
+	under    prepare       // the plan
+	releases partitionSet  // in mode cooperative: what has to stop
+	timers   []*time.Timer // what is done unless the application stops before
 
-	stopped  atomic.Pointer[prepare] // the latest plan for which the application has stopped
+	stopped  atomic.Pointer[stopped] // the latest plan for which the application has stopped
 	unsaid   signal                  // stopped is to be acknowledged
 	slowFor  atomic.Int64            // the generation of the latest plan for which it took long
 	isSlow   func()                  // called when slowFor has changed; must not block
@@ -33,54 +40,76 @@ func newDrain(isSlow func(), hangsFor func(prepare)) *drain {
 	return &drain{unsaid: newSignal(), isSlow: isSlow, hangsFor: hangsFor}
 }
 
-// begin starts to watch the application, which has to stop for a plan. It does nothing if
-// it has begun for that plan.
-func (d *drain) begin(p prepare, slow, hung time.Duration) {
+// begin starts to watch the application, which has to stop for a plan: all that it does, or in
+// mode cooperative what it is to release. It does nothing if it has begun for that plan. What
+// an earlier plan has asked to release goes on being watched.
+func (d *drain) begin(p prepare, releases partitionSet, slow, hung time.Duration) {
 	if d.under == p {
 		return
 	}
-	d.end()
-	d.under = p
-	d.slow = time.AfterFunc(slow, func() {
-		if !d.hasStopped(p) {
+	asked := releases.minus(d.releases)
+	if len(releases) == len(asked) {
+		d.end() // nothing is left of the plan before
+	}
+	d.under, d.releases = p, releases
+	d.after(slow, func() {
+		if !d.hasStopped(p, releases) {
 			d.slowFor.Store(p.generation)
 			d.isSlow()
 		}
 	})
-	d.hung = time.AfterFunc(hung, func() {
-		if !d.hasStopped(p) {
+	d.after(hung, func() {
+		if !d.hasStopped(p, asked) {
 			d.hangsFor(p)
 		}
 	})
 }
 
+func (d *drain) after(wait time.Duration, do func()) {
+	d.timers = append(d.timers, time.AfterFunc(wait, do))
+}
+
 // end stops the watching.
 func (d *drain) end() {
-	stop(d.slow)
-	stop(d.hung)
+	for _, t := range d.timers {
+		t.Stop()
+	}
+	d.timers, d.releases = nil, nil
 }
 
-// say notes that the application has stopped for a plan, which is to be acknowledged.
-func (d *drain) say(p prepare) {
-	d.stopped.Store(&p)
-	d.unsaid.set()
+// say notes that the application has stopped for a plan, but for some partitions, which is to
+// be acknowledged. It does nothing if that has been said.
+func (d *drain) say(p prepare, but string) {
+	now := stopped{p, but}
+	if before := d.stopped.Swap(&now); before == nil || *before != now {
+		d.unsaid.set()
+	}
 }
 
-func (d *drain) hasStopped(p prepare) bool {
+// isSlowFor reports whether stopping for a plan takes long.
+func (d *drain) isSlowFor(p prepare) bool { return d.slowFor.Load() == p.generation }
+
+// hasStopped reports whether the application has stopped for a plan, or a later one: all that
+// it does, or in mode cooperative these partitions.
+func (d *drain) hasStopped(p prepare, these partitionSet) bool {
 	latest := d.stopped.Load()
-	return latest != nil && *latest == p
+	if latest == nil || latest.generation < p.generation {
+		return false
+	}
+	but, err := parsePartitions(latest.but, MaxPartitions)
+	return err == nil && len(but.and(these)) == 0
 }
 
 // acknowledge notes in the registry that the application has stopped. It reports false if
 // that has to be tried again.
 func (inc *incarnation) acknowledge() bool {
 	p := inc.drain.stopped.Load()
-	if v := inc.c.view.Load(); v.inc != inc || v.plan == nil || v.plan.prepare == nil || *v.plan.prepare != *p {
+	if v := inc.c.view.Load(); v.inc != inc || v.plan == nil || v.plan.prepare == nil || *v.plan.prepare != p.prepare {
 		return true // the plan has changed meanwhile
 	}
 	ctx, cancel := context.WithTimeout(inc.ctx, inc.patience())
 	defer cancel()
-	err := inc.planner().Drained(ctx, p.revision, p.generation)
+	err := inc.planner().Drained(ctx, p.revision, p.generation, p.but)
 	switch {
 	case err == nil, errors.Is(err, ErrPlanChanged), inc.ctx.Err() != nil:
 		return true
@@ -99,6 +128,16 @@ const stuckFlush = 100 * time.Millisecond
 // slowDrainPart: an instance that has not stopped after a twelfth of its window writes into
 // its record that it has heard of the plan, or the coordinator may take it for dead.
 const slowDrainPart = 12
+
+// isSlow is called when the application takes long to stop. In mode cooperative what it has
+// stopped by then is acknowledged, and otherwise it is said that the instance lives.
+func (inc *incarnation) isSlow() {
+	if inc.c.cfg.Mode == ModeCooperative {
+		inc.wake()
+	} else {
+		inc.record.compare()
+	}
+}
 
 // stuck lets the record go, since the application does not stop for a plan, so
 // that the plan does not wait for ever.

@@ -30,12 +30,12 @@ func pass(d time.Duration) {
 func TestADrainFindsThatAnApplicationIsSlowAndThenThatItHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, p := newDrained(), prepare{7, 70}
-		d.begin(p, time.Second, time.Minute)
+		d.begin(p, nil, time.Second, time.Minute)
 		pass(time.Second - 1)
 		require.Zero(t, d.slowFor.Load())
 		pass(1)
 		require.EqualValues(t, 70, d.slowFor.Load())
-		d.begin(p, time.Second, time.Minute) // the same plan, seen again
+		d.begin(p, nil, time.Second, time.Minute) // the same plan, seen again
 		pass(time.Minute)
 		require.EqualValues(t, 1, d.slow.Load())
 		require.Equal(t, &p, d.hung.Load())
@@ -45,8 +45,8 @@ func TestADrainFindsThatAnApplicationIsSlowAndThenThatItHangs(t *testing.T) {
 func TestADrainThatIsDoneFindsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, p := newDrained(), prepare{7, 70}
-		d.begin(p, time.Second, time.Minute)
-		d.say(p)
+		d.begin(p, nil, time.Second, time.Minute)
+		d.say(p, "")
 		<-d.unsaid
 		pass(time.Hour)
 		require.Zero(t, d.slow.Load())
@@ -57,9 +57,9 @@ func TestADrainThatIsDoneFindsNothing(t *testing.T) {
 func TestADrainForTheNextPlanBeginsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, next := newDrained(), prepare{8, 80}
-		d.begin(prepare{7, 70}, time.Second, time.Minute)
+		d.begin(prepare{7, 70}, nil, time.Second, time.Minute)
 		pass(30 * time.Second)
-		d.begin(next, time.Second, time.Minute)
+		d.begin(next, nil, time.Second, time.Minute)
 		pass(time.Minute - 1)
 		require.Nil(t, d.hung.Load())
 		require.EqualValues(t, 80, d.slowFor.Load())
@@ -72,8 +72,8 @@ func TestADrainForTheNextPlanBeginsAnew(t *testing.T) {
 func TestADrainIsNotDoneByWhatWasSaidOfAnotherPlan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, next := newDrained(), prepare{8, 80}
-		d.begin(next, time.Second, time.Minute)
-		d.say(prepare{7, 70})
+		d.begin(next, nil, time.Second, time.Minute)
+		d.say(prepare{7, 70}, "")
 		pass(time.Minute)
 		require.Equal(t, &next, d.hung.Load())
 	})
@@ -82,7 +82,7 @@ func TestADrainIsNotDoneByWhatWasSaidOfAnotherPlan(t *testing.T) {
 func TestADrainThatHasEndedFindsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDrained()
-		d.begin(prepare{7, 70}, time.Second, time.Minute)
+		d.begin(prepare{7, 70}, nil, time.Second, time.Minute)
 		d.end()
 		pass(time.Hour)
 		require.Zero(t, d.slow.Load())

@@ -129,6 +129,6 @@ func (s *incarnation) Swap(ctx context.Context, revision int64, plan []byte) err
 	return s.Planner.Swap(s.within(ctx), revision, plan)
 }
 
-func (s *incarnation) Drained(ctx context.Context, revision, generation int64) error {
-	return s.Planner.Drained(s.within(ctx), revision, generation)
+func (s *incarnation) Drained(ctx context.Context, revision, generation int64, but string) error {
+	return s.Planner.Drained(s.within(ctx), revision, generation, but)
 }

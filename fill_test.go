@@ -87,7 +87,7 @@ func TestGapsAreFilledAsAPlainSearchFillsThem(t *testing.T) {
 		var stay, move []Place
 		end, total := 0, 0
 		for i := range rapid.IntRange(1, 25).Draw(t, "members") {
-			p := Place{Member{ID: fmt.Sprint(i), Workers: count.Draw(t, "workers")}, -1}
+			p := Place{Member: Member{ID: fmt.Sprint(i), Workers: count.Draw(t, "workers")}, Index: -1}
 			if rapid.Bool().Draw(t, "stays") {
 				p.Index = end
 				stay = append(stay, p)

@@ -27,7 +27,7 @@ type incarnation struct {
 
 // trusted is the window of a record that was granted ttl.
 func (c *Config) trusted(ttl time.Duration) time.Duration {
-	if c.Mode == ModeExclusive {
+	if c.Mode.excludes() {
 		ttl = min(ttl, c.TTL) // the others reckon with what was asked for
 	}
 	return window(ttl)
@@ -46,7 +46,7 @@ func newIncarnation(m *membership, session Session, sent moment, ttl time.Durati
 	inc := &incarnation{membership: m, session: session, roster: newRoster(m.c.cfg)}
 	inc.fence = newFence(m.c.clock, m.c.cfg.trust, sent, ttl)
 	inc.record = newPublisher(inc, published)
-	inc.drain = newDrain(inc.record.compare, inc.stuck)
+	inc.drain = newDrain(inc.isSlow, inc.stuck)
 	inc.coordinator = &coordinator{inc: inc}
 	inc.ctx, inc.cancel = context.WithCancel(m.ctx)
 	return inc

@@ -132,7 +132,7 @@ func TestPlacesThatInstancesComputeAloneTileTheTotal(t *testing.T) {
 						require.Equal(t, -1, base, "%s is no member", id)
 						continue
 					}
-					places = append(places, Place{Member{ID: id, Workers: workers}, base})
+					places = append(places, Place{Member: Member{ID: id, Workers: workers}, Index: base})
 				}
 				slices.SortFunc(places, func(a, b Place) int { return a.Index - b.Index })
 				for id, x := range instances {
@@ -198,7 +198,7 @@ func TestListOfPlacesBelongsToTheCaller(t *testing.T) {
 	places := x.places()
 	places[0].Workers = 99
 	places[0].Metadata["zone"] = "west"
-	require.Equal(t, []Place{{Member{ID: "a", Workers: 1, Metadata: map[string]string{"zone": "east"}}, 0}}, x.places())
+	require.Equal(t, []Place{{Member: Member{ID: "a", Workers: 1, Metadata: map[string]string{"zone": "east"}}}}, x.places())
 }
 
 func TestChangeAllocatesNothing(t *testing.T) {

@@ -22,7 +22,7 @@ func (m *membership) closePlan(ctx context.Context, p Planner) {
 	revision := v.plan.revision
 	var survey Survey
 	for tries := 0; ; tries++ {
-		err := p.Drained(ctx, revision, DrainedForGood)
+		err := p.Drained(ctx, revision, DrainedForGood, "")
 		if err != nil && !errors.Is(err, ErrPlanChanged) || tries > 2 {
 			return
 		}
@@ -38,12 +38,12 @@ func (m *membership) closePlan(ctx context.Context, p Planner) {
 	known := m.c.known.Load()
 	stopped := func(incarnation string) bool { return survey.Drained[incarnation] == DrainedForGood }
 	last, err := parsePlan(survey.Plan)
-	if err != nil || !credible(last.generation, clockGeneration()) || last.mode != m.c.cfg.Mode || known != nil && last.generation < known.generation ||
+	if err != nil || !credible(last.generation, clockGeneration()) || last.scheme() != m.c.cfg.scheme() || known != nil && last.generation < known.generation ||
 		slices.ContainsFunc(last.places, func(l planned) bool { return !stopped(l.incarnation) }) ||
 		slices.ContainsFunc(survey.Members, func(m Recorded) bool { return m.kept || !stopped(m.Incarnation) }) {
 		return
 	}
-	nobody := plan{mode: m.c.cfg.Mode, committed: true, generation: last.generation + 1}
+	nobody := plan{mode: m.c.cfg.Mode, total: m.c.cfg.Partitions, committed: true, generation: last.generation + 1}
 	err = m.claimForLast(ctx, p)
 	if err == nil {
 		err = p.Swap(ctx, survey.Planning.Revision, nobody.encode())

@@ -19,6 +19,9 @@ const (
 	// whatever reads it.
 	MaxWorkers = math.MaxInt32
 
+	// MaxPartitions is the largest number of partitions in mode [ModeCooperative].
+	MaxPartitions = 1 << 16
+
 	// maxName is the longest key, environment, partition or ID, in bytes.
 	// Each becomes one segment of a registry's path.
 	maxName = 255
@@ -57,19 +60,24 @@ type Member struct {
 
 // planner is what a member of a cluster with a plan publishes besides.
 type planner struct {
-	mode Mode
+	scheme
 	// window is how long after its last renewal the member may still act.
 	// Exclusive mode only.
 	window time.Duration
 	// seen is the newest generation that the instance knew of when it joined.
 	seen int64
+	// draining asks for no partitions in mode cooperative.
+	draining bool
 }
 
 // Place is a member and the range that it holds: the worker indexes
-// [Index, Index+Workers).
+// [Index, Index+Workers). In mode [ModeCooperative] it holds partitions instead, see
+// [Place.Holds]: Index is the lowest of them, or -1 if it holds none.
 type Place struct {
 	Member
 	Index int
+
+	held partitionSet // in mode cooperative
 }
 
 // memberJSON is the long form of a record; the short form is the decimal
@@ -80,9 +88,11 @@ type memberJSON struct {
 	Version  string            `json:"version,omitempty"`
 	Metadata map[string]string `json:"metadata,omitempty"`
 	// Of a cluster with a plan.
-	Mode   Mode  `json:"mode,omitempty"`
-	Window int64 `json:"window,omitempty"` // in milliseconds
-	Seen   int64 `json:"seen,omitempty"`
+	Mode       Mode  `json:"mode,omitempty"`
+	Partitions int   `json:"partitions,omitempty"`
+	Window     int64 `json:"window,omitempty"` // in milliseconds
+	Seen       int64 `json:"seen,omitempty"`
+	Draining   bool  `json:"draining,omitempty"`
 	// Of one that has left.
 	Kept bool `json:"kept,omitempty"`
 }
@@ -96,7 +106,7 @@ func (m Member) Record() []byte {
 	}
 	record, err := json.Marshal(memberJSON{
 		m.Workers, m.Address, m.Version, m.Metadata,
-		m.plans.mode, m.plans.window.Milliseconds(), m.plans.seen, m.kept,
+		m.plans.mode, m.plans.partitions, m.plans.window.Milliseconds(), m.plans.seen, m.plans.draining, m.kept,
 	})
 	if err != nil { // strings, numbers, a map of strings and a known mode always marshal
 		panic(err)
@@ -124,7 +134,10 @@ func ParseMember(id string, record []byte) (Member, error) {
 		if err := checkWorkers(m.Workers); err != nil {
 			return Member{}, err
 		}
-		plans := planner{m.Mode, time.Duration(m.Window) * time.Millisecond, m.Seen}
+		plans := planner{scheme{m.Mode, m.Partitions}, time.Duration(m.Window) * time.Millisecond, m.Seen, m.Draining}
+		if m.Partitions < 0 || m.Partitions > MaxPartitions {
+			return Member{}, fmt.Errorf("partitions %d: must be 0 to %d", m.Partitions, MaxPartitions)
+		}
 		if m.Window < 0 || m.Window > maxTTL.Milliseconds() || m.Seen < 0 || m.Seen > maxGeneration {
 			return Member{}, fmt.Errorf("window %d and seen %d: must be 0 to a day, and a generation", m.Window, m.Seen)
 		}

@@ -75,7 +75,7 @@ func (h *memberHook) take(change Change) {
 	for _, e := range change.Events {
 		id := e.Member.ID
 		h.changed[id] = struct{}{}
-		if e.Gone || e.Member.kept || e.Member.plans.mode != h.of.c.cfg.Mode {
+		if e.Gone || e.Member.kept || e.Member.plans.scheme != h.of.c.cfg.scheme() {
 			delete(h.now, id)
 		} else {
 			h.now[id] = e
@@ -181,7 +181,7 @@ func (m Member) sameTo(n Member) bool {
 // only in mode [ModeExclusive] no other instance acts as the primary by then.
 func (c *Cluster) Primary() (Place, bool) {
 	_, o := c.owners()
-	return o.of(0)
+	return o.owner(0)
 }
 
 // ByNewerVersion reports whether the other member's Version is newer than the own one, for

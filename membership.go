@@ -75,12 +75,14 @@ type life struct {
 	joined  bool            // ready was closed before failed was
 }
 
-// becomeReady notes that the first callback has returned.
+// becomeReady notes that the first callback has returned, or that there is nothing to tell yet.
 func (l *life) becomeReady() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.joined = l.failErr == nil
-	close(l.ready)
+	if !isClosed(l.ready) {
+		l.joined = l.failErr == nil
+		close(l.ready)
+	}
 }
 
 // fail notes a failure. The first one counts; Join returns it, unless it has joined before.
@@ -272,7 +274,7 @@ func (m *membership) remove(ctx context.Context, session Session, returning time
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	stopped := m.c.cfg.Mode == ModeExclusive && !m.c.cfg.Passive && !m.notifier.acting.Load()
+	stopped := m.c.cfg.Mode.excludes() && !m.c.cfg.Passive && !m.notifier.acting.Load()
 	d := Departure{Reserve: returning, Last: m.kept(stopped), Stopped: stopped}
 	if m.c.cfg.Mode == ModePlanned && !m.c.cfg.Passive && returning == 0 {
 		d.Stopped = true // nobody waits, and the note tells the coordinator that this is no crash

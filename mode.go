@@ -1,6 +1,10 @@
 package libcluster
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
 
 // Mode is how the members of a cluster get their assignments. All instances of a cluster
 // have the same mode; an instance that joins with another mode is refused with a
@@ -23,12 +27,22 @@ const (
 	// first, and none starts before all have stopped. If an instance vanishes, the others
 	// wait until it must have stopped, allowing for clock drift.
 	ModeExclusive
+	// ModeCooperative divides a fixed number of partitions ([Config.Partitions]) instead of
+	// worker indexes, in proportion to Workers. At no instant do two instances act on one
+	// partition, as in mode exclusive. But at a change an instance stops only the partitions
+	// that it gives away; it does not notice a change of which it gives and gets nothing.
+	// See [Cluster.RunPartitions].
+	ModeCooperative
 )
 
 // modeNames are the words for the modes, in records and on command lines.
-var modeNames = [...]string{ModeDirect: "direct", ModePlanned: "planned", ModeExclusive: "exclusive"}
+var modeNames = [...]string{ModeDirect: "direct", ModePlanned: "planned", ModeExclusive: "exclusive", ModeCooperative: "cooperative"}
 
-// String returns "direct", "planned" or "exclusive".
+// excludes reports whether no two instances ever act on the same, so that instances wait
+// for one another.
+func (m Mode) excludes() bool { return m == ModeExclusive || m == ModeCooperative }
+
+// String returns "direct", "planned", "exclusive" or "cooperative".
 func (m Mode) String() string {
 	if m < 0 || int(m) >= len(modeNames) {
 		return fmt.Sprintf("Mode(%d)", int(m))
@@ -52,16 +66,59 @@ func (m *Mode) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("libcluster: mode %.20q: must be direct, planned or exclusive", text)
+	return fmt.Errorf("libcluster: mode %.20q: must be direct, planned, exclusive or cooperative", text)
 }
 
-// ModeError means that an instance was refused because the cluster has another mode.
+// ModeError means that an instance was refused because the cluster has another mode, or
+// another number of partitions.
 type ModeError struct {
 	// Mode is the instance's mode, and Cluster is the mode of the cluster.
 	Mode, Cluster Mode
+	// Partitions and ClusterPartitions are the numbers of partitions, in mode
+	// [ModeCooperative]; otherwise 0.
+	Partitions, ClusterPartitions int
 }
 
 func (e *ModeError) Error() string {
+	if e.Mode == e.Cluster {
+		return fmt.Sprintf("libcluster: Config.Partitions: %d: the cluster has %d partitions; give all of its instances the same number",
+			e.Partitions, e.ClusterPartitions)
+	}
 	return fmt.Sprintf("libcluster: Config.Mode: %v: the cluster runs in mode %v; give all of its instances the same",
 		e.Mode, e.Cluster)
+}
+
+// scheme is what all instances of a cluster must have in common: the mode, and in mode
+// cooperative the number of partitions. Otherwise that is 0.
+type scheme struct {
+	mode       Mode
+	partitions int
+}
+
+// scheme returns that of this configuration.
+func (c *Config) scheme() scheme { return scheme{c.Mode, c.Partitions} }
+
+// String returns the mode, and behind a slash the number of partitions if there are any.
+func (s scheme) String() string {
+	if s.mode != ModeCooperative {
+		return s.mode.String()
+	}
+	return s.mode.String() + "/" + strconv.Itoa(s.partitions)
+}
+
+// parseScheme reads what String writes.
+func parseScheme(text string) (s scheme, err error) {
+	name, partitions, _ := strings.Cut(text, "/")
+	if err := s.mode.UnmarshalText([]byte(name)); err != nil {
+		return s, err
+	}
+	if s.mode == ModeCooperative {
+		s.partitions, err = strconv.Atoi(partitions)
+	}
+	return s, err
+}
+
+// refuses returns the error of an instance of this scheme in a cluster of another one.
+func (s scheme) refuses(cluster scheme) *ModeError {
+	return &ModeError{s.mode, cluster.mode, s.partitions, cluster.partitions}
 }

@@ -59,11 +59,17 @@ func (n *notifier) notify() {
 			leaving = true
 		}
 		v, state := n.newest()
+		if leaving {
+			n.run.awaitPartitions(v, state)
+		}
 		switch {
 		case v.inc != nil && v.inc.membership == m && m.ctx.Err() == nil:
 			n.look(v, state, leaving)
 			n.acknowledge(v)
 			n.run.resume(v, n.told.state)
+			if !n.told.state.Active() {
+				n.rest()
+			}
 			if left, ends := v.inc.remaining(); ends && n.told.state.Active() {
 				deadline.Reset(max(left, 0))
 			}
@@ -119,7 +125,7 @@ func (n *notifier) look(v *view, state State, leaving bool) {
 	if call && !n.tell(v, after.state) {
 		return
 	}
-	if after.any && !n.told.any {
+	if after.any && !n.told.any || v.isSpare() && !leaving {
 		n.of.becomeReady()
 	}
 	n.told = after
@@ -130,8 +136,15 @@ func (n *notifier) look(v *view, state State, leaving bool) {
 
 // acknowledge has it said that the application has stopped, if a plan has asked for that.
 func (n *notifier) acknowledge(v *view) {
-	if v.plan != nil && v.plan.prepare != nil && !n.told.state.Active() {
-		v.inc.drain.say(*v.plan.prepare)
+	switch {
+	case v.plan == nil || v.plan.prepare == nil:
+	case n.of.c.cfg.Mode == ModeCooperative:
+		but := n.told.state.held.partitions().or(n.run.running()).and(v.plan.releases)
+		if len(but) == 0 || v.inc.drain.isSlowFor(*v.plan.prepare) {
+			v.inc.drain.say(*v.plan.prepare, but.String())
+		}
+	case !n.told.state.Active():
+		v.inc.drain.say(*v.plan.prepare, "")
 	}
 }
 
@@ -150,18 +163,28 @@ func (n *notifier) tell(v *view, state State) bool {
 		n.changed.set()
 	}
 	if !state.Active() || !current && !n.told.state.Active() {
+		n.rest()
+	}
+	return current
+}
+
+// rest notes that the application may act no more, if nothing runs.
+func (n *notifier) rest() {
+	if n.acting.Load() && len(n.run.running()) == 0 {
 		n.acting.Store(false)
 		n.rested.set()
 	}
-	return current
 }
 
 // call calls the application back.
 func (n *notifier) call(state State) {
 	m, was := n.of, n.told.state
 	if m.log.Core().Enabled(zapcore.InfoLevel) {
-		m.log.Info(fmt.Sprintf("cluster %s has re-balanced: new base is %d (was %d), new total is %d (was %d)",
-			m.name, state.Index, was.Index, state.Total, was.Total),
+		what := fmt.Sprintf("new base is %d (was %d), new total is %d (was %d)", state.Index, was.Index, state.Total, was.Total)
+		if m.c.cfg.Mode == ModeCooperative {
+			what = fmt.Sprintf("new partitions are %v (were %v) of %d", state.held.partitions(), was.held.partitions(), state.Total)
+		}
+		m.log.Info(fmt.Sprintf("cluster %s has re-balanced: %s", m.name, what),
 			zap.Int64("generation", state.Generation), zap.Int("workers", state.Workers))
 	}
 	slow := time.AfterFunc(slowCallback, func() {
@@ -173,8 +196,20 @@ func (n *notifier) call(state State) {
 		n.primary = false
 		m.c.cfg.OnPrimary(false)
 	}
+	gone := was.held.without(state.held, state.Total)
+	if len(gone) > 0 {
+		if tell := m.c.cfg.OnRevoked; n.told.of.fenced() == nil && tell != nil {
+			tell(gone)
+		}
+		if tell := m.c.cfg.OnLost; n.told.of.fenced() != nil && tell != nil {
+			tell(gone)
+		}
+	}
 	if m.c.cfg.OnRebalance != nil {
 		m.c.cfg.OnRebalance(state)
+	}
+	if granted := state.held.without(was.held, state.Total); len(granted) > 0 && m.c.cfg.OnGranted != nil {
+		m.c.cfg.OnGranted(granted)
 	}
 	if m.c.cfg.OnPrimary != nil && !n.primary && state.Primary() {
 		n.primary = true

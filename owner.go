@@ -10,6 +10,7 @@ import (
 type owners struct {
 	places []Place // by index
 	total  int
+	of     []int // in mode cooperative: whose each partition is, an index into the places
 }
 
 // OwnerOf returns the member that owns a key, as far as this instance knows. It is for
@@ -24,11 +25,17 @@ type owners struct {
 // last list that it knew.
 func (c *Cluster) OwnerOf(key string) (Place, bool) {
 	_, o := c.owners()
-	return o.of(Slot(key, o.total))
+	return o.owner(Slot(key, o.total))
 }
 
-// of returns the member that holds a worker index.
-func (o *owners) of(index int) (Place, bool) {
+// owner returns the member that holds a worker index, or a partition.
+func (o *owners) owner(index int) (Place, bool) {
+	if o.of != nil {
+		if index < 0 || o.of[index] == noOwner {
+			return Place{}, false
+		}
+		return o.places[o.of[index]], true
+	}
 	after := sort.Search(len(o.places), func(i int) bool { return o.places[i].Index > index })
 	if after == 0 {
 		return Place{}, false
@@ -41,6 +48,15 @@ func (o *owners) of(index int) (Place, bool) {
 func newOwners(v *view, places []Place) *owners {
 	slices.SortFunc(places, byIndex)
 	o := &owners{places: places, total: v.state.Total}
+	if v.inc != nil && v.inc.c.cfg.Mode == ModeCooperative {
+		o.of = slices.Repeat([]int{noOwner}, o.total)
+		for i, p := range places {
+			for n := range p.held.all() {
+				o.of[n] = i
+			}
+		}
+		return o
+	}
 	if n := len(places); n > 0 && !v.static() {
 		o.total = places[n-1].Index + places[n-1].Workers
 	}

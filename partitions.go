@@ -3,15 +3,113 @@ package libcluster
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 )
 
-// partitionRun is partitions of one owner whose numbers follow one another: [from, to).
-type partitionRun struct{ owner, from, to int }
+// span is partitions whose numbers follow one another: [from, to).
+type span struct{ from, to int }
 
-func (r partitionRun) len() int { return r.to - r.from }
+func (s span) len() int { return s.to - s.from }
+
+// partitionSet is the numbers of some partitions: spans in order that do not touch one
+// another. So equal sets have equal spans. It is never changed.
+type partitionSet []span
+
+// allPartitions is all of n.
+func allPartitions(n int) partitionSet { return partitionSet{{0, n}} }
+
+func (s partitionSet) has(partition int) bool {
+	after := sort.Search(len(s), func(i int) bool { return s[i].from > partition })
+	return after > 0 && partition < s[after-1].to
+}
+
+// count returns how many partitions are in the set.
+func (s partitionSet) count() (n int) {
+	for _, r := range s {
+		n += r.len()
+	}
+	return n
+}
+
+// first returns the lowest partition, or -1.
+func (s partitionSet) first() int {
+	if len(s) == 0 {
+		return -1
+	}
+	return s[0].from
+}
+
+// all yields the partitions in order.
+func (s partitionSet) all() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for _, r := range s {
+			for p := r.from; p < r.to; p++ {
+				if !yield(p) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// firstOf returns the lowest partitions, so many at most.
+func (s partitionSet) firstOf(most int) (numbers []int) {
+	for n := range s.all() {
+		if len(numbers) == most {
+			break
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers
+}
+
+func (s partitionSet) and(t partitionSet) partitionSet {
+	return combine(s, t, func(inS, inT bool) bool { return inS && inT })
+}
+
+func (s partitionSet) or(t partitionSet) partitionSet {
+	return combine(s, t, func(inS, inT bool) bool { return inS || inT })
+}
+
+func (s partitionSet) minus(t partitionSet) partitionSet {
+	return combine(s, t, func(inS, inT bool) bool { return inS && !inT })
+}
+
+// combine returns the partitions for which takes is true. It must be false for a partition
+// that is in neither set.
+func combine(s, t partitionSet, takes func(inS, inT bool) bool) (set partitionSet) {
+	var edges []int
+	for _, r := range slices.Concat(s, t) {
+		edges = append(edges, r.from, r.to)
+	}
+	slices.Sort(edges)
+	edges = slices.Compact(edges)
+	for i, from := range edges[:max(0, len(edges)-1)] {
+		if takes(s.has(from), t.has(from)) {
+			set = set.grow(span{from, edges[i+1]})
+		}
+	}
+	return set
+}
+
+// grow appends a span that does not begin before the last one ends.
+func (s partitionSet) grow(r span) partitionSet {
+	if n := len(s); n > 0 && s[n-1].to == r.from {
+		s[n-1].to = r.to
+		return s
+	}
+	return append(s, r)
+}
+
+// partitionRun is a span of one owner.
+type partitionRun struct {
+	owner int
+	span
+}
 
 // partitionRuns returns the runs of all owners, in order, each as long as it can be.
 func partitionRuns(owners []int) (runs []partitionRun) {
@@ -21,20 +119,27 @@ func partitionRuns(owners []int) (runs []partitionRun) {
 			to++
 		}
 		if owners[from] != noOwner {
-			runs = append(runs, partitionRun{owners[from], from, to})
+			runs = append(runs, partitionRun{owners[from], span{from, to}})
 		}
 		from = to
 	}
 	return runs
 }
 
-// encodePartitions returns the text of each member's partitions: its runs in order, such
-// as 0-12,17,40-63. The text of a member without partitions is empty. Equal owners have
-// equal texts.
-func encodePartitions(owners []int, members int) []string {
-	texts := make([][]byte, members)
+// partitionsOf returns the partitions of each member.
+func partitionsOf(owners []int, members int) []partitionSet {
+	sets := make([]partitionSet, members)
 	for _, r := range partitionRuns(owners) {
-		text := texts[r.owner]
+		sets[r.owner] = append(sets[r.owner], r.span)
+	}
+	return sets
+}
+
+// String returns the spans in order, such as 0-12,17,40-63. The text of the empty set is
+// empty.
+func (s partitionSet) String() string {
+	var text []byte
+	for _, r := range s {
 		if len(text) > 0 {
 			text = append(text, ',')
 		}
@@ -43,74 +148,48 @@ func encodePartitions(owners []int, members int) []string {
 			text = append(text, '-')
 			text = strconv.AppendInt(text, int64(r.to-1), 10)
 		}
-		texts[r.owner] = text
 	}
-	encoded := make([]string, members)
-	for i, text := range texts {
-		encoded[i] = string(text)
-	}
-	return encoded
+	return string(text)
 }
 
-// parsePartitions reads the texts of all members, and returns the owner of each of n
-// partitions. It accepts what encodePartitions writes, and nothing else.
-func parsePartitions(texts []string, n int) ([]int, error) {
-	owners := slices.Repeat([]int{noOwner}, n)
-	for member, text := range texts {
-		runs, err := parsePartitionRuns(text, member, n)
-		if err != nil {
-			return nil, fmt.Errorf("member %d: %w", member, err)
-		}
-		for _, r := range runs {
-			for p := r.from; p < r.to; p++ {
-				if owners[p] != noOwner {
-					return nil, fmt.Errorf("partition %d has two owners, the members %d and %d", p, owners[p], member)
-				}
-				owners[p] = member
-			}
-		}
-	}
-	return owners, nil
-}
-
-// parsePartitionRuns reads the text of one owner, of n partitions in all.
-func parsePartitionRuns(text string, owner, n int) (runs []partitionRun, err error) {
+// parsePartitions reads the text of some of n partitions. It accepts what String writes, and
+// nothing else.
+func parsePartitions(text string, n int) (set partitionSet, err error) {
 	if text == "" {
 		return nil, nil
 	}
-	end := -1 // of the run before; at first nothing can continue that
+	end := -1 // of the span before; at first nothing can continue that
 	for item := range strings.SplitSeq(text, ",") {
-		from, to, err := parsePartitionRun(item)
+		r, err := parseSpan(item)
 		switch {
 		case err != nil:
-		case to > n:
+		case r.to > n:
 			err = fmt.Errorf("the last partition is %d", n-1)
-		case from == end:
+		case r.from == end:
 			err = errors.New("it continues the run before it, and must be a part of that")
-		case from < end:
+		case r.from < end:
 			err = errors.New("it does not come after the run before it")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("partitions %.30q: %w", item, err)
 		}
-		runs = append(runs, partitionRun{owner, from, to})
-		end = to
+		set, end = append(set, r), r.to
 	}
-	return runs, nil
+	return set, nil
 }
 
-// parsePartitionRun reads one number, or the first and the last of several.
-func parsePartitionRun(text string) (from, to int, err error) {
+// parseSpan reads one number, or the first and the last of several.
+func parseSpan(text string) (r span, err error) {
 	first, last, several := strings.Cut(text, "-")
-	from, err = parsePartition(first)
+	r.from, err = parsePartition(first)
 	if err != nil || !several {
-		return from, from + 1, err
+		return span{r.from, r.from + 1}, err
 	}
-	to, err = parsePartition(last)
-	if err == nil && to <= from {
+	to, err := parsePartition(last)
+	if err == nil && to <= r.from {
 		err = errors.New("a run ends at a higher number than it begins at")
 	}
-	return from, to + 1, err
+	return span{r.from, to + 1}, err
 }
 
 func parsePartition(text string) (int, error) {

@@ -2,6 +2,7 @@ package libcluster
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -9,46 +10,87 @@ import (
 	"pgregory.net/rapid"
 )
 
+// textsOf returns the texts of all members' partitions.
+func textsOf(owners []int, members int) (texts []string) {
+	for _, set := range partitionsOf(owners, members) {
+		texts = append(texts, set.String())
+	}
+	return texts
+}
+
+// readOwners reads the texts of all members, as a plan's reader does.
+func readOwners(texts []string, n int) ([]int, error) {
+	p := plan{total: n}
+	for i, text := range texts {
+		set, err := parsePartitions(text, n)
+		if err != nil {
+			return nil, err
+		}
+		p.places = append(p.places, planned{Place: Place{Member: Member{ID: fmt.Sprint(i)}, held: set}})
+	}
+	return p.partitionOwners()
+}
+
 func TestPartitionTextsReadAsWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		members := rapid.IntRange(0, 5).Draw(t, "members")
 		owners := drawOwners(t, members)
-		texts := encodePartitions(owners, members)
-		read, err := parsePartitions(texts, len(owners))
+		read, err := readOwners(textsOf(owners, members), len(owners))
 		require.NoError(t, err)
 		require.Equal(t, owners, read)
-		for member, text := range texts {
-			runs, err := parsePartitionRuns(text, member, len(owners))
-			require.NoError(t, err)
-			for _, r := range runs {
-				for p := r.from; p < r.to; p++ {
-					require.Equal(t, member, owners[p])
-				}
+	})
+}
+
+// A set is compared with a list of booleans.
+func TestPartitionSetsAreCombinedAsSetsAre(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		owners := drawOwners(t, 2)
+		others := rapid.SliceOfN(rapid.IntRange(noOwner, 0), len(owners), len(owners)).Draw(t, "others")
+		a, b := partitionsOf(owners, 2)[0], partitionsOf(others, 1)[0]
+		and, or, minus := slices.Clone(owners), slices.Clone(owners), slices.Clone(owners)
+		for n := range owners {
+			inA, inB := owners[n] == 0, others[n] == 0
+			and[n], or[n], minus[n] = noOwner, noOwner, noOwner
+			if inA && inB {
+				and[n] = 0
 			}
+			if inA || inB {
+				or[n] = 0
+			}
+			if inA && !inB {
+				minus[n] = 0
+			}
+			require.Equal(t, inA, a.has(n))
 		}
+		require.Equal(t, partitionsOf(and, 1)[0], a.and(b))
+		require.Equal(t, partitionsOf(or, 1)[0], a.or(b))
+		require.Equal(t, partitionsOf(minus, 1)[0], a.minus(b))
+		require.Len(t, slices.Collect(a.all()), a.count())
+		require.Equal(t, slices.Index(owners, 0), a.first())
+		require.False(t, a.has(-1) || a.has(len(owners)))
 	})
 }
 
 func TestPartitionTextIsRunsInOrder(t *testing.T) {
 	owners := []int{0, 0, 0, 1, 0, noOwner, 1, 1, noOwner}
-	require.Equal(t, []string{"0-2,4", "3,6-7", ""}, encodePartitions(owners, 3))
+	require.Equal(t, []string{"0-2,4", "3,6-7", ""}, textsOf(owners, 3))
 	owners = make([]int, 1<<16)
-	require.Equal(t, []string{"0-65535"}, encodePartitions(owners, 1))
+	require.Equal(t, []string{"0-65535"}, textsOf(owners, 1))
 }
 
 func TestAWrongPartitionTextIsRefusedWithTheReason(t *testing.T) {
 	const number = "must be a number of 0 to 65535"
 	for _, c := range []struct{ texts, want string }{
-		{"8", `member 0: partitions "8": the last partition is 7`},
-		{"0-8", `member 0: partitions "0-8": the last partition is 7`},
-		{"3,1", `member 0: partitions "1": it does not come after the run before it`},
-		{"1-3,3", `member 0: partitions "3": it does not come after the run before it`},
-		{"1,2", `member 0: partitions "2": it continues the run before it, and must be a part of that`},
-		{"1-2,3-4", `member 0: partitions "3-4": it continues the run before it`},
-		{"3-3", `member 0: partitions "3-3": a run ends at a higher number than it begins at`},
-		{"3-1", `member 0: partitions "3-1": a run ends at a higher number`},
-		{"1,3/2-4", "partition 3 has two owners, the members 0 and 1"},
-		{"1/07", `member 1: partitions "07": ` + number},
+		{"8", `partitions "8": the last partition is 7`},
+		{"0-8", `partitions "0-8": the last partition is 7`},
+		{"3,1", `partitions "1": it does not come after the run before it`},
+		{"1-3,3", `partitions "3": it does not come after the run before it`},
+		{"1,2", `partitions "2": it continues the run before it, and must be a part of that`},
+		{"1-2,3-4", `partitions "3-4": it continues the run before it`},
+		{"3-3", `partitions "3-3": a run ends at a higher number than it begins at`},
+		{"3-1", `partitions "3-1": a run ends at a higher number`},
+		{"1,3/2-4", `partition 3 has two owners, "0" and "1"`},
+		{"1/07", `partitions "07": ` + number},
 		{"1,", number},
 		{",", number},
 		{"-", number},
@@ -66,7 +108,7 @@ func TestAWrongPartitionTextIsRefusedWithTheReason(t *testing.T) {
 		{"99999999999999999999", number},
 		{strings.Repeat("9", 1000), strings.Repeat("9", 30) + `": ` + number},
 	} {
-		_, err := parsePartitions(strings.Split(c.texts, "/"), 8)
+		_, err := readOwners(strings.Split(c.texts, "/"), 8)
 		require.ErrorContains(t, err, c.want, c.texts)
 		require.Less(t, len(err.Error()), 200)
 	}
@@ -78,10 +120,10 @@ func FuzzParsePartitions(f *testing.F) {
 	f.Add("1,2/2-1,07", uint16(8))
 	f.Fuzz(func(t *testing.T, text string, n uint16) {
 		texts := strings.Split(text, "/")
-		owners, err := parsePartitions(texts, int(n))
+		owners, err := readOwners(texts, int(n))
 		if err == nil {
 			require.Len(t, owners, int(n))
-			require.Equal(t, texts, encodePartitions(owners, len(texts)))
+			require.Equal(t, texts, textsOf(owners, len(texts)))
 		}
 	})
 }
@@ -93,7 +135,7 @@ func TestPartitionTextsStayShort(t *testing.T) {
 		{10, 256, 700}, {100, 4096, 10_500}, {1000, 4096, 9_500},
 	} {
 		crowd := agedCrowd(c.partitions, c.members, 8, 1)
-		text := strings.Join(encodePartitions(crowd.owners, len(crowd.weights)), "")
+		text := strings.Join(textsOf(crowd.owners, len(crowd.weights)), "")
 		require.Less(t, len(text), c.most, "%d members", c.members)
 	}
 }
@@ -107,8 +149,8 @@ func BenchmarkPartitionTexts(b *testing.B) {
 			b.ReportAllocs()
 			var texts []string
 			for b.Loop() {
-				texts = encodePartitions(crowd.owners, len(crowd.weights))
-				if _, err := parsePartitions(texts, len(crowd.owners)); err != nil {
+				texts = textsOf(crowd.owners, len(crowd.weights))
+				if _, err := readOwners(texts, len(crowd.owners)); err != nil {
 					b.Fatal(err)
 				}
 			}

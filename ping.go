@@ -105,7 +105,7 @@ func (p *pinger) withdraw(inc *incarnation, why error) bool {
 // incarnation begins before the one before has ended. It reports false if the
 // membership has ended.
 func (p *pinger) awaitStopped() bool {
-	for p.c.cfg.Mode == ModeExclusive && p.notifier.acting.Load() {
+	for p.c.cfg.Mode.excludes() && p.notifier.acting.Load() {
 		select {
 		case <-p.notifier.rested:
 		case <-p.ctx.Done():
@@ -182,7 +182,7 @@ func (p *pinger) attempt(m Member, limit time.Duration) (*incarnation, error) {
 		p.giveUp(m, session)
 		return nil, Permanent(ErrCannotPlan)
 	}
-	if p.c.cfg.Mode == ModeExclusive && !p.c.cfg.Passive && ttl <= 0 {
+	if p.c.cfg.Mode.excludes() && !p.c.cfg.Passive && ttl <= 0 {
 		p.giveUp(m, session)
 		return nil, Permanent(fmt.Errorf("%w: its records do not expire", ErrCannotPlan))
 	}

@@ -16,6 +16,10 @@ import (
 // A committed plan gives each incarnation that it names its place. Any other plan has all
 // instances stop: the incarnations that it names held a place in the plan before, and may
 // act until they have acknowledged that they have stopped.
+//
+// In mode cooperative the total is the number of partitions, and each line says which the
+// incarnation keeps, and which others it may act on until it has acknowledged that it has
+// released them. A plan is committed if no partition waits for anything.
 type plan struct {
 	mode       Mode
 	committed  bool
@@ -24,13 +28,23 @@ type plan struct {
 	places     []planned // by index; incarnations without a place are last
 }
 
+// scheme returns that of the cluster.
+func (p *plan) scheme() scheme {
+	if p.mode == ModeCooperative {
+		return scheme{p.mode, p.total}
+	}
+	return scheme{mode: p.mode}
+}
+
 // planned is one incarnation in a plan.
 type planned struct {
 	incarnation string
 	window      time.Duration // how long after its last renewal it may act
 	// Place has of the member ID, Workers and Address. Index is -1 if the
-	// incarnation is only to say that it has stopped.
+	// incarnation is only to say that it has stopped. In mode cooperative it is the lowest
+	// partition that the incarnation keeps.
 	Place
+	releases partitionSet // in mode cooperative: to stop, and then to say so
 }
 
 // A plan is text, one line for the whole and one for each incarnation, its fields
@@ -65,6 +79,11 @@ func (p *plan) encode() []byte {
 	}
 	fmt.Fprintf(&b, "%v\t%s\t%d\t%d\n", p.mode, state, p.generation, p.total)
 	for _, l := range p.places {
+		if p.mode == ModeCooperative {
+			fmt.Fprintf(&b, "%s\t%d\t%d\t%s\t%s\t%v\t%v\n",
+				l.incarnation, l.window.Milliseconds(), l.Workers, l.ID, planAddress(l.Address), l.held, l.releases)
+			continue
+		}
 		fmt.Fprintf(&b, "%s\t%d\t%d\t%d\t%s\t%s\n",
 			l.incarnation, l.window.Milliseconds(), l.Index, l.Workers, l.ID, planAddress(l.Address))
 	}
@@ -94,15 +113,15 @@ func parsePlan(text []byte) (*plan, error) {
 	end := 0
 	incarnations, ids := map[string]bool{}, map[string]bool{}
 	for line := range bytes.Lines(rest) {
-		l, err := parsePlanned(line)
+		l, err := p.parseLine(line)
 		if err != nil {
 			return nil, err
 		}
-		if incarnations[l.incarnation] || ids[l.ID] && l.Index >= 0 {
+		if incarnations[l.incarnation] || ids[l.ID] && l.Index >= 0 && p.mode != ModeCooperative {
 			return nil, fmt.Errorf("plan: %.40q or %.40q is there twice", l.incarnation, l.ID)
 		}
 		incarnations[l.incarnation] = true
-		if l.Index >= 0 {
+		if l.Index >= 0 && p.mode != ModeCooperative {
 			ids[l.ID] = true
 			if l.Index != end {
 				return nil, fmt.Errorf("plan: %.40q is at %d, not at %d", l.ID, l.Index, end)
@@ -110,6 +129,9 @@ func parsePlan(text []byte) (*plan, error) {
 			end += l.Workers
 		}
 		p.places = append(p.places, l)
+	}
+	if p.mode == ModeCooperative {
+		return p, p.checkPartitions()
 	}
 	if end != p.total {
 		return nil, fmt.Errorf("plan: the ranges end at %d, and the total is %d", end, p.total)
@@ -134,13 +156,20 @@ func parsePlanHead(text []byte) (*plan, []byte, error) {
 		into *int64
 		text string
 		most int64
-	}{{&p.generation, f[2], maxGeneration}, {&total, f[3], MaxWorkers}} {
+	}{{&p.generation, f[2], maxGeneration}, {&total, f[3], mostTotal(p.mode)}} {
 		if err == nil {
 			*number.into, err = parseNumber(number.text, 0, number.most)
 		}
 	}
 	p.total = int(total)
 	return p, rest, err
+}
+
+func mostTotal(mode Mode) int64 {
+	if mode == ModeCooperative {
+		return MaxPartitions
+	}
+	return MaxWorkers
 }
 
 func parseNumber(text string, least, most int64) (int64, error) {
@@ -154,24 +183,37 @@ func parseNumber(text string, least, most int64) (int64, error) {
 	return n, nil
 }
 
-func parsePlanned(line []byte) (planned, error) {
+// parseLine reads the line of one incarnation.
+func (p *plan) parseLine(line []byte) (planned, error) {
 	f := strings.Split(strings.TrimSuffix(string(line), "\n"), "\t")
-	if len(f) != 6 || f[0] == "" {
+	if p.mode == ModeCooperative {
+		return p.parseHolder(f)
+	}
+	if len(f) != 6 {
 		return planned{}, fmt.Errorf("plan: %.60q is not a member's line", line)
 	}
-	if err := checkName("ID", f[4]); err != nil {
+	index, err := parseNumber(f[2], -1, MaxWorkers-1)
+	if err != nil {
+		return planned{}, err
+	}
+	return parseIncarnation(f[0], f[1], f[3], Place{Member: Member{ID: f[4], Address: f[5]}, Index: int(index)})
+}
+
+// parseIncarnation reads what the lines of all modes have.
+func parseIncarnation(incarnation, window, workers string, p Place) (planned, error) {
+	if incarnation == "" {
+		return planned{}, fmt.Errorf("plan: the line of %.40q names no incarnation", p.ID)
+	}
+	if err := checkName("ID", p.ID); err != nil {
 		return planned{}, fmt.Errorf("plan: %w", err)
 	}
-	var n [3]int64
-	for i, most := range []int64{maxTTL.Milliseconds(), MaxWorkers - 1, MaxWorkers} {
-		var err error
-		if n[i], err = parseNumber(f[1+i], []int64{0, -1, 1}[i], most); err != nil {
-			return planned{}, err
-		}
+	ms, err := parseNumber(window, 0, maxTTL.Milliseconds())
+	if err != nil {
+		return planned{}, err
 	}
-	l := planned{incarnation: f[0], window: time.Duration(n[0]) * time.Millisecond}
-	l.Place = Place{Member{ID: f[4], Workers: int(n[2]), Address: f[5]}, int(n[1])}
-	return l, nil
+	n, err := parseNumber(workers, 1, MaxWorkers)
+	p.Workers = int(n)
+	return planned{incarnation: incarnation, window: time.Duration(ms) * time.Millisecond, Place: p}, err
 }
 
 // findPlanned returns the line of one incarnation, if there is one, and the plan
@@ -184,11 +226,11 @@ func findPlanned(text []byte, incarnation string) (p *plan, own *planned, err er
 	start := len(text) - len(rest) - 1
 	if i := bytes.Index(text[max(start, 0):], []byte("\n"+incarnation+"\t")); i >= 0 {
 		line, _, _ := bytes.Cut(text[start+i+1:], []byte("\n"))
-		l, err := parsePlanned(line)
+		l, err := p.parseLine(line)
 		if err != nil {
 			return nil, nil, err
 		}
-		if l.Index >= 0 && l.Index+l.Workers > p.total {
+		if p.mode != ModeCooperative && l.Index >= 0 && l.Index+l.Workers > p.total {
 			return nil, nil, fmt.Errorf("plan: %.40q runs past the total", l.ID)
 		}
 		own = &l
@@ -216,9 +258,9 @@ func arrange(last []Place, members []Member) []Place {
 	var newcomers []Place
 	for _, m := range members {
 		if b, known := before[m.ID]; known {
-			stay = append(stay, Place{m, b.Index})
+			stay = append(stay, Place{Member: m, Index: b.Index})
 		} else {
-			newcomers = append(newcomers, Place{m, -1})
+			newcomers = append(newcomers, Place{Member: m, Index: -1})
 		}
 	}
 	slices.SortFunc(stay, byIndex)

@@ -58,7 +58,7 @@ func leastMoved(before []Place, members []Member) int {
 			return
 		}
 		for i, m := range rest {
-			try(slices.Delete(slices.Clone(rest), i, i+1), append(slices.Clone(places), Place{m, end}), end+m.Workers)
+			try(slices.Delete(slices.Clone(rest), i, i+1), append(slices.Clone(places), Place{Member: m, Index: end}), end+m.Workers)
 		}
 	}
 	try(members, nil, 0)
@@ -126,7 +126,7 @@ func TestALeaverOfEqualSizeMovesOnlyTheLast(t *testing.T) {
 func TestANewcomerFillsAHole(t *testing.T) {
 	before := arrange(nil, []Member{{ID: "a", Workers: 2}, {ID: "b", Workers: 2}, {ID: "c", Workers: 2}})
 	after := arrange(before, []Member{{ID: "b", Workers: 2}, {ID: "c", Workers: 2}, {ID: "d", Workers: 2}})
-	require.Equal(t, []Place{{Member{ID: "d", Workers: 2}, 0}, before[1], before[2]}, after)
+	require.Equal(t, []Place{{Member: Member{ID: "d", Workers: 2}}, before[1], before[2]}, after)
 }
 
 // With different worker counts the fewest moves are a hard puzzle. What is promised
@@ -157,11 +157,11 @@ func TestAPlanIsReadAsItWasWritten(t *testing.T) {
 		}
 		for i, m := range drawMembers(t, "workers", 0, rapid.IntRange(0, 9).Draw(t, "members"), 99) {
 			m.Address = rapid.SampledFrom([]string{"", "10.0.0.1:80", "host name", "ünï"}).Draw(t, "address")
-			p.places = append(p.places, planned{fmt.Sprintf("%x", 77+i), time.Duration(i) * time.Millisecond, Place{m, p.total}})
+			p.places = append(p.places, planned{incarnation: fmt.Sprintf("%x", 77+i), window: time.Duration(i) * time.Millisecond, Place: Place{Member: m, Index: p.total}})
 			p.total += m.Workers
 		}
 		if rapid.Bool().Draw(t, "one more") {
-			p.places = append(p.places, planned{"x", 0, Place{Member{ID: "m0", Workers: 1}, -1}})
+			p.places = append(p.places, planned{incarnation: "x", Place: Place{Member: Member{ID: "m0", Workers: 1}, Index: -1}})
 		}
 		text := p.encode()
 		read, err := parsePlan(text)
@@ -222,7 +222,7 @@ func manyMembers(n int) (members []Member) {
 func BenchmarkPlan(b *testing.B) {
 	p := &plan{mode: ModePlanned, committed: true}
 	for i, place := range arrange(nil, manyMembers(1000)) {
-		p.places = append(p.places, planned{fmt.Sprintf("%x", 1<<60+i), 0, place})
+		p.places = append(p.places, planned{incarnation: fmt.Sprintf("%x", 1<<60+i), Place: place})
 		p.total += place.Workers
 	}
 	text := p.encode()
@@ -247,7 +247,7 @@ func BenchmarkPlan(b *testing.B) {
 
 func TestOneWhoHoldsNothingFindsItselfInAPlanToStop(t *testing.T) {
 	p := plan{mode: ModeExclusive, generation: 7, total: 0, places: []planned{
-		{"2f", time.Second, Place{Member{ID: "a", Workers: 3}, -1}},
+		{incarnation: "2f", window: time.Second, Place: Place{Member: Member{ID: "a", Workers: 3}, Index: -1}},
 	}}
 	_, own, err := findPlanned(p.encode(), "2f")
 	require.NoError(t, err)

@@ -3,7 +3,6 @@ package libcluster
 import (
 	"bytes"
 	"fmt"
-	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -13,8 +12,10 @@ import (
 type planView struct {
 	text        []byte
 	coordinator []byte
-	prepare     *prepare // not nil: this incarnation is waited for
-	revision    int64    // of the plan
+	prepare     *prepare     // not nil: this incarnation is waited for
+	releases    partitionSet // and in mode cooperative: with these
+	spare       bool         // in mode cooperative: there is no partition for this instance yet
+	revision    int64        // of the plan
 	generation  int64
 }
 
@@ -44,14 +45,14 @@ type heard struct {
 }
 
 // hear reads a plan. known is the newest one that this instance has heard of, if any.
-func hear(text []byte, incarnation string, mode Mode, known *knownPlan, clock int64) (h heard) {
+func hear(text []byte, incarnation string, of scheme, known *knownPlan, clock int64) (h heard) {
 	p, own, err := findPlanned(text, incarnation)
 	switch {
 	case err != nil:
 		h.err = err
 	case !credible(p.generation, clock):
 		h.err = fmt.Errorf("plan: generation %d is of a time a century ahead", p.generation)
-	case p.mode != mode:
+	case p.scheme() != of:
 		h.foreign = true
 	case known != nil && p.generation < known.generation:
 		h.late = true
@@ -63,8 +64,8 @@ func hear(text []byte, incarnation string, mode Mode, known *knownPlan, clock in
 
 // applyPlan computes the state after a change of the plan, and publishes it.
 func (b balancer) applyPlan(now *Planning) {
-	mode := b.c.cfg.Mode
-	if err := sameMode(mode, now.Coordinator); err != nil {
+	own := b.c.cfg.scheme()
+	if err := sameMode(own, now.Coordinator); err != nil {
 		b.refuse(err)
 		b.report(zap.ErrorLevel, "the cluster runs in another mode", zap.Error(err))
 		return
@@ -73,7 +74,7 @@ func (b balancer) applyPlan(now *Planning) {
 		b.coordinator.heard(now.Coordinator)
 	}
 	before, speaks := b.c.view.Load(), b.speaks(now.Coordinator)
-	h := hear(now.Plan, b.id(), mode, b.c.known.Load(), clockGeneration())
+	h := hear(now.Plan, b.id(), own, b.c.known.Load(), clockGeneration())
 	switch {
 	case h.plan != nil:
 		b.c.learn(&knownPlan{h.plan.generation, now.Plan})
@@ -96,7 +97,7 @@ func (b balancer) applyPlan(now *Planning) {
 		b.logMembers(v)
 	}
 	b.logBlockers(before.blockers(), v.blockers(), speaks)
-	if before.inc != b.incarnation || v.plan.prepare != nil || !v.state.sameTo(before.state) {
+	if before.inc != b.incarnation || v.plan.prepare != nil || v.isSpare() || !v.state.sameTo(before.state) {
 		b.wake()
 	}
 }
@@ -122,7 +123,11 @@ func (b balancer) viewOf(h heard, now *Planning, before *view) *view {
 	default:
 		v.plan.text, v.plan.revision, v.plan.generation = now.Plan, now.Revision, h.plan.generation
 		v.state.Total, v.state.Generation = h.plan.total, h.plan.generation
-		if h.own != nil && !b.c.cfg.Passive {
+		switch {
+		case h.own == nil || b.c.cfg.Passive:
+		case h.plan.mode == ModeCooperative:
+			v.hold(h, before)
+		default:
 			v.place(h)
 		}
 	}
@@ -142,16 +147,38 @@ func (v *view) place(h heard) {
 	v.plan.prepare = &prepare{v.plan.revision, h.plan.generation}
 }
 
+// isSpare reports whether there is no partition for this instance, until members change.
+func (v *view) isSpare() bool { return v.plan != nil && v.plan.spare }
+
+// hold fills in which partitions the plan gives this instance, and which it has to stop.
+func (v *view) hold(h heard, before *view) {
+	var held *holding
+	if before.inc == v.inc {
+		held = before.state.held
+	}
+	v.state.held = held.next(h.own.held, h.plan.generation)
+	v.state.Index, v.state.Workers = h.own.Index, h.own.Workers
+	if v.state.Active() {
+		v.why = nil
+	}
+	v.plan.spare = h.plan.committed && !v.state.Active()
+	if len(h.own.releases) > 0 {
+		v.plan.prepare, v.plan.releases = &prepare{v.plan.revision, h.plan.generation}, h.own.releases
+	}
+}
+
 // obey begins to stop for a plan that asks for that, and notes a committed one.
 func (b balancer) obey(h heard, v *view) {
 	if v.plan.prepare != nil {
-		b.drain.begin(*v.plan.prepare, window(b.c.cfg.TTL)/slowDrainPart, b.c.cfg.DrainTimeout)
+		b.drain.begin(*v.plan.prepare, v.plan.releases, window(b.c.cfg.TTL)/slowDrainPart, b.c.cfg.DrainTimeout)
 	}
-	if !h.plan.committed {
+	if !h.plan.committed && h.plan.mode != ModeCooperative {
 		b.roster.keep(nil)
 		return
 	}
-	b.drain.end()
+	if v.plan.prepare == nil {
+		b.drain.end()
+	}
 	b.roster.keep(h.own)
 }
 
@@ -177,7 +204,7 @@ func (b balancer) whyWaiting(v *view, h heard) error {
 // noRoom tells why no coordinator like the present one gives this instance a place.
 func (b balancer) noRoom(v *view, p *plan) error {
 	m := b.registration().Member
-	if p.total > MaxWorkers-m.Workers {
+	if p.mode != ModeCooperative && p.total > MaxWorkers-m.Workers {
 		return errTotal(int64(p.total) + int64(m.Workers))
 	}
 	if len(v.plan.text) > maxPlan/4 {
@@ -202,13 +229,13 @@ func (b balancer) noRoom(v *view, p *plan) error {
 }
 
 // sameMode returns an error if the coordinator has another mode.
-func sameMode(own Mode, coordinator []byte) error {
+func sameMode(own scheme, coordinator []byte) error {
 	name, _, _ := strings.Cut(firstLine(coordinator), "\t")
-	var mode Mode
-	if err := mode.UnmarshalText([]byte(name)); coordinator == nil || err != nil || mode == own {
+	its, err := parseScheme(name)
+	if coordinator == nil || err != nil || its == own {
 		return nil // nobody coordinates, or no coordinator has written this, so it says nothing
 	}
-	return &ModeError{own, mode}
+	return own.refuses(its)
 }
 
 // says returns the same plan after the coordinator has said something else.
@@ -228,8 +255,11 @@ func (p *planView) places() []Place {
 		return nil
 	}
 	var places []Place
+	named := make(map[string]bool, len(all.places))
 	for _, l := range all.places {
-		if l.Index >= 0 {
+		// In mode cooperative an incarnation that has vanished comes after its successor.
+		if l.Index >= 0 && !named[l.ID] {
+			named[l.ID] = true
 			places = append(places, l.Place)
 		}
 	}
@@ -249,7 +279,7 @@ func (v *view) blockers() (all []Blocker) {
 // lasts.
 func (b balancer) logBlockers(before, now []Blocker, speaks bool) {
 	switch {
-	case len(now) > 0 && !slices.Equal(before, now):
+	case len(now) > 0 && idsOf(before) != idsOf(now):
 		b.log.Debug("the cluster has to wait", zap.String("for", idsOf(now)))
 	case len(before) > 0 && len(now) == 0:
 		b.log.Log(levelOf(zap.InfoLevel, speaks), "the cluster waits no longer for an instance", zap.String("for", idsOf(before)))

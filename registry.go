@@ -180,8 +180,8 @@ type Assignment struct {
 	Total int
 }
 
-// Planner is a session of a registry that can keep a plan, which the modes [ModePlanned]
-// and [ModeExclusive] need. In these modes Next reports the plan instead of the members.
+// Planner is a session of a registry that can keep a plan, which all modes but
+// [ModeDirect] need. In these modes Next reports the plan instead of the members.
 // Several goroutines may use a Planner.
 //
 // Only the sessions of [OnStore], which those of [EtcdConfig] are too, are Planners: the
@@ -224,7 +224,9 @@ type Planner interface {
 	Swap(ctx context.Context, revision int64, plan []byte) error
 	// Drained notes that this session has stopped for the plan of that revision. If there
 	// is another plan by now, it returns [ErrPlanChanged].
-	Drained(ctx context.Context, revision, generation int64) error
+	//
+	// In mode [ModeCooperative] but names the partitions that it has not stopped yet, as text.
+	Drained(ctx context.Context, revision, generation int64, but string) error
 
 	onStore() *storeSession
 }
@@ -249,8 +251,10 @@ type Survey struct {
 	Revision int64
 	Planning
 	Members []Recorded
-	// Drained is the generation of the latest note of each incarnation.
+	// Drained is the generation of the latest note of each incarnation, and But what that
+	// note says the incarnation has not stopped yet, if anything.
 	Drained map[string]int64
+	But     map[string]string
 
 	foreign []foreign // what was found besides members, since the survey before
 }

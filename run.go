@@ -93,7 +93,13 @@ func (c *Cluster) Run(ctx context.Context, f func(ctx context.Context, s State) 
 // others. An idle index is logged at Warn, but not in a static cluster, whose workers come
 // to an end. [Cluster.Coverage] does not know of it, since the index is held. See
 // [Restart] for workers that an error should not end.
+//
+// In mode [ModeCooperative] workers have no indexes, and RunWorkers returns an error at once:
+// see [Cluster.RunPartitions].
 func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, worker int, s State) error, options ...RunOption) error {
+	if c.cfg.Mode == ModeCooperative {
+		return errors.New("libcluster: RunWorkers: in mode cooperative workers have no indexes; use RunPartitions")
+	}
 	return c.run(&runner{ctx: ctx, tasks: func(s State) []task {
 		tasks := make([]task, s.Workers)
 		for n := range tasks {
@@ -215,9 +221,10 @@ type runner struct {
 	ctx   context.Context    // Run's
 	tasks func(State) []task // what to run at the same time
 	// primary: only under index 0, and on as long as that stays.
-	primary bool
-	leaving leaving       // how to leave
-	restart *restartWaits // nil: an error of a function ends Run
+	primary    bool
+	partitions *partitionRunner // not nil: instead of the tasks
+	leaving    leaving          // how to leave
+	restart    *restartWaits    // nil: an error of a function ends Run
 
 	also *runner // what runs besides; its outcome is this one's: see of
 	of   *runner // itself, or the one besides which it runs
@@ -252,6 +259,9 @@ type task func(context.Context) error
 func (r *runner) stopOver(v *view, state State) (any bool) {
 	var over []*runner
 	for _, one := range r.all() {
+		if one.partitions != nil {
+			one.partitions.stopOver(v, state)
+		}
 		if one.isOver(v, state) {
 			one.turn.cancel(one.turn.why())
 			over = append(over, one)
@@ -283,6 +293,10 @@ func (r *runner) begin(v *view, told State) {
 	if r.turn != nil || isClosed(r.of.ended) || r.of.ctx.Err() != nil {
 		return
 	}
+	if r.partitions != nil {
+		r.partitions.begin(r, v, told)
+		return
+	}
 	if !told.Active() || r.primary && !told.Primary() {
 		return
 	}
@@ -299,6 +313,27 @@ func (r *runner) begin(v *view, told State) {
 	}
 	for _, f := range tasks {
 		go t.do(f)
+	}
+}
+
+// running returns the partitions whose functions have not returned.
+func (r *runner) running() (set partitionSet) {
+	for _, one := range r.all() {
+		if one.partitions != nil {
+			set = one.partitions.running()
+		}
+	}
+	return set
+}
+
+// awaitPartitions waits for the functions of partitions, whose contexts have ended because the
+// instance leaves. For all else stopOver has waited.
+func (r *runner) awaitPartitions(v *view, state State) {
+	for _, one := range r.all() {
+		if one.partitions != nil {
+			one.partitions.await()
+			one.partitions.stopOver(v, state)
+		}
 	}
 }
 
@@ -323,6 +358,8 @@ type turn struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	done   chan struct{} // closed when all functions have returned
+	// wakes the notifier then; the end of one of many is no end of the whole.
+	wakes bool
 	// watching is watch, if it is needed.
 	watching sync.WaitGroup
 
@@ -426,11 +463,14 @@ func (t *turn) returned(err error) {
 		}
 		return
 	}
-	if t.err != nil || !stopped && t.run == t.run.of {
+	if t.err != nil || !stopped && !t.wakes && t.run == t.run.of {
 		t.run.of.finish(t.err)
 	}
 	t.cancel(nil) // releases the context
 	close(t.done)
+	if t.wakes {
+		t.inc.notifier.changed.set()
+	}
 }
 
 func isClosed(c <-chan struct{}) bool {

@@ -80,11 +80,15 @@ func jump(hash uint64, total int) int {
 	return int(slot)
 }
 
-// Holds reports whether this instance holds a cluster-wide worker index. With [Slot] it
+// Holds reports whether this instance holds a cluster-wide worker index, or in mode
+// [ModeCooperative] a partition. With [Slot] it
 // answers for keys that are no strings:
 //
 //	mine := s.Holds(libcluster.Slot(row.ID, s.Total))
 func (s State) Holds(index int) bool {
+	if s.held != nil {
+		return s.held.set.has(index)
+	}
 	return s.Active() && index >= s.Index && index-s.Index < s.Workers
 }
 
@@ -95,7 +99,8 @@ func (s State) Owns(key string) bool {
 	return mine
 }
 
-// Worker returns the cluster-wide index of the worker that owns a key, and whether that is
+// Worker returns the cluster-wide index of the worker that owns a key, or in mode
+// [ModeCooperative] the number of its partition, and whether that is
 // a worker of this instance; if so, it is number index-s.Index of the instance's workers.
 // If there is no total, or the state is not active, index is -1.
 func (s State) Worker(key string) (index int, mine bool) {
@@ -107,11 +112,12 @@ func (s State) Worker(key string) (index int, mine bool) {
 }
 
 // Range divides [0, n) evenly between all workers into contiguous ranges, and returns the
-// range [from, to) of this instance's workers. It is empty if the state is not active. At a
+// range [from, to) of this instance's workers. It is empty if the state is not active, and in
+// mode [ModeCooperative], in which an instance holds no range. At a
 // change of the total most of the boundaries move: use it where a range can be read cheaper
 // than single keys.
 func (s State) Range(n uint64) (from, to uint64) {
-	if !s.Active() || s.Total < 1 {
+	if !s.Active() || s.Total < 1 || s.held != nil {
 		return 0, 0
 	}
 	return s.boundary(s.Index, n), s.boundary(s.Index+s.Workers, n)

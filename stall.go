@@ -186,7 +186,7 @@ func (p *plan) keep(last *plan, members []Recorded, waiting []planned) {
 		m, there := by[l.ID]
 		follows := m.Incarnation == l.incarnation || !acts[l.incarnation] && !named[m.Incarnation]
 		if there && m.Workers == l.Workers && follows {
-			p.places[i] = planned{m.Incarnation, m.plans.window, Place{m.Member, l.Index}}
+			p.places[i] = planned{incarnation: m.Incarnation, window: m.plans.window, Place: Place{Member: m.Member, Index: l.Index}}
 		}
 	}
 }

@@ -8,17 +8,21 @@ type State struct {
 	// Index is the first worker index that this instance holds; it holds
 	// [Index, Index+Workers). It is -1 when this instance is not an active
 	// member: passive, not joined, leaving, or fenced.
+	//
+	// In mode [ModeCooperative] an index is the number of a partition: this instance holds
+	// those of [State.Held], of which Index is the lowest, or -1 if there are none.
 	Index int
 	// Workers is the number of this instance's workers, as far as the cluster knows. It
 	// follows [Cluster.SetWorkers] with a short delay.
 	Workers int
 	// Total is the number of workers in the whole cluster. While Index is -1 it is the
-	// number of the others' workers, as far as known.
+	// number of the others' workers, as far as known. In mode [ModeCooperative] it is
+	// [Config.Partitions], always.
 	Total int
 	// Generation numbers the set of members that the state was computed from.
 	// Instances that report the same generation computed their assignments from
 	// the same members, so their ranges tile [0, Total). It only grows. In mode
-	// [ModeExclusive] it is a fencing token.
+	// [ModeExclusive] it is a fencing token; in mode [ModeCooperative] [Partition.Token] is.
 	Generation int64
 	// Deadline is the moment up to which this instance may act. As a rule the record is
 	// renewed before that, which moves the deadline: read the state again to see it.
@@ -27,9 +31,11 @@ type State struct {
 	// function given to [Cluster.Run], may come before, and the others go on when the
 	// callback or the function has returned.
 	Deadline time.Time
+
+	held *holding // in mode cooperative; nil: nothing
 }
 
-// Active reports whether this instance holds a range.
+// Active reports whether this instance holds a range, or a partition.
 func (s State) Active() bool { return s.Index >= 0 }
 
 // Primary reports whether this instance holds index 0.
@@ -37,7 +43,11 @@ func (s State) Primary() bool { return s.Index == 0 }
 
 // inactive is the state of the same cluster without this instance.
 func (s State) inactive() State {
-	if s.Active() {
+	switch {
+	case !s.Active():
+	case s.held != nil:
+		s.Index, s.held = -1, nil
+	default:
 		s.Index, s.Total = -1, s.Total-s.Workers
 	}
 	return s

@@ -220,12 +220,12 @@ func (s *storeSession) lookBefore(ctx context.Context, m Member, previous *store
 // The survey is of the moment just before its first Join takes over the record of a living
 // instance.
 func mayTakeOver(own Member, s Survey) error {
-	total, mode := int64(own.Workers), own.plans.mode
+	total, its := int64(own.Workers), own.plans.scheme
 	for _, m := range s.Members {
 		switch {
-		case m.Incarnation != "" && !m.kept && m.plans.mode != mode:
-			return Permanent(&ModeError{mode, m.plans.mode})
-		case m.ID != own.ID && m.plans.mode == mode && (mode == ModeDirect || m.Incarnation != ""):
+		case m.Incarnation != "" && !m.kept && m.plans.scheme != its:
+			return Permanent(its.refuses(m.plans.scheme))
+		case m.ID != own.ID && m.plans.scheme == its && (its.mode == ModeDirect || m.Incarnation != ""):
 			total += int64(m.Workers)
 		}
 	}
@@ -244,14 +244,14 @@ func (s *storeSession) enter(ctx context.Context, m Member, found kv.Record, pre
 		If:  []kv.Cond{kv.AtVersion(s.id, found.Version)},
 		Put: []kv.Record{{Key: s.id, Value: m.Record(), Owner: s.owner}},
 	}
-	if s.mode == ModeExclusive {
+	if s.mode.excludes() {
 		// What this membership has begun before never acts again, or never has.
 		before := s.attempts.others(s.owner)
 		if previous != nil && !slices.Contains(before, previous.owner) {
 			before = append(before, previous.owner)
 		}
 		for _, owner := range before {
-			tx.Put = append(tx.Put, drainedNote(owner, DrainedForGood, s.owner))
+			tx.Put = append(tx.Put, drainedNote(owner, DrainedForGood, "", s.owner))
 		}
 	}
 	err := s.list(ctx, tx, func([]kv.Record) error {

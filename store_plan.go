@@ -34,8 +34,13 @@ func (now *Planning) reflect(r kv.Record, gone bool) {
 }
 
 // drainedNote is the record that says up to which generation an incarnation has stopped.
-func drainedNote(of kv.Owner, generation int64, under kv.Owner) kv.Record {
-	return kv.Record{Key: drainedKeys + incarnationOf(of), Value: strconv.AppendInt(nil, generation, 10), Owner: under}
+// Behind a space is what it has not stopped.
+func drainedNote(of kv.Owner, generation int64, but string, under kv.Owner) kv.Record {
+	value := strconv.AppendInt(nil, generation, 10)
+	if but != "" {
+		value = append(append(value, ' '), but...)
+	}
+	return kv.Record{Key: drainedKeys + incarnationOf(of), Value: value, Owner: under}
 }
 
 // writtenIn are the keys besides its own that a session of a mode may have to write.
@@ -100,10 +105,10 @@ func (s *storeSession) Swap(ctx context.Context, revision int64, plan []byte) er
 }
 
 // Drained writes a note under our lease.
-func (s *storeSession) Drained(ctx context.Context, revision, generation int64) error {
+func (s *storeSession) Drained(ctx context.Context, revision, generation int64, but string) error {
 	done, err := s.space.Commit(ctx, kv.Tx{
 		If:  []kv.Cond{s.ours(), kv.AtVersion(planKey, revision)},
-		Put: []kv.Record{drainedNote(s.owner, generation, s.owner)},
+		Put: []kv.Record{drainedNote(s.owner, generation, but, s.owner)},
 	})
 	switch {
 	case err != nil:
@@ -126,7 +131,7 @@ func (s *storeSession) leaveStopped(ctx context.Context) error {
 	s.mu.Lock()
 	claimed := s.claimed
 	s.mu.Unlock()
-	note, left := drainedNote(s.owner, DrainedForGood, s.owner), false
+	note, left := drainedNote(s.owner, DrainedForGood, "", s.owner), false
 	tx := kv.Tx{If: []kv.Cond{s.ours()}, Put: []kv.Record{note}, Delete: []string{s.id}}
 	err := s.insist(ctx, func(ctx context.Context) (err error) {
 		var done kv.Result

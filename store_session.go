@@ -23,7 +23,7 @@ type storeSession struct {
 	owner    kv.Owner
 	ttl      time.Duration // what is asked for
 	mode     Mode
-	as       Mode // what its record says
+	as       scheme // what its record says
 	passive  bool
 	members  bool // Next reports members
 	log      *zap.Logger
@@ -45,7 +45,7 @@ func newStoreSession(space kv.Space, a *attempts, m Member) *storeSession {
 		id:       m.ID,
 		ttl:      a.reg.TTL,
 		mode:     a.reg.Mode,
-		as:       m.plans.mode,
+		as:       m.plans.scheme,
 		passive:  a.reg.Passive,
 		members:  a.reg.Mode == ModeDirect || a.reg.Members,
 		log:      a.reg.Logger,
@@ -192,7 +192,7 @@ func (s *storeSession) isOurRecord(found kv.Record) error {
 		return nil // Next finds it
 	}
 	m, err := ParseMember(s.id, found.Value)
-	if err != nil || m.plans.mode != s.as {
+	if err != nil || m.plans.scheme != s.as {
 		return fmt.Errorf("%w: %q holds what is not our record", ErrRecordGone, s.prefix+s.id)
 	}
 	return nil
@@ -281,11 +281,11 @@ func (s *storeSession) reserve(ctx context.Context, d Departure) error {
 		return err
 	}
 	records := []kv.Record{{Key: s.id, Value: d.Last.Record(), Owner: under}}
-	if d.Stopped || s.mode == ModeExclusive {
-		records = append(records, drainedNote(under, DrainedForGood, under))
+	if d.Stopped || s.mode.excludes() {
+		records = append(records, drainedNote(under, DrainedForGood, "", under))
 	}
 	if d.Stopped {
-		records = append(records, drainedNote(s.owner, DrainedForGood, under))
+		records = append(records, drainedNote(s.owner, DrainedForGood, "", under))
 	}
 	if err := s.writeUnder(ctx, under, records...); err != nil {
 		if isFinal(err) {

@@ -117,6 +117,7 @@ type mirror struct {
 	planning Planning
 	members  map[string]Recorded // by ID
 	drained  map[string]int64    // by incarnation
+	but      map[string]string   // by incarnation
 	foreign  []foreign           // since the last survey
 	weights  *weights
 	mark     kv.Mark // of the answer that it was read with
@@ -126,7 +127,7 @@ type mirror struct {
 // readMirror reads everything, as of one revision.
 func (s *storeSession) readMirror(ctx context.Context) (*mirror, error) {
 	before := s.latest()
-	m := &mirror{prefix: s.prefix, members: make(map[string]Recorded), drained: make(map[string]int64), weights: newWeights()}
+	m := &mirror{prefix: s.prefix, members: make(map[string]Recorded), drained: make(map[string]int64), but: make(map[string]string), weights: newWeights()}
 	mark, err := s.space.List(ctx, "", func(r kv.Record) error {
 		m.latest = max(m.latest, r.Version)
 		m.reflect(r, false)
@@ -146,13 +147,18 @@ func (m *mirror) reflect(r kv.Record, gone bool) {
 		return
 	}
 	if incarnation, drained := strings.CutPrefix(r.Key, drainedKeys); drained {
-		generation, err := strconv.ParseInt(string(r.Value), 10, 64)
+		number, but, _ := strings.Cut(string(r.Value), " ")
+		generation, err := strconv.ParseInt(number, 10, 64)
+		delete(m.but, incarnation)
 		if gone || err != nil || r.Owner == 0 {
 			delete(m.drained, incarnation)
 			m.weights.put(r.Key, 0)
 		} else {
 			m.drained[incarnation] = generation
-			m.weights.put(r.Key, len(r.Key)+recordCost)
+			if but != "" {
+				m.but[incarnation] = but
+			}
+			m.weights.put(r.Key, len(r.Key)+len(but)+recordCost)
 		}
 		return
 	}
@@ -180,6 +186,7 @@ func (m *mirror) survey(revision int64) Survey {
 		Planning: m.planning,
 		Members:  slices.Collect(maps.Values(m.members)),
 		Drained:  maps.Clone(m.drained),
+		But:      maps.Clone(m.but),
 	}
 	all.Members = all.sorted() // or a simulation would not be repeated
 	return all

@@ -109,7 +109,7 @@ func (v *view) totalWith(workers int) int64 {
 	case v.inc.roster.assigned != nil:
 		return int64(v.inc.roster.assigned.Total)
 	case v.plan != nil:
-		if v.state.Active() {
+		if v.state.Active() && v.state.held == nil {
 			return int64(v.state.Total) - int64(v.state.Workers) + int64(workers)
 		}
 		return int64(workers)
@@ -152,5 +152,5 @@ func (c *Cluster) placesOf(v *view) (places []Place, ok bool) {
 	}
 	m := c.own.desired()
 	m.Workers = v.state.Workers
-	return []Place{{m.clone(), v.state.Index}}, true
+	return []Place{{Member: m.clone(), Index: v.state.Index}}, true
 }

@@ -182,6 +182,6 @@ func (s *session) Swap(ctx context.Context, revision int64, plan []byte) error {
 }
 
 // Drained notes that the session has stopped.
-func (s *session) Drained(ctx context.Context, revision, generation int64) error {
-	return order(ctx, s, OpDrained, func(ctx context.Context) error { return s.Planner.Drained(ctx, revision, generation) })
+func (s *session) Drained(ctx context.Context, revision, generation int64, but string) error {
+	return order(ctx, s, OpDrained, func(ctx context.Context) error { return s.Planner.Drained(ctx, revision, generation, but) })
 }

@@ -87,8 +87,8 @@ func surveyTellsAll(s *suite) {
 	b.swap("the plan")
 	a.hears("the plan", "b says")
 	c.hears("the plan", "b says")
-	require.NoError(s, c.Drained(s.within(), c.now.Revision, 41))
-	require.NoError(s, b.Drained(s.within(), a.now.Revision, 42))
+	require.NoError(s, c.Drained(s.within(), c.now.Revision, 41, ""))
+	require.NoError(s, b.Drained(s.within(), a.now.Revision, 42, ""))
 	b.update(5)
 
 	for _, p := range []*planner{a, b, c} {
@@ -141,8 +141,8 @@ func surveyWaits(s *suite) {
 		{"a member is replaced", func() { c = s.plan("c", after(c.instance)) }},
 		{"another coordinates", func() { require.True(s, b.claims("b")); a.hears("", "b") }},
 		{"another swaps the plan", func() { b.swap("1"); a.hears("1", "b") }},
-		{"a member has stopped", func() { c.hears("1", "b"); require.NoError(s, c.Drained(s.within(), c.now.Revision, 1)) }},
-		{"it has again", func() { require.NoError(s, c.Drained(s.within(), c.now.Revision, 2)) }},
+		{"a member has stopped", func() { c.hears("1", "b"); require.NoError(s, c.Drained(s.within(), c.now.Revision, 1, "")) }},
+		{"it has again", func() { require.NoError(s, c.Drained(s.within(), c.now.Revision, 2, "")) }},
 		{"a member leaves", func() { c.leave() }},
 		{"another swaps the plan again", func() { b.swap("2"); a.hears("2", "b") }},
 		{"it says something else", func() { require.True(s, b.claims("b2")); a.hears("2", "b2") }},
@@ -152,7 +152,7 @@ func surveyWaits(s *suite) {
 			a.hears("2", "")
 		}},
 		{"one changes oneself", func() { a.update(7) }},
-		{"one has stopped oneself", func() { require.NoError(s, a.Drained(s.within(), a.now.Revision, 1)) }},
+		{"one has stopped oneself", func() { require.NoError(s, a.Drained(s.within(), a.now.Revision, 1, "")) }},
 	}
 	survey := a.survey(0)
 	for _, change := range changes {
@@ -252,13 +252,13 @@ func drainedIsForOnePlan(s *suite) {
 	require.True(s, a.claims("a"))
 	a.swap("1")
 	first := a.now.Revision
-	require.NoError(s, b.Drained(s.within(), first, 5), "for the present plan")
-	require.NoError(s, b.Drained(s.within(), first, 5), "again")
+	require.NoError(s, b.Drained(s.within(), first, 5, ""), "for the present plan")
+	require.NoError(s, b.Drained(s.within(), first, 5, ""), "again")
 	a.swap("2")
-	require.ErrorIs(s, b.Drained(s.within(), first, 6), libcluster.ErrPlanChanged, "for the plan before")
-	require.ErrorIs(s, b.Drained(s.within(), a.now.Revision+1, 6), libcluster.ErrPlanChanged, "for no plan")
+	require.ErrorIs(s, b.Drained(s.within(), first, 6, ""), libcluster.ErrPlanChanged, "for the plan before")
+	require.ErrorIs(s, b.Drained(s.within(), a.now.Revision+1, 6, ""), libcluster.ErrPlanChanged, "for no plan")
 	require.Equal(s, map[string]int64{b.Incarnation(): 5}, a.survey(0).Drained)
-	require.NoError(s, b.Drained(s.within(), a.now.Revision, 7))
+	require.NoError(s, b.Drained(s.within(), a.now.Revision, 7, ""))
 	require.Equal(s, map[string]int64{b.Incarnation(): 7}, a.survey(0).Drained)
 }
 
@@ -284,7 +284,7 @@ func oneThatIsOverHasNoSay(s *suite) {
 		over[expired] = libcluster.ErrRecordGone
 	}
 	for p, want := range over {
-		err := p.Drained(s.within(), w.now.Revision, 1)
+		err := p.Drained(s.within(), w.now.Revision, 1, "")
 		require.ErrorIs(s, err, want, "Drained of %q", p.reg.Member.ID)
 		claimed, _ := p.Claim(s.within(), nil) // may say why not
 		require.False(s, claimed, "Claim of %q", p.reg.Member.ID)

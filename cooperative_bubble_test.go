@@ -1,0 +1,241 @@
+package libcluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/libclustertest"
+)
+
+// ledger is what the functions of all partitions do.
+type ledger struct {
+	*bubble
+	mu     sync.Mutex
+	holds  map[int]string           // by partition: who runs it
+	tokens map[int]int64            // the greatest so far
+	begun  map[string]int           // runs begun, by instance
+	slow   map[string]time.Duration // by instance: how long each function takes to stop
+	ends   map[string]func() error
+}
+
+func inLedger(t *testing.T, test func(l *ledger)) {
+	inBubble(t, func(b *bubble) {
+		l := &ledger{
+			bubble: b, holds: map[int]string{}, tokens: map[int]int64{}, begun: map[string]int{},
+			slow: map[string]time.Duration{}, ends: map[string]func() error{},
+		}
+		defer func() {
+			for _, end := range l.ends {
+				_ = end()
+			}
+		}()
+		test(l)
+	})
+}
+
+func cooperative(partitions int, change ...func(*libcluster.Config)) func(*libcluster.Config) {
+	return func(c *libcluster.Config) {
+		c.Mode, c.Partitions = libcluster.ModeCooperative, partitions
+		for _, f := range change {
+			f(c)
+		}
+	}
+}
+
+// work is what runs for each partition of an instance.
+func (l *ledger) work(id string) func(context.Context, libcluster.Partition) error {
+	return func(ctx context.Context, p libcluster.Partition) error {
+		l.mu.Lock()
+		require.Empty(l.T, l.holds[p.Number], "partition %d runs twice: by %s and %s", p.Number, l.holds[p.Number], id)
+		require.Greater(l.T, p.Token, l.tokens[p.Number], "the token of partition %d has not grown", p.Number)
+		l.holds[p.Number], l.tokens[p.Number] = id, p.Token
+		l.begun[id]++
+		l.mu.Unlock()
+		<-ctx.Done()
+		l.mu.Lock()
+		slow := l.slow[id]
+		l.mu.Unlock()
+		time.Sleep(slow)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.holds, p.Number)
+		return nil
+	}
+}
+
+// runs starts an instance of so many partitions, and returns when nothing more happens.
+func (l *ledger) runs(id string, partitions int, change ...func(*libcluster.Config)) *libcluster.Cluster {
+	c := l.instance(id, cooperative(partitions, change...))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.RunPartitions(ctx, l.work(id)) }()
+	l.ends[id] = sync.OnceValue(func() error { cancel(); return <-done })
+	wait(time.Second)
+	return c
+}
+
+// held is how many partitions each instance runs.
+func (l *ledger) held() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	held := map[string]int{}
+	for _, id := range l.holds {
+		held[id]++
+	}
+	return held
+}
+
+// starts is how many runs each instance has begun since it was asked last.
+func (l *ledger) starts() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	begun := l.begun
+	l.begun = map[string]int{}
+	return begun
+}
+
+func TestPartitionsAreSharedAndOnlyThoseThatMoveAreStopped(t *testing.T) {
+	inLedger(t, func(l *ledger) {
+		a := l.runs("a", 12)
+		require.Equal(l.T, map[string]int{"a": 12}, l.starts())
+		l.runs("b", 12)
+		require.Equal(l.T, map[string]int{"b": 6}, l.starts(), "a goes on with its other six")
+		l.runs("c", 12)
+		require.Equal(l.T, map[string]int{"c": 4}, l.starts())
+		require.Equal(l.T, map[string]int{"a": 4, "b": 4, "c": 4}, l.held())
+		held := slices.Collect(a.State().Held())
+		require.Len(l.T, held, 4)
+		require.Equal(l.T, held[0].Number, a.State().Index)
+		require.NoError(l.T, l.ends["b"]())
+		wait(time.Second)
+		require.Equal(l.T, map[string]int{"a": 2, "c": 2}, l.starts())
+		require.Equal(l.T, map[string]int{"a": 6, "c": 6}, l.held())
+		require.NoError(l.T, a.SetWorkers(context.Background(), 3))
+		wait(time.Second)
+		require.Equal(l.T, map[string]int{"a": 3}, l.starts())
+		require.Equal(l.T, map[string]int{"a": 9, "c": 3}, l.held())
+		for key := range 100 {
+			owner, known := a.OwnerOf(fmt.Sprint(key))
+			require.True(l.T, known)
+			require.Equal(l.T, a.State().Owns(fmt.Sprint(key)), owner.ID == "a")
+		}
+	})
+}
+
+// One that has vanished is waited for, and meanwhile nobody else notices anything.
+func TestOnlyThePartitionsOfAVanishedInstanceWait(t *testing.T) {
+	inLedger(t, func(l *ledger) {
+		l.runs("a", 9)
+		l.runs("b", 9)
+		l.runs("c", 9)
+		l.starts()
+		l.Cut("b")
+		wait(time.Minute)
+		require.Equal(l.T, map[string]int{"a": 2, "c": 1}, l.starts(), "five of them had to go to two")
+		require.Equal(l.T, map[string]int{"a": 5, "c": 4}, l.held())
+		l.Heal("b")
+		wait(30 * time.Second)
+		require.Equal(l.T, map[string]int{"b": 3}, l.starts())
+	})
+}
+
+// One function that is slow to stop holds up its own partition only.
+func TestASlowPartitionHoldsUpItselfOnly(t *testing.T) {
+	inLedger(t, func(l *ledger) {
+		a := l.runs("a", 8)
+		l.mu.Lock()
+		l.slow["a"] = 20 * time.Second
+		l.mu.Unlock()
+		l.runs("b", 8)
+		require.Equal(l.T, map[string]int{"a": 8}, l.held())
+		wait(5 * time.Second)
+		require.Equal(l.T, "a", a.Blockers()[0].ID)
+		require.Len(l.T, a.Blockers()[0].Partitions, 4)
+		wait(20 * time.Second)
+		require.Equal(l.T, map[string]int{"a": 4, "b": 4}, l.held())
+		require.Empty(l.T, a.Blockers())
+	})
+}
+
+func TestAnInstanceOfAnotherNumberOfPartitionsIsRefused(t *testing.T) {
+	inLedger(t, func(l *ledger) {
+		l.runs("a", 8)
+		c := l.instance("b", cooperative(16))
+		err := c.Join(context.Background())
+		var mode *libcluster.ModeError
+		require.True(l.T, errors.As(err, &mode), "%v", err)
+		require.Equal(l.T, &libcluster.ModeError{
+			Mode: libcluster.ModeCooperative, Cluster: libcluster.ModeCooperative, Partitions: 16, ClusterPartitions: 8,
+		}, mode)
+	})
+}
+
+// Writes are counted: two plans, and one acknowledgement of each instance that gives.
+func TestAChangeCostsTwoPlansAndAnAcknowledgementOfEachThatGives(t *testing.T) {
+	inLedger(t, func(l *ledger) {
+		for i := range 6 {
+			l.runs(fmt.Sprint(i), 60)
+		}
+		var mu sync.Mutex
+		count := map[libclustertest.Op]int{}
+		l.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			mu.Lock()
+			count[call.Op]++
+			mu.Unlock()
+			return call.Send(ctx)
+		})
+		l.runs("x", 60, func(c *libcluster.Config) { c.Workers = 2 })
+		mu.Lock()
+		defer mu.Unlock()
+		require.Equal(l.T, 2, count[libclustertest.OpSwap])
+		require.Equal(l.T, 6, count[libclustertest.OpDrained])
+	})
+}
+
+func TestTheCallbacksOfPartitions(t *testing.T) {
+	inLedger(t, func(l *ledger) {
+		var mu sync.Mutex
+		var told []string
+		note := func(what string) func([]libcluster.Partition) {
+			return func(ps []libcluster.Partition) {
+				mu.Lock()
+				defer mu.Unlock()
+				var numbers []int
+				for _, p := range ps {
+					require.Equal(l.T, 4, p.Of)
+					numbers = append(numbers, p.Number)
+				}
+				told = append(told, fmt.Sprint(what, " ", numbers))
+			}
+		}
+		since := func() (lately []string) {
+			mu.Lock()
+			defer mu.Unlock()
+			lately, told = told, nil
+			return lately
+		}
+		a := l.member("a", cooperative(4, func(c *libcluster.Config) {
+			c.OnGranted, c.OnRevoked, c.OnLost = note("granted"), note("revoked"), note("lost")
+		}))
+		require.Equal(l.T, []string{"granted [0 1 2 3]"}, since())
+		l.member("b", cooperative(4))
+		wait(time.Second)
+		require.Equal(l.T, []string{"revoked [2 3]"}, since())
+		l.Cut("a")
+		wait(time.Minute)
+		require.Equal(l.T, []string{"lost [0 1]"}, since())
+		l.Heal("a")
+		wait(30 * time.Second)
+		require.Len(l.T, since(), 1)
+		require.NoError(l.T, a.Leave(context.Background()))
+		require.Contains(l.T, since()[0], "revoked")
+	})
+}
