@@ -85,17 +85,26 @@ func (d *deciding) actors(p *plan, s Survey, present map[string]bool, at moment)
 				acting = append(acting, actor{l, true})
 			}
 			continue
-		case noted == p.generation:
-			but, err := parsePartitions(s.But[l.incarnation], p.total)
-			if err != nil {
-				but = l.releases // no instance has written that, and so it has released nothing
-			}
-			l.releases = l.releases.and(but)
 		}
+		l.releases = s.unreleased(l, p)
 		acting = append(acting, actor{l, false})
 	}
 	d.gone = gone
 	return acting, again
+}
+
+// unreleased returns which of the partitions that a line of a plan has released the incarnation
+// may act on yet, as far as it has said.
+func (s Survey) unreleased(l planned, p *plan) partitionSet {
+	switch s.Drained[l.incarnation] {
+	case DrainedForGood:
+		return nil
+	case p.generation:
+		if but, err := parsePartitions(s.But[l.incarnation], p.total); err == nil {
+			return l.releases.and(but)
+		} // no instance has written that, and so nothing is released
+	}
+	return l.releases
 }
 
 // share fills the plan: it divides the partitions between the members such that as few move

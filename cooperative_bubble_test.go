@@ -239,3 +239,154 @@ func TestTheCallbacksOfPartitions(t *testing.T) {
 		require.Contains(l.T, since()[0], "revoked")
 	})
 }
+
+func TestADrainingInstanceGivesItsPartitionsAwayAndStaysAMember(t *testing.T) {
+	inLedger(t, func(l *ledger) {
+		a := l.runs("a", 12)
+		b := l.runs("b", 12)
+		l.runs("c", 12)
+		l.starts()
+		ctx := context.Background()
+		require.NoError(l.T, b.SetDraining(ctx, true))
+		wait(time.Second)
+		require.Equal(l.T, map[string]int{"a": 2, "c": 2}, l.starts())
+		require.Equal(l.T, libcluster.PhaseWaiting, b.Phase())
+		require.ErrorIs(l.T, b.Err(), libcluster.ErrWaiting)
+		require.NoError(l.T, b.SetDraining(ctx, false))
+		wait(time.Second)
+		require.Equal(l.T, map[string]int{"b": 4}, l.starts())
+		require.NoError(l.T, a.SetDraining(ctx, true))
+		require.NoError(l.T, b.SetDraining(ctx, true))
+		wait(time.Second)
+		require.Equal(l.T, map[string]int{"c": 12}, l.held())
+		require.NoError(l.T, l.all[2].SetDraining(ctx, true))
+		wait(time.Second)
+		require.Equal(l.T, map[string]int{"a": 4, "b": 4, "c": 4}, l.held(), "all drain, and so none does")
+		require.ErrorContains(l.T, l.instance("d").SetDraining(ctx, true), "mode exclusive has no partitions")
+	})
+}
+
+// More instances than partitions: Join returns, and the spare instance waits for its turn.
+func TestASpareInstanceJoinsAndTakesOver(t *testing.T) {
+	inLedger(t, func(l *ledger) {
+		l.runs("a", 2)
+		l.runs("b", 2)
+		spare := l.member("c", cooperative(2))
+		require.Equal(l.T, libcluster.PhaseWaiting, spare.Phase())
+		require.NoError(l.T, l.ends["a"]())
+		wait(time.Second)
+		require.True(l.T, spare.State().Active())
+		require.NoError(l.T, spare.Err())
+	})
+}
+
+// A restart within the time for which they are reserved brings the same partitions back, and
+// nobody else is called.
+func TestPartitionsAreReservedForARestart(t *testing.T) {
+	inLedger(t, func(l *ledger) {
+		l.runs("a", 12)
+		b := l.member("b", cooperative(12))
+		l.runs("c", 12)
+		l.starts()
+		before := slices.Collect(b.State().Held())
+		require.NoError(l.T, b.Leave(context.Background(), libcluster.Returning(time.Minute)))
+		wait(30 * time.Second)
+		l.joins(b)
+		wait(time.Second)
+		after := slices.Collect(b.State().Held())
+		require.Len(l.T, after, 4)
+		for i := range after {
+			require.Equal(l.T, before[i].Number, after[i].Number)
+			require.Greater(l.T, after[i].Token, before[i].Token)
+		}
+		require.Empty(l.T, l.starts())
+	})
+}
+
+// The primary is the instance that holds partition 0, and so there are never two.
+func TestThePrimaryIsTheHolderOfPartitionNought(t *testing.T) {
+	inLedger(t, func(l *ledger) {
+		a := l.runs("a", 4)
+		b := l.runs("b", 4)
+		require.True(l.T, a.State().Primary())
+		require.False(l.T, b.State().Primary())
+		primary, known := b.Primary()
+		require.True(l.T, known)
+		require.Equal(l.T, "a", primary.ID)
+		require.NoError(l.T, l.ends["a"]())
+		wait(time.Second)
+		require.True(l.T, b.State().Primary())
+	})
+}
+
+func TestOtherWaysOfRunningSayWhichToUse(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		none := func(context.Context, libcluster.Partition) error { return nil }
+		require.ErrorContains(b.T, b.instance("a").RunPartitions(context.Background(), none), "set Config.Mode to ModeCooperative")
+		err := b.instance("a", cooperative(4)).RunWorkers(context.Background(), func(context.Context, int, libcluster.State) error { return nil })
+		require.ErrorContains(b.T, err, "use RunPartitions")
+	})
+}
+
+func TestAnErrorOfAPartitionEndsRunPartitionsAndANilDoesNot(t *testing.T) {
+	inLedger(t, func(l *ledger) {
+		c := l.instance("a", cooperative(3))
+		fail := make(chan error, 1)
+		done := make(chan error, 1)
+		go func() {
+			done <- c.RunPartitions(context.Background(), func(ctx context.Context, p libcluster.Partition) error {
+				if p.Number == 1 {
+					return <-fail
+				}
+				return nil
+			})
+		}()
+		wait(time.Minute)
+		require.Empty(l.T, done)
+		require.True(l.T, c.State().Active())
+		fail <- errDown
+		require.ErrorIs(l.T, <-done, errDown)
+		require.Equal(l.T, libcluster.PhaseLeft, c.Phase())
+	})
+}
+
+// A function that does not return costs its instance the record. The others get its partitions
+// once its deadline must have passed, and it rejoins when the function has returned.
+func TestAPartitionThatHangsIsTakenFromItsInstance(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		stuck := 0
+		a := b.instance("a", cooperative(4, func(c *libcluster.Config) {
+			c.DrainTimeout, c.OnStuck = 10*time.Second, func() { stuck++ }
+		}))
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() {
+			done <- a.RunPartitions(ctx, func(ctx context.Context, p libcluster.Partition) error {
+				<-ctx.Done()
+				time.Sleep(time.Minute)
+				return nil
+			})
+		}()
+		wait(time.Second)
+		other := b.instance("b", cooperative(4))
+		joined := make(chan error, 1)
+		go func() { joined <- other.Join(context.Background()) }()
+		held := func(c *libcluster.Cluster) int { return len(slices.Collect(c.State().Held())) }
+		wait(9 * time.Second)
+		require.Zero(b.T, stuck)
+		require.Equal(b.T, 2, held(a))
+		require.Empty(b.T, joined)
+		wait(2 * time.Second)
+		require.Equal(b.T, 1, stuck)
+		require.Equal(b.T, libcluster.PhaseFenced, a.Phase())
+		require.NoError(b.T, <-joined)
+		wait(time.Second)
+		require.Equal(b.T, 4, held(other))
+		wait(time.Minute)
+		require.Equal(b.T, 2, held(a))
+		require.Equal(b.T, 2, held(other))
+		cancel()
+		require.NoError(b.T, <-done)
+		require.Equal(b.T, 1, stuck)
+	})
+}

@@ -17,7 +17,8 @@ type Coverage struct {
 	// Generation is the plan's generation. In mode [ModeDirect] it is 0, because a read
 	// alone cannot know it.
 	Generation int64
-	// Total is the number of workers in the whole cluster.
+	// Total is the number of workers in the whole cluster, or in mode [ModeCooperative] of
+	// partitions.
 	Total int
 	// Covered says that each index of [0, Total) is held by exactly one instance,
 	// and that instance is there. In a cluster without members it is false.
@@ -39,8 +40,8 @@ type Coverage struct {
 // CoverageProblem is one thing that is wrong.
 type CoverageProblem struct {
 	Kind ProblemKind
-	// From and To are the indexes [From, To) that are not held exactly once. They
-	// are equal if there are none.
+	// From and To are the indexes [From, To) that are not held exactly once, in mode
+	// [ModeCooperative] the partitions. They are equal if there are none.
 	From, To int
 	// ID is the instance that the problem is about; empty if it is about no instance.
 	ID string
@@ -82,7 +83,8 @@ const (
 	// ProblemVanished means that the instance of an assignment is no longer there, or has
 	// come back and does not have the assignment again yet.
 	ProblemVanished ProblemKind = "vanished"
-	// ProblemStopped means that all members are stopping for the next plan.
+	// ProblemStopped means that all members are stopping for the next plan, or in mode
+	// [ModeCooperative] that an instance is stopping these partitions.
 	ProblemStopped ProblemKind = "stopped"
 	// ProblemUnplaced means that an instance is there and has no assignment.
 	ProblemUnplaced ProblemKind = "unplaced"
@@ -114,7 +116,7 @@ func cover(of scheme, s Survey) Coverage {
 	if mode == ModeDirect {
 		c.direct(members)
 	} else {
-		c.planned(s, members)
+		c.planned(of, s, members)
 	}
 	if len(members) == 0 {
 		c.Problems = append(c.Problems, CoverageProblem{Kind: ProblemNobody, To: c.Total, Text: "the cluster has no members"})
@@ -137,8 +139,8 @@ func (c *Coverage) orphan(p Place, workers int) {
 	c.problem(ProblemOrphan, p, workers, "its record has no lease: nobody is behind it, and it stays until it is deleted")
 }
 
-func (c *Coverage) kept(p Place) {
-	c.problem(ProblemKept, p, p.Workers, "has left for a restart, and its place is kept")
+func (c *Coverage) kept(p Place, workers int) {
+	c.problem(ProblemKept, p, workers, "has left for a restart, and its place is kept")
 }
 
 // direct sorts the members, as each of them does.
@@ -154,13 +156,13 @@ func (c *Coverage) direct(members []Recorded) {
 		case by[p.ID].Incarnation == "":
 			c.orphan(p, p.Workers)
 		case p.kept:
-			c.kept(p)
+			c.kept(p, p.Workers)
 		}
 	}
 }
 
 // planned goes by the plan.
-func (c *Coverage) planned(s Survey, members []Recorded) {
+func (c *Coverage) planned(of scheme, s Survey, members []Recorded) {
 	if len(members) == 0 { // and all else follows from that
 		if p, _, err := parsePlanHead(s.Plan); err == nil {
 			c.Generation, c.Total = p.generation, p.total
@@ -176,8 +178,10 @@ func (c *Coverage) planned(s Survey, members []Recorded) {
 	}
 	switch {
 	case p == nil:
-	case p.mode != c.Mode:
-		c.problem(ProblemBadPlan, Place{}, p.total, "the plan is of mode %v", p.mode)
+	case p.scheme() != of:
+		c.problem(ProblemBadPlan, Place{}, p.total, "the plan is of mode %v", p.scheme())
+	case of.mode == ModeCooperative:
+		c.shared(p, s, members)
 	case p.committed:
 		c.tile(p)
 		c.committed(p, s, members)
@@ -258,7 +262,7 @@ func (c *Coverage) committed(p *plan, s Survey, members []Recorded) {
 			placed[l.ID] = true
 			switch {
 			case here && now.kept:
-				c.kept(l.Place)
+				c.kept(l.Place, l.Workers)
 			case here && now.Incarnation == l.incarnation:
 			case here:
 				c.problem(ProblemVanished, l.Place, l.Workers, "has come back, and the plan does not say so yet")

@@ -201,6 +201,20 @@ func (c *Cluster) EtcdFence(s State) ([]clientv3.Cmp, error) {
 	return nil, fmt.Errorf("libcluster: no fence: the cluster must be on etcd and in mode exclusive, and is in mode %v", c.cfg.Mode)
 }
 
+// EtcdPartitionFence is [Cluster.PartitionFence] for a transaction on the etcd that the
+// cluster is on, as [Cluster.EtcdFence] is for a state.
+func (c *Cluster) EtcdPartitionFence(p Partition) ([]clientv3.Cmp, error) {
+	session, f, err := c.fencedByPartition(p)
+	if err != nil {
+		return nil, err
+	}
+	space, ok := session.space.(*etcd.Space)
+	if !ok {
+		return nil, errors.New("libcluster: no fence for a partition: the cluster must be on etcd; see PartitionFence")
+	}
+	return space.Compare(session.ours(), kv.AtVersion(f.Key, f.Mark.Revision)), nil
+}
+
 // connectionTrouble tells why there is no connection, if there is none. The
 // client's own requests wait for one and then say only that time is up, whether
 // nobody listens there or the certificates do not fit.

@@ -167,7 +167,8 @@ func (p *publisher) update(ctx context.Context, m Member) error {
 
 // isPublished reports whether the registry has all of a record that matters.
 func (p *publisher) isPublished(m Member) bool {
-	return !p.unknown && p.published.sameTo(m) && p.published.plans.seen >= p.inc.drain.slowFor.Load()
+	return !p.unknown && p.published.sameTo(m) && p.published.plans.draining == m.plans.draining &&
+		p.published.plans.seen >= p.inc.drain.slowFor.Load()
 }
 
 // SetWorkers changes how many workers this instance has, 1 to [MaxWorkers]. If the
@@ -212,6 +213,27 @@ func (c *Cluster) SetMetadata(ctx context.Context, metadata map[string]string) e
 	))
 	if err != nil {
 		return fmt.Errorf("libcluster: publish the metadata: %w", quote.Error(err))
+	}
+	return nil
+}
+
+// SetDraining has this instance give its partitions away in mode [ModeCooperative], or take
+// some again. While it drains it stays a member. Its partitions move one by one as at any other
+// change, and no other partition notices. If all instances drain it is as if none did. It is
+// published at once and remembered, as a count of [Cluster.SetWorkers] is, with the same
+// errors. In another mode SetDraining returns an error.
+func (c *Cluster) SetDraining(ctx context.Context, draining bool) error {
+	switch {
+	case c.cfg.Mode != ModeCooperative:
+		return fmt.Errorf("libcluster: SetDraining: mode %v has no partitions to give away; use ModeCooperative", c.cfg.Mode)
+	case c.cfg.Passive:
+		return ErrPassive
+	}
+	err := c.publish(ctx, c.own.ask(
+		func(m *Member) { m.plans.draining = draining }, func(m Member) bool { return m.plans.draining == draining },
+	))
+	if err != nil {
+		return fmt.Errorf("libcluster: publish that the instance drains (%t): %w", draining, quote.Error(err))
 	}
 	return nil
 }

@@ -51,3 +51,48 @@ func (c *Cluster) fencedBy(s State) (*storeSession, *planView, error) {
 	}
 	return nil, v.plan, nil
 }
+
+// PartitionFence is [Cluster.StoreFence] in mode [ModeCooperative]: the transaction has an
+// effect only while this instance holds one partition, whatever becomes of the others. If the
+// instance holds it no more, or anew, the error wraps [ErrRebalanced].
+//
+// It is refused too if this instance has released another partition since the fence was made:
+// make another one, and repeat.
+func (c *Cluster) PartitionFence(p Partition) (kv.Fence, error) {
+	_, fence, err := c.fencedByPartition(p)
+	return fence, err
+}
+
+// fencedByPartition returns the session that holds a partition, with a fence.
+//
+// What the session has released it says in a note, and another instance gets it after that,
+// or after the record has gone. So the note, at the version that it had while the partition
+// was held, and the record prove together that the partition has not moved.
+func (c *Cluster) fencedByPartition(p Partition) (session *storeSession, f kv.Fence, err error) {
+	inc := c.view.Load().inc
+	if inc != nil && c.cfg.Mode == ModeCooperative && !c.cfg.Passive {
+		session = inc.planner().onStore()
+	}
+	if session == nil {
+		return nil, f, fmt.Errorf("libcluster: no fence for a partition: the cluster must be joined in mode cooperative, and is in mode %v", c.cfg.Mode)
+	}
+	f = session.noteFence() // before the view is asked: what is released after that has another version
+	v := c.view.Load()
+	if why := v.reason(); why != nil {
+		return nil, kv.Fence{}, why
+	}
+	if token, held := v.state.held.token(p.Number); v.inc != inc || !held || token != p.Token {
+		return nil, kv.Fence{}, fmt.Errorf("libcluster: no fence for partition %d by token %d: %w", p.Number, p.Token, ErrRebalanced)
+	}
+	return session, f, nil
+}
+
+// noteFence is the session's note as it is now, beside the record.
+func (s *storeSession) noteFence() kv.Fence {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return kv.Fence{
+		Space: s.attempts.reg.Cluster(), Key: drainedKeys + s.Incarnation(), Mark: kv.Mark{Store: s.mark.Store, Revision: s.note},
+		Member: s.id, Owner: s.owner,
+	}
+}

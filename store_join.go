@@ -254,12 +254,16 @@ func (s *storeSession) enter(ctx context.Context, m Member, found kv.Record, pre
 			tx.Put = append(tx.Put, drainedNote(owner, DrainedForGood, "", s.owner))
 		}
 	}
+	if s.mode == ModeCooperative {
+		tx.Put = append(tx.Put, drainedNote(s.owner, 0, "", s.owner)) // which a fence may depend on
+	}
 	err := s.list(ctx, tx, func([]kv.Record) error {
 		return errors.New("the record has changed while joining") // to be looked at again
 	})
 	if err != nil {
 		return err
 	}
+	s.hasNoted(s.attempts.lastWritten())
 	return s.unseat(ctx, found.Owner)
 }
 

@@ -114,12 +114,20 @@ func (s *storeSession) Drained(ctx context.Context, revision, generation int64, 
 	case err != nil:
 		return leaseError(err)
 	case done.Done:
+		s.hasNoted(done.Mark.Revision)
 		return nil
 	}
 	if err := s.holder(done.Records[0]); err != nil {
 		return err
 	}
 	return ErrPlanChanged
+}
+
+// hasNoted remembers the version of the session's note.
+func (s *storeSession) hasNoted(version int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.note = max(s.note, version)
 }
 
 // leaveStopped deletes the record and leaves the note that the application has stopped for

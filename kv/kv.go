@@ -79,6 +79,9 @@ type Fence struct {
 	Space, Key string
 	// Mark is of the commit: its Revision is the record's Version.
 	Mark Mark
+	// Member, unless it is empty, is the key of a second record, which must be Owner's.
+	Member string
+	Owner  Owner
 }
 
 // Space is one space as one user has opened it. Any goroutine may use it, and several

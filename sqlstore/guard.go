@@ -52,6 +52,19 @@ func (s *Store) Guard(ctx context.Context, tx *sql.Tx, f kv.Fence) error {
 		return fmt.Errorf("guarding a transaction: %w", err)
 	case now != f.Mark:
 		return fmt.Errorf("guarding a transaction: %w: the record is of %v, and was of %v", kv.ErrFenced, now, f.Mark)
+	case f.Member == "":
+		return nil
+	}
+	var owner int64
+	err = tx.QueryRowContext(ctx, s.expand(`SELECT owner FROM {record} WHERE space = ? AND name = ? {share}`),
+		[]byte(f.Space), []byte(f.Member)).Scan(&owner)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return fmt.Errorf("guarding a transaction: %w: the record of %q has gone", kv.ErrFenced, f.Member)
+	case err != nil:
+		return fmt.Errorf("guarding a transaction: %w", err)
+	case kv.Owner(owner) != f.Owner:
+		return fmt.Errorf("guarding a transaction: %w: the record of %q is another one's", kv.ErrFenced, f.Member)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -203,6 +204,56 @@ func TestTransactionOfAnInstanceThatWasPausedPastItsPlanIsRefused(t *testing.T) 
 			})
 		})
 	}
+}
+
+// The record and the note of what was released are both looked at.
+func TestTransactionForAPartitionThatHasMovedIsRefused(t *testing.T) {
+	t.Parallel()
+	on(t, all, func(t *testing.T, db *sql.DB, store *sqlstore.Store) {
+		c := teststore.NewCompany(t, libcluster.ModeCooperative)
+		partitions := func(m *teststore.Member) []libcluster.Partition { return slices.Collect(m.State().Held()) }
+		a, b := c.Member(store, "a", 1), c.Member(store, "b", 1)
+		require.NoError(t, a.Join(patience(t)))
+		all := partitions(a)
+		moves := all[len(all)-1]
+		fence, err := a.PartitionFence(moves)
+		require.NoError(t, err)
+		commits := func(f kv.Fence) {
+			tx, err := guarded(patience(t), db, store, f)
+			require.NoError(t, err)
+			require.NoError(t, tx.Commit())
+		}
+		commits(fence)
+
+		require.NoError(t, b.Join(patience(t)))
+		_, held := b.State().Partition(moves.Number)
+		require.True(t, held)
+		_, err = guarded(patience(t), db, store, fence)
+		require.ErrorIs(t, err, kv.ErrFenced)
+		_, err = a.PartitionFence(moves)
+		require.ErrorIs(t, err, libcluster.ErrRebalanced)
+		fence, err = a.PartitionFence(all[0])
+		require.NoError(t, err)
+		commits(fence)
+
+		for _, wrong := range []struct {
+			change func(*kv.Fence)
+			why    string
+		}{
+			{func(f *kv.Fence) { f.Owner++ }, `the record of "a" is another one's`},
+			{func(f *kv.Fence) { f.Member = "x" }, `the record of "x" has gone`},
+		} {
+			f := fence
+			wrong.change(&f)
+			_, err = guarded(patience(t), db, store, f)
+			require.ErrorIs(t, err, kv.ErrFenced)
+			require.ErrorContains(t, err, wrong.why)
+		}
+		require.NoError(t, a.Leave(patience(t)))
+		_, err = guarded(patience(t), db, store, fence)
+		require.ErrorIs(t, err, kv.ErrFenced)
+		require.NoError(t, b.Leave(patience(t)))
+	})
 }
 
 func TestNothingIsGuardedByAnEmptyFenceOrByAnotherStores(t *testing.T) {
