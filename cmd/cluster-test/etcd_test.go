@@ -14,6 +14,7 @@ import (
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/embedded"
 	"github.com/libcluster/libcluster/internal/between"
+	"github.com/libcluster/libcluster/internal/registryflag"
 )
 
 // This is the original's example, and its picture of the ranges.
@@ -163,7 +164,7 @@ func TestWaitingIsToldSoonAndEndsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := newConsole()
 		nodes, err := newNodes(options{
-			key: "test", env: "test", mode: libcluster.ModeDirect, threads: []int{1}, registry: newMute(),
+			key: "test", env: "test", mode: libcluster.ModeDirect, threads: []int{1}, registry: &registryflag.Registry{Registry: newMute()},
 		}, newTranscript(&output{stderr: zapcore.AddSync(out), stdout: zapcore.AddSync(out)}))
 		require.NoError(t, err)
 		until, end := context.WithCancel(t.Context())
@@ -230,7 +231,7 @@ func TestNodeTakenWhileItJoinsDoesNotEndTheOthersEither(t *testing.T) {
 		instance: "node",
 		nodes:    true,
 		threads:  []int{1, 1},
-		registry: takes(libcluster.Static(0, 1), "node1"),
+		registry: &registryflag.Registry{Registry: takes(libcluster.Static(0, 1), "node1")},
 	}, newTranscript(&output{stderr: zapcore.AddSync(out), stdout: zapcore.AddSync(places), json: true}))
 	require.NoError(t, err)
 

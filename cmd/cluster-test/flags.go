@@ -1,19 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/libcluster/libcluster"
-	"github.com/libcluster/libcluster/embedded"
+	"github.com/libcluster/libcluster/internal/registryflag"
 )
 
 // maxNodes is more than one process sensibly runs: each instance has a
@@ -36,11 +35,7 @@ type options struct {
 	work                time.Duration // how long pretended work takes to stop
 	returning           time.Duration // how long the place is kept after leaving
 	timeout             time.Duration // how long who only looks tries to
-	registry            libcluster.Registry
-	embedded            *embedded.Config       // what has to run for etcd to work, or nil
-	etcd                *libcluster.EtcdConfig // is registry, if embedded
-	file                string                 // or folder that registry is in
-	database            io.Closer              // that; nil: none
+	registry            *registryflag.Registry
 
 	flags *flags // for explain
 }
@@ -55,20 +50,18 @@ func (o options) id(i int) string {
 
 // flags is a command line as it was given.
 type flags struct {
-	set *pflag.FlagSet
+	*registryflag.Flags
 
-	help, verbose, json                   bool
-	key, env, partition, instance         string
-	threads                               string
-	nodes                                 number
-	passive                               bool
-	registry, cacert, cert, certKey, user string
-	passwordFile                          string
-	ttl, work, returning, timeout         time.Duration
-	mode                                  mode
-	exclusive                             bool
-	index, total                          number
-	staticEnv                             bool
+	help, verbose, json           bool
+	key, env, partition, instance string
+	threads                       string
+	nodes                         registryflag.Number
+	passive                       bool
+	ttl, work, returning, timeout time.Duration
+	mode                          registryflag.Mode
+	exclusive                     bool
+	index, total                  registryflag.Number
+	staticEnv                     bool
 
 	counts []int // of threads, one for each instance
 }
@@ -91,8 +84,8 @@ func settled(err error, usage string, stdout io.Writer) (status int, done bool) 
 }
 
 func newFlags() *flags {
-	f := &flags{set: pflag.NewFlagSet(program, pflag.ContinueOnError), total: 1}
-	s := f.set
+	s := pflag.NewFlagSet(program, pflag.ContinueOnError)
+	f := &flags{Flags: registryflag.Add(s), total: 1}
 	s.SetOutput(io.Discard) // errors come back, and usage is not printed for them
 	s.Usage = func() {}
 	s.BoolVarP(&f.help, "help", "h", false, "")
@@ -104,7 +97,6 @@ func newFlags() *flags {
 	s.StringVarP(&f.threads, "threads", "n", "1", "")
 	s.Var(&f.nodes, "nodes", "")
 	s.BoolVarP(&f.passive, "passive", "P", false, "")
-	s.StringVarP(&f.registry, "registry", "r", "", "")
 	s.VarP(&f.index, "index", "I", "")
 	s.VarP(&f.total, "total", "T", "")
 	s.BoolVar(&f.staticEnv, "static-env", false, "")
@@ -114,17 +106,12 @@ func newFlags() *flags {
 	s.DurationVar(&f.work, "work", 0, "")
 	s.DurationVar(&f.returning, "returning", 0, "")
 	s.BoolVar(&f.json, "json", false, "")
-	s.StringVar(&f.cacert, "cacert", "", "")
-	s.StringVar(&f.cert, "cert", "", "")
-	s.StringVar(&f.certKey, "cert-key", "", "")
-	s.StringVar(&f.user, "user", "", "")
-	s.StringVar(&f.passwordFile, "password-file", "", "")
 	return f
 }
 
 // looking adds the flags of commands that only look at a cluster.
 func (f *flags) looking() *flags {
-	f.set.DurationVar(&f.timeout, "timeout", lookTimeout, "")
+	f.DurationVar(&f.timeout, "timeout", lookTimeout, "")
 	return f
 }
 
@@ -133,14 +120,14 @@ func (f *flags) looking() *flags {
 func parse(ctx context.Context, args []string) (options, error) { return newFlags().parse(ctx, args) }
 
 func (f *flags) parse(ctx context.Context, args []string) (options, error) {
-	if err := f.set.Parse(args); err != nil {
-		return options{}, f.syntax(err)
+	if err := f.Parse(args); err != nil {
+		return options{}, f.Syntax(err)
 	}
 	if f.help {
 		return options{}, errHelp
 	}
-	if f.set.NArg() > 0 {
-		return options{}, fmt.Errorf("unexpected argument %q", f.set.Arg(0))
+	if f.NArg() > 0 {
+		return options{}, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
 	if err := f.check(); err != nil {
 		return options{}, err
@@ -148,7 +135,7 @@ func (f *flags) parse(ctx context.Context, args []string) (options, error) {
 	o := options{
 		verbose: f.verbose, json: f.json,
 		key: f.key, env: f.env, partition: f.partition, instance: f.instance,
-		nodes: f.given("nodes"), threads: f.counts, passive: f.passive, ttl: f.ttl, mode: libcluster.Mode(f.mode), work: f.work,
+		nodes: f.Given("nodes"), threads: f.counts, passive: f.passive, ttl: f.ttl, mode: libcluster.Mode(f.mode), work: f.work,
 		returning: f.returning, timeout: f.timeout,
 		flags: f,
 	}
@@ -160,59 +147,56 @@ func (f *flags) parse(ctx context.Context, args []string) (options, error) {
 
 // registryInto fills in the registry.
 func (f *flags) registryInto(ctx context.Context, o *options) error {
-	if !f.given("registry") {
-		registry, err := f.staticRegistry()
-		if err != nil {
-			return err
-		}
-		o.registry = registry
-		return nil
+	if !f.Given("registry") {
+		static, err := f.staticRegistry()
+		o.registry = &registryflag.Registry{Registry: static}
+		return err
 	}
-	if file, ok := cutScheme(f.registry, sqliteScheme); ok {
-		return f.sqliteInto(file, o)
-	}
-	if scheme, ok := databaseScheme(f.registry); ok {
-		return f.databaseInto(ctx, scheme, o)
-	}
-	if folder, ok := cutScheme(f.registry, dirScheme); ok {
-		return f.dirInto(folder, o)
-	}
-	if file, ok := cutScheme(f.registry, peersScheme); ok {
-		return f.peersInto(file, o)
-	}
-	if strings.Contains(f.registry, "@") && !isEmbedded(f.registry) {
-		return fmt.Errorf("%s: the URI must not hold a user or a password; give them with --user",
-			label(f.set.Lookup("registry")))
-	}
-	secure := f.given("cacert") || f.given("cert")
-	endpoints, config, err := parseRegistry(f.registry, secure)
+	registry, err := f.Open(ctx, registryflag.Use{
+		Instances: len(o.threads), Looks: f.Lookup("timeout") != nil, Verbose: f.verbose,
+	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", f.shown("registry"), err)
+		return err
 	}
-	for _, name := range []string{"cacert", "cert", "cert-key"} {
-		if !f.given(name) {
-			continue
+	o.registry = registry
+	if f.Peers() {
+		o.instance = cmp.Or(o.instance, registry.ID)
+		if !f.Given("ttl") {
+			o.ttl = 0 // the default of such a registry
 		}
-		if strings.HasPrefix(endpoints[0], "http:") {
-			return fmt.Errorf("%s: is for https, and %s is not", f.shown(name), f.shown("registry"))
-		}
-		if _, err := os.ReadFile(f.set.Lookup(name).Value.String()); err != nil {
-			return fmt.Errorf("%s: %w", label(f.set.Lookup(name)), err)
-		}
-	}
-	etcd := libcluster.Etcd(endpoints...)
-	etcd.CACert, etcd.Cert, etcd.CertKey = f.cacert, f.cert, f.certKey
-	if f.given("user") {
-		user, password, err := f.credentials(ctx)
-		if err != nil {
-			return err
-		}
-		etcd.Username, etcd.Password = user, libcluster.NewSecret(password)
-	}
-	o.registry = etcd
-	if config != nil {
-		o.embedded, o.etcd = config, &etcd
-		o.registry = &etcd // which gets its TLS when embedded has been opened
 	}
 	return nil
+}
+
+// staticRegistry is the registry without -r.
+func (f *flags) staticRegistry() (libcluster.Registry, error) {
+	index, total, threads := int(f.index), int(f.total), f.counts[0]
+	if f.staticEnv {
+		tasks := 0 // not given
+		if f.Given("total") {
+			tasks = total
+		}
+		registry, err := libcluster.StaticFromEnv(tasks)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %s", f.Shown("static-env"), oneLine(err))
+		}
+		return registry, nil
+	}
+	if index+threads > total {
+		return nil, fmt.Errorf("%s, %s: %d threads from index %d on need a total of at least %d, and it is %d; give -T/--total",
+			f.Shown("threads"), f.Shown("index"), threads, index, index+threads, total)
+	}
+	return libcluster.Static(index, total), nil
+}
+
+// explain says which flag a field of the library's configuration came from.
+func (o options) explain(err error) error {
+	flagOf := map[string]string{
+		"Key": "key", "Env": "env", "Partition": "partition", "ID": "instance",
+		"Workers": "threads", "TTL": "ttl", "Registry": "registry", "Mode": "mode",
+	}
+	if !o.flags.Given("registry") {
+		flagOf["Registry"] = "static-env" // -I and -T have been checked
+	}
+	return o.flags.Explain(err, flagOf)
 }

@@ -97,8 +97,8 @@ func TestBadCommandLineIsToldInOneLine(t *testing.T) {
 		{"-P", []string{"-P/--passive", "-r/--registry"}},
 		{"-P -r embedded: -n 2", []string{"-n/--threads", `"2"`, "-P/--passive"}},
 
-		{"-r localhost:2379", []string{"-r/--registry", "perhaps http://localhost:2379"}},
-		{"-r [::1]:2379", []string{"-r/--registry", "perhaps http://[::1]:2379"}},
+		{"-r localhost:2379", []string{"-r/--registry", "did you mean http://localhost:2379"}},
+		{"-r [::1]:2379", []string{"-r/--registry", "did you mean http://[::1]:2379"}},
 		{"--ttl 5 -r http://h", []string{"--ttl", `"5"`, "10s"}},
 		{"--ttl 0s -r http://h", []string{"--ttl 0s"}},
 		{"--ttl -5s -r http://h", []string{"--ttl -5s"}},

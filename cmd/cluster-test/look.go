@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"slices"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/operator"
 )
 
 // lookAgain is how often watch looks for a change: a passive instance is called
@@ -86,14 +86,14 @@ func transcriptTo(stdout, stderr io.Writer, end func()) transcript {
 // checkLook refuses what does not say where to look.
 func (f *flags) checkLook() error {
 	for _, name := range ofAnInstance {
-		if f.given(name) {
-			return fmt.Errorf("%s: is about an instance, and this is none", f.shown(name))
+		if f.Given(name) {
+			return fmt.Errorf("%s: is about an instance, and this is none", f.Shown(name))
 		}
 	}
 	if f.timeout <= 0 {
-		return fmt.Errorf("%s: must be positive", f.shown("timeout"))
+		return fmt.Errorf("%s: must be positive", f.Shown("timeout"))
 	}
-	if !f.given("registry") {
+	if !f.Given("registry") {
 		return errors.New("needs a registry; give -r/--registry, such as -r embedded:")
 	}
 	return nil
@@ -115,11 +115,11 @@ func newLooker(o options, t transcript) (*looker, error) {
 func (l *looker) prepare() (err error) {
 	log := zap.NewNop()
 	if l.verbose {
-		log = newLogger(zap.DebugLevel, l.t.stderr)
+		log = operator.NewLogger(zap.DebugLevel, l.t.stderr)
 	}
 	l.cluster, err = libcluster.New(libcluster.Config{
 		Key: l.key, Env: l.env, Partition: l.partition, Mode: l.mode,
-		Passive: true, Registry: l.registry, TTL: l.ttl, Logger: log,
+		Passive: true, Registry: l.registry.Registry, TTL: l.ttl, Logger: log,
 	})
 	return err
 }
@@ -142,17 +142,17 @@ func (l *looker) join(ctx context.Context) error {
 // look has something done while the cluster can be seen, unless ctx ends before. It
 // reports whether it has failed.
 func (l *looker) look(ctx context.Context, do func()) (failed bool) {
-	if l.embedded != nil && !listens(l.embedded.Port) {
+	if l.registry.Embedded != nil && !listens(l.registry.Embedded.Port) {
 		l.t.say("cannot see the cluster: no etcd runs at 127.0.0.1:%d, and with it no cluster; "+
-			"start an instance with the same -r/--registry first", l.embedded.Port)
+			"start an instance with the same -r/--registry first", l.registry.Embedded.Port)
 		return true
 	}
 	return runAll(ctx, l.options, l.t, func() bool {
-		if _, err := os.Stat(l.file); l.file != "" && err != nil { // or it would be made
+		if err := l.registry.Exists(); err != nil {
 			l.t.say("cannot see the cluster: %s", oneLine(err))
 			return true
 		}
-		err := l.t.waitingFor(fmt.Sprint(l.registry), untold, func() error {
+		err := l.t.waitingFor(l.registry.String(), untold, func() error {
 			ctx, cancel := context.WithTimeoutCause(ctx, l.timeout, fmt.Errorf("not seen within %v; see --timeout", l.timeout))
 			defer cancel()
 			return l.join(ctx)

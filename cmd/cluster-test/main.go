@@ -6,19 +6,17 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/libcluster/libcluster/embedded"
+	"github.com/libcluster/libcluster/internal/operator"
+	"github.com/libcluster/libcluster/internal/registryflag"
 )
 
 // Exit statuses. A signal is the way to end the program, so it ends it with 0;
@@ -34,27 +32,8 @@ func main() {
 	// is left before the program ends.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, end := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
-		signal.Notify(signals, syscall.SIGHUP)
-	}
-	go obey(signals, end, func() { signal.Stop(signals) })
+	operator.EndBySignal(end)
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
-
-// oneSignal is for how long further signals count as the first one. Who signals a
-// process group, as timeout and some supervisors do, besides the process, sends two or
-// three at a time.
-const oneSignal = 2 * time.Second
-
-// obey calls end at the first signal. restore gives signals their usual effect back,
-// so that one that comes later ends the program at once.
-func obey(signals <-chan os.Signal, end, restore func()) {
-	<-signals
-	end()
-	time.Sleep(oneSignal)
-	restore()
 }
 
 // run is the program. It returns the exit status, after ctx has ended or when
@@ -79,8 +58,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	transcribed, events := newStream(t, stderr, "standard error"), newStream(t, stdout, "standard output")
 	t.stderr, t.stdout = transcribed, events
 	status := runInstances(ctx, until, o, err, t)
-	transcribed.flush()
-	events.flush()
+	transcribed.Flush()
+	events.Flush()
 	if t.broken.Load() && status == exitOK {
 		return exitFailed
 	}
@@ -114,41 +93,26 @@ func runInstances(ctx, until context.Context, o options, err error, t transcript
 // runAll runs the instances, with the embedded etcd or the database that they need. It
 // reports whether anything has failed.
 func runAll(until context.Context, o options, t transcript, instances func() bool) bool {
-	if o.database != nil {
-		failed := instances()
-		// After the instances, which need it for leaving.
-		if err := o.database.Close(); err != nil {
-			t.say("cannot close %s: %s", o.registry, oneLine(err))
-			return true
-		}
-		return failed
-	}
-	if o.embedded == nil {
-		return instances()
-	}
-	config := *o.embedded
 	level := zap.ErrorLevel // such as a take-over that fails
 	if o.verbose {
 		level = zap.InfoLevel
 	}
-	config.Logger = newLogger(level, t.stderr)
-	var shared *embedded.Shared
-	err := t.waitingFor(fmt.Sprintf("the embedded etcd on port %d", config.Port), untold, func() (err error) {
-		shared, err = embedded.Open(until, config)
-		return err
-	})
-	if err != nil {
-		if until.Err() != nil {
-			return false
+	if what := o.registry.Needs(); what != "" {
+		err := t.waitingFor(what, untold, func() error {
+			return o.registry.Start(until, operator.NewLogger(level, t.stderr))
+		})
+		if err != nil {
+			if until.Err() != nil {
+				return false
+			}
+			t.say("%s", oneLine(err))
+			return true
 		}
-		t.say("cannot open the embedded etcd: %s", oneLine(err))
-		return true
 	}
-	o.etcd.TLS = shared.TLS()
 	failed := instances()
 	// After the instances, which need it for leaving.
-	if err := shared.Close(); err != nil {
-		t.say("cannot close the embedded etcd: %s", oneLine(err))
+	if err := o.registry.Close(); err != nil {
+		t.say("%s", oneLine(err))
 		return true
 	}
 	return failed
@@ -174,18 +138,5 @@ func runNodes(until context.Context, end func(), nodes []*node) bool {
 	return failed.Load()
 }
 
-// forFlags says in flags what the library says in fields, and all in one line.
-var forFlags = strings.NewReplacer("\r", "", "\n", "; ",
-	"EtcdConfig.Endpoints", "-r/--registry",
-	"EtcdConfig.CACert", "--cacert",
-	"EtcdConfig.Cert and CertKey", "--cert and --cert-key",
-	"EtcdConfig.Username and Password", "--user",
-)
-
-// oneLine is the error's message for people: without the package's name, and
-// in one line whatever a file's name holds.
-func oneLine(err error) string {
-	message := strings.TrimPrefix(err.Error(), "libcluster: ")
-	message = strings.TrimPrefix(message, "embedded: ")
-	return forFlags.Replace(message)
-}
+// oneLine is the error's message for people.
+func oneLine(err error) string { return registryflag.OneLine(err) }

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/operator"
 )
 
 // leaveTimeout bounds leaving: a registry that is gone, or a reader of our
@@ -35,7 +36,7 @@ type node struct {
 func newNodes(o options, t transcript) ([]*node, error) {
 	log := zap.NewNop() // what concerns the user is in the transcript
 	if o.verbose {
-		log = newLogger(zap.DebugLevel, t.stderr)
+		log = operator.NewLogger(zap.DebugLevel, t.stderr)
 	}
 	nodes := make([]*node, len(o.threads))
 	for i := range nodes {
@@ -50,7 +51,7 @@ func newNodes(o options, t transcript) ([]*node, error) {
 
 func newNode(o options, i int, t transcript, log *zap.Logger) (n *node, err error) {
 	n = &node{
-		registry: fmt.Sprint(o.registry),
+		registry: o.registry.String(),
 		passive:  o.passive,
 		work:     o.work,
 		keep:     o.returning,
@@ -63,7 +64,7 @@ func newNode(o options, i int, t transcript, log *zap.Logger) (n *node, err erro
 		ID:          o.id(i),
 		Workers:     o.threads[i],
 		Passive:     o.passive,
-		Registry:    o.registry,
+		Registry:    o.registry.Registry,
 		TTL:         o.ttl,
 		Mode:        o.mode,
 		OnRebalance: n.rebalanced,

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -178,21 +177,6 @@ func TestEverySignalLeavesAlsoIfItIsSentSeveralTimes(t *testing.T) {
 			require.Contains(t, p.stderr.String(), "successfully left the cluster\n")
 		})
 	}
-}
-
-func TestSignalsCountAsOneForTwoSeconds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		signals := make(chan os.Signal, 1)
-		start := time.Now()
-		var ended, restored time.Duration
-		go func() {
-			time.Sleep(time.Minute)
-			signals <- syscall.SIGHUP
-		}()
-		obey(signals, func() { ended = time.Since(start) }, func() { restored = time.Since(start) })
-		require.Equal(t, time.Minute, ended)
-		require.Equal(t, time.Minute+2*time.Second, restored)
-	})
 }
 
 // 192.0.2.1 is an address that nobody has. In this process it would be too late to

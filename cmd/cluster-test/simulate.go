@@ -16,6 +16,7 @@ import (
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/internal/quote"
+	"github.com/libcluster/libcluster/internal/registryflag"
 )
 
 // What is more than this takes long and shows nothing new.
@@ -32,7 +33,7 @@ type scenario struct {
 	members, workers string
 	stableIDs        bool
 	changes          []asked // in the order of the command line
-	keys, runs, seed number
+	keys, runs, seed registryflag.Number
 
 	counts []int // of workers, in turn
 	live   []libcluster.Member
@@ -71,7 +72,7 @@ func (a askedFor) Set(value string) error {
 
 func newScenario() *scenario {
 	s := &scenario{flags: newFlags().looking(), keys: 100_000, runs: 1, seed: 1}
-	f := s.set
+	f := s.FlagSet
 	f.StringVar(&s.members, "members", "10", "")
 	f.BoolVar(&s.stableIDs, "stable-ids", false, "")
 	f.StringVar(&s.workers, "workers", "1", "")
@@ -101,17 +102,17 @@ func (s *scenario) check() error {
 	}
 	for _, n := range []struct {
 		name        string
-		value       number
+		value       registryflag.Number
 		least, most int
 	}{{"keys", s.keys, 1, maxSimulatedKeys}, {"runs", s.runs, 1, maxRuns}} {
 		if int(n.value) < n.least || int(n.value) > n.most {
-			return fmt.Errorf("%s: must be %d to %d", s.shown(n.name), n.least, n.most)
+			return fmt.Errorf("%s: must be %d to %d", s.Shown(n.name), n.least, n.most)
 		}
 	}
 	for text := range strings.SplitSeq(s.workers, ",") {
 		count, err := strconv.Atoi(text)
 		if err != nil || count < 1 || count > maxSimulatedWorkers {
-			return fmt.Errorf("%s: count %q must be a whole number, 1 to %d", s.shown("workers"), text, maxSimulatedWorkers)
+			return fmt.Errorf("%s: count %q must be a whole number, 1 to %d", s.Shown("workers"), text, maxSimulatedWorkers)
 		}
 		s.counts = append(s.counts, count)
 	}
@@ -128,7 +129,7 @@ func (s *scenario) setChanges() error {
 	if n == 0 {
 		ids, err := whom(s.members)
 		if err != nil {
-			return fmt.Errorf("%s: %w", s.shown("members"), err)
+			return fmt.Errorf("%s: %w", s.Shown("members"), err)
 		}
 		n = len(ids)
 	}
@@ -141,17 +142,17 @@ func (s *scenario) setChanges() error {
 
 // checkSource finds what says in vain, or twice, who is there.
 func (s *scenario) checkSource() error {
-	if s.given("registry") {
-		if s.given("members") {
-			return fmt.Errorf("%s: contradicts -r/--registry, from which the members are taken", s.shown("members"))
+	if s.Given("registry") {
+		if s.Given("members") {
+			return fmt.Errorf("%s: contradicts -r/--registry, from which the members are taken", s.Shown("members"))
 		}
 		return s.checkLook()
 	}
 	var err error
-	ofClusters := newFlags().looking().set
-	s.set.Visit(func(flag *pflag.Flag) {
+	ofClusters := newFlags().looking()
+	s.Visit(func(flag *pflag.Flag) {
 		if ofClusters.Lookup(flag.Name) != nil && flag.Name != "json" {
-			err = fmt.Errorf("%s: is about a cluster; give -r/--registry to take the members of one", s.shown(flag.Name))
+			err = fmt.Errorf("%s: is about a cluster; give -r/--registry to take the members of one", s.Shown(flag.Name))
 		}
 	})
 	return err
@@ -330,7 +331,7 @@ func simulate(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		return status
 	}
 	t := transcriptTo(stdout, stderr, func() {})
-	if err == nil && s.given("registry") {
+	if err == nil && s.Given("registry") {
 		var l *looker
 		if l, err = newLooker(o, t); err == nil {
 			failed := l.look(ctx, func() { s.live = l.members() })

@@ -150,8 +150,8 @@ func TestSimulateOfOneMemberDoesWhatOneCan(t *testing.T) {
 
 func TestHelpOfSimulateNamesEveryFlagAndItsDefault(t *testing.T) {
 	own := pflag.NewFlagSet("", pflag.ContinueOnError)
-	newScenario().set.VisitAll(func(flag *pflag.Flag) {
-		if newFlags().set.Lookup(flag.Name) == nil {
+	newScenario().VisitAll(func(flag *pflag.Flag) {
+		if newFlags().Lookup(flag.Name) == nil {
 			own.AddFlag(flag)
 		}
 	})

@@ -8,10 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/operator"
 	"github.com/libcluster/libcluster/internal/quote"
 )
 
@@ -158,31 +158,10 @@ func (t transcript) waitingFor(what string, trouble func() string, do func() err
 // untold is the trouble of what does not tell any.
 func untold() string { return "" }
 
-// quotedLines is what a log is written to. What an etcd that is embedded logs may be
-// what others wrote.
-type quotedLines struct{ zapcore.WriteSyncer }
-
-func (q quotedLines) Write(lines []byte) (int, error) {
-	if _, err := io.WriteString(q.WriteSyncer, quote.Lines(string(lines))); err != nil {
-		return 0, err
-	}
-	return len(lines), nil
-}
-
-// newLogger returns a log from level up.
-func newLogger(level zapcore.Level, w zapcore.WriteSyncer) *zap.Logger {
-	encoder := zapcore.NewConsoleEncoder(zapcore.EncoderConfig{
-		TimeKey:    "time",
-		LevelKey:   "level",
-		NameKey:    "logger",
-		MessageKey: "message",
-		EncodeTime: zapcore.TimeEncoderOfLayout("15:04:05.000"),
-		EncodeLevel: func(l zapcore.Level, e zapcore.PrimitiveArrayEncoder) {
-			e.AppendString(fmt.Sprintf("%-5s", l.CapitalString()))
-		},
-		EncodeName:       zapcore.FullNameEncoder,
-		EncodeDuration:   zapcore.StringDurationEncoder,
-		ConsoleSeparator: " ",
+// newStream returns a stream to w. It ends the program when w can't be written to.
+func newStream(t transcript, w io.Writer, name string) *operator.Stream {
+	failed := func(err error) { t.failed(name, err) }
+	return operator.NewStream(w, failed, func(n int) {
+		t.say("%s was not read in time: %d lines were dropped", name, n)
 	})
-	return zap.New(zapcore.NewCore(encoder, quotedLines{w}, level))
 }

@@ -132,6 +132,6 @@ func TestHelpNamesEveryFlagAndItsDefault(t *testing.T) {
 		require.True(t, strings.HasPrefix(stdout.String(), "Usage: cluster-test [OPTIONS]\n\nOPTIONS are one or more of:\n  -h, "))
 		require.Contains(t, stdout.String(), "\n etcd-based clustering:\n")
 		require.Contains(t, stdout.String(), "\n Static clustering:\n")
-		checkUsage(t, stdout.String(), newFlags().set)
+		checkUsage(t, stdout.String(), newFlags().FlagSet)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package registryflag
 
 import (
 	"context"
@@ -46,32 +46,31 @@ func databaseScheme(uri string) (scheme string, is bool) {
 	return scheme, is
 }
 
-// databaseInto has the registry in a database server.
-func (f *flags) databaseInto(ctx context.Context, scheme string, o *options) error {
-	registry := label(f.set.Lookup("registry"))
+// openDatabase has the registry in a database server.
+func (f *Flags) openDatabase(ctx context.Context, scheme string, use Use) (*Registry, error) {
+	registry := f.Label("registry")
 	must := fmt.Sprintf("must be %s://USER:PASSWORD@HOST[:PORT]/DB, or without USER:PASSWORD and with --user", scheme)
-	u, err := url.Parse(f.registry)
+	u, err := url.Parse(f.uri)
 	if err != nil || u.Hostname() == "" || len(u.Path) < 2 || u.Fragment != "" {
-		return fmt.Errorf("%s: %s", registry, must) // it may hold a password
+		return nil, fmt.Errorf("%s: %s", registry, must) // it may hold a password
 	}
-	if f.given("user") {
+	if f.Given("user") {
 		if u.User != nil {
-			return fmt.Errorf("%s: the URI holds a user, and --user is given; give one of both", registry)
+			return nil, fmt.Errorf("%s: the URI holds a user, and --user is given; give one of both", registry)
 		}
 		user, password, err := f.credentials(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		u.User = url.UserPassword(user, password)
 	}
 	db, store, err := databases[scheme].open(u)
 	if err != nil {
-		return fmt.Errorf("%s: is not understood: %w; %s", registry, err, must)
+		return nil, fmt.Errorf("%s: is not understood: %w; %s", registry, err, must)
 	}
-	db.SetMaxIdleConns(2 + 2*len(o.threads)) // heartbeats have one each
+	db.SetMaxIdleConns(2 + 2*use.Instances) // heartbeats have one each
 	where := fmt.Sprintf("%s at %s%s", databases[scheme].name, u.Host, u.Path)
-	o.registry, o.database = libcluster.OnStore(named{store, where}), db
-	return nil
+	return &Registry{Registry: libcluster.OnStore(named{store, where}), closer: db}, nil
 }
 
 func openPostgres(u *url.URL) (*sql.DB, *sqlstore.Store, error) {

@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"context"
@@ -16,34 +16,33 @@ const (
 	flushTimeout = time.Second
 )
 
-// stream is standard output or standard error while instances run. Who writes to it
+// Stream is standard output or standard error while instances run. Who writes to it
 // waits for no reader: that may be in the middle of a callback, and a full pipe would
 // hold up the whole cluster. What does not fit any more is dropped and counted.
-type stream struct{ queue *outlet.Queue[string] }
+type Stream struct{ queue *outlet.Queue[string] }
 
-// newStream returns a stream to w. It ends the program when w can't be written to.
-func newStream(t transcript, w io.Writer, name string) *stream {
+// NewStream returns a stream to w. failed is told when w can't be written to, and dropped
+// how many lines were not written.
+func NewStream(w io.Writer, failed func(error), dropped func(n int)) *Stream {
 	write := func(text string) {
 		if _, err := io.WriteString(w, text); err != nil {
-			t.failed(name, err)
+			failed(err)
 		}
 	}
-	return &stream{outlet.NewQueue(mostLines, write, func(n int) {
-		t.say("%s was not read in time: %d lines were dropped", name, n)
-	})}
+	return &Stream{outlet.NewQueue(mostLines, write, dropped)}
 }
 
-// Write never blocks. What fails later ends the program then.
-func (s *stream) Write(text []byte) (int, error) {
+// Write never blocks. What fails later is told then.
+func (s *Stream) Write(text []byte) (int, error) {
 	s.queue.Put(string(text))
 	return len(text), nil
 }
 
-// Sync has nothing to do: see flush.
-func (s *stream) Sync() error { return nil }
+// Sync has nothing to do: see Flush.
+func (s *Stream) Sync() error { return nil }
 
-// flush waits until all is written, but not for ever.
-func (s *stream) flush() {
+// Flush waits until all is written, but not for ever.
+func (s *Stream) Flush() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	_ = s.queue.Flush(ctx) // or it will never be read
