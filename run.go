@@ -306,7 +306,7 @@ func (r *runner) begin(v *view, told State) {
 	}
 	tasks := r.tasks(state)
 	t := &turn{run: r, inc: v.inc, told: told, done: make(chan struct{}), running: len(tasks)}
-	t.ctx, t.cancel = context.WithCancelCause(r.of.ctx)
+	t.ctx, t.cancel = context.WithCancelCause(context.WithValue(r.of.ctx, incarnationKey{}, v.inc))
 	r.turn = t
 	if r.primary {
 		t.watching.Go(t.watch)

@@ -321,6 +321,44 @@ func TestFunctionThatOutlivesItsIncarnationIsAwaitedBeforeTheNext(t *testing.T) 
 	})
 }
 
+func TestTimeLeftGoesOnWhileTheFunctionWindsDownAndEndsWithItsIncarnation(t *testing.T) {
+	inBubble(t, func(t *world) {
+		left, ends := libcluster.TimeLeft(t.Context())
+		require.False(t, ends, "no function of Run has this context")
+		require.Zero(t, left)
+
+		contexts := make(chan context.Context, 9)
+		j := t.run("a", func(ctx context.Context, _ libcluster.State) error {
+			contexts <- ctx
+			<-ctx.Done()
+			time.Sleep(time.Minute)
+			return nil
+		})
+		first := <-contexts
+		remains := func(ctx context.Context) time.Duration {
+			left, ends := libcluster.TimeLeft(ctx)
+			require.True(t, ends)
+			require.LessOrEqual(t, left, window(libcluster.DefaultTTL))
+			return left
+		}
+		require.Positive(t, remains(first))
+		a := t.join("Z") // before a
+		wait(59 * time.Second)
+		require.Error(t, first.Err())
+		require.Positive(t, remains(first), "the record is renewed while the function winds down")
+		require.NoError(t, a.Leave(t.Context()))
+		wait(time.Minute)
+		second := <-contexts
+		t.Cut("a")
+		wait(2 * libcluster.DefaultTTL)
+		require.Zero(t, remains(second))
+		t.Heal("a")
+		wait(2 * time.Second)
+		require.True(t, j.State().Active(), "it has rejoined")
+		require.Zero(t, remains(second), "which is not this function's")
+	})
+}
+
 func TestFunctionIsNotRunForAPlaceThatIsOverWhenItWasTold(t *testing.T) {
 	inBubble(t, func(t *world) {
 		j := t.job("a")
