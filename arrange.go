@@ -6,9 +6,14 @@ package libcluster
 // change would move. The ranges tile, in order. Neither argument is changed.
 //
 // Direct mode sorts by ID, whatever last is. With a plan, members keep their ranges as far
-// as they can, in the same way in [ModePlanned] and in [ModeExclusive].
+// as they can, in the same way in [ModePlanned] and in [ModeExclusive]. In [ModeCooperative]
+// they keep their partitions; there are as many as last has, or [DefaultPartitions].
 func (m Mode) Arrange(last []Place, members []Member) []Place {
-	if m != ModeDirect {
+	switch m {
+	case ModeDirect:
+	case ModeCooperative:
+		return arrangePartitions(last, members)
+	default:
 		return arrange(last, members)
 	}
 	x := newIndex("")
@@ -16,4 +21,24 @@ func (m Mode) Arrange(last []Place, members []Member) []Place {
 		x.put(m)
 	}
 	return x.places()
+}
+
+func arrangePartitions(last []Place, members []Member) (places []Place) {
+	before := &plan{}
+	for _, p := range last {
+		before.total += p.held.count()
+		before.places = append(before.places, planned{Place: p})
+	}
+	if before.total == 0 {
+		before.total = DefaultPartitions
+	}
+	recorded := make([]Recorded, len(members))
+	for i, m := range members {
+		recorded[i] = Recorded{Member: m}
+	}
+	owners := balancePartitions(before.ownersAmong(recorded), weightsOf(recorded))
+	for i, held := range partitionsOf(owners, len(members)) {
+		places = append(places, Place{Member: members[i], Index: held.first(), held: held})
+	}
+	return places
 }

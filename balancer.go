@@ -53,7 +53,7 @@ func (b balancer) apply(change Change) {
 	b.roster.mu.Lock()
 	foreign := b.roster.apply(change)
 	total, tooMany := b.roster.latest.total, b.roster.tooMany()
-	refused := before.inc != b.incarnation && foreign != ModeDirect
+	refused := before.inc != b.incarnation && foreign.mode != ModeDirect
 	now := (&view{state: b.compute(change.Generation), inc: b.incarnation}).after(before)
 	if !refused && !tooMany {
 		b.show(now)
@@ -68,11 +68,11 @@ func (b balancer) apply(change Change) {
 	b.reportForeign(change.foreign, speaks)
 	switch {
 	case refused && b.isFirst(before):
-		b.fail(&ModeError{Mode: ModeDirect, Cluster: foreign}) // the members of that mode were there first
+		b.fail(b.c.cfg.scheme().refuses(foreign)) // the members of that mode were there first
 	case refused:
 		// Members of another mode have come while this instance was away. Readers keep the
 		// last view, and learn why there is no other.
-		why := &ModeError{Mode: ModeDirect, Cluster: foreign}
+		why := b.c.cfg.scheme().refuses(foreign)
 		before.inc.explain(why)
 		b.end(why)
 	case tooMany:

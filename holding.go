@@ -126,6 +126,16 @@ func (p Place) Holds(index int) bool {
 	return p.Index >= 0 && index >= p.Index && index-p.Index < p.Workers
 }
 
+// PartitionRanges returns numbers of partitions, which come in order, as the short text that
+// plans and logs have, such as 0-12,17,40-63.
+func PartitionRanges(numbers iter.Seq[int]) string {
+	var set partitionSet
+	for n := range numbers {
+		set = set.grow(span{n, n + 1})
+	}
+	return set.String()
+}
+
 // Partitions yields the numbers of the partitions that the member holds in mode
 // [ModeCooperative], in order.
 func (p Place) Partitions() iter.Seq[int] { return p.held.all() }

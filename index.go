@@ -89,8 +89,8 @@ func (x *index) places() []Place {
 	return places
 }
 
-// apply takes in a change. If members of another mode are there, it returns their mode.
-func (x *index) apply(change Change) (foreign Mode) {
+// apply takes in a change. If members of another mode are there, it returns their scheme.
+func (x *index) apply(change Change) (foreign scheme) {
 	if change.Reset {
 		x.reset()
 	}
@@ -100,7 +100,7 @@ func (x *index) apply(change Change) (foreign Mode) {
 			x.remove(e.Member.ID)
 		case e.Member.plans.mode != ModeDirect:
 			if !e.Member.kept && !e.Orphan { // an instance is there
-				foreign = e.Member.plans.mode
+				foreign = e.Member.plans.scheme
 			}
 			x.remove(e.Member.ID)
 		case e.Orphan:

@@ -21,9 +21,9 @@ func newRoster(cfg Config) *roster {
 	return &roster{index: x, latest: x, planned: cfg.Mode != ModeDirect}
 }
 
-// apply takes in a change, and returns the mode of the members that are of another one. If
+// apply takes in a change, and returns the scheme of the members that are of another mode. If
 // the total is too large then, readers keep the index of the last state. The caller holds mu.
-func (r *roster) apply(change Change) (foreign Mode) {
+func (r *roster) apply(change Change) (foreign scheme) {
 	if r.latest == r.index && r.index.exceeds(change) {
 		r.latest = r.index.clone()
 	}

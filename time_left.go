@@ -8,9 +8,10 @@ import (
 // incarnationKey is that of the incarnation in the context of a function given to Run.
 type incarnationKey struct{}
 
-// TimeLeft returns for how long the function of [Cluster.Run], [Cluster.RunWorkers] or
-// [Cluster.RunPrimary] that got ctx may still take to act and to stop. As a rule the record
-// is renewed before that, which gives more time, also after ctx has ended: ask again. It
+// TimeLeft returns for how long the function of [Cluster.Run], [Cluster.RunWorkers],
+// [Cluster.RunPrimary] or [Cluster.RunPartitions] that got ctx may still take to act and to
+// stop. As a rule the record is renewed before that, which gives more time, also after ctx
+// has ended: ask again. It
 // returns 0 once the instance is fenced, and for this function it stays 0 when the instance
 // has rejoined. If ends is false there is no limit, as in a static cluster, or with a
 // context that is not of such a function.

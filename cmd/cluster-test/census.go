@@ -29,12 +29,13 @@ type awaited struct {
 }
 
 type there struct {
-	ID       string            `json:"id"`
-	Index    int               `json:"index"`
-	Workers  int               `json:"workers"`
-	Address  string            `json:"address,omitempty"`
-	Version  string            `json:"version,omitempty"`
-	Metadata map[string]string `json:"metadata,omitempty"`
+	ID         string            `json:"id"`
+	Index      int               `json:"index"`
+	Workers    int               `json:"workers"`
+	Partitions string            `json:"partitions,omitempty"`
+	Address    string            `json:"address,omitempty"`
+	Version    string            `json:"version,omitempty"`
+	Metadata   map[string]string `json:"metadata,omitempty"`
 }
 
 // table is the census for people. A column that is empty is left out.
@@ -72,12 +73,17 @@ func (c census) table() string {
 	}
 	text := len(rows[0])
 	column("workers", func(m there) string { return strconv.Itoa(m.Workers) })
-	column("indexes", func(m there) string {
-		if m.Workers == 1 {
-			return strconv.Itoa(m.Index)
-		}
-		return fmt.Sprintf("%d-%d", m.Index, m.Index+m.Workers-1)
-	})
+	if c.Mode == libcluster.ModeCooperative {
+		column("partitions", func(m there) string { return m.Partitions })
+	}
+	if c.Mode != libcluster.ModeCooperative {
+		column("indexes", func(m there) string {
+			if m.Workers == 1 {
+				return strconv.Itoa(m.Index)
+			}
+			return fmt.Sprintf("%d-%d", m.Index, m.Index+m.Workers-1)
+		})
+	}
 	column("", func(m there) string {
 		if m.ID == c.Primary {
 			return "primary"

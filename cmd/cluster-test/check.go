@@ -41,6 +41,8 @@ func (f *flags) checkNumbers() error {
 		return fmt.Errorf("%s: must be at least 0", f.Shown("index"))
 	case f.index >= f.total && !f.staticEnv:
 		return fmt.Errorf("%s: must be below the total, which is %d; see -T/--total", f.Shown("index"), f.total)
+	case f.Given("partitions") && (f.partitions < 1 || f.partitions > libcluster.MaxPartitions):
+		return fmt.Errorf("%s: must be 1 to %d", f.Shown("partitions"), libcluster.MaxPartitions)
 	case f.work < 0:
 		return fmt.Errorf("%s: must not be negative", f.Shown("work"))
 	case f.returning < 0 || f.returning > longestReturning:
@@ -95,6 +97,7 @@ func (f *flags) contradiction() error {
 		{"mode", !dynamic, needs},
 		{"exclusive", !dynamic, needs},
 		{"exclusive", f.Given("mode") && libcluster.Mode(f.mode) != libcluster.ModeExclusive, "contradicts " + f.Shown("mode")},
+		{"partitions", libcluster.Mode(f.mode) != libcluster.ModeCooperative, "needs --mode cooperative"},
 		{"work", f.passive, "contradicts -P/--passive: a passive instance does no work"},
 		{"threads", f.passive, "contradicts -P/--passive: a passive instance has no threads"},
 		{"ttl", !dynamic, needs},

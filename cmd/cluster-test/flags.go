@@ -32,6 +32,7 @@ type options struct {
 	passive             bool
 	ttl                 time.Duration
 	mode                libcluster.Mode
+	partitions          int           // in mode cooperative; 0: the default
 	work                time.Duration // how long pretended work takes to stop
 	returning           time.Duration // how long the place is kept after leaving
 	timeout             time.Duration // how long who only looks tries to
@@ -60,7 +61,7 @@ type flags struct {
 	ttl, work, returning, timeout time.Duration
 	mode                          registryflag.Mode
 	exclusive                     bool
-	index, total                  registryflag.Number
+	index, total, partitions      registryflag.Number
 	staticEnv                     bool
 
 	counts []int // of threads, one for each instance
@@ -85,7 +86,7 @@ func settled(err error, usage string, stdout io.Writer) (status int, done bool) 
 
 func newFlags() *flags {
 	s := pflag.NewFlagSet(program, pflag.ContinueOnError)
-	f := &flags{Flags: registryflag.Add(s), total: 1}
+	f := &flags{Flags: registryflag.Add(s), total: 1, partitions: libcluster.DefaultPartitions}
 	s.SetOutput(io.Discard) // errors come back, and usage is not printed for them
 	s.Usage = func() {}
 	s.BoolVarP(&f.help, "help", "h", false, "")
@@ -102,6 +103,7 @@ func newFlags() *flags {
 	s.BoolVar(&f.staticEnv, "static-env", false, "")
 	s.DurationVar(&f.ttl, "ttl", libcluster.DefaultTTL, "")
 	s.Var(&f.mode, "mode", "")
+	s.Var(&f.partitions, "partitions", "")
 	s.BoolVar(&f.exclusive, "exclusive", false, "")
 	s.DurationVar(&f.work, "work", 0, "")
 	s.DurationVar(&f.returning, "returning", 0, "")
@@ -138,6 +140,9 @@ func (f *flags) parse(ctx context.Context, args []string) (options, error) {
 		nodes: f.Given("nodes"), threads: f.counts, passive: f.passive, ttl: f.ttl, mode: libcluster.Mode(f.mode), work: f.work,
 		returning: f.returning, timeout: f.timeout,
 		flags: f,
+	}
+	if f.Given("partitions") {
+		o.partitions = int(f.partitions)
 	}
 	if f.exclusive {
 		o.mode = libcluster.ModeExclusive
@@ -193,7 +198,7 @@ func (f *flags) staticRegistry() (libcluster.Registry, error) {
 func (o options) explain(err error) error {
 	flagOf := map[string]string{
 		"Key": "key", "Env": "env", "Partition": "partition", "ID": "instance",
-		"Workers": "threads", "TTL": "ttl", "Registry": "registry", "Mode": "mode",
+		"Workers": "threads", "TTL": "ttl", "Registry": "registry", "Mode": "mode", "Partitions": "partitions",
 	}
 	if !o.flags.Given("registry") {
 		flagOf["Registry"] = "static-env" // -I and -T have been checked

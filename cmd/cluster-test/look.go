@@ -118,21 +118,24 @@ func (l *looker) prepare() (err error) {
 		log = operator.NewLogger(zap.DebugLevel, l.t.stderr)
 	}
 	l.cluster, err = libcluster.New(libcluster.Config{
-		Key: l.key, Env: l.env, Partition: l.partition, Mode: l.mode,
+		Key: l.key, Env: l.env, Partition: l.partition, Mode: l.mode, Partitions: l.partitions,
 		Passive: true, Registry: l.registry.Registry, TTL: l.ttl, Logger: log,
 	})
 	return err
 }
 
-// join joins in the mode that the cluster has, which is only found out by joining,
-// unless it is given.
+// join joins in the mode and with the partitions that the cluster has, which are only found out
+// by joining, unless they are given.
 func (l *looker) join(ctx context.Context) error {
 	err := l.cluster.Join(ctx)
 	var other *libcluster.ModeError
-	if !errors.As(err, &other) || l.mode != libcluster.ModeDirect {
+	if !errors.As(err, &other) {
 		return err
 	}
-	l.mode = other.Cluster
+	if l.mode != libcluster.ModeDirect && (l.mode != other.Cluster || l.partitions != 0) {
+		return err // as it was given
+	}
+	l.mode, l.partitions = other.Cluster, other.ClusterPartitions
 	if err := l.prepare(); err != nil {
 		return err
 	}
@@ -196,7 +199,9 @@ func (l *looker) take() census {
 		if p.Index == 0 {
 			c.Primary = p.ID
 		}
-		c.Members = append(c.Members, there{p.ID, p.Index, p.Workers, p.Address, p.Version, p.Metadata})
+		c.Members = append(c.Members, there{
+			p.ID, p.Index, p.Workers, libcluster.PartitionRanges(p.Partitions()), p.Address, p.Version, p.Metadata,
+		})
 	}
 	return c
 }
@@ -262,7 +267,8 @@ something has changed, until SIGINT, SIGTERM or SIGHUP.
 
 OPTIONS are those of cluster-test that say where the cluster is: -r, which is
 required, -k, -e, -p, --ttl, --cacert, --cert, --cert-key, --user and
---password-file; --mode, which is only needed while the cluster has no members; and
+--password-file; --mode and --partitions, which are only needed while the cluster has no
+members; and
   -h, --help                Print this message and exit
   -v, --verbose             Be more verbose: show the library's log
       --timeout DURATION    End with an error if the cluster could not be read

@@ -64,9 +64,9 @@ $`, ls(t))
 	require.Equal(t, "node1", c.Primary)
 	require.Equal(t, 13, c.Total)
 	require.Equal(t, []there{
-		{"node1", 0, 2, "10.0.0.1:80", "1.2", map[string]string{"zone": "east"}},
-		{"node10", 2, 1, "", "", nil},
-		{"node2", 3, 10, "", "", nil},
+		{"node1", 0, 2, "", "10.0.0.1:80", "1.2", map[string]string{"zone": "east"}},
+		{"node10", 2, 1, "", "", "", nil},
+		{"node2", 3, 10, "", "", "", nil},
 	}, c.Members)
 }
 
@@ -90,6 +90,22 @@ member  workers  indexes
 b             1        0  primary
 a             1        1
 $`, ls(t))
+}
+
+func TestPartitionsOfAClusterAreSeenWithoutSayingHowManyThereAre(t *testing.T) {
+	p := start(t, "-k", key(t), "-r", etcdURL(t), "--mode", "cooperative", "--partitions", "8", "--nodes", "2", "-i", "n")
+	p.stderr.awaitText(t, "n1:    instance partitions:   0-3\n")
+	p.stderr.awaitText(t, "n2:    instance partitions:   4-7\n")
+	p.stderr.awaitText(t, "n2:    total partitions:      8\n")
+	require.Regexp(t, `^mode cooperative, generation \d+, total 8
+covered: every index is held once
+member  workers  partitions
+n1            1         0-3  primary
+n2            1         4-7
+$`, ls(t))
+	var c census
+	require.NoError(t, json.Unmarshal([]byte(ls(t, "--json")), &c))
+	require.Equal(t, "4-7", c.Members[1].Partitions)
 }
 
 func TestClusterWithAPlanIsWatchedBeforeAnybodyIsThere(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 )
 
 // modes are those that are compared. In exclusive mode places are those of planned.
-var modes = []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned}
+var modes = []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeCooperative}
 
 // function is a way from key to worker. Keys are random numbers, so each is its
 // own hash.
@@ -76,7 +76,7 @@ func (o *outcome) renumber(known map[string]int, last, next []libcluster.Place) 
 	}
 	for _, p := range next {
 		was, there := before[p.ID]
-		if !there || was == p.Index {
+		if !there || was == p.Index || o.mode == libcluster.ModeCooperative.String() {
 			continue
 		}
 		i, again := known[p.ID]
@@ -91,25 +91,39 @@ func (o *outcome) renumber(known map[string]int, last, next []libcluster.Place) 
 }
 
 // leastMoved is the share of the keys that any function must move from one member
-// to another, if each has had as many as it has workers, and is to have again.
+// to another, if each has had as many as it has workers or partitions, and is to have again.
 func leastMoved(last, next []libcluster.Place) float64 {
-	share := make(map[string]float64, len(last))
-	for _, p := range last {
-		share[p.ID] = float64(p.Workers) / float64(total(last))
-	}
-	least, all := 0.0, float64(total(next))
-	for _, p := range next {
-		least += max(0, float64(p.Workers)/all-share[p.ID])
+	before := shares(last)
+	least := 0.0
+	for id, share := range shares(next) {
+		least += max(0, share-before[id])
 	}
 	return least
 }
 
-func total(places []libcluster.Place) int {
-	if len(places) == 0 {
-		return 0
+// shares returns how much of all each member has: of the indexes, or of the partitions.
+func shares(places []libcluster.Place) map[string]float64 {
+	share, all := make(map[string]float64, len(places)), 0.0
+	for _, p := range places {
+		for range p.Partitions() {
+			share[p.ID]++
+		}
+		if share[p.ID] == 0 && p.Index >= 0 {
+			share[p.ID] = float64(p.Workers)
+		}
+		all += share[p.ID]
 	}
-	last := places[len(places)-1]
-	return last.Index + last.Workers
+	for id := range share {
+		share[id] /= all
+	}
+	return share
+}
+
+func total(places []libcluster.Place) (n int) {
+	for _, p := range places {
+		n += p.Workers
+	}
+	return n
 }
 
 // keys are a sample of all keys.
@@ -163,7 +177,7 @@ func (k *keys) moved(function int, last, next []libcluster.Place) float64 {
 	return float64(moved) / float64(len(was))
 }
 
-// members returns the number of the member that holds each index.
+// members returns the number of the member that holds each index, or each partition.
 func (k *keys) members(places []libcluster.Place) []int32 {
 	var members []int32
 	for _, p := range places {
@@ -172,8 +186,18 @@ func (k *keys) members(places []libcluster.Place) []int32 {
 			id = int32(len(k.ids))
 			k.ids[p.ID] = id
 		}
+		if p.Index < 0 {
+			continue // more members than partitions
+		}
+		partitions := false
+		for n := range p.Partitions() {
+			members = append(members, make([]int32, max(0, n+1-len(members)))...)
+			members[n], partitions = id, true
+		}
 		for range p.Workers {
-			members = append(members, id)
+			if !partitions {
+				members = append(members, id)
+			}
 		}
 	}
 	return members

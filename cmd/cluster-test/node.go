@@ -26,9 +26,10 @@ type node struct {
 	registry string // for people
 	passive  bool
 	work     time.Duration
-	keep     time.Duration // how long the place is kept after leaving
-	taken    chan struct{} // has an element once another instance has taken over the ID
-	last     string        // the last event; the callback's, and after Leave anybody's
+	keep     time.Duration    // how long the place is kept after leaving
+	taken    chan struct{}    // has an element once another instance has taken over the ID
+	last     string           // the last event; the callback's, and after Leave anybody's
+	told     libcluster.State // the last; the callback's
 }
 
 // newNodes makes the instances, none of which has joined. The errors are those
@@ -67,6 +68,7 @@ func newNode(o options, i int, t transcript, log *zap.Logger) (n *node, err erro
 		Registry:    o.registry.Registry,
 		TTL:         o.ttl,
 		Mode:        o.mode,
+		Partitions:  o.partitions,
 		OnRebalance: n.rebalanced,
 		Logger:      log,
 	})
@@ -145,9 +147,10 @@ func (n *node) leave(ctx context.Context) error {
 // rebalanced is the callback. A place is reported before anything acts on it, and
 // its loss when all work has ended.
 func (n *node) rebalanced(s libcluster.State) {
-	if !s.Active() && !n.passive {
+	if n.gives(s) {
 		time.Sleep(n.work)
 	}
+	n.told = s
 	now, why := time.Now(), n.cluster.Err()
 	n.last = n.event(s, why)
 	switch {
@@ -164,8 +167,22 @@ func (n *node) rebalanced(s libcluster.State) {
 	default:
 		n.t.say("fenced: %s; will rejoin when %s answers", oneLine(why), n.registry)
 	}
-	n.t.rebalanced(s)
+	n.t.rebalanced(n.cluster.Mode(), s)
 	n.t.record(now, n.cluster.ID(), n.last, s)
+}
+
+// gives reports whether work has to stop for a state: all of it, or in mode cooperative that
+// of some partitions.
+func (n *node) gives(s libcluster.State) bool {
+	if n.cluster.Mode() != libcluster.ModeCooperative {
+		return !s.Active() && !n.passive
+	}
+	for p := range n.told.Held() {
+		if !s.Holds(p.Number) {
+			return true
+		}
+	}
+	return false
 }
 
 // event names what a state comes of. why is that the instance has no place now,

@@ -21,15 +21,19 @@ func simulated(t *testing.T, args ...string) string {
 func TestSimulationSaysWhoIsRenumberedAndWhatMoves(t *testing.T) {
 	require.Equal(t, `members node2,node3,node4 with IDs that they keep, workers 2; 100000 keys, seed 1, runs 1
 
-change                 mode     members  total  renumbered  hash % total       Slot      least
-join node1             direct         4      8           3        75.1 %     91.8 %     25.0 %
-join node1             planned        4      8           0        74.9 %     24.9 %     25.0 %
-leave node2            direct         3      6           2        75.0 %     66.9 %     25.0 %
-leave node2            planned        3      6           1        75.1 %     41.5 %     25.0 %
-rolling restart        direct         3      6           6     4.0 times  3.3 times  2.0 times
-rolling restart        planned        3      6           3     4.0 times  2.5 times  2.0 times
-rolling restart, kept  direct         3      6           0         0.0 %      0.0 %      0.0 %
-rolling restart, kept  planned        3      6           0         0.0 %      0.0 %      0.0 %
+change                 mode         members  total  renumbered  hash % total       Slot      least
+join node1             direct             4      8           3        75.1 %     91.8 %     25.0 %
+join node1             planned            4      8           0        74.9 %     24.9 %     25.0 %
+join node1             cooperative        4      8           0        25.2 %     25.0 %     25.0 %
+leave node2            direct             3      6           2        75.0 %     66.9 %     25.0 %
+leave node2            planned            3      6           1        75.1 %     41.5 %     25.0 %
+leave node2            cooperative        3      6           0        24.7 %     25.1 %     25.0 %
+rolling restart        direct             3      6           6     4.0 times  3.3 times  2.0 times
+rolling restart        planned            3      6           3     4.0 times  2.5 times  2.0 times
+rolling restart        cooperative        3      6           0     2.0 times  2.0 times  2.0 times
+rolling restart, kept  direct             3      6           0         0.0 %      0.0 %      0.0 %
+rolling restart, kept  planned            3      6           0         0.0 %      0.0 %      0.0 %
+rolling restart, kept  cooperative        3      6           0         0.0 %      0.0 %      0.0 %
 
 join node1, direct: node2 0→2, node3 2→4, node4 4→6
 leave node2, direct: node3 4→2, node4 6→4

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -60,12 +61,31 @@ func (t transcript) say(format string, args ...any) {
 }
 
 // rebalanced writes the block that says where this instance is now.
-func (t transcript) rebalanced(s libcluster.State) {
+func (t transcript) rebalanced(mode libcluster.Mode, s libcluster.State) {
+	if mode == libcluster.ModeCooperative {
+		t.write(t.stderr, "standard error", fmt.Sprintf("%scluster has re-balanced:\n"+
+			"%s   instance partitions:   %s\n"+
+			"%s   instance thread count: %d\n"+
+			"%s   total partitions:      %d\n",
+			t.prefix, t.indent, cmp.Or(partitionsOf(s), "none"), t.indent, s.Workers, t.indent, s.Total))
+		return
+	}
 	t.write(t.stderr, "standard error", fmt.Sprintf("%scluster has re-balanced:\n"+
 		"%s   instance index:        %d\n"+
 		"%s   instance thread count: %d\n"+
 		"%s   total thread count:    %d\n",
 		t.prefix, t.indent, s.Index, t.indent, s.Workers, t.indent, s.Total))
+}
+
+// partitionsOf returns which partitions a state holds, as text; "" for none.
+func partitionsOf(s libcluster.State) string {
+	return libcluster.PartitionRanges(func(yield func(int) bool) {
+		for p := range s.Held() {
+			if !yield(p.Number) {
+				return
+			}
+		}
+	})
 }
 
 // The events of --json. Of each instance the first is joined and the last is
@@ -86,6 +106,7 @@ type record struct {
 	Index      int    `json:"index"`
 	Workers    int    `json:"workers"`
 	Total      int    `json:"total"`
+	Partitions string `json:"partitions,omitempty"`
 	Generation int64  `json:"generation"`
 	Primary    bool   `json:"primary"`
 	Event      string `json:"event"`
@@ -101,7 +122,7 @@ func (t transcript) record(at time.Time, instance, event string, s libcluster.St
 		return
 	}
 	line, err := json.Marshal(record{
-		at.UTC().Format(timeForm), instance, s.Index, s.Workers, s.Total, s.Generation, s.Primary(), event,
+		at.UTC().Format(timeForm), instance, s.Index, s.Workers, s.Total, partitionsOf(s), s.Generation, s.Primary(), event,
 	})
 	if err != nil { // strings and numbers always marshal
 		panic(err)

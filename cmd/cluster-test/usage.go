@@ -48,6 +48,10 @@ OPTIONS are one or more of:
         planned                         by one plan, in which few indexes move
         exclusive                       the same, and never two at once: all
                                         stop before any starts
+        cooperative                     partitions instead of indexes, and only
+                                        those that move are stopped
+      --partitions N        How many there are in mode cooperative, the same
+                            for all instances (default: 256)
       --exclusive           The same as --mode exclusive
       --ttl DURATION        How long a vanished instance keeps its indexes
                             (default: 10s; with peers: 3s)
