@@ -260,6 +260,13 @@ func drainedIsForOnePlan(s *suite) {
 	require.Equal(s, map[string]int64{b.Incarnation(): 5}, a.survey(0).Drained)
 	require.NoError(s, b.Drained(s.within(), a.now.Revision, 7, ""))
 	require.Equal(s, map[string]int64{b.Incarnation(): 7}, a.survey(0).Drained)
+	require.Empty(s, a.survey(0).But)
+	require.NoError(s, b.Drained(s.within(), a.now.Revision, 8, "3-4,9"), "but for some partitions")
+	some := a.survey(0)
+	require.Equal(s, map[string]int64{b.Incarnation(): 8}, some.Drained)
+	require.Equal(s, map[string]string{b.Incarnation(): "3-4,9"}, some.But)
+	require.NoError(s, b.Drained(s.within(), a.now.Revision, 8, ""), "and then for these too")
+	require.Empty(s, a.survey(0).But)
 }
 
 func oneThatIsOverHasNoSay(s *suite) {
