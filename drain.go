@@ -3,6 +3,7 @@ package libcluster
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -48,7 +49,7 @@ func (d *drain) begin(p prepare, releases partitionSet, slow, hung time.Duration
 		return
 	}
 	asked := releases.minus(d.releases)
-	if len(releases) == len(asked) {
+	if slices.Equal(releases, asked) {
 		d.end() // nothing is left of the plan before
 	}
 	d.under, d.releases = p, releases

@@ -89,3 +89,51 @@ func TestADrainThatHasEndedFindsNothing(t *testing.T) {
 		require.Nil(t, d.hung.Load())
 	})
 }
+
+// What the next plan asks to release besides may have as many runs as all that it asks for.
+func TestADrainGoesOnWatchingWhatTheNextPlanAsksForToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, first := newDrained(), prepare{7, 70}
+		d.begin(first, partitionSet{{0, 1}}, time.Second, time.Minute)
+		pass(30 * time.Second)
+		d.begin(prepare{8, 80}, partitionSet{{0, 4}}, time.Second, time.Minute)
+		d.say(prepare{8, 80}, "0")
+		pass(30 * time.Second)
+		require.Equal(t, &first, d.hung.Load(), "partition 0 has hung for a minute")
+		pass(time.Hour)
+		require.Equal(t, &first, d.hung.Load(), "the others have stopped")
+	})
+}
+
+func TestADrainHangsForEachPartitionByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, last := newDrained(), prepare{9, 90}
+		d.begin(prepare{7, 70}, partitionSet{{2, 4}}, time.Second, time.Minute)
+		d.say(prepare{7, 70}, "3")
+		pass(10 * time.Second)
+		d.begin(prepare{8, 80}, partitionSet{{3, 6}}, time.Second, time.Minute)
+		d.say(prepare{8, 80}, "4")
+		pass(10 * time.Second)
+		d.begin(last, partitionSet{{4, 5}, {8, 9}}, time.Second, time.Minute)
+		d.say(last, "8")
+		pass(50 * time.Second)
+		require.Nil(t, d.hung.Load(), "3 and 4 have stopped")
+		pass(10 * time.Second)
+		require.Equal(t, &last, d.hung.Load())
+	})
+}
+
+// What is taken over by a plan that asks for something else is not watched any more.
+func TestADrainForOtherPartitionsBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, next := newDrained(), prepare{8, 80}
+		d.begin(prepare{7, 70}, partitionSet{{0, 4}}, time.Second, time.Minute)
+		pass(30 * time.Second)
+		d.begin(next, partitionSet{{4, 5}}, time.Second, time.Minute)
+		pass(30 * time.Second)
+		require.Nil(t, d.hung.Load())
+		require.EqualValues(t, 2, d.slow.Load())
+		pass(30 * time.Second)
+		require.Equal(t, &next, d.hung.Load())
+	})
+}
