@@ -92,7 +92,7 @@ func (s *storeSession) noteFence() kv.Fence {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return kv.Fence{
-		Space: s.attempts.reg.Cluster(), Key: drainedKeys + s.Incarnation(), Mark: kv.Mark{Store: s.mark.Store, Revision: s.note},
+		Space: s.attempts.reg.Cluster(), Key: drainedKeys + s.Incarnation(), Mark: kv.Mark{Store: s.mark.Store, Revision: s.note.Version},
 		Member: s.id, Owner: s.owner,
 	}
 }

@@ -254,8 +254,9 @@ func (s *storeSession) enter(ctx context.Context, m Member, found kv.Record, pre
 			tx.Put = append(tx.Put, drainedNote(owner, DrainedForGood, "", s.owner))
 		}
 	}
+	note := drainedNote(s.owner, 0, "", s.owner)
 	if s.mode == ModeCooperative {
-		tx.Put = append(tx.Put, drainedNote(s.owner, 0, "", s.owner)) // which a fence may depend on
+		tx.Put = append(tx.Put, note) // which a fence may depend on
 	}
 	err := s.list(ctx, tx, func([]kv.Record) error {
 		return errors.New("the record has changed while joining") // to be looked at again
@@ -263,7 +264,10 @@ func (s *storeSession) enter(ctx context.Context, m Member, found kv.Record, pre
 	if err != nil {
 		return err
 	}
-	s.hasNoted(s.attempts.lastWritten())
+	if s.mode == ModeCooperative {
+		note.Version = s.attempts.lastWritten()
+		s.setNote(note)
+	}
 	return s.unseat(ctx, found.Owner)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/libcluster/libcluster/kv"
 )
@@ -41,6 +42,24 @@ func drainedNote(of kv.Owner, generation int64, but string, under kv.Owner) kv.R
 		value = append(append(value, ' '), but...)
 	}
 	return kv.Record{Key: drainedKeys + incarnationOf(of), Value: value, Owner: under}
+}
+
+// readNote reads the value of a note that an incarnation has written.
+func readNote(value []byte) (generation int64, but string, err error) {
+	number, but, _ := strings.Cut(string(value), " ")
+	generation, err = strconv.ParseInt(number, 10, 64)
+	return generation, but, err
+}
+
+// saysAsMuch reports whether a note says that all has stopped that a later one would say.
+func saysAsMuch(note kv.Record, generation int64, but string) bool {
+	its, left, err := readNote(note.Value)
+	if err != nil || its != generation {
+		return false
+	}
+	has, err1 := parsePartitions(left, MaxPartitions)
+	mayHave, err2 := parsePartitions(but, MaxPartitions)
+	return err1 == nil && err2 == nil && len(has.minus(mayHave)) == 0
 }
 
 // writtenIn are the keys besides its own that a session of a mode may have to write.
@@ -104,30 +123,48 @@ func (s *storeSession) Swap(ctx context.Context, revision int64, plan []byte) er
 	return ErrPlanChanged
 }
 
-// Drained writes a note under our lease.
+// Drained writes a note under our lease, if the last one is as this session knows it: so an
+// earlier request that arrives late does not take back what a later one has said.
 func (s *storeSession) Drained(ctx context.Context, revision, generation int64, but string) error {
-	done, err := s.space.Commit(ctx, kv.Tx{
-		If:  []kv.Cond{s.ours(), kv.AtVersion(planKey, revision)},
-		Put: []kv.Record{drainedNote(s.owner, generation, but, s.owner)},
-	})
-	switch {
-	case err != nil:
-		return leaseError(err)
-	case done.Done:
-		s.hasNoted(done.Mark.Revision)
-		return nil
+	note := drainedNote(s.owner, generation, but, s.owner)
+	for {
+		last := s.lastNote()
+		if saysAsMuch(last, generation, but) {
+			return nil
+		}
+		done, err := s.space.Commit(ctx, kv.Tx{
+			If:  []kv.Cond{s.ours(), kv.AtVersion(planKey, revision), kv.AtVersion(note.Key, last.Version)},
+			Put: []kv.Record{note},
+		})
+		switch {
+		case err != nil:
+			return leaseError(err)
+		case done.Done:
+			note.Version = done.Mark.Revision
+			s.setNote(note)
+			return nil
+		}
+		if err := s.holder(done.Records[0]); err != nil {
+			return err
+		}
+		if done.Records[1].Version != revision {
+			return ErrPlanChanged
+		}
+		s.setNote(done.Records[2]) // an earlier request has arrived only now
 	}
-	if err := s.holder(done.Records[0]); err != nil {
-		return err
-	}
-	return ErrPlanChanged
 }
 
-// hasNoted remembers the version of the session's note.
-func (s *storeSession) hasNoted(version int64) {
+// lastNote returns the session's note as far as it knows; of version 0 if there is none.
+func (s *storeSession) lastNote() kv.Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.note = max(s.note, version)
+	return s.note
+}
+
+func (s *storeSession) setNote(note kv.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.note = note
 }
 
 // leaveStopped deletes the record and leaves the note that the application has stopped for

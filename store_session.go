@@ -36,7 +36,7 @@ type storeSession struct {
 	mu      sync.Mutex // guards what follows
 	mark    kv.Mark    // the latest that an answer has told
 	claimed bool       // it may be the coordinator
-	note    int64      // in mode cooperative: the version of the note of what has been released
+	note    kv.Record  // what it has said that it has stopped
 }
 
 func newStoreSession(space kv.Space, a *attempts, m Member) *storeSession {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/libcluster/libcluster/kv"
@@ -147,8 +146,7 @@ func (m *mirror) reflect(r kv.Record, gone bool) {
 		return
 	}
 	if incarnation, drained := strings.CutPrefix(r.Key, drainedKeys); drained {
-		number, but, _ := strings.Cut(string(r.Value), " ")
-		generation, err := strconv.ParseInt(number, 10, 64)
+		generation, but, err := readNote(r.Value)
 		delete(m.but, incarnation)
 		if gone || err != nil || r.Owner == 0 {
 			delete(m.drained, incarnation)

@@ -140,3 +140,54 @@ func TestAnOlderUpdateThatArrivesLateHasNoEffect(t *testing.T) {
 		require.NoError(t, c.Leave(t.Context()))
 	}
 }
+
+// Otherwise a coordinator would wait for what has stopped long since, and nobody would say so again.
+func TestAnOlderAcknowledgementThatArrivesLateTakesNothingBack(t *testing.T) {
+	store := &losing{Store: kvtest.NewMemory(), kept: make(chan func() (kv.Result, error), 1)}
+	session, _, err := between.Join(t.Context(), libcluster.OnStore(store), libcluster.Registration{
+		Key: "k", Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, Mode: libcluster.ModeCooperative, TTL: time.Hour, Logger: zap.NewNop(),
+	})
+	require.NoError(t, err)
+	defer session.Close()
+	a := session.(libcluster.Planner)
+	claimed, err := a.Claim(t.Context(), []byte("a"))
+	require.NoError(t, err)
+	require.True(t, claimed)
+	require.NoError(t, a.Swap(t.Context(), 0, []byte("plan")))
+	survey, err := a.Survey(t.Context(), 0)
+	require.NoError(t, err)
+	revision := survey.Planning.Revision
+	loses := func(generation int64, but string) {
+		store.armed.Store(true)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		require.Error(t, a.Drained(ctx, revision, generation, but))
+	}
+	arrives := func() bool {
+		done, err := store.late()
+		require.NoError(t, err)
+		return done.Done
+	}
+	says := func() (int64, string) {
+		survey, err := a.Survey(t.Context(), 0)
+		require.NoError(t, err)
+		return survey.Drained[a.Incarnation()], survey.But[a.Incarnation()]
+	}
+	for generation := range int64(3) {
+		loses(generation, "1-4")
+		require.NoError(t, a.Drained(t.Context(), revision, generation, "3"))
+		require.False(t, arrives())
+		require.NoError(t, a.Drained(t.Context(), revision, generation, "1-4"), "it is sent again, and that is late too")
+		noted, but := says()
+		require.Equal(t, generation, noted)
+		require.Equal(t, "3", but)
+	}
+	// If it arrives first, the later one finds it.
+	loses(3, "1-4")
+	require.True(t, arrives())
+	require.NoError(t, a.Drained(t.Context(), revision, 3, ""))
+	_, but := says()
+	require.Empty(t, but)
+	require.NoError(t, a.Swap(t.Context(), revision, []byte("next")))
+	require.ErrorIs(t, a.Drained(t.Context(), revision, 4, "5"), libcluster.ErrPlanChanged)
+}

@@ -92,7 +92,7 @@ var mutants = []mutant{
 	},
 	{
 		"an acknowledgement is for whatever plan there is", "store_plan.go",
-		"If:  []kv.Cond{s.ours(), kv.AtVersion(planKey, revision)},\n", "If:  []kv.Cond{s.ours()},\n",
+		"kv.AtVersion(planKey, revision), kv.AtVersion(note.Key, last.Version)}", "s.ours(), kv.AtVersion(note.Key, last.Version)}",
 		"TestAnyStoreKeepsThePromisesInVirtualTime", "registrytest", nil,
 	},
 	{
@@ -112,7 +112,7 @@ var mutants = []mutant{
 	},
 	{
 		"a plan of another mode is built on", "decide.go",
-		`foreign := base == nil && len(s.Plan) > 0 || base != nil && base.mode != d.mode`, "foreign := false",
+		`foreign := base == nil && len(s.Plan) > 0 || base != nil && base.scheme() != d.scheme`, "foreign := false",
 		"TestAPlanOfAnotherModeIsNotBuiltOn", "", nil,
 	},
 	{
