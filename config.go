@@ -170,7 +170,8 @@ type Config struct {
 	// has passed, and then others get them. It gets all partitions when the instance
 	// leaves. OnLost gets those that are gone already, because the instance was fenced: others
 	// may act on them by now. Each partition that was granted is revoked or lost once, before it
-	// is granted again. OnRevoked and OnLost come before OnRebalance, and OnGranted after it.
+	// is granted again. All three come before OnRebalance, and what is revoked or lost does so
+	// in a round of its own, of which OnRebalance is told too, before others are granted.
 	OnGranted, OnRevoked, OnLost func([]Partition)
 
 	// OnPrimary is called with true when this instance has become the primary, after

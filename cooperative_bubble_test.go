@@ -200,46 +200,6 @@ func TestAChangeCostsTwoPlansAndAnAcknowledgementOfEachThatGives(t *testing.T) {
 	})
 }
 
-func TestTheCallbacksOfPartitions(t *testing.T) {
-	inLedger(t, func(l *ledger) {
-		var mu sync.Mutex
-		var told []string
-		note := func(what string) func([]libcluster.Partition) {
-			return func(ps []libcluster.Partition) {
-				mu.Lock()
-				defer mu.Unlock()
-				var numbers []int
-				for _, p := range ps {
-					require.Equal(l.T, 4, p.Of)
-					numbers = append(numbers, p.Number)
-				}
-				told = append(told, fmt.Sprint(what, " ", numbers))
-			}
-		}
-		since := func() (lately []string) {
-			mu.Lock()
-			defer mu.Unlock()
-			lately, told = told, nil
-			return lately
-		}
-		a := l.member("a", cooperative(4, func(c *libcluster.Config) {
-			c.OnGranted, c.OnRevoked, c.OnLost = note("granted"), note("revoked"), note("lost")
-		}))
-		require.Equal(l.T, []string{"granted [0 1 2 3]"}, since())
-		l.member("b", cooperative(4))
-		wait(time.Second)
-		require.Equal(l.T, []string{"revoked [2 3]"}, since())
-		l.Cut("a")
-		wait(time.Minute)
-		require.Equal(l.T, []string{"lost [0 1]"}, since())
-		l.Heal("a")
-		wait(30 * time.Second)
-		require.Len(l.T, since(), 1)
-		require.NoError(l.T, a.Leave(context.Background()))
-		require.Contains(l.T, since()[0], "revoked")
-	})
-}
-
 func TestADrainingInstanceGivesItsPartitionsAwayAndStaysAMember(t *testing.T) {
 	inLedger(t, func(l *ledger) {
 		a := l.runs("a", 12)

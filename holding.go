@@ -57,6 +57,29 @@ func (h *holding) next(set partitionSet, generation int64) *holding {
 	return now
 }
 
+// and returns what both hold by the same token.
+func (h *holding) and(other *holding) *holding {
+	both := new(holding)
+	for p := range h.all(0) {
+		if token, held := other.token(p.Number); !held || token != p.Token {
+			continue
+		}
+		if n := len(both.grants); n > 0 && both.grants[n-1].to == p.Number && both.grants[n-1].token == p.Token {
+			both.grants[n-1].to++
+		} else {
+			both.grants = append(both.grants, grant{span{p.Number, p.Number + 1}, p.Token})
+		}
+		both.set = both.set.grow(span{p.Number, p.Number + 1})
+	}
+	if len(both.set) == 0 {
+		return nil
+	}
+	return both
+}
+
+// loses reports whether h holds anything that next does not hold by the same token.
+func (h *holding) loses(next *holding) bool { return len(h.without(next, 0)) > 0 }
+
 // partitions is the set of what is held, whether or not anything is.
 func (h *holding) partitions() partitionSet {
 	if h == nil {

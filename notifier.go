@@ -113,6 +113,10 @@ func (t told) next(inc *incarnation, state State, why error, leaving, passive bo
 		// taken back before another one is given, and that may take long.
 		after.state = t.state.inactive()
 		return after, true
+	case t.state.held.loses(state.held) && state.held.loses(t.state.held):
+		// What goes is taken back before anything else is granted, and that may take long.
+		after.state = state.holding(t.state.held.and(state.held))
+		return after, true
 	case errors.Is(why, ErrWaiting) && !t.state.Active():
 		return t, false // of what others have meanwhile it is told with its own place
 	}
@@ -158,7 +162,7 @@ func (n *notifier) tell(v *view, state State) bool {
 		current = v.reason() == nil
 	}
 	if current {
-		n.call(state)
+		n.call(v, state)
 	} else {
 		n.changed.set()
 	}
@@ -176,9 +180,10 @@ func (n *notifier) rest() {
 	}
 }
 
-// call calls the application back.
-func (n *notifier) call(state State) {
+// call calls the application back. What one callback has outlived is not told by the next.
+func (n *notifier) call(v *view, state State) {
 	m, was := n.of, n.told.state
+	counts := func() bool { return !state.Active() || v.reason() == nil }
 	if m.log.Core().Enabled(zapcore.InfoLevel) {
 		what := fmt.Sprintf("new base is %d (was %d), new total is %d (was %d)", state.Index, was.Index, state.Total, was.Total)
 		if m.c.cfg.Mode == ModeCooperative {
@@ -198,20 +203,21 @@ func (n *notifier) call(state State) {
 	}
 	gone := was.held.without(state.held, state.Total)
 	if len(gone) > 0 {
-		if tell := m.c.cfg.OnRevoked; n.told.of.fenced() == nil && tell != nil {
+		tell := m.c.cfg.OnRevoked
+		if n.told.of.fenced() != nil {
+			tell = m.c.cfg.OnLost
+		}
+		if tell != nil {
 			tell(gone)
 		}
-		if tell := m.c.cfg.OnLost; n.told.of.fenced() != nil && tell != nil {
-			tell(gone)
-		}
-	}
-	if m.c.cfg.OnRebalance != nil {
-		m.c.cfg.OnRebalance(state)
 	}
 	if granted := state.held.without(was.held, state.Total); len(granted) > 0 && m.c.cfg.OnGranted != nil {
 		m.c.cfg.OnGranted(granted)
 	}
-	if m.c.cfg.OnPrimary != nil && !n.primary && state.Primary() {
+	if m.c.cfg.OnRebalance != nil && counts() {
+		m.c.cfg.OnRebalance(state)
+	}
+	if m.c.cfg.OnPrimary != nil && !n.primary && state.Primary() && counts() {
 		n.primary = true
 		m.c.cfg.OnPrimary(true)
 	}

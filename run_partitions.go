@@ -86,6 +86,9 @@ func (r *partitionRunner) begin(of *runner, v *view, told State) {
 		if r.turns[p.Number] != nil {
 			continue
 		}
+		if !v.now().Active() {
+			return // telling it has taken too long
+		}
 		if r.term == nil {
 			r.term = &turn{run: of, inc: v.inc, told: told, done: make(chan struct{})}
 			r.term.ctx, r.term.cancel = context.WithCancelCause(context.WithValue(of.of.ctx, incarnationKey{}, v.inc))

@@ -53,6 +53,12 @@ func (s State) inactive() State {
 	return s
 }
 
+// holding is the same state if these partitions are held.
+func (s State) holding(h *holding) State {
+	s.Index, s.held = h.partitions().first(), h
+	return s
+}
+
 // sameTo reports whether a callback that got s has nothing to learn from t.
 // A generation by itself is no news: it also counts changes that leave this
 // instance's assignment as it was. Nor is a deadline, which moves with every
