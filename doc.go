@@ -21,7 +21,8 @@
 // instance sorts for itself. In mode [ModePlanned] one plan gives assignments, which are
 // sticky: a newcomer goes to the end, the last member fills a hole, and no other member
 // moves. Mode [ModeExclusive] does the same, and no two instances ever act on the same
-// keys.
+// keys. In mode [ModeCooperative] a fixed number of partitions is divided instead of
+// indexes: see below.
 //
 // [Etcd] is the registry for instances that come and go. [Static] takes index and total
 // from configuration and coordinates nothing; [StaticFromEnv] takes them from what a
@@ -78,6 +79,7 @@
 //
 // Only a member of a cluster with a plan waits. In mode [ModeDirect], and if it is
 // passive, an instance goes straight to PhaseActive where the diagram has PhaseWaiting.
+// In mode [ModeCooperative] an instance that holds no partition waits, too.
 // From PhaseWaiting an instance is fenced for the same reasons as from PhaseActive;
 // [Cluster.Err] says for which. If another instance has taken its ID, a fenced instance
 // rejoins only with [Config.ReclaimAfter].
@@ -106,6 +108,29 @@
 // [Cluster.Coverage] asks the registry whether every index is held by exactly one
 // instance right now, and by which. If not, it says which instances the cluster waits
 // for. If that lasts longer than [Config.CoverageTimeout], one instance logs it at Error.
+//
+// # Partitions
+//
+// In mode [ModeCooperative] the work has [Config.Partitions] partitions, and a key belongs to
+// number Slot(key, n). Each instance holds some of them, in proportion to its workers, and
+// a change moves as few as there can be. [Cluster.RunPartitions] runs a function for each:
+//
+//	err := cluster.RunPartitions(ctx, func(ctx context.Context, p libcluster.Partition) error {
+//		for {
+//			rows, err := db.QueryContext(ctx, "… WHERE partition = ?", p.Number)
+//			…
+//		}
+//	})
+//
+// A plan names for each partition that moves which instance gives it up. That one stops this
+// partition alone, and acknowledges; the next plan grants it to another instance. So no two
+// instances ever act on one partition. Those that neither give nor get anything are not
+// called, and go on through both plans. If an instance vanishes, only its own partitions wait
+// until its deadline must have passed.
+//
+// In a [State] of this mode an index is the number of a partition. Total is how many
+// there are, Index is the lowest that this instance holds, and the primary is the
+// instance that holds partition 0. [State.Held], [State.Holds] and [State.Owns] say what is held.
 //
 // # Never two at once
 //
@@ -167,7 +192,8 @@
 //   - [Cluster.Join] returns after the first callback has returned. If it returns an
 //     error, nothing is left running.
 //   - Callbacks never run at the same time. A slow callback holds up no other instance,
-//     except in mode [ModeExclusive], where all wait for an instance that has to stop.
+//     except in mode [ModeExclusive], where all wait for an instance that has to stop, and in
+//     mode [ModeCooperative] for the partitions that it has to release.
 //     When it returns, the next callback gets the newest state, and the states between
 //     are skipped.
 //   - A callback comes only when the index, the workers or the total has changed,

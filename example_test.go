@@ -18,21 +18,21 @@ func Example() {
 		log.Fatal(err)
 	}
 	cluster, err := libcluster.New(libcluster.Config{
-		Key:      "mailer",
-		ID:       name, // of its own for each instance, and the same after a restart
-		Workers:  4,
-		Mode:     libcluster.ModePlanned, // a newcomer moves nobody
-		Registry: libcluster.Etcd("http://127.0.0.1:2379"),
+		Key:        "mailer",
+		ID:         name, // of its own for each instance, and the same after a restart
+		Mode:       libcluster.ModeCooperative,
+		Partitions: 64, // of the work, the same number for ever
+		Registry:   libcluster.Etcd("http://127.0.0.1:2379"),
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the first signal has it leave, another one ends it at once
-	err = cluster.Run(ctx, func(ctx context.Context, s libcluster.State) error {
-		log.Printf("workers %d to %d of %d are mine", s.Index, s.Index+s.Workers-1, s.Total)
-		<-ctx.Done() // instead of doing their work until then
-		log.Print("not any more: ", context.Cause(ctx))
+	err = cluster.RunPartitions(ctx, func(ctx context.Context, p libcluster.Partition) error {
+		log.Printf("partition %d of %d is mine", p.Number, p.Of) // and p.Owns(key) says which keys are
+		<-ctx.Done()                                             // instead of doing its work until then
+		log.Printf("partition %d is not any more: %v", p.Number, context.Cause(ctx))
 		return nil
 	})
 	if err != nil {
