@@ -81,9 +81,10 @@ func partitionCounts(owners []int, members int) []int {
 }
 
 // keepPartitions leaves each member as many of its partitions as it has room for, and
-// takes them off its room. A member keeps its longest runs. It gives its shortest, of equal
-// ones the last, and of a run that it need not give whole the highest numbers. So the runs stay
-// long: in the plan, and where an application holds neighbours together.
+// takes them off its room. A member keeps partition 0, whose holder is the primary, and its
+// longest runs. It gives its shortest, of equal ones the last, and of a run that it need not
+// give whole the highest numbers. So the runs stay long: in the plan, and where an application
+// holds neighbours together.
 func keepPartitions(owners, room []int) []int {
 	after := make([]int, len(owners))
 	for p := range after {
@@ -91,6 +92,9 @@ func keepPartitions(owners, room []int) []int {
 	}
 	runs := partitionRuns(owners)
 	slices.SortFunc(runs, func(a, b partitionRun) int {
+		if a.from == 0 || b.from == 0 {
+			return cmp.Compare(a.from, b.from)
+		}
 		return cmp.Or(cmp.Compare(b.len(), a.len()), cmp.Compare(a.from, b.from))
 	})
 	for _, r := range runs {

@@ -80,7 +80,7 @@ func balancePlainly(owners, weights []int) []int {
 		for count := func() int { return partitionCounts(after, len(weights))[owner] }; count() > room[owner]; {
 			var last partitionRun
 			for _, r := range partitionRuns(after) {
-				if r.owner == owner && (last.to == 0 || r.len() <= last.len()) {
+				if r.owner == owner && (last.from == 0 || r.from > 0 && r.len() <= last.len()) {
 					last = r
 				}
 			}
@@ -209,7 +209,8 @@ func TestWhichPartitionsMove(t *testing.T) {
 	}{
 		{"the first member gets the first run", 10, []string{"", "", ""}, []int{1, 1, 1}, []string{"0-3", "4-6", "7-9"}},
 		{"a newcomer gets the ends of runs", 9, []string{"0-4", "", "5-8"}, []int{1, 1, 1}, []string{"0-2", "3-4,8", "5-7"}},
-		{"a member gives its shortest run, and the end of the next", 10, []string{"0,3-6,8-9", "1-2,7"}, []int{1, 1}, []string{"3-6,8", "0-2,7,9"}},
+		{"a member gives its shortest run, and the end of the next", 11, []string{"1,4-7,9-10", "2-3,8"}, []int{1, 1}, []string{"4-7,9-10", "0-3,8"}},
+		{"the primary stays the primary", 10, []string{"0,3-6,8-9", "1-2,7"}, []int{1, 1}, []string{"0,3-6", "1-2,7-9"}},
 		{"of equal runs a member gives the last", 3, []string{"0,2", "1"}, []int{1, 2}, []string{"0", "1-2"}},
 		{"an extra partition stays where it is", 5, []string{"0-1", "2-4"}, []int{1, 1}, []string{"0-1", "2-4"}},
 		{"an extra partition goes to the larger fraction", 4, []string{"", "", ""}, []int{2, 1, 3}, []string{"0", "1", "2-3"}},

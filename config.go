@@ -93,15 +93,15 @@ type Config struct {
 	// seconds and has a minimum of its own. An instance stays active as long as the
 	// registry's answers take less than 3/10 of the TTL, waits for a busy processor
 	// included. To survive the loss of an etcd leader, the TTL must be at least 8 s. In
-	// mode [ModeExclusive] the time for which the others wait for a vanished instance
-	// depends on its TTL. So an instance whose TTL is more than 20 times the
+	// modes [ModeExclusive] and [ModeCooperative] the time for which the others wait for a
+	// vanished instance depends on its TTL. So an instance whose TTL is more than 20 times the
 	// coordinator's is refused. Default: that of the registry ([Capabilities.TTL]), as a rule
 	// [DefaultTTL].
 	TTL time.Duration
 
 	// Outage says what the instance does when the registry has not answered for so long
-	// that the record may have expired. Default: [FenceOnOutage]. Mode [ModeExclusive]
-	// allows nothing else.
+	// that the record may have expired. Default: [FenceOnOutage]. Modes
+	// [ModeExclusive] and [ModeCooperative] allow nothing else.
 	Outage Outage
 
 	// Mode is how the members get their assignments. Default: [ModeDirect].
@@ -126,7 +126,8 @@ type Config struct {
 	ReclaimAfter time.Duration
 
 	// DrainTimeout is how long the application may take to stop in mode
-	// [ModeExclusive], while all others wait for it. After that the instance lets its
+	// [ModeExclusive], while all others wait for it, or in mode [ModeCooperative] to stop a
+	// partition that is to move. After that the instance lets its
 	// record go, logs that, and calls OnStuck. The others go on when the instance's
 	// deadline must have passed. It rejoins when the application has stopped.
 	// Default: [DefaultDrainTimeout].
@@ -149,7 +150,8 @@ type Config struct {
 	// another instance has its ID, see [Cluster.Err].
 	//
 	// Calls come from one goroutine, one after another. A call that takes long delays
-	// only the next call and Leave, and in mode [ModeExclusive] the other instances. The
+	// only the next call and Leave, in mode [ModeExclusive] the other instances, and in mode
+	// [ModeCooperative] those that are to get a partition from this one. The
 	// next call gets the newest state, and the states between are skipped, except that an
 	// index of -1 is always reported before an assignment in a new incarnation. The
 	// callback may call State, SetWorkers, SetMetadata and View. It must not call Leave, which would wait
@@ -177,9 +179,10 @@ type Config struct {
 	// OnPrimary is called with true when this instance has become the primary, after
 	// OnRebalance has returned, and with false when it is the primary no longer, before
 	// OnRebalance is called. For both hold the rules of OnRebalance: no call runs
-	// beside another, nor beside a function of [Cluster.Run]. In mode [ModeExclusive] no
-	// other instance is told true before the call with false has returned, or this instance's
-	// deadline has passed; in the other modes the next primary may be told sooner. While a call
+	// beside another, nor beside a function of [Cluster.Run]. In modes
+	// [ModeExclusive] and [ModeCooperative] no other instance is told true before the call with
+	// false has returned, or this instance's deadline has passed; in the other modes the next
+	// primary may be told sooner. While a call
 	// with false hangs, OnRebalance cannot be called with index -1.
 	OnPrimary func(primary bool)
 
@@ -193,7 +196,7 @@ type Config struct {
 	//
 	// In mode [ModeDirect] this costs nothing. In a mode with a plan, in which members do not
 	// watch each other, each instance that sets it is then told of each change of each member,
-	// in mode [ModeExclusive] of each acknowledgement too: if all set it, a change costs messages
+	// and of each acknowledgement too: if all set it, a change costs messages
 	// in proportion to the square of the members, as in direct mode. It also knows Version and
 	// Metadata of all ([Cluster.Members], [Cluster.Primary]).
 	OnMembers func(MembersChange)

@@ -111,7 +111,7 @@ func (s Survey) unreleased(l planned, p *plan) partitionSet {
 // as can be, and gives each member those of its share that no other incarnation may act on.
 // The rest it gives when they are free. base says which member has had which.
 func (p *plan) share(base *plan, acting []actor, members []Recorded) {
-	members = fitting(members, base.holders(), maxPlan/2) // the other half is for the partitions
+	members = fitting(members, base.holders(), roomIn(p.mode))
 	granted := balancePartitions(base.ownersAmong(members), weightsOf(members))
 	lines := make(map[string]int, len(acting)) // by incarnation
 	for i, a := range acting {

@@ -274,7 +274,7 @@ func (p *plan) commit(last *plan, members []Recorded) {
 	by := make(map[string]Recorded, len(members))
 	var taken []Member
 	total := 0
-	for _, m := range fitting(members, held, maxPlan) {
+	for _, m := range fitting(members, held, roomIn(p.mode)) {
 		total += m.Workers
 		by[m.ID] = m
 		taken = append(taken, m.Member)

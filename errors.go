@@ -61,7 +61,8 @@ var (
 	ErrStuck = errors.New("libcluster: the application has not stopped in time")
 
 	// ErrCannotPlan is returned by [New] in a mode that needs a plan if the registry cannot
-	// keep a plan, and in mode [ModeExclusive] if the registry's records do not expire; and by
+	// keep a plan, and in modes [ModeExclusive] and
+	// [ModeCooperative] if the registry's records do not expire; and by
 	// [Cluster.Join] if a session cannot do what the registry has promised.
 	ErrCannotPlan = errors.New("this registry cannot keep a plan")
 

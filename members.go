@@ -178,7 +178,7 @@ func (m Member) sameTo(n Member) bool {
 // request; the member is shared with other callers, and its Metadata must not be changed.
 //
 // What it returns is what this instance knows. The primary may have been lost meanwhile, and
-// only in mode [ModeExclusive] no other instance acts as the primary by then.
+// only in modes [ModeExclusive] and [ModeCooperative] no other instance acts as the primary by then.
 func (c *Cluster) Primary() (Place, bool) {
 	_, o := c.owners()
 	return o.owner(0)

@@ -59,6 +59,15 @@ const (
 // one request, since a plan that stops all may name some more.
 const maxPlan = 1 << 20
 
+// roomIn returns how many bytes the members of a plan may take. In mode cooperative the other
+// half is for the partitions.
+func roomIn(mode Mode) int {
+	if mode == ModeCooperative {
+		return maxPlan / 2
+	}
+	return maxPlan
+}
+
 // clockGeneration is the least generation of a plan that is made now. Generations go by
 // the clock so that they grow also after the registry has forgotten the last one.
 func clockGeneration() int64 { return time.Now().UnixMilli() << 8 }

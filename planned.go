@@ -214,9 +214,9 @@ func (b balancer) noRoom(v *view, p *plan) error {
 				size += roomFor(l.incarnation, l.Member)
 			}
 		}
-		if size > maxPlan {
-			return fmt.Errorf("libcluster: the cluster's plan would have up to %d bytes, more than %d: "+
-				"too many instances, or too long IDs and addresses", size, maxPlan)
+		if most := roomIn(p.mode); size > most {
+			return fmt.Errorf("libcluster: the members in the cluster's plan would take up to %d bytes, more than %d: "+
+				"too many instances, or too long IDs and addresses", size, most)
 		}
 	}
 	_, coordinator, _ := strings.Cut(firstLine(v.plan.coordinator), "\t")

@@ -40,7 +40,8 @@ type Capabilities struct {
 	// Agreed: two sessions that report the same generation have reported the same members,
 	// and the generation of a session only grows. Without it [State.Generation] is 0.
 	Agreed bool
-	// Expires: a record that is not renewed goes by itself. Mode [ModeExclusive] needs it.
+	// Expires: a record that is not renewed goes by itself. Modes [ModeExclusive]
+	// and [ModeCooperative] need it.
 	Expires bool
 	// Reserves: a record can stay for a restart; see [Departure.Reserve].
 	Reserves bool
@@ -185,7 +186,7 @@ type Assignment struct {
 // Several goroutines may use a Planner.
 //
 // Only the sessions of [OnStore], which those of [EtcdConfig] are too, are Planners: the
-// safety of [ModeExclusive] rests on them, and on what package kv asks of a store. A type
+// safety of [ModeExclusive] and [ModeCooperative] rests on them, and on what package kv asks of a store. A type
 // that wraps such a session has to embed it.
 //
 // The plan is one record without a lease, which only Swap writes. It is so that:
@@ -196,7 +197,7 @@ type Assignment struct {
 //   - A Renew that succeeds has found the record after Renew was called.
 //   - A session whose record has gone never has it again.
 //   - Drained and a [Departure] have no effect for a session whose record has gone.
-//   - In mode [ModeExclusive] a reserved record counts as stopped for good for as long as it
+//   - In these two modes a reserved record counts as stopped for good for as long as it
 //     stays. Otherwise everybody would wait for an acknowledgement that nobody is there to
 //     give.
 type Planner interface {

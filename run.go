@@ -35,7 +35,8 @@ var errGoexit = errors.New("libcluster: a function given to Run has ended its go
 //
 // When f has returned it runs again under the newest state, unless Run ends. If f takes
 // long to return, that delays only its own next run, and leaving; in mode [ModeExclusive]
-// it delays all other instances too, see [Config.DrainTimeout]. The delay is logged, and
+// it delays all other instances too, and in mode [ModeCooperative] those that are to get a
+// partition from this one, see [Config.DrainTimeout]. The delay is logged, and
 // the record is kept alive meanwhile. [Config.OnRebalance] is called too, between the
 // return of f and its next run.
 //
@@ -117,7 +118,8 @@ func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, wo
 // sorts first, so each newcomer with a smaller ID becomes the primary in place of a healthy
 // one; with random IDs, which are the default, the second instance does so half of the
 // time. RunPrimary says so in the log, once, at Warn. In modes [ModePlanned] and
-// [ModeExclusive] the primary stays the primary until it leaves or is lost. Give instances
+// [ModeExclusive] the primary stays the primary until it leaves or is lost, and so in mode
+// [ModeCooperative], where it is the instance that holds partition 0, unless it drains. Give instances
 // IDs that they keep, such as the host name.
 //
 // Unlike with Run, and except in mode [ModeExclusive], a new state does not stop f if this
@@ -125,8 +127,8 @@ func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, wo
 // incarnation, whatever happens to workers and total. So [Config.OnRebalance] can be
 // called while f runs.
 //
-// Except in mode [ModeExclusive], the next primary can start before this instance has heard
-// that the index has moved, as with every index; see the package's documentation. In mode
+// In modes [ModeDirect] and [ModePlanned] the next primary can start before this instance has
+// heard that the index has moved, as with every index; see the package's documentation. In mode
 // [ModeExclusive] every change stops f, since all instances stop.
 //
 // Whatever f returns after its context has ended means that f has stopped, as with Run:

@@ -26,8 +26,8 @@ type State struct {
 	Generation int64
 	// Deadline is the moment up to which this instance may act. As a rule the record is
 	// renewed before that, which moves the deadline: read the state again to see it.
-	// Zero: there is no deadline. In mode [ModeExclusive] the deadline is no promise to
-	// be alone until then. A callback for index -1, or the end of the context of a
+	// Zero: there is no deadline. In modes [ModeExclusive] and [ModeCooperative] the deadline
+	// is no promise to be alone until then. A callback for index -1, or the end of the context of a
 	// function given to [Cluster.Run], may come before, and the others go on when the
 	// callback or the function has returned.
 	Deadline time.Time

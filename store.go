@@ -11,7 +11,8 @@ import (
 
 // OnStore returns a registry on a store: the members' records, the plan and all
 // else are records of a space that has the cluster's name, KEY/ENV or KEY/PARTITION/ENV.
-// It can do all that a registry can, in every mode. The safety of [ModeExclusive] rests on
+// It can do all that a registry can, in every mode. The safety of [ModeExclusive] and
+// [ModeCooperative] rests on
 // what package kv asks of a store, to which package kv/kvtest holds it.
 //
 // The keys are those that [EtcdConfig] has below /KEY/ENV/. The records of all members

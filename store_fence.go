@@ -11,9 +11,10 @@ import (
 // cluster is in, has to depend on: see sqlstore.Store.Guard. The transaction then has an effect
 // only while the plan is in force that gave this instance the place s, the state that
 // the application goes by. So a write that was held up for however long is refused by
-// the database itself. The cluster must be on such a store, in mode [ModePlanned] or
-// [ModeExclusive], and s this instance's present state; otherwise the error says what is
-// missing, and is [ErrRebalanced] if there is a newer one.
+// the database itself. The cluster must be on such a store, in a mode with a plan, and s
+// this instance's present state; otherwise the error says what is missing, and is
+// [ErrRebalanced] if there is a newer one. In mode [ModeCooperative] use
+// [Cluster.PartitionFence], which other partitions' moves leave as it is.
 //
 // It is refused too after a plan that leaves this instance where it is: read the state
 // again, and repeat.
