@@ -126,11 +126,10 @@ func (s *storeSession) Swap(ctx context.Context, revision int64, plan []byte) er
 // Drained writes a note under our lease, if the last one is as this session knows it: so an
 // earlier request that arrives late does not take back what a later one has said.
 func (s *storeSession) Drained(ctx context.Context, revision, generation int64, but string) error {
-	note := drainedNote(s.owner, generation, but, s.owner)
 	for {
-		last := s.lastNote()
+		note, last := drainedNote(s.owner, generation, but, s.owner), s.lastNote()
 		if saysAsMuch(last, generation, but) {
-			return nil
+			note.Value = last.Value // and whether that plan is the present one is found out as ever
 		}
 		done, err := s.space.Commit(ctx, kv.Tx{
 			If:  []kv.Cond{s.ours(), kv.AtVersion(planKey, revision), kv.AtVersion(note.Key, last.Version)},

@@ -174,6 +174,7 @@ func TestAnOlderAcknowledgementThatArrivesLateTakesNothingBack(t *testing.T) {
 		return survey.Drained[a.Incarnation()], survey.But[a.Incarnation()]
 	}
 	for generation := range int64(3) {
+		generation++ // of 0 is what it has written as it joined
 		loses(generation, "1-4")
 		require.NoError(t, a.Drained(t.Context(), revision, generation, "3"))
 		require.False(t, arrives())
