@@ -30,6 +30,7 @@ type part struct {
 	Registry string
 	Key      string // of a holder: the others have cluster
 	ID       string
+	Mode     libcluster.Mode // of an actor
 	Workers  int
 	TTL      time.Duration
 	Acts     string // the file to write to

@@ -16,8 +16,14 @@
 //	go test -tags faults -v ./faults
 //	go test -tags faults -v -timeout 2h ./faults -trials 1000 -long
 //
-// In one test processes in exclusive mode suffer everything at random, on etcd, PostgreSQL
-// and SQLite, for a minute each or as long as is asked for:
+// In one test processes in exclusive mode suffer everything at random, on etcd, PostgreSQL,
+// SQLite and a shared folder, for a minute each or as long as is asked for, and in another one
+// processes in cooperative mode:
 //
 //	go test -tags faults -v -timeout 1h ./faults -run ExclusiveMode -exclusive 10m
+//	go test -tags faults -v -timeout 1h ./faults -run CooperativeMode -cooperative 10m
+//
+// What each process does is a line of one file, whose order is the kernel's. In cooperative
+// mode each partition's runs are compared with one another, and each stop of a partition with
+// all plans that etcd remembers.
 package faults

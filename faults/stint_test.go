@@ -135,55 +135,60 @@ func inTurn(a, b *stint) bool {
 	return a.first < b.begun && a.acts > 1 && a.before > b.first
 }
 
+// planted makes a run that acts each millisecond from from to to, and returns at returns.
+func planted(id string, index, total int, from, to, returns, deadline time.Duration) (deeds []deed) {
+	d := deed{id: id, index: index, workers: 1, total: total, deadline: deadline}
+	add := func(what string, at time.Duration) {
+		d.what, d.at, d.by = what, at, at
+		deeds = append(deeds, d)
+	}
+	add(begin, from)
+	for at := from; at <= to; at += ms {
+		add(acts, at)
+	}
+	if returns > 0 {
+		add(end, returns)
+	}
+	return deeds
+}
+
+const ms = time.Millisecond
+
+// inOrder mixes runs by the clock.
+func inOrder(runs ...[]deed) []deed {
+	all := slices.Concat(runs...)
+	slices.SortStableFunc(all, func(a, b deed) int { return cmp.Compare(a.at, b.at) })
+	return all
+}
+
 // TestCheckerFindsWhatIsPlanted is about the checker alone.
 func TestCheckerFindsWhatIsPlanted(t *testing.T) {
-	const ms = time.Millisecond
-	// run makes a run that acts each millisecond from from to to, and returns at returns.
-	run := func(id string, index, total int, from, to, returns, deadline time.Duration) (deeds []deed) {
-		d := deed{id: id, index: index, workers: 1, total: total, deadline: deadline}
-		add := func(what string, at time.Duration) {
-			d.what, d.at, d.by = what, at, at
-			deeds = append(deeds, d)
-		}
-		add(begin, from)
-		for at := from; at <= to; at += ms {
-			add(acts, at)
-		}
-		if returns > 0 {
-			add(end, returns)
-		}
-		return deeds
-	}
-	judge := func(runs ...[]deed) verdict {
-		all := slices.Concat(runs...)
-		slices.SortStableFunc(all, func(a, b deed) int { return cmp.Compare(a.at, b.at) })
-		return judgeStints(stintsOf(t, all))
-	}
-	a := run("a", 0, 2, 10*ms, 20*ms, 30*ms, time.Hour)
+	judge := func(runs ...[]deed) verdict { return judgeStints(stintsOf(t, inOrder(runs...))) }
+	a := planted("a", 0, 2, 10*ms, 20*ms, 30*ms, time.Hour)
 	for _, fine := range [][]deed{
-		run("b", 1, 2, 15*ms, 20*ms, 30*ms, time.Hour), // beside it
-		run("b", 0, 2, 31*ms, 40*ms, 50*ms, time.Hour), // after it
-		run("b", 2, 3, 31*ms, 40*ms, 50*ms, time.Hour),
+		planted("b", 1, 2, 15*ms, 20*ms, 30*ms, time.Hour), // beside it
+		planted("b", 0, 2, 31*ms, 40*ms, 50*ms, time.Hour), // after it
+		planted("b", 2, 3, 31*ms, 40*ms, 50*ms, time.Hour),
 	} {
 		v := judge(a, fine)
 		require.Empty(t, append(v.overlaps, v.late...))
 	}
 	for name, wrong := range map[string][]deed{
-		"the same index":             run("b", 0, 2, 15*ms, 18*ms, 19*ms, time.Hour),
-		"another total":              run("b", 2, 3, 15*ms, 18*ms, 19*ms, time.Hour),
-		"another life of its own":    run("a'", 0, 2, 15*ms, 18*ms, 19*ms, time.Hour),
-		"before the other has ended": run("b", 0, 2, 25*ms, 40*ms, 50*ms, time.Hour),
+		"the same index":             planted("b", 0, 2, 15*ms, 18*ms, 19*ms, time.Hour),
+		"another total":              planted("b", 2, 3, 15*ms, 18*ms, 19*ms, time.Hour),
+		"another life of its own":    planted("a'", 0, 2, 15*ms, 18*ms, 19*ms, time.Hour),
+		"before the other has ended": planted("b", 0, 2, 25*ms, 40*ms, 50*ms, time.Hour),
 	} {
 		require.Len(t, judge(a, wrong).overlaps, 1, name)
 	}
-	frozen := run("a", 0, 2, 10*ms, 20*ms, 90*ms, 40*ms)
-	require.Len(t, judge(frozen, run("b", 0, 2, 39*ms, 50*ms, 60*ms, time.Hour)).overlaps, 1, "before its deadline")
-	require.Empty(t, judge(frozen, run("b", 0, 2, 41*ms, 50*ms, 60*ms, time.Hour)).overlaps, "it may be at work yet, and does not count")
-	killed := run("a", 0, 2, 10*ms, 20*ms, 0, time.Hour)
-	require.Empty(t, judge(killed, run("b", 0, 2, 21*ms, 50*ms, 60*ms, time.Hour)).overlaps)
+	frozen := planted("a", 0, 2, 10*ms, 20*ms, 90*ms, 40*ms)
+	require.Len(t, judge(frozen, planted("b", 0, 2, 39*ms, 50*ms, 60*ms, time.Hour)).overlaps, 1, "before its deadline")
+	require.Empty(t, judge(frozen, planted("b", 0, 2, 41*ms, 50*ms, 60*ms, time.Hour)).overlaps, "it may be at work yet, and does not count")
+	killed := planted("a", 0, 2, 10*ms, 20*ms, 0, time.Hour)
+	require.Empty(t, judge(killed, planted("b", 0, 2, 21*ms, 50*ms, 60*ms, time.Hour)).overlaps)
 
 	// Clocks may say what they like.
-	order := append(run("a", 0, 2, 10*ms, 12*ms, 0, 12*ms), run("b", 0, 2, 50*ms, 52*ms, 0, time.Hour)...)
+	order := append(planted("a", 0, 2, 10*ms, 12*ms, 0, 12*ms), planted("b", 0, 2, 50*ms, 52*ms, 0, time.Hour)...)
 	require.Empty(t, judgeStints(stintsOf(t, order)).overlaps)
 	order = append(order, deed{what: acts, id: "a", workers: 1, total: 2, at: 12 * ms, by: 12 * ms, deadline: 12 * ms})
 	late := judgeStints(stintsOf(t, order))
@@ -192,7 +197,7 @@ func TestCheckerFindsWhatIsPlanted(t *testing.T) {
 	order = append(order, order[len(order)-1])
 	require.Len(t, judgeStints(stintsOf(t, order)).overlaps, 1, "now it has looked afterwards")
 
-	idle := judge(a, run("b", 0, 1, 80*ms, 90*ms, 100*ms, time.Hour))
+	idle := judge(a, planted("b", 0, 1, 80*ms, 90*ms, 100*ms, time.Hour))
 	require.Equal(t, 50*ms, idle.idle)
 	require.Equal(t, 30*ms, idle.idleFrom)
 }

@@ -26,7 +26,17 @@ import (
 	"github.com/libcluster/libcluster/sqlstore/pgnotify"
 )
 
-// stages are the registries on which exclusive mode suffers.
+// stage is a registry that actors act by.
+type stage struct {
+	scheme string   // what playActor opens
+	hosts  []string // of its servers, to each of which an actor has a line of its own; none: it is a file
+	// strike has something happen to a server, for a while.
+	strike func(x *troupe)
+	// plans returns all plans that there have been; nil: nobody remembers them.
+	plans func(t *testing.T) history
+}
+
+// stages are the registries on which actors suffer.
 var stages = map[string]func(t *testing.T) stage{
 	"etcd":     etcdStage,
 	"Postgres": postgresStage,
@@ -36,7 +46,11 @@ var stages = map[string]func(t *testing.T) stage{
 
 func etcdStage(t *testing.T) stage {
 	etcd := startIsland(t)
-	by := stage{scheme: "http", strike: func(x *troupe) { x.strikeEtcd(etcd) }}
+	by := stage{
+		scheme: "http",
+		strike: func(x *troupe) { x.strikeEtcd(etcd) },
+		plans:  func(t *testing.T) history { return plansIn(t, dial(t, etcd.urls()...)) },
+	}
 	for _, s := range etcd.all {
 		by.hosts = append(by.hosts, s.client)
 	}
