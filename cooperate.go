@@ -73,6 +73,7 @@ func (d *deciding) cooperate(base, next *plan, members []Recorded, s Survey, pre
 // again is the time until the next vanished one must have stopped.
 func (d *deciding) actors(p *plan, s Survey, present map[string]bool, at moment) (acting []actor, again time.Duration) {
 	gone := make(map[string]moment)
+	acting = make([]actor, 0, len(p.places))
 	for _, l := range p.places {
 		noted := s.Drained[l.incarnation]
 		switch {
@@ -125,7 +126,7 @@ func (p *plan) share(base *plan, acting []actor, members []Recorded) {
 			granted[n] = noOwner // until the others have stopped
 		}
 	}
-	p.committed, p.places = true, nil
+	p.committed, p.places = true, make([]planned, 0, len(members)+len(acting))
 	for i, held := range partitionsOf(granted, len(members)) {
 		m := members[i]
 		l := planned{incarnation: m.Incarnation, window: m.plans.window, Place: Place{Member: m.Member, Index: held.first(), held: held}}
@@ -218,11 +219,15 @@ const (
 func onlyActors(acting []actor, n int) []int {
 	only := slices.Repeat([]int{noActor}, n)
 	for i, a := range acting {
-		for p := range a.may().all() {
-			if only[p] == noActor {
-				only[p] = i
-			} else {
-				only[p] = severalActor
+		for _, set := range []partitionSet{a.held, a.releases} {
+			for p := range set.all() {
+				switch only[p] {
+				case noActor:
+					only[p] = i
+				case i:
+				default:
+					only[p] = severalActor
+				}
 			}
 		}
 	}
@@ -241,12 +246,13 @@ const (
 
 // newsSince compares a plan with the one before it.
 func (p *plan) newsSince(last *plan) news {
-	before := make(map[string]planned, len(last.places))
-	for _, l := range last.places {
-		before[l.incarnation] = l
+	before := make(map[string]*planned, len(last.places))
+	for i := range last.places {
+		before[last.places[i].incarnation] = &last.places[i]
 	}
 	found := nothingNew
-	for _, l := range p.places {
+	for i := range p.places {
+		l := &p.places[i]
 		b, known := before[l.incarnation]
 		delete(before, l.incarnation)
 		is := nothingNew

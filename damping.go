@@ -56,7 +56,7 @@ func (d *damping) hold() time.Duration {
 func (d *damping) admit(base *plan, members []Recorded, s Survey, at moment) (admitted []Recorded) {
 	d.observe(members, s, at)
 	d.held = 0
-	holds := make(map[string]bool) // by ID
+	holds := make(map[string]bool, len(base.places)) // by ID
 	for _, l := range base.places {
 		holds[l.ID] = l.Index >= 0
 	}
@@ -64,6 +64,7 @@ func (d *damping) admit(base *plan, members []Recorded, s Survey, at moment) (ad
 	for _, m := range members {
 		atWork = atWork || holds[m.ID] && !m.kept
 	}
+	admitted = make([]Recorded, 0, len(members))
 	for _, m := range members {
 		a := d.came[m.ID]
 		left := d.hold() - at.sinceAtLeast(a.at)

@@ -201,6 +201,7 @@ func holder(m Recorded) planned {
 // does not count: an incarnation has one place.
 func (d *deciding) members(s Survey) (members []Recorded, present map[string]bool) {
 	present = make(map[string]bool, len(s.Members))
+	members = make([]Recorded, 0, len(s.Members))
 	for _, m := range s.sorted() {
 		copied := present[m.Incarnation]
 		present[m.Incarnation] = true
@@ -299,6 +300,7 @@ func fitting(members []Recorded, held map[string]bool, room int) (fit []Recorded
 		}
 		return 1
 	})
+	fit = make([]Recorded, 0, len(members))
 	total, size := 0, 0
 	for _, m := range members {
 		size += roomFor(m.Incarnation, m.Member)

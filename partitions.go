@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -67,39 +66,65 @@ func (s partitionSet) firstOf(most int) (numbers []int) {
 	return numbers
 }
 
-func (s partitionSet) and(t partitionSet) partitionSet {
-	return combine(s, t, func(inS, inT bool) bool { return inS && inT })
-}
-
-func (s partitionSet) or(t partitionSet) partitionSet {
-	return combine(s, t, func(inS, inT bool) bool { return inS || inT })
-}
-
-func (s partitionSet) minus(t partitionSet) partitionSet {
-	return combine(s, t, func(inS, inT bool) bool { return inS && !inT })
-}
-
-// combine returns the partitions for which takes is true. It must be false for a partition
-// that is in neither set.
-func combine(s, t partitionSet, takes func(inS, inT bool) bool) (set partitionSet) {
-	var edges []int
-	for _, r := range slices.Concat(s, t) {
-		edges = append(edges, r.from, r.to)
-	}
-	slices.Sort(edges)
-	edges = slices.Compact(edges)
-	for i, from := range edges[:max(0, len(edges)-1)] {
-		if takes(s.has(from), t.has(from)) {
-			set = set.grow(span{from, edges[i+1]})
+func (s partitionSet) and(t partitionSet) (set partitionSet) {
+	for i, j := 0, 0; i < len(s) && j < len(t); {
+		from, to := max(s[i].from, t[j].from), min(s[i].to, t[j].to)
+		if from < to {
+			set = append(set, span{from, to})
+		}
+		if s[i].to == to {
+			i++
+		} else {
+			j++
 		}
 	}
 	return set
 }
 
-// grow appends a span that does not begin before the last one ends.
+func (s partitionSet) or(t partitionSet) (set partitionSet) {
+	switch {
+	case len(t) == 0:
+		return s
+	case len(s) == 0:
+		return t
+	}
+	for len(s) > 0 || len(t) > 0 {
+		if len(s) == 0 || len(t) > 0 && t[0].from < s[0].from {
+			s, t = t, s
+		}
+		set, s = set.grow(s[0]), s[1:]
+	}
+	return set
+}
+
+func (s partitionSet) minus(t partitionSet) (set partitionSet) {
+	if len(s) == 0 || len(t) == 0 {
+		return s
+	}
+	for _, r := range s {
+		for len(t) > 0 && t[0].to <= r.from {
+			t = t[1:]
+		}
+		for _, without := range t {
+			if without.from >= r.to {
+				break
+			}
+			if r.from < without.from {
+				set = append(set, span{r.from, without.from})
+			}
+			r.from = without.to
+		}
+		if r.from < r.to {
+			set = append(set, r)
+		}
+	}
+	return set
+}
+
+// grow appends a span that does not begin before the last one, to a set that is being made.
 func (s partitionSet) grow(r span) partitionSet {
-	if n := len(s); n > 0 && s[n-1].to == r.from {
-		s[n-1].to = r.to
+	if n := len(s); n > 0 && r.from <= s[n-1].to {
+		s[n-1].to = max(s[n-1].to, r.to)
 		return s
 	}
 	return append(s, r)

@@ -81,22 +81,20 @@ const farAhead = 100 * 365 * 24 * 3600 * 1000 << 8
 func credible(generation, now int64) bool { return generation <= now+farAhead }
 
 func (p *plan) encode() []byte {
-	var b bytes.Buffer
 	state := planPrepare
 	if p.committed {
 		state = planCommit
 	}
-	fmt.Fprintf(&b, "%v\t%s\t%d\t%d\n", p.mode, state, p.generation, p.total)
+	b := fmt.Appendf(nil, "%v\t%s\t%d\t%d\n", p.mode, state, p.generation, p.total)
 	for _, l := range p.places {
+		window, workers := strconv.FormatInt(l.window.Milliseconds(), 10), strconv.Itoa(l.Workers)
+		fields := []string{l.incarnation, window, strconv.Itoa(l.Index), workers, l.ID, planAddress(l.Address)}
 		if p.mode == ModeCooperative {
-			fmt.Fprintf(&b, "%s\t%d\t%d\t%s\t%s\t%v\t%v\n",
-				l.incarnation, l.window.Milliseconds(), l.Workers, l.ID, planAddress(l.Address), l.held, l.releases)
-			continue
+			fields = []string{l.incarnation, window, workers, l.ID, planAddress(l.Address), l.held.String(), l.releases.String()}
 		}
-		fmt.Fprintf(&b, "%s\t%d\t%d\t%d\t%s\t%s\n",
-			l.incarnation, l.window.Milliseconds(), l.Index, l.Workers, l.ID, planAddress(l.Address))
+		b = append(append(b, strings.Join(fields, "\t")...), '\n')
 	}
-	return b.Bytes()
+	return b
 }
 
 // roomFor is how many bytes the line of a member takes at most.
@@ -119,8 +117,10 @@ func parsePlan(text []byte) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	const usual = 64 // bytes of a line
 	end := 0
-	incarnations, ids := map[string]bool{}, map[string]bool{}
+	incarnations, ids := make(map[string]bool, len(rest)/usual), make(map[string]bool)
+	p.places = slices.Grow(p.places, len(rest)/usual)
 	for line := range bytes.Lines(rest) {
 		l, err := p.parseLine(line)
 		if err != nil {
