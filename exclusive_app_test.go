@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/libcluster/libcluster"
@@ -28,26 +30,46 @@ type app struct {
 	doom       *doom
 	view       *incarnation // the latest that was watched
 	calling    bool
-	told       libcluster.State
-	generation int64        // the greatest that its State has had
-	open       *acting      // what it does now, as it was told; nil: nothing
-	of         *incarnation // whose place that is
+	generation int64         // the greatest that its State has had
+	open       map[int]*deed // what it does now, as it was told, by the first index
+	run        *run          // of RunPartitions; nil: it joins and is called back
+}
+
+// deed is what an app does, for one incarnation.
+type deed struct {
+	acting
+	of *incarnation
+}
+
+// until is what was done so far, or by the deadline.
+func (d *deed) until(now int64) acting {
+	done := d.acting
+	done.to = min(now, d.of.a.w.at(d.of.deadline))
+	return done
 }
 
 // addApp makes an app, which does nothing yet.
-func (w *world) addApp(id string) *app {
+func (w *world) addApp(id string) *app { return w.addAppOf(w.scheme, id) }
+
+func (w *world) addAppOf(of scheme, id string) *app {
 	drains := []time.Duration{time.Second, 5 * time.Second, 30 * time.Second}
 	a := &app{
 		App: w.NewApp(fmt.Sprintf("%s%d", id, len(w.apps)), id, 1+w.Steps.IntN(5)),
-		w:   w, start: time.Now(), rate: 0.9 + 0.2*w.Steps.Float64(),
+		w:   w, start: time.Now(), rate: 0.9 + 0.2*w.Steps.Float64(), open: map[int]*deed{},
 	}
 	a.cfg = libcluster.Config{
-		Key: "mailer", ID: id, Workers: a.Wants, Mode: libcluster.ModeExclusive,
+		Key: "mailer", ID: id, Workers: a.Wants, Mode: of.mode, Partitions: of.partitions,
 		Registry: witness{a}, OnRebalance: a.onRebalance, OnStuck: func() { w.Locked(func() { w.Happened("stuck") }) },
 		Logger: w.Logger(a), TTL: ttls[w.Steps.IntN(len(ttls))], DrainTimeout: drains[w.Steps.IntN(len(drains))],
 	}
 	if w.ttl > 0 {
 		a.cfg.TTL = w.ttl
+	}
+	if of != w.scheme {
+		a.cfg.TTL = longestTTL
+	}
+	if of.cooperates() {
+		a.cooperate()
 	}
 	var err error
 	if a.Cluster, err = libcluster.New(a.cfg); err != nil {
@@ -60,7 +82,8 @@ func (w *world) addApp(id string) *app {
 
 // shouldBeActive tells who has to be back when nothing is wrong any more.
 func (a *app) shouldBeActive() bool {
-	return a.InStay && (a.Joined || a.Busy) && !a.Crashed() && !errors.Is(a.Err(), libcluster.ErrInstanceTaken)
+	return a.InStay && (a.Joined || a.Busy) && !a.Crashed() && a.cfg.Partitions == a.w.partitions &&
+		!errors.Is(a.Err(), libcluster.ErrInstanceTaken) && !errors.As(a.Err(), new(*libcluster.ModeError))
 }
 
 // do calls a method in a goroutine of its own; an app has one at a time.
@@ -105,12 +128,20 @@ func (w *world) patience(d time.Duration) (context.Context, context.CancelFunc) 
 func (a *app) join(patience time.Duration) {
 	a.Stay++
 	a.InStay, a.Joined = true, false
+	if a.run != nil {
+		a.run.begin(a)
+		return
+	}
 	a.do("Join", patience, a.Join, func(err error) { a.Joined, a.InStay = err == nil, err == nil })
 }
 
 func (a *app) leave(patience time.Duration, options ...libcluster.LeaveOption) {
 	a.Joined = false
-	a.do("Leave", patience, func(ctx context.Context) error { return a.Leave(ctx, options...) }, func(error) {
+	leave := func(ctx context.Context) error { return a.Leave(ctx, options...) }
+	if a.run != nil {
+		leave = a.run.leave(a, leave)
+	}
+	a.do("Leave", patience, leave, func(error) {
 		a.InStay = false
 		if a.State().Active() {
 			a.w.Fail("%s has left and is active: %v", a, a.State())
@@ -125,53 +156,74 @@ func (a *app) setWorkers(n int, patience time.Duration) {
 
 // onRebalance is the callback.
 func (a *app) onRebalance(s libcluster.State) {
+	a.callback(fmt.Sprintf("%d+%d/%d in %d", s.Index, s.Workers, s.Total, s.Generation), func() {
+		if s.Active() && a.cfg.Mode == libcluster.ModeExclusive {
+			for _, d := range a.open {
+				if d.of.stay == a.Stay {
+					a.w.Fail("%s is told of a place before it was told to stop: %v", a, s)
+				}
+			}
+			// A Leave that had no time to wait has said so, and no callback.
+			a.stopAll()
+			a.begin(a.acts(s))
+			a.w.checkPlace(a, s)
+		}
+	}, func() {
+		if !s.Active() && a.cfg.Mode == libcluster.ModeExclusive {
+			a.stopAll()
+		}
+	})
+}
+
+// callback is any of them: what it does at its beginning, and when it is about to return.
+func (a *app) callback(what string, begin, end func()) {
 	w := a.w
 	var slow func()
 	w.Locked(func() {
-		w.Say("%s is told %d+%d/%d in %d", a, s.Index, s.Workers, s.Total, s.Generation)
+		w.Say("%s is told %s", a, what)
 		w.Happened("callback")
 		if a.calling {
 			w.Fail("%s: two callbacks at the same time", a)
 		}
-		a.calling, a.told, slow = true, s, a.Slow
-		switch {
-		case s.Active() && a.open != nil && a.of.stay == a.Stay:
-			w.Fail("%s is told of a place before it was told to stop: %v", a, s)
-		case s.Active():
-			// A Leave that had no time to wait has said so, and no callback.
-			a.stopped(w.stamp())
-			a.open, a.of = a.acts(s), a.view
-			w.checkPlace(a, s)
-		}
+		a.calling, slow = true, a.Slow
+		begin()
 	})
 	if slow != nil {
 		slow()
 	}
 	w.Locked(func() {
 		a.calling = false
-		if !s.Active() {
-			a.stopped(w.stamp())
-		}
+		end()
 	})
 }
 
 // acts is what it does in a state, from now on.
-func (a *app) acts(s libcluster.State) *acting {
-	return &acting{a.Name, s.Index, s.Workers, s.Total, s.Generation, a.w.stamp(), 0}
+func (a *app) acts(s libcluster.State) acting {
+	return acting{a.Name, s.Index, s.Workers, s.Total, s.Generation, a.w.stamp(), 0}
 }
 
-// until is what it has done so far, or by its deadline.
-func (a *app) until(now int64) acting {
-	done := *a.open
-	done.to = min(now, a.w.at(a.of.deadline))
-	return done
-}
+func (a *app) begin(what acting) { a.open[what.index] = &deed{what, a.view} }
 
-func (a *app) stopped(now int64) {
-	if a.open != nil {
-		a.w.noteActs(a.until(now))
-		a.open = nil
+func (a *app) stop(index int) {
+	if d := a.open[index]; d != nil {
+		a.w.noteActs(d.until(a.w.stamp()))
+		delete(a.open, index)
 	}
+}
+
+func (a *app) stopAll() {
+	for _, index := range a.doing() {
+		a.stop(index)
+	}
+}
+
+// doing is what it does now.
+func (a *app) doing() []int { return slices.Sorted(maps.Keys(a.open)) }
+
+// glimpse notes that it may act by its State, of which it has not been told yet.
+func (a *app) glimpse(what acting) {
+	what.to = what.from + 1
+	a.w.noteActs(what)
 }
 
 // noteActs notes what an app has done.
@@ -192,7 +244,6 @@ func (a *app) sample() {
 	if !s.Active() {
 		return
 	}
-	w.checkPlace(a, s)
 	if s.Generation < a.generation {
 		w.Fail("%s reads generation %d after %d", a, s.Generation, a.generation)
 	}
@@ -203,17 +254,27 @@ func (a *app) sample() {
 	if deadline := a.start.Add(time.Duration(float64(s.Deadline.Sub(a.start)) / a.rate)); deadline.Sub(a.view.deadline) > rounding {
 		w.Fail("%s thinks that its deadline is %v later", a, deadline.Sub(a.view.deadline))
 	}
+	if a.cfg.Mode == libcluster.ModeCooperative {
+		a.sampleHeld(s)
+	} else {
+		a.sampleRange(s)
+	}
+}
+
+func (a *app) sampleRange(s libcluster.State) {
+	w := a.w
+	w.checkPlace(a, s)
+	var open *deed
+	for _, open = range a.open { // there is one at most
+	}
 	switch {
-	case a.open == nil || a.of != a.view:
-		// It has not been told yet, but may look.
-		now := a.acts(s)
-		now.to = now.from + 1
-		w.noteActs(*now)
-	case a.open.index != s.Index || a.open.workers != s.Workers || a.open.total != s.Total:
-		w.Fail("%s has moved without having stopped: from %v to %v", a, *a.open, s)
-	case a.open.generation != s.Generation:
-		a.stopped(w.stamp())
-		a.open, a.of = a.acts(s), a.view
+	case open == nil || open.of != a.view:
+		a.glimpse(a.acts(s))
+	case open.index != s.Index || open.workers != s.Workers || open.total != s.Total:
+		w.Fail("%s has moved without having stopped: from %v to %v", a, open.acting, s)
+	case open.generation != s.Generation:
+		a.stopAll()
+		a.begin(a.acts(s))
 		w.Happened("new generation, same places")
 	}
 }
@@ -242,8 +303,8 @@ func (w *world) checkOverlaps() {
 	recent := append([]acting(nil), w.acts[w.checked:]...)
 	w.checked = len(w.acts)
 	for _, a := range w.apps {
-		if a.open != nil {
-			recent = append(recent, a.until(now))
+		for _, index := range a.doing() {
+			recent = append(recent, a.open[index].until(now))
 		}
 	}
 	if a, b, found := findOverlap(recent); found {

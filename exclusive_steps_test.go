@@ -1,6 +1,7 @@
 package libcluster_test
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -121,7 +122,7 @@ func (w *world) tamperWithPlan() {
 		what := "plan deleted"
 		switch n := w.Steps.IntN(3); {
 		case n == 1:
-			what, text = "plan garbage", []string{"x", "exclusive\tcommit\t7\t0", "planned\tcommit\t7\t0\n", "\n\n"}[w.Steps.IntN(4)]
+			what, text = "plan garbage", w.garbage()[w.Steps.IntN(4)]
 		case n == 2 && len(w.oldPlans) > 0:
 			what, text = "plan from before", w.oldPlans[w.Steps.IntN(len(w.oldPlans))]
 		}
@@ -138,6 +139,18 @@ func (w *world) tamperWithPlan() {
 			w.PutPlan(simulated, before)
 		}
 	})
+}
+
+// garbage is four plans that are none of this cluster's.
+func (w *world) garbage() []string {
+	if w.cooperates() {
+		return []string{"x", w.emptyPlan(w.partitions), "exclusive\tcommit\t7\t0\n", w.emptyPlan(w.partitions + 1)}
+	}
+	return []string{"x", "exclusive\tcommit\t7\t0", "planned\tcommit\t7\t0\n", "\n\n"}
+}
+
+func (w *world) emptyPlan(partitions int) string {
+	return fmt.Sprintf("cooperative\tcommit\t7\t%d\n", partitions)
 }
 
 // stepStore does something to the whole store.
@@ -266,6 +279,10 @@ func (w *world) stepNewcomer(*app) {
 		return
 	}
 	id := string(rune('a' + w.Steps.IntN(7)))
+	if w.cooperates() && w.Steps.IntN(5) == 0 {
+		w.addOther()
+		return
+	}
 	w.Happened("newcomer")
 	if slices.ContainsFunc(w.apps, func(b *app) bool { return b.ID == id && b.InStay && !b.Crashed() }) {
 		w.Happened("same ID twice")

@@ -48,9 +48,10 @@ func (w *world) meetDoom(a *app, op libclustertest.Op, after bool) {
 // intercept is the way of each call of each app to the registry and back.
 func (w *world) intercept(ctx context.Context, call libclustertest.Call) error {
 	s := ctx.Value(caller{}).(*incarnation)
+	said, _ := ctx.Value(noting{}).(note)
 	w.meetDoom(s.a, call.Op, false)
 	return w.Way(ctx, s.a.App, call, func(ctx context.Context, late bool) error {
-		err := w.send(ctx, s, call)
+		err := w.send(ctx, s, call, said)
 		if !late {
 			w.meetDoom(s.a, call.Op, true)
 		}
@@ -60,7 +61,7 @@ func (w *world) intercept(ctx context.Context, call libclustertest.Call) error {
 
 // send lets a call have its effect. One that changes the registry does so alone, so
 // that every plan that there ever was is known.
-func (w *world) send(ctx context.Context, s *incarnation, call libclustertest.Call) (err error) {
+func (w *world) send(ctx context.Context, s *incarnation, call libclustertest.Call, said note) (err error) {
 	if simulator.Waits(call.Op) {
 		err = call.Send(ctx)
 		w.Locked(w.sample)
@@ -73,11 +74,20 @@ func (w *world) send(ctx context.Context, s *incarnation, call libclustertest.Ca
 		case err != nil:
 		case call.Op == libclustertest.OpSwap:
 			w.notePlan()
-		case call.Op == libclustertest.OpDrained && s.acts():
-			w.Fail("%s says that it has stopped and has not", s.a)
+		case call.Op == libclustertest.OpDrained:
+			s.checkNote(said)
 		}
 	})
 	return err
+}
+
+// checkNote wants what an incarnation says that it has stopped to be so.
+func (s *incarnation) checkNote(said note) {
+	if s.a.cfg.Mode == libcluster.ModeCooperative {
+		s.checkReleased(said)
+	} else if s.acts() {
+		s.a.w.Fail("%s says that it has stopped and has not", s.a)
+	}
 }
 
 // lateSwap is how late the plan of a coordinator may come that has stood still. It can
@@ -99,7 +109,7 @@ func (w *world) notePlan() {
 	w.texts[p.Generation] = text
 	w.generation = max(w.generation, p.Generation)
 	w.Happened(map[bool]string{false: "prepare", true: "commit"}[p.Committed])
-	if p.Committed {
+	if p.Committed || w.cooperates() {
 		w.plans[p.Generation] = p
 	}
 	w.oldPlans = append(w.oldPlans, text)

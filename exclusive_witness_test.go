@@ -25,6 +25,16 @@ type incarnation struct {
 	past     *time.Timer
 }
 
+// note is what an incarnation says that it has stopped, and noting finds it in the
+// context of the call.
+type (
+	note struct {
+		generation int64
+		but        string
+	}
+	noting struct{}
+)
+
 // caller finds the incarnation that makes a call in the call's context.
 type caller struct{}
 
@@ -85,7 +95,14 @@ func (s *incarnation) renewed(sent time.Time, granted time.Duration) {
 }
 
 // acts tells whether its app does something in its place.
-func (s *incarnation) acts() bool { return s.a.open != nil && s.a.of == s }
+func (s *incarnation) acts() bool {
+	for _, d := range s.a.open {
+		if d.of == s {
+			return true
+		}
+	}
+	return false
+}
 
 func (s *incarnation) Next(ctx context.Context) (libcluster.Change, error) {
 	s.a.w.Locked(func() {
@@ -130,5 +147,5 @@ func (s *incarnation) Swap(ctx context.Context, revision int64, plan []byte) err
 }
 
 func (s *incarnation) Drained(ctx context.Context, revision, generation int64, but string) error {
-	return s.Planner.Drained(s.within(ctx), revision, generation, but)
+	return s.Planner.Drained(context.WithValue(s.within(ctx), noting{}, note{generation, but}), revision, generation, but)
 }

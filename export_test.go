@@ -24,6 +24,8 @@ type PlanText struct {
 	Total      int
 	Places     []Place
 	Named      []string // the incarnations that it gives a place, or waits for
+	// In mode cooperative: the partitions that each of them keeps, and is to release.
+	Keeps, Releases map[string]Place
 }
 
 // ReadPlan reads a plan. One whose ranges do not tile is an error.
@@ -32,14 +34,23 @@ func ReadPlan(text string) (PlanText, error) {
 	if err != nil {
 		return PlanText{}, err
 	}
-	read := PlanText{Committed: p.committed, Generation: p.generation, Total: p.total}
+	read := PlanText{
+		Committed: p.committed, Generation: p.generation, Total: p.total, Keeps: map[string]Place{}, Releases: map[string]Place{},
+	}
 	for _, l := range p.places {
 		read.Named = append(read.Named, l.incarnation)
+		read.Keeps[l.incarnation], read.Releases[l.incarnation] = l.Place, Place{Index: -1, held: l.releases}
 		if l.Index >= 0 {
 			read.Places = append(read.Places, l.Place)
 		}
 	}
 	return read, nil
+}
+
+// ReadPartitions reads the text of some of n partitions.
+func ReadPartitions(text string, n int) (Place, error) {
+	set, err := parsePartitions(text, n)
+	return Place{Index: -1, held: set}, err
 }
 
 // Window is how long after a renewal was sent a member may act, and UntilOver how

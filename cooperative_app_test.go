@@ -1,0 +1,255 @@
+package libcluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/libcluster/libcluster"
+)
+
+// run is how an app stays that does not join by itself: in RunPartitions.
+type run struct {
+	stop context.CancelFunc
+	over chan struct{} // closed when RunPartitions has returned; nil: it was never called
+}
+
+// cooperate has an app act on partitions: in functions, or as its callbacks say.
+func (a *app) cooperate() {
+	if a.w.Steps.IntN(2) == 0 {
+		a.run = &run{}
+		return
+	}
+	a.cfg.OnGranted, a.cfg.OnRevoked, a.cfg.OnLost = a.onGranted, a.onRevoked, a.onLost
+}
+
+// begin calls RunPartitions, which ends when the app leaves.
+func (r *run) begin(a *app) {
+	w := a.w
+	ctx, stop := context.WithCancel(context.Background())
+	over := make(chan struct{})
+	r.stop, r.over = stop, over
+	a.Joined = true // it tries for as long as it takes
+	w.Say("%s: RunPartitions", a)
+	w.Running.Go(func() {
+		defer stop()
+		err := a.RunPartitions(ctx, a.work)
+		w.Locked(func() {
+			w.Say("%s: RunPartitions: %v", a, err)
+			a.InStay, a.Joined = false, false
+			if a.State().Active() || len(a.open) > 0 {
+				w.Fail("%s runs no more, and acts on %v: %v", a, a.doing(), a.State())
+			}
+		})
+		close(over)
+	})
+}
+
+// leave ends RunPartitions by its context, or by the call of Leave that is given.
+func (r *run) leave(a *app, leave func(context.Context) error) func(context.Context) error {
+	stop, over := r.stop, r.over
+	if over == nil {
+		return leave
+	}
+	stops := a.w.Steps.IntN(2) == 0
+	return func(ctx context.Context) (err error) {
+		if stops {
+			stop()
+		} else {
+			err = leave(ctx)
+		}
+		<-over
+		return err
+	}
+}
+
+// work is the function of each partition. If the app's callbacks are slow, so are those of
+// every third partition, or of all.
+func (a *app) work(ctx context.Context, p libcluster.Partition) error {
+	w := a.w
+	var of *incarnation
+	w.Locked(func() {
+		a.begins(p)
+		of = a.view
+	})
+	<-ctx.Done()
+	var slow func()
+	w.Locked(func() {
+		if errors.Is(context.Cause(ctx), libcluster.ErrRebalanced) {
+			w.checkMoved(of, p)
+		}
+		if a.Stay%3 == 0 || (p.Number+a.Stay)%3 == 0 {
+			slow = a.Slow
+		}
+	})
+	if slow != nil {
+		slow()
+	}
+	w.Locked(func() {
+		w.Happened("function")
+		a.stop(p.Number)
+	})
+	return nil
+}
+
+func (a *app) onGranted(ps []libcluster.Partition) {
+	a.callback(fmt.Sprintf("granted %v", ps), func() {
+		for _, p := range ps {
+			a.begins(p)
+		}
+	}, func() {})
+}
+
+func (a *app) onRevoked(ps []libcluster.Partition) {
+	a.callback(fmt.Sprintf("revoked %v", ps), func() {
+		for _, p := range ps {
+			if a.Joined {
+				a.w.checkMoved(a.open[p.Number].of, p)
+			}
+		}
+	}, func() { a.stopEach("revoked", ps) })
+}
+
+func (a *app) onLost(ps []libcluster.Partition) {
+	a.callback(fmt.Sprintf("lost %v", ps), func() {}, func() { a.stopEach("lost", ps) })
+}
+
+func (a *app) stopEach(what string, ps []libcluster.Partition) {
+	for _, p := range ps {
+		if d := a.open[p.Number]; d == nil || d.generation != p.Token {
+			a.w.Fail("%s has %s %v, and has %v", a, what, p, d)
+		}
+		a.w.Happened(what)
+		a.stop(p.Number)
+	}
+}
+
+// begins notes that it acts on a partition from now on.
+func (a *app) begins(p libcluster.Partition) {
+	w := a.w
+	if d := a.open[p.Number]; d != nil {
+		w.Fail("%s begins with %v, and has not stopped %v", a, p, d.acting)
+	}
+	one := place{p.Number, p.Of}
+	if p.Token <= w.tokens[one] {
+		w.Fail("%s begins with %v by a token that is not above %d", a, p, w.tokens[one])
+	}
+	w.tokens[one] = p.Token
+	a.begin(a.actsOn(p))
+}
+
+func (a *app) actsOn(p libcluster.Partition) acting {
+	return acting{a.Name, p.Number, 1, p.Of, p.Token, a.w.stamp(), 0}
+}
+
+// sampleHeld wants an active state to hold what a plan says, and notes what it has not been
+// told of yet.
+func (a *app) sampleHeld(s libcluster.State) {
+	w := a.w
+	keeps := w.plans[s.Generation].Keeps[a.view.Incarnation()]
+	var numbers []int
+	for p := range s.Held() {
+		numbers = append(numbers, p.Number)
+		switch d := a.open[p.Number]; {
+		case !s.Holds(p.Number):
+			w.Fail("%s has %v and does not hold it", a, p)
+		case d == nil || d.of != a.view:
+			a.glimpse(a.actsOn(p))
+		case d.generation != p.Token:
+			w.Happened("granted anew before it has stopped")
+			a.glimpse(a.actsOn(p))
+		}
+	}
+	if want := slices.Collect(keeps.Partitions()); !slices.Equal(numbers, want) {
+		w.Fail("%s holds %v in generation %d, and the plan says %v", a, numbers, s.Generation, want)
+	}
+}
+
+// checkMoved wants a partition that is being stopped, though the incarnation goes on, to have
+// been released by a plan since it was granted.
+func (w *world) checkMoved(of *incarnation, p libcluster.Partition) {
+	w.Happened("partition moves")
+	for generation, plan := range w.plans {
+		if generation > p.Token && !plan.Keeps[of.Incarnation()].Holds(p.Number) {
+			return
+		}
+	}
+	w.Fail("%s stops %v, which no plan has moved", of.a, p)
+}
+
+// checkReleased wants what an incarnation says that it has released to be stopped.
+func (s *incarnation) checkReleased(said note) {
+	w := s.a.w
+	plan := w.plans[said.generation]
+	but, err := libcluster.ReadPartitions(said.but, plan.Total)
+	if err != nil {
+		w.Fail("%s has not stopped %q: %v", s.a, said.but, err)
+	}
+	if said.but != "" {
+		w.Happened("partly released")
+	}
+	for _, n := range s.a.doing() {
+		if d := s.a.open[n]; d.of == s && plan.Releases[s.Incarnation()].Holds(n) && !but.Holds(n) {
+			w.Fail("%s says that it has stopped %d and has not: %v", s.a, n, d.acting)
+		}
+	}
+}
+
+// hasItsShare tells whether an app has what it is to have when nothing is wrong.
+func (a *app) hasItsShare() bool {
+	w, s := a.w, a.State()
+	if !w.cooperates() {
+		return s.Active()
+	}
+	total := 0
+	for _, b := range w.apps {
+		if b.shouldBeActive() {
+			total += b.Wants
+		}
+	}
+	off := len(slices.Collect(s.Held()))*total - w.partitions*a.Wants
+	return -total < off && off < total
+}
+
+// checkShares wants each partition to be held, and worked on if there are functions for it.
+func (w *world) checkShares() {
+	held := make([]int, w.partitions)
+	there := false
+	for _, a := range w.apps {
+		there = there || a.shouldBeActive()
+		var numbers []int
+		for p := range a.State().Held() {
+			held[p.Number]++
+			numbers = append(numbers, p.Number)
+		}
+		if a.shouldBeActive() && !slices.Equal(numbers, a.doing()) {
+			w.Fail("%s holds %v and acts on %v", a, numbers, a.doing())
+		}
+	}
+	for n, times := range held {
+		if there && times != 1 {
+			w.Fail("partition %d is held %d times", n, times)
+		}
+	}
+	if p, err := libcluster.ReadPlan(w.Plan(simulated)); there && (err != nil || !p.Committed) {
+		w.Fail("the last plan is %+v: %v", p, err)
+	}
+}
+
+// checkTokens wants tokens to have grown.
+func (w *world) checkTokens() {
+	each := map[place][]acting{}
+	for _, a := range w.acts {
+		one := place{} // all ranges: what they are, changes with each generation
+		if w.cooperates() {
+			one = place{a.index, a.total}
+		}
+		each[one] = append(each[one], a)
+	}
+	for _, acts := range each {
+		if a, b, found := findStaleToken(acts); found {
+			w.Fail("%v, and later %v", a, b)
+		}
+	}
+}
