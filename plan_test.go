@@ -196,6 +196,7 @@ func TestWhatIsNoPlanIsAnError(t *testing.T) {
 func FuzzParsePlan(f *testing.F) {
 	f.Add([]byte("exclusive\tcommit\t12\t3\n1f\t6000\t0\t2\ta\thost:80\n20\t6000\t2\t1\tb\t\n"), "1f")
 	f.Add([]byte("planned\tprepare\t1\t0"), "")
+	f.Add([]byte("cooperative\tprepare\t12\t8\n1f\t6000\t2\ta\thost:80\t0-3,5\t4\n20\t6000\t1\tb\t\t6-7\t4\n"), "1f")
 	f.Fuzz(func(t *testing.T, text []byte, incarnation string) {
 		p, err := parsePlan(text)
 		if err == nil {
@@ -204,7 +205,9 @@ func FuzzParsePlan(f *testing.F) {
 			require.Equal(t, p.total, again.total)
 		}
 		head, own, err := findPlanned(text, incarnation)
-		if err == nil && own != nil && own.Index >= 0 {
+		if err == nil && own != nil && own.Index >= 0 && head.mode == ModeCooperative {
+			require.True(t, own.held.has(own.Index) && own.held[len(own.held)-1].to <= head.total)
+		} else if err == nil && own != nil && own.Index >= 0 {
 			require.LessOrEqual(t, own.Index+own.Workers, head.total)
 		}
 	})

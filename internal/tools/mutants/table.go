@@ -157,4 +157,91 @@ var mutants = []mutant{
 		"if d.level > 0 || d.lost > byChance {", "if d.level == 0 && d.lost > byChance {",
 		"TestNewcomersWaitLongerEachTime", "", nil,
 	},
+	{
+		"a partition is granted before it is released", "cooperate.go",
+		"if own, acts := lines[members[granted[n]].Incarnation]; !acts || own != only {", "if _, acts := lines[\"\"]; acts {",
+		"TestNeverTwoOnOnePartitionWhateverHappens", "",
+		[]string{"-cooperative-seeds=50"},
+	},
+	{
+		"a partition is granted before it is released", "cooperate.go",
+		"if own, acts := lines[members[granted[n]].Incarnation]; !acts || own != only {", "if _, acts := lines[\"\"]; acts {",
+		"TestEveryOrderOfEventsKeepsTwoOffOnePartition", "", nil,
+	},
+	{
+		"a partition of one that vanished is granted at once", "cooperate.go",
+		"			if left > 0 {\n", "			if left < 0 {\n",
+		"TestNeverTwoOnOnePartitionWhateverHappens", "",
+		[]string{"-cooperative-seeds=50"},
+	},
+	{
+		"a partition of one that vanished is granted at once", "cooperate.go",
+		"			if left > 0 {\n", "			if left < 0 {\n",
+		"TestEveryOrderOfEventsKeepsTwoOffOnePartition", "", nil,
+	},
+	{
+		"a partition counts as released while its function runs", "notifier.go",
+		"n.told.state.held.partitions().or(n.run.running()).and(v.plan.releases)", "n.told.state.held.partitions().and(v.plan.releases)",
+		"TestNeverTwoOnOnePartitionWhateverHappens", "",
+		[]string{"-cooperative-seeds=50"},
+	},
+	{
+		"a token stays when a partition is handed over", "holding.go",
+		"now.grants = append(now.grants, grant{r, generation})", "now.grants = append(now.grants, grant{r, 1})",
+		"TestNeverTwoOnOnePartitionWhateverHappens", "",
+		[]string{"-cooperative-seeds=20"},
+	},
+	{
+		"a token stays when a partition is handed over", "holding.go",
+		"now.grants = append(now.grants, grant{r, generation})", "now.grants = append(now.grants, grant{r, 1})",
+		"TestAPartitionKeepsItsTokenWhileItIsHeld", "", nil,
+	},
+	{
+		"a grant is taken after a newer plan", "planned.go",
+		"	case known != nil && p.generation < known.generation:\n		h.late = true\n", "",
+		"TestNeverTwoOnOnePartitionWhateverHappens", "",
+		[]string{"-cooperative-seeds=300"},
+	},
+	{
+		"an acknowledgement of an older plan counts", "cooperate.go",
+		"		case noted == p.generation:\n", "		case noted > 0:\n",
+		"TestAPlanGrantsNothingThatAnotherMayActOn", "", nil,
+	},
+	{
+		"an acknowledgement counts for what it leaves out", "cooperate.go",
+		"			l.releases = l.releases.and(but)\n", "			_, l.releases = but, nil\n",
+		"TestEveryOrderOfEventsKeepsTwoOffOnePartition", "", nil,
+	},
+	{
+		"all is released though most of it is kept", "cooperate.go",
+		"balancePartitions(base.ownersAmong(members), weightsOf(members))", "balancePartitions(base.ownersAmong(nil), weightsOf(members))",
+		"TestAChangeComesToRestWithTheFewestStops", "", nil,
+	},
+	{
+		"a partition is stopped for a plan that moves others", "run_partitions.go",
+		"held && token == t.token && v.inc == t.inc {", "held && token == t.token && v.inc == t.inc && state.Generation == t.told.Generation {",
+		"TestNeverTwoOnOnePartitionWhateverHappens", "",
+		[]string{"-cooperative-seeds=20"},
+	},
+	{
+		"a partition gets another token when others move", "holding.go",
+		"now.grants = append(now.grants, grant{r, g.token})", "now.grants = append(now.grants, grant{r, generation})",
+		"TestNeverTwoOnOnePartitionWhateverHappens", "",
+		[]string{"-cooperative-seeds=20"},
+	},
+	{
+		"what is to be granted outlives the fence in another callback", "notifier.go",
+		"	case t.state.held.loses(state.held) && state.held.loses(t.state.held):\n", "	case false:\n",
+		"TestNothingIsGrantedThatHasGoneDuringAnotherCallback", "", nil,
+	},
+	{
+		"a late acknowledgement takes back a later one", "store_plan.go",
+		"kv.AtVersion(planKey, revision), kv.AtVersion(note.Key, last.Version)}", "kv.AtVersion(planKey, revision), s.ours()}",
+		"TestAnOlderAcknowledgementThatArrivesLateTakesNothingBack", "", nil,
+	},
+	{
+		"a drain forgets what hangs when more is to be released", "drain.go",
+		"if slices.Equal(releases, asked) {", "if _ = slices.Equal(releases, asked); len(releases) == len(asked) {",
+		"TestADrainGoesOnWatchingWhatTheNextPlanAsksForToo", "", nil,
+	},
 }
