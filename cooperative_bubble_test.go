@@ -184,19 +184,10 @@ func TestAChangeCostsTwoPlansAndAnAcknowledgementOfEachThatGives(t *testing.T) {
 		for i := range 6 {
 			l.runs(fmt.Sprint(i), 60)
 		}
-		var mu sync.Mutex
-		count := map[libclustertest.Op]int{}
-		l.Intercept(func(ctx context.Context, call libclustertest.Call) error {
-			mu.Lock()
-			count[call.Op]++
-			mu.Unlock()
-			return call.Send(ctx)
-		})
+		count := l.counted()
 		l.runs("x", 60, func(c *libcluster.Config) { c.Workers = 2 })
-		mu.Lock()
-		defer mu.Unlock()
-		require.Equal(l.T, 2, count[libclustertest.OpSwap])
-		require.Equal(l.T, 6, count[libclustertest.OpDrained])
+		require.Equal(l.T, 2, count(libclustertest.OpSwap))
+		require.Equal(l.T, 6, count(libclustertest.OpDrained))
 	})
 }
 
@@ -349,4 +340,44 @@ func TestAPartitionThatHangsIsTakenFromItsInstance(t *testing.T) {
 		require.NoError(b.T, <-done)
 		require.Equal(b.T, 1, stuck)
 	})
+}
+
+// counted returns how often each call is made from now on.
+func (l *ledger) counted() func(libclustertest.Op) int {
+	var mu sync.Mutex
+	count := map[libclustertest.Op]int{}
+	l.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+		mu.Lock()
+		count[call.Op]++
+		mu.Unlock()
+		return call.Send(ctx)
+	})
+	return func(op libclustertest.Op) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return count[op]
+	}
+}
+
+func TestWhatIsReleasedSoonIsGrantedByOnePlanAndWhatComesLateByAnother(t *testing.T) {
+	for _, c := range []struct {
+		slow  map[string]time.Duration
+		plans int
+	}{
+		{map[string]time.Duration{"b": 100 * time.Millisecond, "c": 200 * time.Millisecond}, 2},
+		{map[string]time.Duration{"b": 100 * time.Millisecond, "c": 300 * time.Millisecond}, 3},
+	} {
+		inLedger(t, func(l *ledger) {
+			for _, id := range []string{"a", "b", "c"} {
+				l.runs(id, 12)
+			}
+			l.mu.Lock()
+			l.slow = c.slow
+			l.mu.Unlock()
+			count := l.counted()
+			l.runs("x", 12)
+			require.Equal(l.T, c.plans, count(libclustertest.OpSwap), "%v", c.slow)
+			require.Equal(l.T, map[string]int{"a": 3, "b": 3, "c": 3, "x": 3}, l.held())
+		})
+	}
 }

@@ -38,7 +38,7 @@ import (
 
 var (
 	root   = flag.String("root", "../..", "the folder of the module")
-	mode   = flag.String("mode", "promises", "which simulation: promises or exclusive")
+	mode   = flag.String("mode", "promises", "which simulation: promises, exclusive or cooperative")
 	first  = flag.Uint64("first", 1, "the first seed")
 	seeds  = flag.Int("seeds", 10, "how many seeds")
 	order  = flag.Uint64("order", 1, "the first order")
@@ -46,6 +46,8 @@ var (
 	times  = flag.Int("times", 2, "how often to replay each seed in each order")
 	whole  = flag.Bool("v", false, "print all that the simulation prints")
 )
+
+const neverTwo = `^((exclusive|cooperative)_.*|export|norace)_test\.go$`
 
 // simulations are the packages, which files with tests they need there, and the
 // arguments of one seed. Other tests may need what WebAssembly has not, such as etcd.
@@ -56,8 +58,11 @@ var simulations = map[string]struct {
 	"promises": {"./simulation", `.`, func(seed uint64) []string {
 		return []string{"-test.run=Promises", fmt.Sprint("-seed=", seed), "-times=1"}
 	}},
-	"exclusive": {".", `^(exclusive_.*|export|norace)_test\.go$`, func(seed uint64) []string {
-		return []string{"-test.run=NeverTwo", fmt.Sprint("-exclusive-seed=", seed), "-exclusive-times=1"}
+	"exclusive": {".", neverTwo, func(seed uint64) []string {
+		return []string{"-test.run=NeverTwoAtOnce", fmt.Sprint("-exclusive-seed=", seed), "-exclusive-times=1"}
+	}},
+	"cooperative": {".", neverTwo, func(seed uint64) []string {
+		return []string{"-test.run=NeverTwoOnOne", fmt.Sprint("-cooperative-seed=", seed), "-cooperative-times=1"}
 	}},
 }
 
@@ -72,7 +77,7 @@ func main() {
 func run(ctx context.Context) error {
 	simulation, ok := simulations[*mode]
 	if !ok {
-		return fmt.Errorf("-mode %s: there are promises and exclusive", *mode)
+		return fmt.Errorf("-mode %s: there are promises, exclusive and cooperative", *mode)
 	}
 	code, err := compile(simulation.pkg, regexp.MustCompile(simulation.tests))
 	if err != nil {
