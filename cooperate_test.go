@@ -33,18 +33,7 @@ func drawHolders(t *rapid.T) *plan {
 }
 
 func TestAPlanOfPartitionsIsReadAsItWasWritten(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		p := drawHolders(t)
-		text := p.encode()
-		read, err := parsePlan(text)
-		require.NoError(t, err)
-		require.Equal(t, p, read)
-		for i := range p.places {
-			_, own, err := findPlanned(text, p.places[i].incarnation)
-			require.NoError(t, err)
-			require.Equal(t, p.places[i], *own)
-		}
-	})
+	rapid.Check(t, func(t *rapid.T) { requireRead(t, drawHolders(t)) })
 }
 
 func TestAPlanOfPartitionsThatTwoMayActOnIsAnError(t *testing.T) {

@@ -163,19 +163,24 @@ func TestAPlanIsReadAsItWasWritten(t *testing.T) {
 		if rapid.Bool().Draw(t, "one more") {
 			p.places = append(p.places, planned{incarnation: "x", Place: Place{Member: Member{ID: "m0", Workers: 1}, Index: -1}})
 		}
-		text := p.encode()
-		read, err := parsePlan(text)
-		require.NoError(t, err)
-		require.Equal(t, p, read)
-		for i := range p.places {
-			_, own, err := findPlanned(text, p.places[i].incarnation)
-			require.NoError(t, err)
-			require.Equal(t, p.places[i], *own)
-		}
-		_, own, err := findPlanned(text, "nobody")
-		require.NoError(t, err)
-		require.Nil(t, own)
+		requireRead(t, p)
 	})
+}
+
+// requireRead fails unless a plan, and each of its lines, is read as it was written.
+func requireRead(t *rapid.T, p *plan) {
+	text := p.encode()
+	read, err := parsePlan(text)
+	require.NoError(t, err)
+	require.Equal(t, p, read)
+	for i := range p.places {
+		_, own, err := findPlanned(text, p.places[i].incarnation)
+		require.NoError(t, err)
+		require.Equal(t, p.places[i], *own)
+	}
+	_, own, err := findPlanned(text, "nobody")
+	require.NoError(t, err)
+	require.Nil(t, own)
 }
 
 func TestWhatIsNoPlanIsAnError(t *testing.T) {

@@ -159,7 +159,7 @@ var mutants = []mutant{
 	},
 	{
 		"a partition is granted before it is released", "cooperate.go",
-		"if own, acts := lines[members[granted[n]].Incarnation]; !acts || own != only {", "if _, acts := lines[\"\"]; acts {",
+		"		case noted == p.generation:\n", "		case true:\n",
 		"TestNeverTwoOnOnePartitionWhateverHappens", "",
 		[]string{"-cooperative-seeds=50"},
 	},
