@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -82,6 +83,19 @@ func (f *Flags) Check() error {
 func (f *Flags) Peers() bool {
 	_, listed := cutScheme(f.uri, peersScheme)
 	return listed
+}
+
+// Etcd reports whether the registry is an etcd of the user's own.
+func (f *Flags) Etcd() bool { return f.hasScheme("http://", "https://", "etcd://") }
+
+// EtcdWithTLS reports whether the registry is such an etcd, and may have TLS.
+func (f *Flags) EtcdWithTLS() bool { return f.hasScheme("https://", "etcd://") }
+
+func (f *Flags) hasScheme(schemes ...string) bool {
+	return slices.ContainsFunc(schemes, func(scheme string) bool {
+		_, has := cutScheme(f.uri, scheme)
+		return has
+	})
 }
 
 // Use is what a registry is opened for.

@@ -84,8 +84,8 @@ func (l Line) Obey(rules Rules) error {
 
 // CheckEmpty refuses a flag with an empty value.
 func (l Line) CheckEmpty() (err error) {
-	l.Visit(func(flag *pflag.Flag) {
-		if flag.Value.String() == "" && err == nil {
+	l.VisitAll(func(flag *pflag.Flag) {
+		if flag.Changed && flag.Value.String() == "" && err == nil {
 			err = fmt.Errorf("%s: must not be empty; leave the flag out for its default", label(flag))
 		}
 	})

@@ -1,0 +1,236 @@
+//go:build unix
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+// guardName is what a guard is called in a list of processes.
+const guardName = "worker-guard"
+
+// ordersFile is where a guard reads its orders.
+const ordersFile = 3
+
+// killAgain is how often SIGKILL is sent to what is still there.
+const killAgain = 20 * time.Millisecond
+
+// deadlineSignal is what a guard dies of when it has ended its command at the deadline. When
+// others send it the signal has no effect. Of those that end a Go program by default it is one
+// that cannot be ignored from the start.
+const deadlineSignal = syscall.SIGTERM
+
+// order is what a guard is told. Several fields may be set.
+type order struct {
+	Start  []string       `json:",omitempty"` // the command's file, and its arguments from its name on
+	Signal syscall.Signal `json:",omitempty"` // with Start: what asks the command to end
+	Grace  time.Duration  `json:",omitempty"` // with Start: how long it then has
+	Until  int64          `json:",omitempty"` // by bootClock: all has to be gone by then, unless another order comes
+	Stop   bool           `json:",omitempty"` // end the command
+	Pass   syscall.Signal `json:",omitempty"` // pass a signal on
+}
+
+// guard is a process that runs one command for libcluster exec. It ends when the command
+// and all its descendants have ended, whatever has become of the process that gives it
+// orders. That one may be killed or stopped, and the command must be gone before another
+// instance may start.
+type guard struct {
+	orders <-chan order  // closed when nobody is there to give any
+	ended  <-chan ending // of children; closed when there are none
+	alarm  *alarm
+
+	first    order // what to start
+	pid      int   // of the command, and of its group; 0: not started
+	until    int64 // the deadline; 0: none
+	ordered  bool  // the command was killed, or not started, since until has passed
+	stopping bool  // the command has been asked to end
+	reaped   bool  // the command has ended; its descendants may be there
+	status   int   // with that
+	grace    <-chan time.Time
+	again    <-chan time.Time // not nil: everything is being killed
+}
+
+// ending is a child that has ended.
+type ending struct {
+	pid    int
+	status syscall.WaitStatus
+}
+
+func guardMain() int {
+	// Linux kills the command when the thread that has started it ends.
+	runtime.LockOSThread()
+	keepFromDefault(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE,
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU)
+	syscall.CloseOnExec(ordersFile)
+	if err := inheritOrphans(); err != nil {
+		return cannotGuard(err)
+	}
+	alarm, err := newAlarm()
+	if err != nil {
+		return cannotGuard(err)
+	}
+	g := &guard{orders: readOrders(os.NewFile(ordersFile, "orders")), alarm: alarm}
+	status := g.run()
+	if g.ordered {
+		signal.Reset(deadlineSignal)
+		_ = syscall.Kill(os.Getpid(), deadlineSignal)
+		select {}
+	}
+	return status
+}
+
+func cannotGuard(err error) int {
+	fmt.Fprintf(os.Stderr, "%s: cannot guard COMMAND: %v\n", program, err)
+	return exitCannotRun
+}
+
+// readOrders reads orders in a goroutine, until nobody is left who could give any.
+func readOrders(from *os.File) <-chan order {
+	orders := make(chan order)
+	go func() {
+		defer close(orders)
+		for decoder := json.NewDecoder(from); ; {
+			var o order
+			if decoder.Decode(&o) != nil {
+				return
+			}
+			orders <- o
+		}
+	}()
+	return orders
+}
+
+// run guards the command, and returns its status as a shell has it.
+func (g *guard) run() int {
+	for {
+		select {
+		case o, ok := <-g.orders:
+			if !ok {
+				g.orders = nil
+				g.kill()
+			} else if err := g.obey(o); err != nil {
+				return cannotGuard(err)
+			}
+		case <-g.alarm.rings:
+			if g.passed() && g.pid != 0 {
+				g.ordered = true
+				g.kill()
+			}
+		case <-g.grace:
+			g.kill()
+		case <-g.again:
+			g.kill()
+		case e, ok := <-g.ended:
+			if !ok {
+				return g.status
+			}
+			if e.pid == g.pid {
+				g.reaped, g.status = true, shellStatus(e.status)
+				g.stop() // what it has left behind
+			}
+			if g.again != nil {
+				g.kill() // its children are the guard's now
+			}
+		}
+		if g.pid == 0 && (g.stopping || g.orders == nil) {
+			g.ordered = true // it has not been started in time
+			return g.status
+		}
+	}
+}
+
+// passed reports whether the deadline has.
+func (g *guard) passed() bool { return g.until != 0 && bootClock() >= g.until }
+
+func (g *guard) obey(o order) error {
+	if o.Until != 0 {
+		g.until = o.Until
+		if err := g.alarm.set(o.Until); err != nil {
+			return err
+		}
+	}
+	if o.Start != nil {
+		g.first = o
+	}
+	if o.Pass != 0 {
+		g.signal(o.Pass)
+	}
+	if o.Stop {
+		g.stop()
+	}
+	// On a busy machine the first deadline may have passed, and a later one is about to come.
+	if g.pid == 0 && !g.stopping && !g.passed() {
+		return g.start()
+	}
+	return nil
+}
+
+// start starts the command, in a process group of its own.
+func (g *guard) start() error {
+	command, err := syscall.ForkExec(g.first.Start[0], g.first.Start[1:], &syscall.ProcAttr{
+		Env: os.Environ(), Files: []uintptr{0, 1, 2}, Sys: attributes(),
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", g.first.Start[0], err)
+	}
+	g.pid = command
+	ended := make(chan ending)
+	g.ended = ended
+	go func() {
+		defer close(ended)
+		for {
+			var status syscall.WaitStatus
+			switch pid, err := syscall.Wait4(-1, &status, 0, nil); err {
+			case nil:
+				ended <- ending{pid, status}
+			case syscall.EINTR:
+			default: // there are no children
+				awaitGroup(command)
+				return
+			}
+		}
+	}()
+	return nil
+}
+
+// stop asks the command to end, and its group. What has not by the end of the grace period
+// will be killed.
+func (g *guard) stop() {
+	if g.stopping {
+		return
+	}
+	g.stopping = true
+	g.signal(g.first.Signal)
+	g.grace = time.After(g.first.Grace)
+}
+
+// kill kills the group and the children, again and again until there are none.
+func (g *guard) kill() {
+	g.signal(syscall.SIGKILL)
+	for _, child := range children() {
+		_ = syscall.Kill(child.pid, syscall.SIGKILL) // an error says that it has ended
+	}
+	g.again = time.After(killAgain)
+}
+
+// signal sends a signal to the group. Once the command has ended, its number may be
+// another's, unless one of its group is there.
+func (g *guard) signal(s syscall.Signal) {
+	if g.pid != 0 && (!g.reaped || isInUse(g.pid)) {
+		_ = syscall.Kill(-g.pid, s) // an error says that all have ended
+	}
+}
+
+// shellStatus is how a shell tells how a process has ended.
+func shellStatus(s syscall.WaitStatus) int {
+	if s.Signaled() {
+		return 128 + int(s.Signal())
+	}
+	return s.ExitStatus()
+}

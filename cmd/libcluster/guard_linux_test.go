@@ -1,0 +1,148 @@
+package main
+
+import (
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Whatever is killed, nothing stays behind.
+
+func TestKilledProgramLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	p := execute(t, with(inFolder(t), "--ttl", unfenced, "--", "sh", "-c", family)...)
+	pids := p.await(t, places)[2:]
+	guard := guardOf(t, pids[0])
+	require.NoError(t, syscall.Kill(-p.command.Process.Pid, syscall.SIGKILL), "with all of its group")
+	awaitGone(t, append(pids, guard)...)
+}
+
+func TestKilledGuardLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	p := execute(t, with(inFolder(t), "--ttl", unfenced, "--", "sh", "-c", family)...)
+	pids := p.await(t, places)[2:]
+	require.NoError(t, syscall.Kill(guardOf(t, pids[0]), syscall.SIGKILL))
+	status, _ := p.ends(t)
+	require.Equal(t, 128+int(syscall.SIGKILL), status)
+	requireGone(t, pids...)
+}
+
+// Nobody is left who could end what has been started, and so the system ends the command.
+// Its descendants it does not end.
+func TestCommandEndsWithTheProgramAndItsGuard(t *testing.T) {
+	t.Parallel()
+	p := execute(t, with(inFolder(t), "--ttl", unfenced, "--", "sh", "-c", `echo command $$; exec sleep 1000000`)...)
+	command := p.await(t, `command (\d+)`)
+	guard := guardOf(t, command[0])
+	require.NoError(t, syscall.Kill(guard, syscall.SIGSTOP))
+	p.signal(t, syscall.SIGKILL)
+	<-p.ended
+	require.NoError(t, syscall.Kill(guard, syscall.SIGKILL))
+	awaitGone(t, command...)
+}
+
+func TestKilledCommandIsRestartedAfterItsDescendants(t *testing.T) {
+	t.Parallel()
+	p := execute(t, with(inFolder(t), "--ttl", unfenced, "--grace", "0s", "--restart", "--", "sh", "-c", family)...)
+	pids := p.await(t, places)[2:]
+	require.NoError(t, syscall.Kill(pids[0], syscall.SIGKILL))
+	p.await(t, places)
+	requireGone(t, pids...)
+	p.terminate(t)
+}
+
+func TestKilledGrandchildIsTheCommandsMatter(t *testing.T) {
+	t.Parallel()
+	p := execute(t, with(inFolder(t), "--ttl", unfenced, "--", "sh", "-c", `sleep 1000000 & echo child $!; wait $!; exit 5`)...)
+	child := p.await(t, `child (\d+)`)
+	require.NoError(t, syscall.Kill(child[0], syscall.SIGKILL))
+	status, _ := p.ends(t)
+	require.Equal(t, 5, status)
+	requireGone(t, child...)
+}
+
+// The others go on while the program stands still.
+func TestStoppedProgramsCommandEndsAtTheDeadline(t *testing.T) {
+	t.Parallel()
+	args := with(inFolder(t), "--mode", "exclusive", "--ttl", "2s", "--grace", "10m")
+	a := execute(t, with(args, "-i", "a", "--", "sh", "-c", family)...)
+	pids := a.await(t, places)[2:]
+	a.signal(t, syscall.SIGSTOP)
+	awaitGone(t, pids...)
+	b := execute(t, with(args, "-i", "b", "--", "sh", "-c", family)...)
+	b.await(t, "at 0 of 1")
+	a.signal(t, syscall.SIGCONT)
+	a.signal(t, syscall.SIGKILL) // before b has to stop, which takes its grace period
+}
+
+// guarding has a guard run a shell command that it is told to end by a time from now, and
+// then by others. It returns the result.
+func guarding(t *testing.T, script string, left ...time.Duration) error {
+	t.Helper()
+	x := &execution{guards: guards{pids: map[int]bool{}}}
+	g, err := x.start("test", os.Environ())
+	require.NoError(t, err)
+	next := order{Start: []string{"/bin/sh", "sh", "-c", script}}
+	for _, d := range left {
+		next.Until = bootClock() + int64(d)
+		require.NoError(t, g.tell(next))
+		next = order{}
+	}
+	select {
+	case <-g.ended:
+	case <-time.After(patience):
+		require.FailNow(t, "the guard does not end")
+	}
+	return g.result("test")
+}
+
+func TestGuardThatHearsNothingEndsTheCommandAtTheDeadlineAndSaysSo(t *testing.T) {
+	t.Parallel()
+	require.ErrorIs(t, guarding(t, "sleep 1000000", time.Hour, time.Second), errDeadline)
+}
+
+func TestGuardThatStartsLateStartsTheCommandUnderALaterDeadline(t *testing.T) {
+	t.Parallel()
+	require.ErrorContains(t, guarding(t, "exit 3", -time.Hour, time.Hour), "status 3")
+}
+
+func TestGuardStartsNothingAfterTheDeadlineAndWaitsForALaterOne(t *testing.T) {
+	t.Parallel()
+	alarm, err := newAlarm()
+	require.NoError(t, err)
+	orders, rings, ended := make(chan order), make(chan struct{}), make(chan struct{})
+	alarm.rings = rings
+	g := &guard{orders: orders, alarm: alarm}
+	go func() {
+		defer close(ended)
+		g.run()
+	}()
+	orders <- order{Start: []string{"/bin/true", "true"}, Until: bootClock()}
+	rings <- struct{}{}
+	select {
+	case orders <- order{Stop: true}:
+	case <-ended:
+		require.FailNow(t, "it has not waited")
+	}
+	<-ended
+	require.Zero(t, g.pid)
+	require.True(t, g.ordered, "and says why")
+}
+
+// A guard that stands still does not hold up the others, nor is its command left alone.
+func TestStoppedGuardIsKilled(t *testing.T) {
+	t.Parallel()
+	args := with(inFolder(t), "--mode", "exclusive", "--ttl", unfenced, "--grace", "200ms")
+	a := execute(t, with(args, "-i", "a", "--", "sh", "-c", family)...)
+	pids := a.await(t, places)[2:]
+	require.NoError(t, syscall.Kill(guardOf(t, pids[0]), syscall.SIGSTOP))
+	b := execute(t, with(args, "-i", "b", "--", "sh", "-c", family)...)
+	b.await(t, "at 1 of 2")
+	requireGone(t, pids...)
+	a.await(t, "at 0 of 2")
+	a.terminate(t)
+	b.terminate(t)
+}

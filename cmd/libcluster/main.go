@@ -1,0 +1,135 @@
+// Command libcluster is the operator's command: it runs programs in any language as
+// workers of a cluster. Run it with --help for its commands and flags.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/libcluster/libcluster/internal/operator"
+	"github.com/libcluster/libcluster/internal/quote"
+	"github.com/libcluster/libcluster/internal/registryflag"
+)
+
+const program = "libcluster"
+
+// Exit statuses of the program itself. libcluster exec passes on its command's.
+const (
+	exitFailed    = 1
+	exitUsage     = 2
+	exitCannotRun = 126 // as of a shell
+	exitNotFound  = 127
+)
+
+func main() {
+	if os.Args[0] == guardName {
+		os.Exit(guardMain())
+	}
+	ctx, end := context.WithCancel(context.Background())
+	operator.EndBySignal(end)
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// statusError is an error with an exit status of its own.
+type statusError struct {
+	error
+	status int
+}
+
+// usageError is a mistake in the command line.
+type usageError struct{ error }
+
+// run is the program, which ctx tells to end. It returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	command, err := root.ExecuteContextC(ctx)
+	if err == nil || errors.Is(err, context.Canceled) { // such as while the password was asked for
+		return 0
+	}
+	text := program + ": " + quote.Text(registryflag.OneLine(err))
+	var usage usageError
+	if errors.As(err, &usage) || command == root { // or cobra knows no such command
+		fmt.Fprintf(stderr, "%s; try '%s --help'\n", text, command.CommandPath())
+		return exitUsage
+	}
+	fmt.Fprintln(stderr, text)
+	var own statusError
+	if errors.As(err, &own) {
+		return own.status
+	}
+	return exitFailed
+}
+
+// noArguments refuses arguments.
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("unexpected argument %q", args[0])}
+	}
+	return nil
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           program,
+		Short:         "Run programs as the workers of a cluster",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Long: `libcluster tells every instance of an application which range of cluster-wide worker
+indexes is its own. This command does so for programs in any language.
+
+Each flag NAME can also be given by the environment variable LIBCLUSTER_NAME, in upper
+case and with '_' for '-'. The flag counts more. What ETCDCTL_ENDPOINTS, ETCDCTL_USER,
+ETCDCTL_CACERT, ETCDCTL_CERT and ETCDCTL_KEY say counts less. -v shows what was taken
+from the environment. LIBCLUSTER_PASSWORD is the password of --user.`,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	f := addFlags(root.PersistentFlags())
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{f.Syntax(err)} })
+	root.PersistentPreRunE = func(command *cobra.Command, _ []string) error {
+		if err := f.complete(command); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+	root.AddCommand(newExec(f), newVersion())
+	return root
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version of this program",
+		Args:  noArguments,
+		RunE: func(command *cobra.Command, _ []string) error {
+			info, ok := debug.ReadBuildInfo()
+			if !ok {
+				return errors.New("this program was built without its version")
+			}
+			_, err := fmt.Fprintln(command.OutOrStdout(), versionText(info))
+			return err
+		},
+	}
+}
+
+// versionText is a version in one line: the module's, the revision, and Go's.
+func versionText(info *debug.BuildInfo) string {
+	text := program + " " + info.Main.Version
+	for _, setting := range info.Settings {
+		switch {
+		case setting.Key == "vcs.revision":
+			text += ", revision " + setting.Value
+		case setting.Key == "vcs.modified" && setting.Value == "true":
+			text += " with changes"
+		}
+	}
+	return text + ", " + info.GoVersion
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster/internal/testetcd"
+)
+
+// patience bounds every wait in these tests.
+const patience = testetcd.Patience
+
+// The test binary is other programs too, by its first argument.
+const (
+	asProgram = "as-libcluster"
+	asWitness = "as-witness"
+)
+
+func TestMain(m *testing.M) {
+	if os.Args[0] == guardName {
+		main()
+	}
+	if len(os.Args) > 1 {
+		switch as := os.Args[1]; as {
+		case asProgram:
+			os.Args = append(os.Args[:1], os.Args[2:]...)
+			main()
+		case asWitness:
+			witness(os.Args[2])
+		}
+	}
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) // or what nohup has ignored would stay so
+	os.Exit(m.Run())
+}
+
+func TestBadCommandLineIsToldInOneLine(t *testing.T) {
+	for _, c := range []struct {
+		args string   // separated by spaces; '' is an empty one
+		says []string // the flag and the value, and what is wrong or to do
+	}{
+		{"--foo", []string{`"--foo"`}},
+		{"foo", []string{`"foo"`}},
+		{"exec --foo", []string{`"--foo"`}},
+		{"exec -k m -r sqlite:f", []string{"COMMAND"}},
+		{"exec -r sqlite:f -- true", []string{"-k/--key", "LIBCLUSTER_KEY"}},
+		{"exec -k m -- true", []string{"-r/--registry", "LIBCLUSTER_REGISTRY"}},
+		{"exec -k m -r localhost:2379 -- true", []string{"-r/--registry", "did you mean http://localhost:2379?"}},
+		{"exec -k a/b -r sqlite:f -- true", []string{"-k/--key", `"a/b"`}},
+		{"exec -k m -p a/b -r sqlite:f -- true", []string{"-p/--partition-name", `"a/b"`}},
+		{"exec -k m -i '' -r sqlite:f -- true", []string{"-i/--id", "empty"}},
+		{"exec -k m -r sqlite:f --mode fair -- true", []string{"--mode", `"fair"`, "exclusive"}},
+		{"exec -k m -r sqlite:f --ttl 0s -- true", []string{"--ttl", "0s", "positive"}},
+		{"exec -k m -r sqlite:f --ttl 1ms -- true", []string{"--ttl", "1ms", "24h"}},
+		{"exec -k m -r sqlite:f -n 0 -- true", []string{"-n/--workers", "0"}},
+		{"exec -k m -r sqlite:f -n x -- true", []string{"-n/--workers", `"x"`, "whole number"}},
+		{"exec -k m -r sqlite:f --grace -1s -- true", []string{"--grace", "-1s", "negative"}},
+		{"exec -k m -r sqlite:f --signal FOO -- true", []string{"--signal", `"FOO"`, "TERM"}},
+		{"exec -k m -r sqlite:f --primary --per-instance -- true", []string{"--primary", "--per-instance"}},
+		{"exec -k m -r http://h --user :secret -- true", []string{"--user"}},
+		{"exec -k m -r sqlite:f --user root:secret -- true", []string{"--user"}},
+		{"version more", []string{`"more"`}},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			args := strings.Split(c.args, " ")
+			for i, arg := range args {
+				args[i] = strings.ReplaceAll(arg, "''", "")
+			}
+			var stdout, stderr bytes.Buffer
+			require.Equal(t, exitUsage, run(t.Context(), args, &stdout, &stderr), "%s", &stderr)
+			require.Empty(t, stdout.String())
+			require.Regexp(t, `^libcluster: [^\n]+; try 'libcluster[a-z ]* --help'\n$`, stderr.String())
+			require.NotContains(t, stderr.String(), "secret")
+			for _, want := range c.says {
+				require.Contains(t, stderr.String(), want)
+			}
+		})
+	}
+}
+
+func TestVersionIsThatOfTheBuild(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	require.Zero(t, run(t.Context(), []string{"version"}, &stdout, &stderr))
+	require.Regexp(t, `^libcluster .*, go1\..*\n$`, stdout.String())
+	require.Equal(t, "libcluster v1.2.3, revision abc with changes, go1.26", versionText(&debug.BuildInfo{
+		GoVersion: "go1.26", Main: debug.Module{Version: "v1.2.3"},
+		Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: "true"}},
+	}))
+}
