@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -59,13 +60,22 @@ finds its place in the environment:
   LIBCLUSTER_GENERATION  the number of this assignment, which only grows; in mode exclusive
                          it is a fencing token
 
+In mode cooperative it runs once for each partition that this instance holds, and finds:
+
+  LIBCLUSTER_PARTITION   the number of its partition, from 0
+  LIBCLUSTER_PARTITIONS  how many there are
+  LIBCLUSTER_GENERATION  the partition's fencing token, which grows with each hand-over
+
+When a partition moves, only its own COMMAND is ended.
+
 When the assignment changes or is lost, the process group of COMMAND gets SIGTERM. What is
 still there after the grace period gets SIGKILL, with all descendants. When all are gone
 COMMAND runs again with its new place. If this instance cannot renew its record in time,
 SIGKILL comes at that deadline, without a grace period: after it another instance may
 start. That holds also when this program is stopped or killed.
 
-When a COMMAND ends with status 0 its work is done, and when all have, this program ends.
+When a COMMAND ends with status 0 its work is done, and when all have, this program ends
+(but not in mode cooperative, where the work of that partition is done until it moves).
 When one fails, the others are ended, and the program ends with its status; --restart runs
 it again instead. COMMAND reads from /dev/null. SIGUSR1 and SIGUSR2 are passed on to it.
 
@@ -98,6 +108,8 @@ func (x *execution) check(all registryflag.Line) error {
 		return fmt.Errorf("%s: must be 1 to %d", all.Shown("workers"), libcluster.MaxWorkers)
 	case x.grace < 0:
 		return fmt.Errorf("%s: must not be negative", all.Shown("grace"))
+	case x.perInstance && libcluster.Mode(x.mode) == libcluster.ModeCooperative:
+		return fmt.Errorf("%s: contradicts %s, in which COMMAND runs once for each partition", all.Shown("per-instance"), all.Shown("mode"))
 	case x.primary && x.perInstance:
 		return fmt.Errorf("%s: contradicts %s; give one of both", all.Shown("primary"), all.Shown("per-instance"))
 	}
@@ -168,9 +180,7 @@ func cannotRun(err error) error {
 	return statusError{fmt.Errorf("cannot run COMMAND: %w", err), status}
 }
 
-// work runs the command as the flags say, until ctx ends or the work is done. Another mode
-// in which parts of the work are held, such as cooperative, has its own case here, and says
-// in place which part a command has.
+// work runs the command as the flags say, until ctx ends or the work is done.
 func (x *execution) work(ctx context.Context, cluster *libcluster.Cluster) error {
 	var options []libcluster.RunOption
 	if x.restart {
@@ -180,6 +190,11 @@ func (x *execution) work(ctx context.Context, cluster *libcluster.Cluster) error
 	case x.primary:
 		return cluster.RunPrimary(ctx, func(ctx context.Context, s libcluster.State) error {
 			return x.command(ctx, "primary", place(s, s.Index, s.Workers))
+		}, options...)
+	case cluster.Mode() == libcluster.ModeCooperative:
+		return cluster.RunPartitions(ctx, func(ctx context.Context, p libcluster.Partition) error {
+			return x.command(ctx, fmt.Sprint("partition ", p.Number), environment(
+				"PARTITION", p.Number, "PARTITIONS", p.Of, "GENERATION", p.Token))
 		}, options...)
 	case x.perInstance:
 		return cluster.Run(ctx, func(ctx context.Context, s libcluster.State) error {
@@ -191,10 +206,14 @@ func (x *execution) work(ctx context.Context, cluster *libcluster.Cluster) error
 	}, options...)
 }
 
-// place is what a command finds in its environment: this program's, less what may hold a
-// password, and its place.
+// place is what a command finds in its environment that has some indexes.
 func place(s libcluster.State, index, workers int) []string {
-	var env []string
+	return environment("INDEX", index, "WORKERS", workers, "TOTAL", s.Total, "GENERATION", s.Generation)
+}
+
+// environment is that of this program, less what may hold a password, and with variables more:
+// each is a name and a value.
+func environment(more ...any) (env []string) {
 	for _, pair := range os.Environ() {
 		switch name, _, _ := strings.Cut(pair, "="); name {
 		case "LIBCLUSTER_PASSWORD", "LIBCLUSTER_USER", "LIBCLUSTER_REGISTRY":
@@ -202,11 +221,10 @@ func place(s libcluster.State, index, workers int) []string {
 			env = append(env, pair)
 		}
 	}
-	return append(env,
-		fmt.Sprint("LIBCLUSTER_INDEX=", index),
-		fmt.Sprint("LIBCLUSTER_WORKERS=", workers),
-		fmt.Sprint("LIBCLUSTER_TOTAL=", s.Total),
-		fmt.Sprint("LIBCLUSTER_GENERATION=", s.Generation))
+	for pair := range slices.Chunk(more, 2) {
+		env = append(env, fmt.Sprintf("LIBCLUSTER_%v=%v", pair[0], pair[1]))
+	}
+	return env
 }
 
 // keepFromDefault has signals not end this process. They have their usual effect in what it

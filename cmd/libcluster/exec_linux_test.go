@@ -36,6 +36,24 @@ func TestCommandFindsItsPlaceInTheEnvironment(t *testing.T) {
 	}
 }
 
+// Only the command of what moves is ended.
+func TestInModeCooperativeACommandRunsForEachPartition(t *testing.T) {
+	t.Parallel()
+	args := with(inFolder(t), "--mode", "cooperative", "--partitions", "2", "--ttl", unfenced, "--grace", "10m")
+	work := `trap "echo $LIBCLUSTER_PARTITION is told to stop; exit 0" TERM
+		echo $LIBCLUSTER_PARTITION of $LIBCLUSTER_PARTITIONS, g$LIBCLUSTER_GENERATION; while :; do sleep 0.01; done`
+	a := execute(t, with(args, "-i", "a", "--prefix", "--", "sh", "-c", work)...)
+	for range 2 {
+		a.await(t, `^partition ([01]): ([01]) of 2, g[1-9]`)
+	}
+	b := execute(t, with(args, "-i", "b", "--", "sh", "-c", work)...)
+	b.await(t, `^1 of 2, g[1-9]`)
+	b.terminate(t)
+	a.await(t, `^partition 1: 1 of 2, g[1-9]`)
+	require.NotContains(t, strings.Join(a.read, "\n"), "0 is told to stop")
+	a.terminate(t)
+}
+
 func TestCommandGetsNoPasswordOfThisProgram(t *testing.T) {
 	t.Setenv("LIBCLUSTER_PASSWORD", "s3cret")
 	t.Setenv("LIBCLUSTER_REGISTRY", "dir:"+t.TempDir())

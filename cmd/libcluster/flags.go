@@ -25,6 +25,7 @@ type flags struct {
 	key, env, partition, id string
 	ttl                     time.Duration
 	mode                    registryflag.Mode
+	partitions              registryflag.Number
 }
 
 func addFlags(set *pflag.FlagSet) *flags {
@@ -35,7 +36,8 @@ func addFlags(set *pflag.FlagSet) *flags {
 	set.StringVarP(&f.partition, "partition-name", "p", "", "the cluster's partition `NAME` (default: none)")
 	set.StringVarP(&f.id, "id", "i", "", "this instance's `ID`, which no other instance has (default: the host name)")
 	set.DurationVar(&f.ttl, "ttl", 0, "how long a vanished instance keeps its indexes (default: 10s; with peers: 3s)")
-	set.Var(&f.mode, "mode", "how instances get their indexes: direct, planned, or exclusive, in which never two hold one")
+	set.Var(&f.mode, "mode", "how instances get their indexes: direct, planned, or exclusive, in which never two hold one; or cooperative, with partitions instead")
+	set.Var(&f.partitions, "partitions", "how many `PARTITIONS` there are in mode cooperative, the same for all instances")
 	return f
 }
 
@@ -55,6 +57,9 @@ func (f *flags) complete(command *cobra.Command) error {
 	}
 	if f.Given("ttl") && f.ttl <= 0 { // to the library 0 is the default
 		return fmt.Errorf("%s: must be positive", f.Shown("ttl"))
+	}
+	if libcluster.Mode(f.mode) == libcluster.ModeCooperative && f.partitions < 1 {
+		return fmt.Errorf("%s: needs --partitions, 1 to %d, the same for all instances", f.Shown("mode"), libcluster.MaxPartitions)
 	}
 	return f.Check()
 }
@@ -107,7 +112,7 @@ func (f *flags) open(ctx context.Context, use registryflag.Use, log *zap.Logger)
 	}
 	return registry, libcluster.Config{
 		Key: f.key, Env: f.env, Partition: f.partition, ID: cmp.Or(f.id, registry.ID),
-		Registry: registry.Registry, TTL: f.ttl, Mode: libcluster.Mode(f.mode), Logger: log,
+		Registry: registry.Registry, TTL: f.ttl, Mode: libcluster.Mode(f.mode), Partitions: int(f.partitions), Logger: log,
 	}, nil
 }
 
@@ -116,6 +121,6 @@ func (f *flags) newCluster(config libcluster.Config, all registryflag.Line) (*li
 	cluster, err := libcluster.New(config)
 	return cluster, all.Explain(err, map[string]string{
 		"Key": "key", "Env": "env", "Partition": "partition-name", "ID": "id",
-		"Workers": "workers", "TTL": "ttl", "Registry": "registry", "Mode": "mode",
+		"Workers": "workers", "TTL": "ttl", "Registry": "registry", "Mode": "mode", "Partitions": "partitions",
 	})
 }
