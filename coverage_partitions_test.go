@@ -41,23 +41,28 @@ func TestCoverageOfPartitions(t *testing.T) {
 		{"partitions that move", moving, func(*Survey) {}, []CoverageProblem{{Kind: ProblemStopped, From: 8, To: 12, ID: "b"}}, 1},
 		{
 			"some have stopped", moving, func(s *Survey) { s.Drained["2"], s.But["2"] = 7, "9" },
-			[]CoverageProblem{{Kind: ProblemGap, From: 8, To: 9}, {Kind: ProblemStopped, From: 9, To: 10, ID: "b"}, {Kind: ProblemGap, From: 10, To: 12}}, 1,
+			[]CoverageProblem{{Kind: ProblemGap, From: 8, To: 9}, {Kind: ProblemStopped, From: 9, To: 10, ID: "b"}, {Kind: ProblemGap, From: 10, To: 12}},
+			1,
 		},
 		{
 			"an acknowledgement of the plan before", moving, func(s *Survey) { s.Drained["2"] = 6 },
-			[]CoverageProblem{{Kind: ProblemStopped, From: 8, To: 12, ID: "b"}}, 1,
+			[]CoverageProblem{{Kind: ProblemStopped, From: 8, To: 12, ID: "b"}},
+			1,
 		},
 		{
 			"one has vanished", whole, func(s *Survey) { s.Members = s.Members[:1] },
-			[]CoverageProblem{{Kind: ProblemVanished, From: 4, To: 12, ID: "b"}}, 1,
+			[]CoverageProblem{{Kind: ProblemVanished, From: 4, To: 12, ID: "b"}},
+			1,
 		},
 		{
 			"one has left", whole, func(s *Survey) { s.Members, s.Drained["2"] = s.Members[:1], DrainedForGood },
-			[]CoverageProblem{{Kind: ProblemVanished, From: 4, To: 12, ID: "b"}}, 0,
+			[]CoverageProblem{{Kind: ProblemVanished, From: 4, To: 12, ID: "b"}},
+			0,
 		},
 		{
 			"one is to return", whole, func(s *Survey) { s.Members[1].kept = true },
-			[]CoverageProblem{{Kind: ProblemKept, From: 4, To: 12, ID: "b"}}, 0,
+			[]CoverageProblem{{Kind: ProblemKept, From: 4, To: 12, ID: "b"}},
+			0,
 		},
 		{
 			"one is not named", whole[:1], func(s *Survey) {
@@ -65,11 +70,13 @@ func TestCoverageOfPartitions(t *testing.T) {
 				m.plans.scheme = scheme{ModeCooperative, 12}
 				s.Members = append(s.Members, m)
 			},
-			[]CoverageProblem{{Kind: ProblemUnplaced, ID: "b"}, {Kind: ProblemGap, From: 4, To: 12}}, 0,
+			[]CoverageProblem{{Kind: ProblemUnplaced, ID: "b"}, {Kind: ProblemGap, From: 4, To: 12}},
+			0,
 		},
 		{
 			"another number of partitions", whole, func(s *Survey) { s.Members[1].plans.partitions = 13 },
-			[]CoverageProblem{{Kind: ProblemUnplaced, ID: "b"}, {Kind: ProblemVanished, From: 4, To: 12, ID: "b"}}, 1,
+			[]CoverageProblem{{Kind: ProblemUnplaced, ID: "b"}, {Kind: ProblemVanished, From: 4, To: 12, ID: "b"}},
+			1,
 		},
 	} {
 		_, s := partitioned(c.lines...)
