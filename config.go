@@ -371,6 +371,7 @@ func (c Config) validateRecord() error {
 	if c.Mode != ModeDirect {
 		longest.plans.seen = math.MaxInt64
 	}
+	longest.plans.draining = c.Mode == ModeCooperative // SetDraining may make it so
 	if n := len(longest.Record()); n > maxRecord {
 		return &ConfigError{"Metadata", fmt.Errorf(
 			"Metadata, Address and Version: together %d bytes, must be at most %d", n, maxRecord)}

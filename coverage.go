@@ -47,18 +47,24 @@ type CoverageProblem struct {
 	ID string
 	// Text describes the problem to people.
 	Text string
+
+	mode Mode // whether indexes are partitions
 }
 
 // String returns the problem in one line.
 func (p CoverageProblem) String() string {
 	var b strings.Builder
 	b.WriteString(string(p.Kind))
+	one, several := "index", "indexes"
+	if p.mode == ModeCooperative {
+		one, several = "partition", "partitions"
+	}
 	switch p.To - p.From {
 	case 0:
 	case 1:
-		fmt.Fprintf(&b, ", index %d", p.From)
+		fmt.Fprintf(&b, ", %s %d", one, p.From)
 	default:
-		fmt.Fprintf(&b, ", indexes %d to %d", p.From, p.To-1)
+		fmt.Fprintf(&b, ", %s %d to %d", several, p.From, p.To-1)
 	}
 	if p.ID != "" {
 		fmt.Fprintf(&b, ", %s", p.ID)
@@ -131,7 +137,7 @@ func cover(of scheme, s Survey) Coverage {
 // problem notes what is wrong with the first so many indexes of a place.
 func (c *Coverage) problem(kind ProblemKind, p Place, workers int, format string, args ...any) {
 	c.Problems = append(c.Problems, CoverageProblem{
-		Kind: kind, From: p.Index, To: p.Index + workers, ID: p.ID, Text: fmt.Sprintf(format, args...),
+		Kind: kind, From: p.Index, To: p.Index + workers, ID: p.ID, Text: fmt.Sprintf(format, args...), mode: c.Mode,
 	})
 }
 

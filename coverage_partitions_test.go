@@ -84,6 +84,9 @@ func TestCoverageOfPartitions(t *testing.T) {
 		found := cover(scheme{ModeCooperative, 12}, s)
 		require.Equal(t, c.problems, brief(found), c.what)
 		require.Len(t, found.Blockers, c.blockers, c.what)
+		for _, p := range found.Problems {
+			require.NotContains(t, p.String(), "index")
+		}
 		require.Equal(t, 12, found.Total)
 		uncovered := false
 		for _, p := range c.problems {

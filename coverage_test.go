@@ -49,7 +49,7 @@ var (
 // brief is a problem without its text.
 func brief(c Coverage) (all []CoverageProblem) {
 	for _, p := range c.Problems {
-		p.Text = ""
+		p.Text, p.mode = "", 0
 		all = append(all, p)
 	}
 	return all
@@ -279,9 +279,10 @@ func TestClusterOfNobodyIsNotCovered(t *testing.T) {
 }
 
 func TestProblemIsToldInOneLine(t *testing.T) {
-	require.Equal(t, "gap, index 3: nobody", CoverageProblem{ProblemGap, 3, 4, "", "nobody"}.String())
-	require.Equal(t, "orphan, indexes 3 to 5, a: no lease", CoverageProblem{ProblemOrphan, 3, 6, "a", "no lease"}.String())
-	require.Equal(t, "unplaced, a: no place", CoverageProblem{ProblemUnplaced, 0, 0, "a", "no place"}.String())
+	require.Equal(t, "gap, index 3: nobody", CoverageProblem{Kind: ProblemGap, From: 3, To: 4, Text: "nobody"}.String())
+	require.Equal(t, "orphan, indexes 3 to 5, a: no lease", CoverageProblem{Kind: ProblemOrphan, From: 3, To: 6, ID: "a", Text: "no lease"}.String())
+	require.Equal(t, "gap, partitions 3 to 5: nobody", CoverageProblem{Kind: ProblemGap, From: 3, To: 6, Text: "nobody", mode: ModeCooperative}.String())
+	require.Equal(t, "unplaced, a: no place", CoverageProblem{Kind: ProblemUnplaced, ID: "a", Text: "no place"}.String())
 	require.Equal(t, "1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more", some([]int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}))
 }
 

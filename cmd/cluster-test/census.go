@@ -49,7 +49,7 @@ func (c census) table() string {
 		b.WriteString("no members\n")
 		return b.String()
 	}
-	b.WriteString(c.Coverage.text())
+	b.WriteString(c.Coverage.text(c.Mode))
 	var addresses, versions bool
 	for _, m := range c.Members {
 		addresses = addresses || m.Address != ""

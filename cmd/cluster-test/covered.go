@@ -45,15 +45,19 @@ func (c *covered) equal(d *covered) bool {
 }
 
 // text is for people: one line if all is well.
-func (c *covered) text() string {
+func (c *covered) text(mode libcluster.Mode) string {
 	var b strings.Builder
+	one := "index"
+	if mode == libcluster.ModeCooperative {
+		one = "partition"
+	}
 	switch {
 	case c.failed != "":
-		fmt.Fprintf(&b, "cannot tell whether every index is held: %s\n", quote.Text(c.failed))
+		fmt.Fprintf(&b, "cannot tell whether every %s is held: %s\n", one, quote.Text(c.failed))
 	case c.Covered && len(c.Problems) == 0:
-		b.WriteString("covered: every index is held once\n")
+		fmt.Fprintf(&b, "covered: every %s is held once\n", one)
 	case c.Covered:
-		b.WriteString("covered: every index is held once, but:\n")
+		fmt.Fprintf(&b, "covered: every %s is held once, but:\n", one)
 	default:
 		b.WriteString("not covered:\n")
 	}

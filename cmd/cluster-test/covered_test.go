@@ -62,5 +62,5 @@ func TestThatItCannotBeToldIsSaid(t *testing.T) {
 	c, err := libcluster.New(libcluster.Config{Key: "k", Registry: libcluster.Static(0, 1)})
 	require.NoError(t, err)
 	l := &looker{cluster: c}
-	require.Equal(t, "cannot tell whether every index is held: left, or never joined\n", l.covered(context.Background()).text())
+	require.Equal(t, "cannot tell whether every index is held: left, or never joined\n", l.covered(context.Background()).text(l.mode))
 }

@@ -98,7 +98,7 @@ func TestPartitionsOfAClusterAreSeenWithoutSayingHowManyThereAre(t *testing.T) {
 	p.stderr.awaitText(t, "n2:    instance partitions:   4-7\n")
 	p.stderr.awaitText(t, "n2:    total partitions:      8\n")
 	require.Regexp(t, `^mode cooperative, generation \d+, total 8
-covered: every index is held once
+covered: every partition is held once
 member  workers  partitions
 n1            1         0-3  primary
 n2            1         4-7
