@@ -93,10 +93,15 @@ $`, ls(t))
 }
 
 func TestPartitionsOfAClusterAreSeenWithoutSayingHowManyThereAre(t *testing.T) {
-	p := start(t, "-k", key(t), "-r", etcdURL(t), "--mode", "cooperative", "--partitions", "8", "--nodes", "2", "-i", "n")
-	p.stderr.awaitText(t, "n1:    instance partitions:   0-3\n")
-	p.stderr.awaitText(t, "n2:    instance partitions:   4-7\n")
-	p.stderr.awaitText(t, "n2:    total partitions:      8\n")
+	node := func(id string) *running {
+		return start(t, "-k", key(t), "-r", etcdURL(t), "--mode", "cooperative", "--partitions", "8", "-i", id)
+	}
+	first := node("n1")
+	first.stderr.awaitText(t, "   instance partitions:   0-7\n")
+	second := node("n2")
+	second.stderr.awaitText(t, "   instance partitions:   4-7\n")
+	second.stderr.awaitText(t, "   total partitions:      8\n")
+	first.stderr.awaitText(t, "   instance partitions:   0-3\n")
 	require.Regexp(t, `^mode cooperative, generation \d+, total 8
 covered: every partition is held once
 member  workers  partitions
