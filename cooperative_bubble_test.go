@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -305,9 +306,9 @@ func TestAnErrorOfAPartitionEndsRunPartitionsAndANilDoesNot(t *testing.T) {
 // once its deadline must have passed, and it rejoins when the function has returned.
 func TestAPartitionThatHangsIsTakenFromItsInstance(t *testing.T) {
 	inBubble(t, func(b *bubble) {
-		stuck := 0
+		var stuck atomic.Int64
 		a := b.instance("a", cooperative(4, func(c *libcluster.Config) {
-			c.DrainTimeout, c.OnStuck = 10*time.Second, func() { stuck++ }
+			c.DrainTimeout, c.OnStuck = 10*time.Second, func() { stuck.Add(1) }
 		}))
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
@@ -324,11 +325,11 @@ func TestAPartitionThatHangsIsTakenFromItsInstance(t *testing.T) {
 		go func() { joined <- other.Join(context.Background()) }()
 		held := func(c *libcluster.Cluster) int { return len(slices.Collect(c.State().Held())) }
 		wait(9 * time.Second)
-		require.Zero(b.T, stuck)
+		require.Zero(b.T, stuck.Load())
 		require.Equal(b.T, 2, held(a))
 		require.Empty(b.T, joined)
 		wait(2 * time.Second)
-		require.Equal(b.T, 1, stuck)
+		require.EqualValues(b.T, 1, stuck.Load())
 		require.Equal(b.T, libcluster.PhaseFenced, a.Phase())
 		require.NoError(b.T, <-joined)
 		wait(time.Second)
@@ -338,7 +339,7 @@ func TestAPartitionThatHangsIsTakenFromItsInstance(t *testing.T) {
 		require.Equal(b.T, 2, held(other))
 		cancel()
 		require.NoError(b.T, <-done)
-		require.Equal(b.T, 1, stuck)
+		require.EqualValues(b.T, 1, stuck.Load())
 	})
 }
 

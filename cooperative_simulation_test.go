@@ -17,9 +17,9 @@ var (
 	cooperativeFirst = flag.Uint64("cooperative-first", 1, "the first of the seeds of cooperative mode to simulate")
 )
 
-// The world, its faults and its steps are those of exclusive mode.
+// The world, its faults and its steps are those of exclusive mode. It takes all processors, so
+// it does not run beside tests on a real etcd.
 func TestNeverTwoOnOnePartitionWhateverHappens(t *testing.T) {
-	t.Parallel()
 	simulator.Seeds{
 		First: *cooperativeFirst, Count: *cooperativeSeeds, One: *cooperativeSeed, Times: *cooperativeTimes,
 		Found: "testdata/cooperative_seeds", Enough: 2000, Wants: cooperativeFaults(), Again: "go test -run NeverTwoOnOne . -cooperative-seed",
