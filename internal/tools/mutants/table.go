@@ -159,7 +159,7 @@ var mutants = []mutant{
 	},
 	{
 		"a partition is granted before it is released", "cooperate.go",
-		"		case noted == p.generation:\n", "		case true:\n",
+		"	case p.generation:\n", "	default:\n",
 		"TestNeverTwoOnOnePartitionWhateverHappens", "",
 		[]string{"-cooperative-seeds=50"},
 	},
@@ -204,12 +204,12 @@ var mutants = []mutant{
 	},
 	{
 		"an acknowledgement of an older plan counts", "cooperate.go",
-		"		case noted == p.generation:\n", "		case noted > 0:\n",
+		"	case p.generation:\n", "	case p.generation, p.generation - 1:\n",
 		"TestAPlanGrantsNothingThatAnotherMayActOn", "", nil,
 	},
 	{
 		"an acknowledgement counts for what it leaves out", "cooperate.go",
-		"			l.releases = l.releases.and(but)\n", "			_, l.releases = but, nil\n",
+		"			return l.releases.and(but)\n", "			_ = but\n			return nil\n",
 		"TestEveryOrderOfEventsKeepsTwoOffOnePartition", "", nil,
 	},
 	{
