@@ -45,6 +45,7 @@ var unwantedModules = map[string]string{
 	"go.opentelemetry.io":         "tracing and metrics, as Prometheus",
 	"github.com/spf13/pflag":      "flags are for commands",
 	"github.com/spf13/cobra":      "commands are for commands",
+	"github.com/hashicorp":        "gossip is a package of its own",
 	"github.com/stretchr/testify": "is for tests",
 	"go.uber.org/goleak":          "is for tests",
 	"pgregory.net/rapid":          "is for tests",

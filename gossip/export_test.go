@@ -1,0 +1,60 @@
+package gossip
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/libcluster/libcluster"
+)
+
+// World is what stands in the place of the network, the resolver and patience in tests. Fields
+// that are not set are as in reality, but that a session that was closed is not kept for long.
+type World struct {
+	Reaches func(from, to string) bool
+	Loses   func() bool
+	Sent    func(bytes int)
+	Lookup  func(ctx context.Context, host string) ([]netip.Addr, error)
+	Probe   time.Duration
+	Dead    time.Duration
+}
+
+// In returns a Config in another world.
+func (c Config) In(w World) Config {
+	in := realWorld
+	in.reaches, in.loses, in.sent, in.linger = w.Reaches, w.Loses, w.Sent, 100*time.Millisecond
+	if w.Lookup != nil {
+		in.lookup = w.Lookup
+	}
+	if w.Probe != 0 {
+		in.probe = w.Probe
+	}
+	if w.Dead != 0 {
+		in.dead = w.Dead
+	}
+	c.in = &in
+	return c
+}
+
+// Kill ends the node of a session without a word, as the end of its process would.
+func Kill(of libcluster.Session) {
+	s := of.(*session)
+	s.of.drop(s.node)
+	s.node.stop()
+}
+
+// Accuse has the node of a session say that another's process has ended.
+func Accuse(by, of libcluster.Session) { by.(*session).node.accuse(of.(*session).node.name) }
+
+// Watches reports whether the node of a session has a connection to another's port.
+func Watches(by libcluster.Session, address string) bool {
+	t := by.(*session).node.transport
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for c := range t.open {
+		if c.RemoteAddr().String() == address {
+			return true
+		}
+	}
+	return false
+}

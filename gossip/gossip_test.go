@@ -1,0 +1,433 @@
+package gossip_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/gossip"
+)
+
+// never is how often the nodes of some tests probe one another, so that memberlist notices
+// nothing by itself.
+const never = time.Hour
+
+// kept is a registry that keeps the sessions, by ID.
+type kept struct {
+	gossip.Config
+	sessions *sync.Map
+}
+
+type keptMembership struct {
+	libcluster.Membership
+	sessions *sync.Map
+}
+
+func (k kept) Enter(r libcluster.Registration) (libcluster.Membership, error) {
+	m, err := k.Config.Enter(r)
+	return keptMembership{m, k.sessions}, err
+}
+
+func (k keptMembership) Join(ctx context.Context, m libcluster.Member) (libcluster.Session, time.Duration, error) {
+	s, ttl, err := k.Membership.Join(ctx, m)
+	if err == nil {
+		k.sessions.Store(m.ID, s)
+	}
+	return s, ttl, err
+}
+
+func (k kept) session(id string) libcluster.Session {
+	s, _ := k.sessions.Load(id)
+	return s.(libcluster.Session)
+}
+
+func keep(config gossip.Config) kept { return kept{config, new(sync.Map)} }
+
+func (k kept) given(c *libcluster.Config) { c.Registry = k }
+
+// network is one that can be cut.
+type network struct {
+	mu    sync.Mutex     // guards what follows
+	sides map[string]int // by address
+}
+
+func (n *network) reaches(from, to string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.sides[from] == n.sides[to]
+}
+
+// cut puts addresses on another side.
+func (n *network) cut(addresses ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sides = map[string]int{}
+	for _, a := range addresses {
+		n.sides[a] = 1
+	}
+}
+
+// at returns a registry that listens at an address.
+func at(address string, seeds []string, world gossip.World) gossip.Config {
+	return gossip.Config{Bind: address, Seeds: seeds}.In(world)
+}
+
+func TestAllInstancesMayHaveTheSameConfig(t *testing.T) {
+	t.Parallel()
+	config := gossip.Config{Seeds: addresses(t, 1)}.In(gossip.World{Probe: calm})
+	a, b, c := joined(t, "a", config), joined(t, "b", config), joined(t, "c", config)
+	for _, i := range []*libcluster.Cluster{a, b, c} {
+		sees(t, i, "a", "b", "c")
+	}
+	require.Zero(t, a.State().Generation, "nobody agrees on a number")
+	require.True(t, a.State().Deadline.IsZero(), "an instance that is cut off goes on")
+}
+
+func TestOtherModesAreRefused(t *testing.T) {
+	t.Parallel()
+	_, err := libcluster.New(libcluster.Config{
+		Key: "k", Mode: libcluster.ModePlanned, Registry: gossip.Config{Bind: "127.0.0.1:0"},
+	})
+	require.ErrorIs(t, err, libcluster.ErrCannotPlan)
+}
+
+func TestLeaveIsSeenAtOnceByAll(t *testing.T) {
+	t.Parallel()
+	config := gossip.Config{Seeds: addresses(t, 1)}.In(gossip.World{Probe: never})
+	a, b := joined(t, "a", config), joined(t, "b", config)
+	c := newCluster(t, "c", config)
+	join(t, c)
+	sees(t, a, "a", "b", "c")
+	leave(t, c)
+	require.Equal(t, []string{"a", "b"}, members(a), "Leave returns when all know")
+	sees(t, b, "a", "b")
+}
+
+func TestLargeRecordsReachEverybody(t *testing.T) {
+	t.Parallel()
+	config := gossip.Config{Seeds: addresses(t, 1)}.In(gossip.World{Probe: calm})
+	largest := func(c *libcluster.Config) {
+		c.Metadata = map[string]string{"text": strings.Repeat(c.ID, 64<<10-100)}
+	}
+	a, b := joined(t, "a", config, largest), joined(t, "b", config, largest)
+	c := joined(t, "c", config)
+	text := func(of *libcluster.Cluster, n int) string { return of.Members()[n].Metadata["text"] }
+	for _, i := range []*libcluster.Cluster{a, b, c} {
+		sees(t, i, "a", "b", "c")
+		require.Equal(t, strings.Repeat("a", 64<<10-100), text(i, 0))
+		require.Equal(t, strings.Repeat("b", 64<<10-100), text(i, 1))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	require.NoError(t, c.SetMetadata(ctx, map[string]string{"text": strings.Repeat("x", 64<<10-100)}))
+	for _, i := range []*libcluster.Cluster{a, b, c} {
+		eventually(t, "the new metadata", func() bool { return text(i, 2) == strings.Repeat("x", 64<<10-100) })
+	}
+}
+
+// The only seed has left by then, so all that the two sides know of each other is where they were.
+func TestPartitionHeals(t *testing.T) {
+	t.Parallel()
+	var net network
+	where := addresses(t, 5)
+	world := gossip.World{Reaches: net.reaches, Dead: time.Nanosecond}
+	first := newCluster(t, "0", at(where[0], nil, world))
+	join(t, first)
+	var all []*libcluster.Cluster
+	for n, address := range where[1:] {
+		all = append(all, joined(t, fmt.Sprint(1+n), at(address, where[:1], world)))
+	}
+	for _, c := range all {
+		sees(t, c, "0", "1", "2", "3", "4")
+	}
+	leave(t, first)
+	for _, c := range all {
+		sees(t, c, "1", "2", "3", "4")
+	}
+	net.cut(where[3:]...)
+	for n, c := range all {
+		if n < 2 {
+			sees(t, c, "1", "2")
+		} else {
+			sees(t, c, "3", "4")
+		}
+	}
+	net.cut()
+	for _, c := range all {
+		sees(t, c, "1", "2", "3", "4")
+	}
+}
+
+func TestMinorityOfExpectIsFencedByAsking(t *testing.T) {
+	t.Parallel()
+	var net network
+	where := addresses(t, 5)
+	var all []*libcluster.Cluster
+	var joining sync.WaitGroup
+	for n, address := range where {
+		// The list of members never changes here, so it can have no part in this.
+		config := at(address, where[:2], gossip.World{Reaches: net.reaches, Probe: never})
+		config.Expect = 5
+		c := newCluster(t, fmt.Sprint(n), config, func(c *libcluster.Config) { c.TTL = 2 * time.Second })
+		all = append(all, c)
+		joining.Go(func() { join(t, c) })
+		if n == 1 {
+			require.False(t, all[0].State().Active(), "two are no majority of 5")
+		}
+	}
+	joining.Wait()
+	for _, c := range all {
+		sees(t, c, "0", "1", "2", "3", "4")
+		require.False(t, c.State().Deadline.IsZero())
+	}
+	net.cut(where[:2]...)
+	for _, c := range all[:2] {
+		eventually(t, "fenced", func() bool { return !c.State().Active() })
+		require.ErrorIs(t, c.Err(), libcluster.ErrDeadlinePassed)
+	}
+	for _, c := range all[2:] {
+		require.True(t, c.State().Active(), "three are a majority")
+		require.NoError(t, c.Err())
+	}
+	net.cut()
+	for _, c := range all {
+		eventually(t, "active again", func() bool { return c.State().Active() })
+	}
+}
+
+func TestTooFewSayHowMany(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	core, _ := observer.New(zap.WarnLevel)
+	core = zapcore.RegisterHooks(core, func(line zapcore.Entry) error {
+		if line.Message == "waiting for a majority of Expect" {
+			cancel()
+		}
+		return nil
+	})
+	config := gossip.Config{Seeds: addresses(t, 1), Expect: 3}.In(gossip.World{})
+	m, err := config.Enter(libcluster.Registration{
+		Key: "k", Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: time.Second, Logger: zap.New(core),
+	})
+	require.NoError(t, err)
+	_, _, err = m.Join(ctx, libcluster.Member{ID: "a", Workers: 1})
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, "gossip.Config.Expect: of 3 members 2 must be here, and 1 are")
+}
+
+func TestTwoClustersNeverMerge(t *testing.T) {
+	t.Parallel()
+	seeds := addresses(t, 1)
+	config := gossip.Config{Seeds: seeds}.In(gossip.World{})
+	a := joined(t, "a", config)
+	core, lines := observer.New(zap.WarnLevel)
+	other := joined(t, "b", config, func(c *libcluster.Config) { c.Env, c.Logger = "test", zap.New(core) })
+	eventually(t, "the log", func() bool {
+		for _, line := range lines.FilterMessage("a seed is not found, will keep looking").All() {
+			if strings.Contains(fmt.Sprint(line.ContextMap()["error"]), seeds[0]+" answers, but is of another cluster than gossip-test/test") {
+				return true
+			}
+		}
+		return false
+	})
+	sees(t, a, "a")
+	sees(t, other, "b")
+}
+
+func secrets(texts ...string) (all []libcluster.Secret) {
+	for _, text := range texts {
+		all = append(all, libcluster.NewSecret("0123456789abcdef"+text))
+	}
+	return all
+}
+
+func TestWrongSecretIsAnErrorThatSaysSo(t *testing.T) {
+	t.Parallel()
+	for name, with := range map[string][2][]libcluster.Secret{
+		"another":  {secrets("a"), secrets("b")},
+		"none":     {secrets("a"), nil},
+		"too much": {nil, secrets("b")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := gossip.Config{Seeds: addresses(t, 1), Secret: with[0]}.In(gossip.World{})
+			a := joined(t, "a", config)
+			config.Secret = with[1]
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			err := newCluster(t, "b", config).Join(ctx)
+			require.ErrorContains(t, err, "gossip.Config.Secret: an instance answers that has another secret, or none; give all the same")
+			require.NoError(t, ctx.Err(), "it is an error at once")
+			require.NotContains(t, fmt.Sprintf("%+v %#v %v", config, config, err), "0123456789abcdef")
+			sees(t, a, "a")
+		})
+	}
+}
+
+func TestSecretIsReplacedOneInstanceAfterAnother(t *testing.T) {
+	t.Parallel()
+	config := gossip.Config{Seeds: addresses(t, 1)}.In(gossip.World{Probe: calm})
+	var all []*libcluster.Cluster
+	for n, with := range [][]libcluster.Secret{secrets("old", "new"), secrets("new", "old"), secrets("new", "old")} {
+		config.Secret = with
+		all = append(all, joined(t, fmt.Sprint(n), config))
+	}
+	for _, c := range all {
+		sees(t, c, "0", "1", "2")
+	}
+}
+
+func TestSeedsAreLookedUpAnew(t *testing.T) {
+	t.Parallel()
+	a, b := freeAddress(t), freeAddress(t)
+	var known atomic.Bool
+	var asked atomic.Int32
+	lookup := func(_ context.Context, host string) ([]netip.Addr, error) {
+		if host == "mailer.test" {
+			asked.Add(1)
+		}
+		if !known.Load() {
+			return nil, errors.New("no such host")
+		}
+		return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+	}
+	first := joined(t, "a", at(a, nil, gossip.World{}))
+	_, port, _ := strings.Cut(a, ":")
+	second := joined(t, "b", at(b, []string{"mailer.test:" + port}, gossip.World{Lookup: lookup}))
+	sees(t, second, "b")
+	eventually(t, "several look-ups", func() bool { return asked.Load() >= 3 })
+	known.Store(true)
+	sees(t, first, "a", "b")
+	sees(t, second, "a", "b")
+}
+
+// All are started anew at other addresses than the seeds say, but for one.
+func TestStaleAddressesDoNoHarm(t *testing.T) {
+	t.Parallel()
+	stale, fresh := addresses(t, 3), addresses(t, 3)
+	var all []*libcluster.Cluster
+	for n, address := range fresh {
+		seeds := append([]string{fresh[0]}, stale...)
+		all = append(all, joined(t, fmt.Sprint(n), at(address, seeds, gossip.World{Probe: calm})))
+	}
+	for _, c := range all {
+		sees(t, c, "0", "1", "2")
+	}
+}
+
+func TestHalfOfAllPacketsMayBeLost(t *testing.T) {
+	t.Parallel()
+	lossy := func() bool { return rand.IntN(2) == 0 }
+	config := gossip.Config{Seeds: addresses(t, 1)}.In(gossip.World{Loses: lossy, Probe: calm})
+	var all []*libcluster.Cluster
+	for n := range 4 {
+		all = append(all, joined(t, fmt.Sprint(n), config))
+	}
+	for _, c := range all {
+		sees(t, c, "0", "1", "2", "3")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	require.NoError(t, all[3].SetWorkers(ctx, 7))
+	for _, c := range all {
+		eventually(t, "the new total", func() bool { return c.State().Total == 10 })
+	}
+}
+
+func TestWhatWasLostIsFoundByComparing(t *testing.T) {
+	t.Parallel()
+	var lost atomic.Bool
+	config := gossip.Config{Seeds: addresses(t, 1)}.In(gossip.World{Loses: lost.Load, Probe: never})
+	a, b := joined(t, "a", config), joined(t, "b", config)
+	sees(t, a, "a", "b")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	lost.Store(true)
+	require.NoError(t, b.SetWorkers(ctx, 5), "an instance that cannot be reached holds up nobody")
+	require.Equal(t, 2, a.State().Total)
+	lost.Store(false)
+	eventually(t, "the new total", func() bool { return a.State().Total == 6 })
+}
+
+func TestInstanceIsReachedWhereItIsAdvertised(t *testing.T) {
+	t.Parallel()
+	config := gossip.Config{Bind: ":0", Advertise: "there.test:0", Seeds: addresses(t, 1)}
+	lookup := func(context.Context, string) ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+	}
+	a := joined(t, "a", at(config.Seeds[0], nil, gossip.World{Probe: calm}))
+	b := joined(t, "b", config.In(gossip.World{Lookup: lookup, Probe: calm}))
+	sees(t, a, "a", "b")
+	sees(t, b, "a", "b")
+}
+
+func TestOneThatIsWronglyAccusedStays(t *testing.T) {
+	t.Parallel()
+	registry := keep(gossip.Config{Seeds: addresses(t, 1)}.In(gossip.World{Probe: never}))
+	a := joined(t, "a", registry.Config, registry.given)
+	var gone, back atomic.Bool
+	b := joined(t, "b", registry.Config, registry.given, func(c *libcluster.Config) {
+		c.OnMembers = func(change libcluster.MembersChange) {
+			for _, m := range change.Left {
+				gone.Store(gone.Load() || m.ID == "c")
+			}
+			for _, m := range change.Joined {
+				back.Store(gone.Load() && m.ID == "c")
+			}
+		}
+	})
+	c := joined(t, "c", registry.Config, registry.given)
+	sees(t, b, "a", "b", "c")
+	eventually(t, "gone and back", func() bool {
+		gossip.Accuse(registry.session("b"), registry.session("c"))
+		return gone.Load() && back.Load()
+	})
+	for _, i := range []*libcluster.Cluster{a, b, c} {
+		sees(t, i, "a", "b", "c")
+	}
+	require.NoError(t, c.Err())
+}
+
+func TestPortThatIsTakenIsAnErrorThatSaysSo(t *testing.T) {
+	t.Parallel()
+	address := freeAddress(t)
+	joined(t, "a", at(address, nil, gossip.World{}))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	err := newCluster(t, "b", at(address, nil, gossip.World{})).Join(ctx)
+	require.ErrorContains(t, err, fmt.Sprintf("gossip.Config.Bind: cannot listen at %q", address))
+	require.ErrorContains(t, err, "each instance needs an address and port of its own")
+}
+
+func TestWrongConfigIsAnErrorThatNamesTheField(t *testing.T) {
+	t.Parallel()
+	for want, config := range map[string]gossip.Config{
+		`gossip.Config.Bind: is missing, and there are no Seeds`:                {},
+		`gossip.Config.Bind: "7946" must be HOST:PORT`:                          {Bind: "7946"},
+		`gossip.Config.Bind: "a:70000": port "70000" must be 1 to 65535`:        {Bind: "a:70000"},
+		`gossip.Config.Advertise: is missing, and Bind is "[::]:1"`:             {Bind: "[::]:1"},
+		`gossip.Config.Advertise: host "0.0.0.0" is none that others can reach`: {Bind: ":1", Advertise: "0.0.0.0:1"},
+		`gossip.Config.Seeds[1]: host "" is none that others can reach`:         {Seeds: []string{"a:1", ":1"}},
+		`gossip.Config.Seeds[0]: "a:0": port "0" must be 1 to 65535`:            {Seeds: []string{"a:0"}},
+		`gossip.Config.Secret[0]: has 5 bytes; give 16 at least`:                {Bind: ":1", Secret: []libcluster.Secret{libcluster.NewSecret("short")}},
+		`gossip.Config.Expect: -1 must be the number of members, or 0`:          {Bind: ":1", Expect: -1},
+	} {
+		_, err := libcluster.New(libcluster.Config{Key: "k", Registry: config})
+		require.ErrorContains(t, err, want)
+		require.NotContains(t, err.Error(), "short")
+	}
+}

@@ -1,0 +1,42 @@
+package gossip_test
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/gossip"
+	"github.com/libcluster/libcluster/registrytest"
+)
+
+// spread has seeds of its own for each cluster, and a node of its own for each instance.
+type spread struct {
+	t     *testing.T
+	with  gossip.Config
+	mu    sync.Mutex // guards what follows
+	seeds map[string][]string
+}
+
+func (s *spread) Capabilities() libcluster.Capabilities { return s.with.Capabilities() }
+
+func (s *spread) Enter(r libcluster.Registration) (libcluster.Membership, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seeds[r.Cluster()] == nil {
+		s.seeds[r.Cluster()] = addresses(s.t, 3)
+	}
+	config := s.with
+	config.Seeds = s.seeds[r.Cluster()]
+	return config.Enter(r)
+}
+
+func conformance(t *testing.T, config gossip.Config) {
+	registrytest.Run(t, registrytest.Harness{
+		Open: func(t *testing.T) libcluster.Registry {
+			return &spread{t: t, with: config.In(gossip.World{Probe: calm}), seeds: map[string][]string{}}
+		},
+		Patience: 4 * patience, // some sixty nodes in one process, with the race detector
+	})
+}
+
+func TestGossipKeepsThePromisesOfARegistry(t *testing.T) { conformance(t, gossip.Config{}) }
