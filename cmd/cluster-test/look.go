@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"reflect"
 	"slices"
 	"time"
 
@@ -243,7 +244,9 @@ func (l *looker) watch(ctx context.Context, first census, write func(census)) {
 			l.t.say("can see the cluster again")
 		}
 		blind = why != nil
-		changed := l.cluster.State().Generation != printed.Generation || !slices.Equal(waiting(l.cluster.Blockers()), printed.Waiting)
+		seen := l.take() // of which the generation does not always tell
+		changed := !reflect.DeepEqual(seen.Members, printed.Members) || seen.Generation != printed.Generation ||
+			!slices.Equal(seen.Waiting, printed.Waiting)
 		if !changed && (blind || time.Since(asked) < askAgain) {
 			continue
 		}

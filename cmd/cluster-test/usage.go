@@ -38,6 +38,12 @@ OPTIONS are one or more of:
         peers:FILE                      the instances that FILE lists, as
                                         QCluster has it: each runs a server
                                         for all, with its data beside FILE
+        gossip:HOST:PORT[,HOST:PORT…]   the instances themselves, mode direct:
+                                        each listens at the first of these that
+                                        is this machine's and free, or at any
+                                        port, and finds the others at these. If
+                                        LIBCLUSTER_SECRET is set, 16 bytes or
+                                        more, it encrypts what they say
         postgres://USER:PASSWORD@HOST[:PORT]/DB  a PostgreSQL
         mysql://USER:PASSWORD@HOST[:PORT]/DB     a MySQL or a MariaDB; of both,
                                         options of the driver go after a '?'

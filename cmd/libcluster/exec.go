@@ -216,7 +216,7 @@ func place(s libcluster.State, index, workers int) []string {
 func environment(more ...any) (env []string) {
 	for _, pair := range os.Environ() {
 		switch name, _, _ := strings.Cut(pair, "="); name {
-		case "LIBCLUSTER_PASSWORD", "LIBCLUSTER_USER", "LIBCLUSTER_REGISTRY":
+		case "LIBCLUSTER_PASSWORD", "LIBCLUSTER_SECRET", "LIBCLUSTER_USER", "LIBCLUSTER_REGISTRY":
 		default:
 			env = append(env, pair)
 		}

@@ -46,10 +46,12 @@ func (f *Flags) Check() error {
 	file := hasNoServer(f.uri)
 	_, server := databaseScheme(f.uri)
 	listed := f.Peers()
+	gossips := f.hasScheme(gossipScheme)
 	const (
 		alone = "is for an etcd; a file has no users and no certificates"
 		etcds = "is for an etcd; a database is told by options of its URI, such as ?sslmode=verify-full&sslrootcert=FILE"
 		other = "is for an etcd of your own; the file of the peers names their certificates, and they have no users"
+		told  = "is for an etcd; instances that gossip have a secret instead, in " + gossipSecretEnv
 		own   = "is for an etcd of your own; the embedded one has no users, and certificates of its own"
 	)
 	return f.Obey(Rules{
@@ -69,6 +71,10 @@ func (f *Flags) Check() error {
 		{"cert", file, alone},
 		{"cert-key", file, alone},
 		{"user", file, alone},
+		{"cacert", gossips, told},
+		{"cert", gossips, told},
+		{"cert-key", gossips, told},
+		{"user", gossips, told},
 		{"cacert", server, etcds},
 		{"cert", server, etcds},
 		{"cert-key", server, etcds},
@@ -119,6 +125,9 @@ func (f *Flags) Open(ctx context.Context, use Use) (*Registry, error) {
 	}
 	if file, ok := cutScheme(f.uri, peersScheme); ok {
 		return f.openPeers(file, use)
+	}
+	if addresses, ok := cutScheme(f.uri, gossipScheme); ok {
+		return f.openGossip(addresses)
 	}
 	return f.openEtcd(ctx)
 }

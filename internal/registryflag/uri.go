@@ -14,7 +14,7 @@ import (
 const defaultPort = 2379
 
 const allowedURIs = "must be http://HOST:PORT[,…], https://HOST:PORT[,…], etcd://HOST:PORT[,…], " +
-	"embedded:, embedded:PORT, embedded:PORT/DIR, sqlite:FILE, dir:FOLDER, peers:FILE, " +
+	"embedded:, embedded:PORT, embedded:PORT/DIR, sqlite:FILE, dir:FOLDER, peers:FILE, gossip:HOST:PORT[,…], " +
 	"postgres://USER:PASSWORD@HOST/DB or mysql://USER:PASSWORD@HOST[:PORT]/DB"
 
 // parseRegistry reads a registry URI: either one of an etcd, or, and then
