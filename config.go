@@ -225,7 +225,8 @@ type Config struct {
 	// Warn and Error. Trouble that lasts is logged again after 10 s, and then after twice
 	// as long each time, up to 5 minutes; "unsaid" is how often it has come in between.
 	// Trouble of the whole cluster is logged by one instance: the coordinator, or in mode
-	// direct the first member by ID. Default: silent.
+	// direct the first member by ID. [Slog] makes one of an *slog.Logger. Default: what is Warn
+	// or worse goes to [slog.Default]. With zap.NewNop() nothing is logged.
 	//
 	// Nothing waits for the logger. A goroutine writes the lines in their order, and lives
 	// while there are any. Up to 1,000 lines wait, the rest are dropped, and their number
@@ -267,7 +268,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.CoverageTimeout = DefaultCoverageTimeout
 	}
 	if c.Logger == nil {
-		c.Logger = zap.NewNop()
+		c.Logger = defaultLogger()
 	}
 	c.Logger = outlet.Logger(c.Logger) // or its sink could hold up a fence
 	return c, c.validate()

@@ -295,7 +295,7 @@ func TestEveryFieldOfConfigHasARuleOrAReasonForNone(t *testing.T) {
 		"OnMembers":       "nil calls nobody",
 		"OnExit":          "nil calls nobody",
 		"Superseded":      "nil: never",
-		"Logger":          "nil is silent",
+		"Logger":          "nil is the program's",
 	}
 	broken := map[string]bool{}
 	for _, c := range brokenConfigs() {

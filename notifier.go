@@ -180,17 +180,24 @@ func (n *notifier) rest() {
 	}
 }
 
+// moved is what the log says of a change of the state.
+func (c *Cluster) moved(was, is State) []zap.Field {
+	fields := []zap.Field{
+		zap.Int64("generation", is.Generation), zap.Int("total", is.Total), zap.Int("was_total", was.Total),
+	}
+	if c.cfg.Mode == ModeCooperative {
+		return append(fields, zap.String("partitions", fmt.Sprint(is.held.partitions())),
+			zap.String("was_partitions", fmt.Sprint(was.held.partitions())))
+	}
+	return append(fields, zap.Int("index", is.Index), zap.Int("was_index", was.Index), zap.Int("workers", is.Workers))
+}
+
 // call calls the application back. What one callback has outlived is not told by the next.
 func (n *notifier) call(v *view, state State) {
 	m, was := n.of, n.told.state
 	counts := func() bool { return !state.Active() || v.reason() == nil }
 	if m.log.Core().Enabled(zapcore.InfoLevel) {
-		what := fmt.Sprintf("new base is %d (was %d), new total is %d (was %d)", state.Index, was.Index, state.Total, was.Total)
-		if m.c.cfg.Mode == ModeCooperative {
-			what = fmt.Sprintf("new partitions are %v (were %v) of %d", state.held.partitions(), was.held.partitions(), state.Total)
-		}
-		m.log.Info(fmt.Sprintf("cluster %s has re-balanced: %s", m.name, what),
-			zap.Int64("generation", state.Generation), zap.Int("workers", state.Workers))
+		m.log.Info("re-balanced", m.c.moved(was, state)...)
 	}
 	slow := time.AfterFunc(slowCallback, func() {
 		m.log.Warn("a callback has not returned yet; newer states wait for it",

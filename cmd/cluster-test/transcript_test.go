@@ -81,10 +81,10 @@ func TestJSONHasEveryFieldAndStandsBesideTheTranscript(t *testing.T) {
 func TestVerboseShowsTheLibrarysLog(t *testing.T) {
 	p := start(t, "-v", "-i", "node1", "-I", "2", "-n", "1", "-T", "7")
 	p.stderr.awaitText(t, "sleeping until terminated\n")
-	p.stderr.awaitText(t, "new base is 2") // the log is written by a goroutine of its own
+	p.stderr.awaitText(t, `"workers": 1}`) // the log is written by a goroutine of its own
 	text := p.stderr.String()
 	require.Regexp(t, `(?m)^\d\d:\d\d:\d\d\.\d{3} DEBUG re-balancing .*"instance": "node1".*"members": "node1 \[2\]"`, text)
-	require.Regexp(t, `(?m)^[0-9:.]+ INFO  .* new base is 2 \(was -1\), new total is 7 \(was 0\)`, text)
+	require.Regexp(t, `(?m)^[0-9:.]+ INFO  re-balanced .*"total": 7, "was_total": 0, "index": 2, "was_index": -1, "workers": 1}$`, text)
 	require.Contains(t, text, "cluster-test: cluster has re-balanced:\n   instance index:        2\n")
 }
 

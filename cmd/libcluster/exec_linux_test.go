@@ -194,7 +194,7 @@ func TestOnlyThePrimaryRunsTheCommand(t *testing.T) {
 	a := execute(t, with(args, "-i", "a", "--", "sh", "-c", family)...)
 	a.await(t, "at 0 of 1")
 	b := execute(t, with(args, "-i", "b", "-v", "--", "sh", "-c", family)...)
-	b.await(t, "re-balanced: new base is 1")
+	b.await(t, `"index": 1,`)
 	a.terminate(t)
 	b.await(t, "at 0 of 1")
 	require.NotContains(t, strings.Join(b.read, "\n"), "at 1 of")
