@@ -11,10 +11,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// twoHundredJoinsAndLeavesStayExact has several goroutines change the cluster at
+// manyJoinsAndLeavesStayExact has several goroutines change the cluster at
 // random, and compares what everybody has seen in the end with a dumb twin.
-func twoHundredJoinsAndLeavesStayExact(s *suite) {
-	const changes, hands = 200, 4
+func manyJoinsAndLeavesStayExact(s *suite) {
+	const hands = 4
+	changes, ids := 200, 12 // of each hand
+	if s.h.Heavy {
+		changes, ids = 40, 2
+	}
 	seed := rand.Uint64()
 	s.Logf("seed %d", seed)
 	watchers := []*instance{s.join("a"), s.join("zz"), s.join("p", passive())}
@@ -27,7 +31,7 @@ func twoHundredJoinsAndLeavesStayExact(s *suite) {
 			random := rand.New(rand.NewPCG(seed, uint64(hand)))
 			own := map[string]*instance{}
 			for range changes / hands {
-				id := fmt.Sprintf("m%d-%d", hand, random.IntN(12))
+				id := fmt.Sprintf("m%d-%d", hand, random.IntN(ids))
 				if err := ops[random.IntN(len(ops))](s, own, twins[hand], id, 1+random.IntN(9)); err != nil {
 					errs <- err
 					return

@@ -54,6 +54,9 @@ type Harness struct {
 	// Patience is how long anything that must happen may take; it is waited for
 	// in full only when a test fails. Default: 30 s.
 	Patience time.Duration
+	// Heavy has tests that would join dozens of instances at a time join some ten, for a
+	// registry that runs so much for each that a busy machine never gets done with it.
+	Heavy bool
 	// Quiet is how long nothing must happen for a test to believe that nothing
 	// will. Default: 200 ms.
 	Quiet time.Duration
@@ -119,7 +122,7 @@ var tests = []test{
 	{"LeaveIsSeenAtOnce", leaveIsSeenAtOnce, []need{others}},
 	{"PassiveSessionSeesAndIsNotSeen", passiveSeesAndIsNotSeen, []need{others}},
 	{"PassiveSessionLeavesTheMemberOfItsIDAlone", passiveLeavesItsNamesakeAlone, []need{others}},
-	{"TwoHundredJoinsAndLeavesStayExact", twoHundredJoinsAndLeavesStayExact, []need{others}},
+	{"ManyJoinsAndLeavesStayExact", manyJoinsAndLeavesStayExact, []need{others}},
 
 	{"TakenInstanceIsTold", takenInstanceIsTold, []need{others}},
 	{"TakenInstanceCannotTouchTheNewRecord", takenInstanceCannotTouchTheNewRecord, []need{others}},
