@@ -85,14 +85,17 @@ func (n *node) seeds(ctx context.Context) (seeds []netip.AddrPort, err error) {
 
 // explain says why a node was not found. memberlist's errors are texts only.
 func (n *node) explain(address string, err error) error {
-	text := err.Error()
+	if of := errors.Unwrap(err); of != nil {
+		err = of // it was one of several addresses, in several lines
+	}
+	text := strings.TrimPrefix(err.Error(), "failed to join "+address+": ")
 	switch {
 	case strings.Contains(text, "crypt"):
 		return fmt.Errorf("%w (%s)", errSecret, address)
 	case strings.Contains(text, "EOF"):
 		return fmt.Errorf("%s answers, but is of another cluster than %s, or no gossip", address, n.reg.Cluster())
 	}
-	return fmt.Errorf("%s does not answer: %w", address, err)
+	return fmt.Errorf("%s does not answer: %s", address, text)
 }
 
 // find looks for the seeds, before the first Join. It is an error if all those that answer have
