@@ -17,6 +17,7 @@ type World struct {
 	Lookup  func(ctx context.Context, host string) ([]netip.Addr, error)
 	Probe   time.Duration
 	Dead    time.Duration
+	Linger  time.Duration
 }
 
 // In returns a Config in another world.
@@ -28,6 +29,9 @@ func (c Config) In(w World) Config {
 	}
 	if w.Probe != 0 {
 		in.probe = w.Probe
+	}
+	if w.Linger != 0 {
+		in.linger = w.Linger
 	}
 	if w.Dead != 0 {
 		in.dead = w.Dead

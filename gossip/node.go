@@ -187,8 +187,12 @@ func (n *node) receive(m message) {
 		q.answered(m)
 	}
 	n.mu.Unlock()
-	if reply != nil {
+	switch {
+	case reply == nil:
+	case m.Ask != 0:
 		n.send(m.Address, *reply)
+	default: // the two compare, because something was lost before
+		n.sendSafely(m.Address, *reply)
 	}
 }
 
@@ -243,11 +247,15 @@ func (n *node) message() message {
 
 // send sends a message to an address, in a packet, which may be lost, if it fits into one.
 func (n *node) send(address string, m message) {
-	text := m.encode()
-	if len(text) <= largestPacket && m.Digest == nil {
+	if text := m.encode(); len(text) <= largestPacket {
 		_ = n.list.SendToAddress(memberlist.Address{Addr: address}, text) // as if it were lost
 		return
 	}
+	n.sendSafely(address, m)
+}
+
+// sendSafely sends a message through connections.
+func (n *node) sendSafely(address string, m message) {
 	n.spawn(func() {
 		for _, part := range m.split() {
 			if err := n.stream(address, part); err != nil {
