@@ -1,0 +1,55 @@
+// Systems type-checks the module as on other systems, its dependencies included. A compiler
+// would find no more of the module's mistakes, and takes minutes for an etcd server.
+//
+//	go -C internal/tools run ./systems
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/tools/go/packages"
+)
+
+// systems are one of each kind that somebody may run on, besides this one.
+var systems = []string{"linux/arm64", "darwin/amd64", "darwin/arm64", "windows/amd64", "windows/arm64", "freebsd/amd64"}
+
+func main() {
+	failed := false
+	for _, system := range systems {
+		n, err := check(system)
+		if err != nil {
+			failed = true
+			fmt.Printf("%s: %v\n", system, err)
+			continue
+		}
+		fmt.Printf("%s: %d packages, dependencies included\n", system, n)
+	}
+	if failed {
+		os.Exit(1)
+	}
+}
+
+// check returns how many packages there are, and what is wrong with any.
+func check(system string) (checked int, err error) {
+	name, architecture, _ := strings.Cut(system, "/")
+	all, err := packages.Load(&packages.Config{
+		Mode: packages.NeedName | packages.NeedFiles | packages.NeedCompiledGoFiles | packages.NeedImports |
+			packages.NeedDeps | packages.NeedTypes | packages.NeedSyntax | packages.NeedTypesInfo | packages.NeedTypesSizes,
+		Dir: "../..",
+		Env: append(os.Environ(), "GOOS="+name, "GOARCH="+architecture, "CGO_ENABLED=0"),
+	}, "./...")
+	if err != nil {
+		return 0, err
+	}
+	var wrong []error
+	packages.Visit(all, nil, func(p *packages.Package) {
+		checked++
+		for _, e := range p.Errors {
+			wrong = append(wrong, e)
+		}
+	})
+	return checked, errors.Join(wrong...)
+}
