@@ -28,6 +28,7 @@ func (b balancer) balance() {
 			return
 		}
 		b.note(err)
+		b.c.stats.failed(RegistryWatch, err)
 		b.report(zap.WarnLevel, "cannot watch the cluster, will keep trying", zap.Error(err))
 		if !again.wait(b.ctx) {
 			return

@@ -15,6 +15,7 @@ type coordination struct {
 	deciding
 	of    *coordinator
 	inc   *incarnation
+	under handOver             // the change that is under way
 	after int64                // the revision of the last survey; 0: take another survey at once
 	wait  time.Duration        // how long to wait for a change
 	says  string               // what the registry has the coordinator say
@@ -61,8 +62,9 @@ func (l *coordination) round() (bool, error) {
 		}
 	}
 	d := l.decide(survey, l.inc.c.clock(), clockGeneration())
+	l.under.meets(d, len(l.gone) > 0, time.Now())
 	if d.next != nil {
-		switch err := l.swap(survey.Planning.Revision, d.next); {
+		switch err := l.swap(survey.Planning.Revision, d); {
 		case errors.Is(err, ErrNotCoordinator):
 			return false, nil
 		case err != nil || !d.next.committed:
@@ -96,7 +98,8 @@ func (l *coordination) survey() (Survey, error) {
 	return survey, err
 }
 
-func (l *coordination) swap(revision int64, next *plan) error {
+func (l *coordination) swap(revision int64, d decision) error {
+	next := d.next
 	ctx, cancel := context.WithTimeout(l.inc.ctx, errandTimeout)
 	defer cancel()
 	text := next.encode()
@@ -112,6 +115,10 @@ func (l *coordination) swap(revision int64, next *plan) error {
 		return err
 	}
 	l.known = next
+	if d.isOver() && l.mode.excludes() {
+		l.inc.c.stats.handedOver(l.under, time.Now())
+		l.under = handOver{}
+	}
 	l.inc.log.Debug("plan", zap.Bool("committed", next.committed), zap.Int64("generation", next.generation),
 		zap.Int("total", next.total), zap.Int("members", len(next.places)))
 	l.wait = holdingUp

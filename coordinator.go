@@ -143,6 +143,7 @@ func (c *coordinator) trouble(err error) bool {
 		return false
 	}
 	inc.note(err)
+	inc.c.stats.failed(RegistryCoordinate, err)
 	inc.report(zap.WarnLevel, "cannot coordinate the cluster yet, will keep trying", zap.Error(err))
 	return true
 }

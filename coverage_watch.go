@@ -52,6 +52,7 @@ func (c *Cluster) Coverage(ctx context.Context) (Coverage, error) {
 		}
 		next := inc.pinger.current.Load()
 		if next == inc {
+			c.stats.failed(RegistryLook, err)
 			return Coverage{}, fmt.Errorf("libcluster: cannot see which instance holds which index: %w", quote.Error(err))
 		}
 		inc = next // the session was closed because there is another one
@@ -87,6 +88,13 @@ func (seen *coverageSeen) saw(c *Cluster, covered bool) time.Time {
 	}
 	seen.at, seen.covered, seen.generation = now, covered, v.state.Generation
 	return seen.since
+}
+
+// latest returns what the last look has found.
+func (seen *coverageSeen) latest() LastLook {
+	seen.mu.Lock()
+	defer seen.mu.Unlock()
+	return LastLook{At: seen.at, Covered: seen.covered, Since: seen.since}
 }
 
 // coverageLog logs trouble that lasts. One goroutine at a time uses it: the coordinator, or

@@ -119,6 +119,7 @@ func (inc *incarnation) acknowledge() bool {
 		return true
 	}
 	inc.note(err)
+	inc.c.stats.failed(RegistryAcknowledge, err)
 	inc.report(zap.WarnLevel, "cannot say yet that the application has stopped, will keep trying", zap.Error(err))
 	return false
 }

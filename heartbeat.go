@@ -83,7 +83,11 @@ func (h *heart) due(sending *sync.WaitGroup) (over bool) {
 func (inc *incarnation) renew(sent moment) answer {
 	ctx, cancel := context.WithTimeout(inc.ctx, window(inc.ttl()))
 	defer cancel()
+	began := time.Now()
 	ttl, err := inc.session.Renew(ctx)
+	if err == nil {
+		inc.c.stats.renewed(time.Since(began))
+	}
 	return answer{sent, ttl, err}
 }
 
@@ -126,6 +130,7 @@ func (h *heart) answered(a answer) (over bool) {
 
 func (h *heart) cannotRenew(err error) {
 	h.inc.note(err)
+	h.inc.c.stats.failed(RegistryRenew, err)
 	h.inc.report(zap.WarnLevel, "cannot renew the record, will keep trying",
 		zap.Error(err), zap.Time("deadline", h.inc.c.State().Deadline))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,8 @@ type Cluster struct {
 	// restless has it logged once that the primary changes with newcomers.
 	restless sync.Once
 
+	stats *stats
+
 	own ownRecord
 
 	mu         sync.Mutex  // guards what follows
@@ -61,6 +64,7 @@ func New(cfg Config) (*Cluster, error) {
 		log:    cfg.Logger.With(zap.String("instance", cfg.ID)),
 		clock:  now,
 		chance: chanceOf(cfg),
+		stats:  newStats(),
 		own:    ownRecord{wanted: cfg.registration().Member},
 	}
 	nobody := make(chan struct{})
@@ -91,6 +95,14 @@ func (c *Cluster) ID() string { return c.cfg.ID }
 
 // Mode returns the cluster's mode.
 func (c *Cluster) Mode() Mode { return c.cfg.Mode }
+
+// Config returns the configuration, with its defaults and the generated ID filled in. It is
+// that of [New]: what SetWorkers and SetMetadata have changed since is not in it.
+func (c *Cluster) Config() Config {
+	cfg := c.cfg
+	cfg.Metadata = maps.Clone(cfg.Metadata)
+	return cfg
+}
 
 // State returns this instance's state as of now. It takes no lock, and it looks
 // at the clock: an instance that may no longer act reads index -1, even if its

@@ -286,6 +286,9 @@ func (m *membership) remove(ctx context.Context, session Session, returning time
 		m.closePlan(ctx, planner)
 	}
 	err := session.Leave(ctx, d)
+	if err != nil {
+		m.c.stats.failed(RegistryLeave, err)
+	}
 	switch {
 	case err != nil && d.Reserve > 0:
 		return fmt.Errorf("libcluster: left, but the place may not be kept: %w", err)

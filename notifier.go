@@ -221,8 +221,11 @@ func (n *notifier) call(v *view, state State) {
 	if granted := state.held.without(was.held, state.Total); len(granted) > 0 && m.c.cfg.OnGranted != nil {
 		m.c.cfg.OnGranted(granted)
 	}
-	if m.c.cfg.OnRebalance != nil && counts() {
-		m.c.cfg.OnRebalance(state)
+	if counts() {
+		m.c.stats.rebalanced()
+		if m.c.cfg.OnRebalance != nil {
+			m.c.cfg.OnRebalance(state)
+		}
 	}
 	if m.c.cfg.OnPrimary != nil && !n.primary && state.Primary() && counts() {
 		n.primary = true

@@ -33,13 +33,16 @@ func (p *pinger) ping() {
 	var givingUp *time.Timer
 	defer func() { stop(givingUp) }()
 	var brief *retry // set while one incarnation after another is lost as soon as it has begun
-	for {
+	for first := true; ; first = false {
 		if !p.awaitStopped() {
 			return
 		}
 		inc := p.join()
 		if inc == nil {
 			return // the last session is leave's to end
+		}
+		if !first {
+			p.c.stats.rejoined()
 		}
 		stop(givingUp)
 		confirmed, why := inc.live()
@@ -54,6 +57,7 @@ func (p *pinger) ping() {
 		// stays, since rejoining replaces it and the others need not notice. If the
 		// instance leaves first, leave removes it.
 		p.note(why)
+		p.c.stats.fenced(why)
 		givingUp = p.giveUpAfter(p.c.cfg.GiveUpAfter, why)
 		if errors.Is(why, ErrInstanceTaken) {
 			if !p.overtaken(why) {
@@ -96,6 +100,7 @@ func (p *pinger) withdraw(inc *incarnation, why error) bool {
 	defer cancel()
 	inc.withdrawn = true
 	if err := inc.session.Leave(ctx, Departure{}); err != nil {
+		p.c.stats.failed(RegistryLeave, err)
 		p.log.Debug("removing the record failed", zap.Error(err))
 	}
 	return sleep(p.ctx, lookAgain)
@@ -143,6 +148,7 @@ func (p *pinger) join() *incarnation {
 			return nil
 		}
 		p.note(err)
+		p.c.stats.failed(RegistryJoin, err)
 		switch {
 		case isPermanent(err) && !isClosed(p.ready):
 			p.fail(err)

@@ -61,6 +61,7 @@ func (p *pinger) isFreeID() bool {
 	defer cancel()
 	survey, err := planner.Look(ctx)
 	if err != nil {
+		p.c.stats.failed(RegistryLook, err)
 		p.report(zap.WarnLevel, "cannot see whether the ID is free", zap.Error(err))
 		return false
 	}

@@ -149,6 +149,9 @@ func (p *publisher) update(ctx context.Context, m Member) error {
 	ctx, cancel := context.WithTimeout(ctx, errandTimeout)
 	defer cancel()
 	err := inc.session.Update(ctx, m)
+	if err != nil && !inc.stopping() {
+		inc.c.stats.failed(RegistryPublish, err)
+	}
 	switch {
 	case err == nil:
 		p.published, p.unknown = m, false

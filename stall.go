@@ -73,14 +73,14 @@ func (d *deciding) change(base, same, next *plan, s Survey, waiting []planned, a
 	switch {
 	case base.committed && len(dead) > 0 && (!late || next.hasPlaces(same)):
 		if !same.names(base) {
-			return decision{next: same}
+			return decision{next: same, waiting: dead}
 		}
 		return decision{waiting: dead, again: left}
 	case base.committed:
 		next.committed, next.total, next.places = false, base.total, base.places
 		return decision{next: next}
 	case len(dead) > 0 && !late && base.saysWhere() && s.anyWorks(base, dead):
-		return decision{next: same}
+		return decision{next: same, waiting: dead}
 	}
 	return decision{waiting: waiting, again: sooner(again, left)}
 }

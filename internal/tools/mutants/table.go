@@ -128,7 +128,7 @@ var mutants = []mutant{
 	},
 	{
 		"newcomers are let in while old places are given anew", "stall.go",
-		"	case len(dead) > 0 && !late && base.saysWhere() && s.anyWorks(base, dead):\n		return decision{next: same}\n",
+		"	case len(dead) > 0 && !late && base.saysWhere() && s.anyWorks(base, dead):\n		return decision{next: same, waiting: dead}\n",
 		"	case len(dead) > 0 && !late && base.saysWhere() && s.anyWorks(base, dead):\n		return decision{next: next}\n",
 		"TestEveryOrderOfEventsKeepsTwoApart", "", nil,
 	},
