@@ -109,6 +109,9 @@
 // instance right now, and by which. If not, it says which instances the cluster waits
 // for. If that lasts longer than [Config.CoverageTimeout], one instance logs it at Error.
 //
+// [Cluster.Stats] counts what happens to this instance, without asking anybody. Package
+// metrics makes metrics for Prometheus of it.
+//
 // # Partitions
 //
 // In mode [ModeCooperative] the work has [Config.Partitions] partitions, and a key belongs to
