@@ -43,6 +43,7 @@ func (b balancer) apply(change Change) {
 	if b.c.cfg.Mode != ModeDirect {
 		if v := b.c.view.Load(); v.inc == b.incarnation && (change.Reset || len(change.Events) > 0) {
 			b.c.view.Store(v.anew())
+			b.c.changed.send()
 		}
 		if change.Planned != nil {
 			b.applyPlan(change.Planned)
@@ -104,6 +105,7 @@ func (b balancer) tellMembers(change Change) {
 // show has readers see a new view, and tells the registry.
 func (b balancer) show(v *view) {
 	b.c.view.Store(v)
+	b.c.changed.send()
 	b.pinger.in.Assigned(v.state)
 }
 

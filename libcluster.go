@@ -27,7 +27,7 @@ type Cluster struct {
 	clock func() moment
 	// chance is the instance's own source; nil, but in simulations.
 	chance *chance.Source
-	// changed is sent when the state may have changed.
+	// changed is sent when the view or the phase may have changed.
 	changed broadcast
 	// known is the newest plan that any incarnation of this instance has seen.
 	known atomic.Pointer[knownPlan]
@@ -214,6 +214,7 @@ func (c *Cluster) enter(run *runner) (*membership, error) {
 	}
 	c.membership, c.running = m, run != nil
 	m.start()
+	c.changed.send() // the phase
 	return m, nil
 }
 

@@ -200,6 +200,7 @@ func (m *membership) leave(ctx context.Context, returning time.Duration) error {
 		m.log.Debug("leaving", zap.Duration("returning within", returning))
 		m.left.Store(true)
 		close(m.leaving)
+		m.c.changed.send()
 	})
 	if !first {
 		select {
@@ -217,6 +218,7 @@ func (m *membership) leave(ctx context.Context, returning time.Duration) error {
 		m.c.mu.Lock()
 		m.c.membership = nil
 		m.c.mu.Unlock()
+		m.c.changed.send()
 		close(m.done)
 	}()
 
