@@ -47,6 +47,8 @@ var unwantedModules = map[string]string{
 	"github.com/spf13/cobra":      "commands are for commands",
 	"github.com/hashicorp":        "gossip is a package of its own",
 	"github.com/stretchr/testify": "is for tests",
+	"github.com/chromedp":         "drives a browser, for tests of httpapi",
+	"github.com/santhosh-tekuri":  "validates JSON, for tests of httpapi",
 	"go.uber.org/goleak":          "is for tests",
 	"pgregory.net/rapid":          "is for tests",
 	"modernc.org":                 "databases are for tests",

@@ -25,7 +25,7 @@ type change struct {
 // changeTo returns the change from one picture to the next. Before the first there is none.
 func changeTo(before *picture, now picture) change {
 	return change{
-		Generation: now.State.Generation, Total: now.State.Total, Instances: len(now.Members),
+		Generation: now.State.Generation, Total: now.width(), Instances: len(now.Members),
 		Phase: now.State.Phase, Text: whatChanged(before, now), Strip: strip(now),
 	}
 }

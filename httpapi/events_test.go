@@ -204,8 +204,7 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 
 // A client that never reads is dropped. Until then it holds one event, and neither the cluster nor
 // another client notices.
-func TestClientThatNeverReadsIsDropped(t *testing.T) {
-	t.Parallel()
+func TestClientThatNeverReadsIsDropped(t *testing.T) { // alone, since it looks at the heap
 	registry := libclustertest.New()
 	a := join(t, registry, "a")
 	h := handler(t, a)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -285,4 +286,16 @@ func TestThousandMembersAreShown(t *testing.T) {
 		return len(valid(t, "view", e.data)["members"].([]any)) == 1001
 	}, watchdog, 10*time.Millisecond)
 	require.Less(t, len(get(t, base+"/").body), 2<<20)
+}
+
+// Whoever imports the package gets the standard library, and what the library needs anyway.
+func TestPackageImportsOnlyTheStandardLibrary(t *testing.T) {
+	t.Parallel()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", `{{join .Imports "\n"}}`, ".").Output()
+	require.NoError(t, err)
+	for path := range strings.Lines(string(out)) {
+		path = strings.TrimSpace(path)
+		own := path == "github.com/libcluster/libcluster" || path == "github.com/libcluster/libcluster/internal/quote"
+		require.True(t, own || !strings.Contains(path, "."), path)
+	}
 }

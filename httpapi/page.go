@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"embed"
+	"fmt"
 	"html/template"
 	"net/http"
 	"strconv"
@@ -30,6 +31,7 @@ var pageTemplate = template.Must(template.New("page.html").Funcs(template.FuncMa
 // page is what the page is made of. A browser with JavaScript then goes on by itself.
 type page struct {
 	picture
+	Width   int // how many indexes there are
 	Now     time.Time
 	Covered string // as page.js says it
 	Wrong   []string
@@ -43,6 +45,7 @@ const pagePatience = 500 * time.Millisecond
 
 func (h *Handler) page(w http.ResponseWriter, r *http.Request) {
 	p := page{picture: pictureOf(h.cluster), Now: time.Now(), Changes: h.hub.newest(), Marks: make(map[string][]string)}
+	p.Width = p.width()
 	ctx, cancel := context.WithTimeout(r.Context(), pagePatience)
 	defer cancel()
 	found, err := h.looks.get(ctx)
@@ -60,11 +63,16 @@ func (h *Handler) page(w http.ResponseWriter, r *http.Request) {
 		p.Marks[b.ID] = append(p.Marks[b.ID], "waited for")
 		p.Wrong = append(p.Wrong, "the cluster waits for "+b.ID)
 	}
-	for _, b := range found.Problems {
+	for i, b := range found.Problems {
 		if mark := marks[b.Kind]; mark != "" {
 			p.Marks[b.ID] = append(p.Marks[b.ID], mark)
 		}
-		p.Wrong = append(p.Wrong, b.String())
+		if i < mostWrong {
+			p.Wrong = append(p.Wrong, b.String())
+		}
+	}
+	if more := len(found.Problems) - mostWrong; more > 0 {
+		p.Wrong = append(p.Wrong, fmt.Sprintf("and %d more", more))
 	}
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
@@ -76,6 +84,9 @@ func (h *Handler) page(w http.ResponseWriter, r *http.Request) {
 	}
 	_ = pageTemplate.Execute(w, p) // the client has gone, if not
 }
+
+// mostWrong is how many problems the page tells of.
+const mostWrong = 20
 
 // marks are the words for what is wrong with a member; page.js has them too.
 var marks = map[libcluster.ProblemKind]string{

@@ -4,6 +4,7 @@
 
 const mostChanges = 60; // as in hub.go
 const hues = 8; // as in change.go
+const mostWrong = 20; // as in page.go
 const mostCells = 64; // of which each is still seen
 const scale = 1000; // the width of every drawing
 const lookEvery = 3000; // at what the events do not tell: the registry's records
@@ -98,8 +99,9 @@ function newRow(m) {
 		holds: element("td", "number holds"), workers: element("td", "number"), address: element("bdi"), version: element("bdi"),
 		runs: "", tagged: "",
 	};
-	const name = element("th", "", r.id, " ", r.tags);
+	const name = element("th", m.id.length > 20 ? "long" : "", r.id, " ", r.tags);
 	name.scope = "row";
+	r.id.title = visible(m.id);
 	r.e.append(name, element("td", "band", r.band.e), r.holds, r.workers, element("td", "", r.address), element("td", "", r.version));
 	return r;
 }
@@ -131,19 +133,22 @@ function showRow(r, m, width) {
 	if (r.tagged !== tagged) {
 		r.tagged = tagged;
 		const tags = [m.primary && "primary", m.self && "this one"].filter(Boolean).map((t) => element("span", "tag", t));
-		r.tags.replaceChildren(...[...tags, ...marks.map((t) => element("span", "tag mark", t))].flatMap((t) => [t, " "]));
+		r.tags.replaceChildren(...tags, ...marks.map((t) => element("span", "tag mark", t)));
 	}
 	set(r.holds, runs.map(([from, to]) => (to - from === 1 ? from : from + "–" + (to - 1))).join(", ") || "nothing");
 	set(r.workers, String(m.workers));
-	set(r.address, visible(m.address || ""));
-	set(r.version, visible(m.version || ""));
+	set(r.address, (r.address.title = visible(m.address || "")));
+	set(r.version, (r.version.title = visible(m.version || "")));
 }
+
+// widthOf returns how many indexes there are. The total leaves this instance out while it has none.
+const widthOf = (members) => Math.max(view.state.total, ...members.flatMap((m) => runsOf(m).slice(-1).map(([, to]) => to)));
 
 function showMembers() {
 	const body = byID("members").tBodies[0];
 	const members = [...view.members];
 	if (mode === "cooperative") members.sort((a, b) => (a.id < b.id ? -1 : 1)); // or rows would jump
-	const width = Math.max(view.state.total, 1, ...members.flatMap((m) => runsOf(m).slice(-1).map(([, to]) => to)));
+	const width = Math.max(1, widthOf(members));
 	const before = moves(members);
 	const here = new Set(members.map((m) => m.id));
 	for (const [id, r] of rows) {
@@ -220,7 +225,7 @@ function showFigures() {
 	set(byID("mode"), s.mode);
 	set(byID("unit"), s.mode === "cooperative" ? "partitions" : "workers");
 	set(byID("each"), `each ${s.mode === "cooperative" ? "partition" : "index"} held once`);
-	set(byID("total"), String(s.total));
+	set(byID("total"), String(widthOf(view.members)));
 	set(byID("instances"), String(view.members.length));
 	set(byID("generation"), String(s.generation));
 	set(byID("phase"), s.phase === "active" && s.index < 0 ? "watching" : s.phase);
@@ -240,11 +245,12 @@ function showWrong() {
 		lines.push(`the cluster waits for ${b.id}` + (b.since ? `, for ${seconds} s` : ""));
 	}
 	const unit = mode === "cooperative" ? "partition" : "index";
-	for (const p of problems.slice(0, 100)) {
+	for (const p of problems.slice(0, mostWrong)) {
 		const some = p.to - p.from;
 		const where = some === 0 ? "" : some === 1 ? `${unit} ${p.from}` : `${unit === "index" ? "indexes" : "partitions"} ${p.from} to ${p.to - 1}`;
 		lines.push([where, p.id].filter(Boolean).join(", ") + (where || p.id ? ": " : "") + p.text);
 	}
+	if (problems.length > mostWrong) lines.push(`and ${problems.length - mostWrong} more`);
 	const list = byID("wrong");
 	while (list.children.length > lines.length) list.lastElementChild.remove();
 	lines.forEach((line, i) => set(list.children[i] || list.appendChild(element("li")), visible(line)));
@@ -276,6 +282,7 @@ function showChanges(changes, anew) {
 function showLive(text, className) {
 	set(byID("live"), text);
 	byID("live").className = className;
+	document.body.classList.toggle("stale", className === "off");
 }
 
 // ---- what comes in
