@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -173,6 +174,7 @@ func TestServeEndsStreamsWithItsContext(t *testing.T) {
 	end()
 	_, more := events.read(t)
 	require.False(t, more)
+	require.Equal(t, io.EOF, events.err, "and not because the connection was closed")
 	require.NoError(t, <-served)
 	http.DefaultClient.CloseIdleConnections()
 }
@@ -199,7 +201,7 @@ func TestClientCertificatesAreVerified(t *testing.T) {
 	a, err := as(client).Get(url)
 	require.NoError(t, err)
 	require.Equal(t, 2, a.ProtoMajor)
-	events := &stream{a.Body, bufio.NewReader(a.Body), func() {}}
+	events := &stream{body: a.Body, lines: bufio.NewReader(a.Body)}
 	require.Equal(t, "history", events.next(t).name)
 	require.Equal(t, "view", events.next(t).name)
 	require.NoError(t, a.Body.Close())

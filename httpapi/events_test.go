@@ -26,6 +26,7 @@ type stream struct {
 	body  io.ReadCloser
 	lines *bufio.Reader
 	end   context.CancelFunc
+	err   error // why it has ended; io.EOF: the server has ended it properly
 }
 
 // event is one, or a comment.
@@ -46,7 +47,7 @@ func listen(t testing.TB, url string, header ...string) *stream {
 	}
 	a, err := http.DefaultClient.Do(r)
 	require.NoError(t, err)
-	s := &stream{a.Body, bufio.NewReader(a.Body), end}
+	s := &stream{body: a.Body, lines: bufio.NewReader(a.Body), end: end}
 	t.Cleanup(s.close)
 	require.Equal(t, http.StatusOK, a.StatusCode)
 	require.Equal(t, "text/event-stream", a.Header.Get("Content-Type"))
@@ -64,6 +65,7 @@ func (s *stream) read(t testing.TB) (e event, ok bool) {
 	for {
 		line, err := s.lines.ReadString('\n')
 		if err != nil {
+			s.err = err
 			return e, false
 		}
 		line = strings.TrimSuffix(line, "\n")
@@ -313,6 +315,7 @@ func TestCloseEndsStreams(t *testing.T) {
 		_, more := events.read(t)
 		ended = !more
 	}
+	require.Equal(t, io.EOF, events.err)
 	require.Equal(t, http.StatusOK, get(t, base+"/v1/state").StatusCode)
 	require.Equal(t, http.StatusServiceUnavailable, get(t, base+"/v1/coverage").StatusCode)
 	require.Equal(t, libcluster.PhaseActive, a.Phase(), "the cluster is left alone")
