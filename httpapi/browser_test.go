@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster"
@@ -91,12 +92,10 @@ func value[T any](b browser, expression string) T {
 // sees waits until the page shows these members, each as its ID and what it holds.
 func (b browser) sees(want ...string) {
 	b.t.Helper()
-	var got string
-	require.Eventually(b.t, func() bool {
-		got = value[string](b, `[...document.querySelectorAll("#members tbody tr[data-live]")]
-			.map(r => r.querySelector("bdi").textContent + " " + r.querySelector(".holds").textContent).join("\n")`)
-		return got == strings.Join(want, "\n")
-	}, watchdog, 50*time.Millisecond, "the page shows %q", &got)
+	require.EventuallyWithT(b.t, func(c *assert.CollectT) {
+		assert.Equal(c, want, value[[]string](b, `[...document.querySelectorAll("#members tbody tr[data-live]")]
+			.map(r => r.querySelector("bdi").textContent + " " + r.querySelector(".holds").textContent)`))
+	}, watchdog, 50*time.Millisecond)
 }
 
 // shows waits until an expression is true on the page.

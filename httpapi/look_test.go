@@ -3,9 +3,11 @@ package httpapi_test
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -57,4 +59,33 @@ func TestCoverageIsNotOlderThanAChange(t *testing.T) {
 		require.NoError(t, a.SetWorkers(t.Context(), 2+n))
 		require.Eventually(t, func() bool { return a.State().Total == 2+n }, watchdog, time.Millisecond)
 	}
+}
+
+func TestCloseWaitsForTheReadOfTheRegistry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		registry := libclustertest.New()
+		h := handler(t, join(t, registry, "a"))
+		let := make(chan struct{})
+		registry.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.Op != libclustertest.OpLook {
+				return call.Send(ctx)
+			}
+			<-let // whatever its context says
+			return context.Canceled
+		})
+		answer := httptest.NewRecorder()
+		go h.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/v1/coverage", nil))
+		synctest.Wait()
+		var closed atomic.Bool
+		go func() {
+			h.Close()
+			closed.Store(true)
+		}()
+		synctest.Wait()
+		require.False(t, closed.Load())
+		close(let)
+		synctest.Wait()
+		require.True(t, closed.Load())
+		require.Equal(t, http.StatusServiceUnavailable, answer.Code)
+	})
 }
