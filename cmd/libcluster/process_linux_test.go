@@ -55,6 +55,10 @@ func execute(t *testing.T, args ...string) *process {
 	t.Cleanup(func() {
 		_ = p.command.Process.Kill() // an error says that it has ended
 		<-p.ended
+		go func() {
+			for range p.lines { // that nobody has awaited
+			}
+		}()
 	})
 	return p
 }
