@@ -14,6 +14,7 @@ import (
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/embedded"
 	"github.com/libcluster/libcluster/internal/between"
+	"github.com/libcluster/libcluster/internal/operator"
 	"github.com/libcluster/libcluster/internal/registryflag"
 )
 
@@ -21,7 +22,7 @@ import (
 func TestThreeNodesOfTwoOneAndFourThreads(t *testing.T) {
 	args := []string{"--json", "-k", key(t), "-r", etcdURL(t)}
 	one := start(t, append(args, "-i", "node1", "-n", "2")...)
-	one.stderr.awaitText(t, "sleeping until terminated\n")
+	one.stderr.AwaitText(t, "sleeping until terminated\n")
 	two := start(t, append(args, "-i", "node2")...)
 	two.stdout.awaitPlace(t, "node2", 2, 3)
 	one.stdout.awaitPlace(t, "node1", 0, 3)
@@ -30,8 +31,8 @@ func TestThreeNodesOfTwoOneAndFourThreads(t *testing.T) {
 	two.stdout.awaitPlace(t, "node2", 2, 7)
 	three.stdout.awaitPlace(t, "node3", 3, 7)
 
-	one.signal()
-	require.Equal(t, exitOK, one.ends(t))
+	one.Signal()
+	require.Equal(t, exitOK, one.Ends(t))
 	two.stdout.awaitPlace(t, "node2", 0, 5)
 	three.stdout.awaitPlace(t, "node3", 1, 5)
 	require.Equal(t, `cluster-test: cluster has re-balanced:
@@ -68,8 +69,8 @@ func TestNodesRunInOneProcessAndEveryLineSaysWhich(t *testing.T) {
 	p.stdout.awaitPlace(t, "node1", 0, 7)
 	p.stdout.awaitPlace(t, "node2", 2, 7)
 	p.stdout.awaitPlace(t, "node3", 3, 7)
-	p.signal()
-	require.Equal(t, exitOK, p.ends(t))
+	p.Signal()
+	require.Equal(t, exitOK, p.Ends(t))
 
 	left := map[string]bool{}
 	for _, r := range records(t, p.stdout.String()) {
@@ -88,7 +89,7 @@ func TestNodesRunInOneProcessAndEveryLineSaysWhich(t *testing.T) {
 
 func TestNodesHaveRandomIDsUnlessGiven(t *testing.T) {
 	p := start(t, "--json", "-k", key(t), "-r", etcdURL(t), "--nodes", "2")
-	p.stdout.await(t, "two instances with a total of 2", func(text string) bool {
+	p.stdout.Await(t, "two instances with a total of 2", func(text string) bool {
 		seen := map[string]bool{}
 		for _, r := range records(t, text) {
 			if r.Total == 2 {
@@ -108,11 +109,11 @@ func TestPassiveInstanceShowsTotalsAndIsNotCounted(t *testing.T) {
 	other := start(t, append(args, "-i", "other")...)
 	passive.stdout.awaitPlace(t, "passive", -1, 3)
 	member.stdout.awaitPlace(t, "member", 0, 3)
-	other.signal()
-	require.Equal(t, exitOK, other.ends(t))
+	other.Signal()
+	require.Equal(t, exitOK, other.Ends(t))
 	passive.stdout.awaitPlace(t, "passive", -1, 2)
-	passive.signal()
-	require.Equal(t, exitOK, passive.ends(t))
+	passive.Signal()
+	require.Equal(t, exitOK, passive.Ends(t))
 	require.Contains(t, passive.stderr.String(), "successfully left the cluster\n")
 
 	var events []string
@@ -134,10 +135,10 @@ func TestUnreachableEtcdIsNamedWithItsLastErrorAndWhatToChange(t *testing.T) {
 		t.Run(c.user, func(t *testing.T) {
 			t.Parallel()
 			p := start(t, append(c.args, "-k", "mailer", "-r", "http://127.0.0.1:1,http://127.0.0.1:2")...)
-			p.stderr.awaitText(t, "cluster-test: waiting for etcd at http://127.0.0.1:1,http://127.0.0.1:2")
-			p.stderr.awaitText(t, "cluster-test: waiting for etcd at http://127.0.0.1:1,http://127.0.0.1:2: ")
-			p.signal()
-			require.Equal(t, exitOK, p.ends(t))
+			p.stderr.AwaitText(t, "cluster-test: waiting for etcd at http://127.0.0.1:1,http://127.0.0.1:2")
+			p.stderr.AwaitText(t, "cluster-test: waiting for etcd at http://127.0.0.1:1,http://127.0.0.1:2: ")
+			p.Signal()
+			require.Equal(t, exitOK, p.Ends(t))
 			for _, part := range []string{"connection refused", "key /mailer/production/", c.user, "check -r/--registry"} {
 				require.Contains(t, p.stderr.String(), part)
 			}
@@ -170,10 +171,10 @@ func TestWaitingIsToldSoonAndEndsAtOnce(t *testing.T) {
 		until, end := context.WithCancel(t.Context())
 		failed := make(chan bool, 1)
 		go func() { failed <- runNodes(until, func() { t.Error("the others were ended") }, nodes) }()
-		time.Sleep(waitNotice)
+		time.Sleep(operator.WaitNotice)
 		synctest.Wait()
 		require.Equal(t, "cluster-test: waiting for mute …\n", out.String())
-		require.LessOrEqual(t, waitNotice, 5*time.Second)
+		require.LessOrEqual(t, operator.WaitNotice, 5*time.Second)
 
 		time.Sleep(time.Minute)
 		signalled := time.Now()
@@ -189,7 +190,7 @@ func TestInstanceWhoseIDIsTakenEndsWithOneLine(t *testing.T) {
 	older.stdout.awaitPlace(t, "same", 0, 1)
 	newer := start(t, append(args, "-n", "2")...)
 	newer.stdout.awaitPlace(t, "same", 0, 2)
-	require.Equal(t, exitFailed, older.ends(t))
+	require.Equal(t, exitFailed, older.Ends(t))
 	require.Equal(t, 1, strings.Count(older.stderr.String(), "taken"))
 	require.Contains(t, older.stderr.String(),
 		`cluster-test: another instance has taken over the ID "same": each instance needs an ID of its own`+"\n")
@@ -204,10 +205,10 @@ func TestOneTakenNodeDoesNotEndTheOthers(t *testing.T) {
 	nodes := start(t, append(args, "node", "--nodes", "2")...)
 	nodes.stdout.awaitPlace(t, "node2", 1, 2)
 	start(t, append(args, "node1", "-n", "3")...)
-	nodes.stderr.awaitText(t, `cluster-test: node1: another instance has taken over the ID "node1"`)
+	nodes.stderr.AwaitText(t, `cluster-test: node1: another instance has taken over the ID "node1"`)
 	nodes.stdout.awaitPlace(t, "node2", 3, 4)
-	nodes.signal()
-	require.Equal(t, exitFailed, nodes.ends(t))
+	nodes.Signal()
+	require.Equal(t, exitFailed, nodes.Ends(t))
 	require.Contains(t, nodes.stderr.String(), "cluster-test: node2: successfully left the cluster\n")
 }
 
@@ -242,8 +243,8 @@ func TestNodeTakenWhileItJoinsDoesNotEndTheOthersEither(t *testing.T) {
 		end()
 		require.True(t, <-failed)
 	})
-	out.awaitText(t, `cluster-test: node1: another instance has taken over the ID "node1": each instance needs an ID of its own`+"\n")
-	out.awaitText(t, "cluster-test: node2: cluster joined; sleeping until terminated\n")
+	out.AwaitText(t, `cluster-test: node1: another instance has taken over the ID "node1": each instance needs an ID of its own`+"\n")
+	out.AwaitText(t, "cluster-test: node2: cluster joined; sleeping until terminated\n")
 	require.NotContains(t, out.String(), "failed to join")
 	places.awaitPlace(t, "node2", 0, 1)
 	require.NotContains(t, places.String(), "node1", "who has never joined has not left")
@@ -258,11 +259,11 @@ func TestWrongPasswordEndsWithOneLine(t *testing.T) {
 	// Of a user that there is, etcd checks the password with bcrypt, which
 	// under the race detector takes longer than a request may.
 	p := start(t, "-r", server.Endpoint(), "--user", "nobody:wrong")
-	require.Equal(t, exitFailed, p.ends(t))
+	require.Equal(t, exitFailed, p.Ends(t))
 	require.Regexp(t, `^cluster-test: failed to join cluster: [^\n]*invalid user ID or password [^\n]*user "nobody"; check --user\)\n$`, p.stderr.String())
 
 	p = start(t, "-r", server.Endpoint())
-	require.Equal(t, exitFailed, p.ends(t))
+	require.Equal(t, exitFailed, p.Ends(t))
 	require.Regexp(t, `^cluster-test: failed to join cluster: [^\n]*user name is empty [^\n]*set --user\)\n$`, p.stderr.String())
 }
 
@@ -284,9 +285,9 @@ func enableUsers(t *testing.T, endpoint string) {
 func TestFailedJoinOfOneNodeEndsTheOthers(t *testing.T) {
 	args := []string{"-k", key(t), "-r", etcdURL(t)}
 	huge := start(t, append(args, "-i", "a", "-n", "2147483646")...)
-	huge.stderr.awaitText(t, "sleeping until terminated\n")
+	huge.stderr.AwaitText(t, "sleeping until terminated\n")
 	p := start(t, append(args, "-i", "b", "--nodes", "2")...)
-	require.Equal(t, exitFailed, p.ends(t))
+	require.Equal(t, exitFailed, p.Ends(t))
 	require.Contains(t, p.stderr.String(), ": failed to join cluster: ")
 	require.Contains(t, p.stderr.String(), "2147483647")
 }
@@ -300,9 +301,9 @@ func TestEtcdThatIsGoneFencesAndDoesNotHoldUpLeaving(t *testing.T) {
 	p.stdout.awaitPlace(t, "node", 0, 1)
 	require.NoError(t, server.Close())
 	p.stdout.awaitPlace(t, "node", -1, 0)
-	p.stderr.awaitText(t, "cluster-test: fenced: the record could not be renewed in time; will rejoin when etcd at "+server.Endpoint()+" answers\n")
-	p.signal()
-	require.Equal(t, exitOK, p.ends(t))
+	p.stderr.AwaitText(t, "cluster-test: fenced: the record could not be renewed in time; will rejoin when etcd at "+server.Endpoint()+" answers\n")
+	p.Signal()
+	require.Equal(t, exitOK, p.Ends(t))
 	var events []string
 	for _, r := range records(t, p.stdout.String()) {
 		events = append(events, r.Event)

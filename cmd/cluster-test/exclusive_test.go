@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster/internal/operator"
 )
 
 // spell is the time from one event that gives a place to the one that takes it back.
@@ -18,12 +20,12 @@ type spell struct {
 
 func (s spell) String() string {
 	return fmt.Sprintf("%s at %d+%d of %d, generation %d, from %s to %s", s.Instance, s.Index, s.Workers, s.Total,
-		s.Generation, s.from.Format(timeForm), s.until.Format(timeForm))
+		s.Generation, s.from.Format(operator.TimeForm), s.until.Format(operator.TimeForm))
 }
 
 func instant(t *testing.T, r record) time.Time {
 	t.Helper()
-	at, err := time.Parse(timeForm, r.Time)
+	at, err := time.Parse(operator.TimeForm, r.Time)
 	require.NoError(t, err)
 	return at
 }
@@ -73,7 +75,7 @@ func TestInExclusiveModeAllProcessesStopBeforeAnyStarts(t *testing.T) {
 	three.stdout.awaitPlace(t, "node3", 3, 7)
 	one.stdout.awaitPlace(t, "node1", 0, 7)
 	two.stdout.awaitPlace(t, "node2", 2, 7)
-	two.stderr.awaitText(t, "cluster-test: has stopped for the next plan\n")
+	two.stderr.AwaitText(t, "cluster-test: has stopped for the next plan\n")
 
 	// One that leaves is waited for too: it says so when its work has ended.
 	two.terminate(t)
@@ -125,7 +127,7 @@ func TestAProcessOfAnotherModeIsRefused(t *testing.T) {
 	first.stdout.awaitPlace(t, "a", 0, 1)
 	for _, other := range [][]string{nil, {"--mode", "planned"}} {
 		p := start(t, append(append(args, "-i", "b"), other...)...)
-		require.Equal(t, exitFailed, p.ends(t))
+		require.Equal(t, exitFailed, p.Ends(t))
 		require.Contains(t, p.stderr.String(), "the cluster runs in mode exclusive")
 		require.Empty(t, p.stdout.String())
 	}

@@ -19,9 +19,6 @@ import (
 // connection of its own.
 const maxNodes = 1000
 
-// lookTimeout is the default of --timeout: time for an attempt to join and another one.
-const lookTimeout = 10 * time.Second
-
 // options is a command line that makes sense.
 type options struct {
 	verbose, json       bool
@@ -35,7 +32,6 @@ type options struct {
 	partitions          int           // in mode cooperative; 0: the default
 	work                time.Duration // how long pretended work takes to stop
 	returning           time.Duration // how long the place is kept after leaving
-	timeout             time.Duration // how long who only looks tries to
 	registry            *registryflag.Registry
 
 	flags *flags // for explain
@@ -58,7 +54,7 @@ type flags struct {
 	threads                       string
 	nodes                         registryflag.Number
 	passive                       bool
-	ttl, work, returning, timeout time.Duration
+	ttl, work, returning          time.Duration
 	mode                          registryflag.Mode
 	exclusive                     bool
 	index, total, partitions      registryflag.Number
@@ -111,17 +107,10 @@ func newFlags() *flags {
 	return f
 }
 
-// looking adds the flags of commands that only look at a cluster.
-func (f *flags) looking() *flags {
-	f.DurationVar(&f.timeout, "timeout", lookTimeout, "")
-	return f
-}
-
 // parse reads a command line, and the password if it has to be typed. Its errors name the
 // flag and the value; for --help the error is errHelp.
-func parse(ctx context.Context, args []string) (options, error) { return newFlags().parse(ctx, args) }
-
-func (f *flags) parse(ctx context.Context, args []string) (options, error) {
+func parse(ctx context.Context, args []string) (options, error) {
+	f := newFlags()
 	if err := f.Parse(args); err != nil {
 		return options{}, f.Syntax(err)
 	}
@@ -138,8 +127,8 @@ func (f *flags) parse(ctx context.Context, args []string) (options, error) {
 		verbose: f.verbose, json: f.json,
 		key: f.key, env: f.env, partition: f.partition, instance: f.instance,
 		nodes: f.Given("nodes"), threads: f.counts, passive: f.passive, ttl: f.ttl, mode: libcluster.Mode(f.mode), work: f.work,
-		returning: f.returning, timeout: f.timeout,
-		flags: f,
+		returning: f.returning,
+		flags:     f,
 	}
 	if f.Given("partitions") {
 		o.partitions = int(f.partitions)
@@ -158,7 +147,7 @@ func (f *flags) registryInto(ctx context.Context, o *options) error {
 		return err
 	}
 	registry, err := f.Open(ctx, registryflag.Use{
-		Instances: len(o.threads), Looks: f.Lookup("timeout") != nil, Verbose: f.verbose,
+		Instances: len(o.threads), Verbose: f.verbose,
 	})
 	if err != nil {
 		return err

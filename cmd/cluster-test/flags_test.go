@@ -105,7 +105,7 @@ func TestBadCommandLineIsToldInOneLine(t *testing.T) {
 		{"--ttl 5ms -r http://h", []string{"--ttl 5ms", "1s"}},
 		{"--ttl 25h -r http://h", []string{"--ttl 25h", "24h"}},
 		{"--ttl 10s", []string{"--ttl 10s", "-r/--registry"}},
-		{"--mode foo -r http://h", []string{"--mode", `"foo"`, "direct, planned or exclusive"}},
+		{"--mode foo -r http://h", []string{"--mode", `"foo"`, "direct, planned, exclusive or cooperative"}},
 		{"--mode planned", []string{"--mode planned", "-r/--registry"}},
 		{"--exclusive", []string{"--exclusive", "-r/--registry"}},
 		{"--exclusive --mode planned -r http://h", []string{"--exclusive", "--mode planned"}},

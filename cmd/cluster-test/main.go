@@ -6,9 +6,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -27,6 +29,9 @@ const (
 	exitUsage  = 2
 )
 
+// moved are the commands that were in this one.
+var moved = []string{"ls", "watch", "simulate"}
+
 func main() {
 	// A reader that has gone shall be an error of Write, so that the cluster
 	// is left before the program ends.
@@ -39,13 +44,9 @@ func main() {
 // run is the program. It returns the exit status, after ctx has ended or when
 // it cannot go on.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if len(args) > 0 {
-		switch command := args[0]; command {
-		case "ls", "watch":
-			return show(ctx, command, args[1:], stdout, stderr)
-		case "simulate":
-			return simulate(ctx, args[1:], stdout, stderr)
-		}
+	if len(args) > 0 && slices.Contains(moved, args[0]) {
+		fmt.Fprintf(stderr, "%s: %[2]s is a command of libcluster: run 'libcluster %[2]s --help'\n", program, args[0])
+		return exitUsage
 	}
 	o, err := parse(ctx, args)
 	if status, done := settled(err, usage, stdout); done {
@@ -98,7 +99,7 @@ func runAll(until context.Context, o options, t transcript, instances func() boo
 		level = zap.InfoLevel
 	}
 	if what := o.registry.Needs(); what != "" {
-		err := t.waitingFor(what, untold, func() error {
+		err := t.waitingFor(what, operator.Untold, func() error {
 			return o.registry.Start(until, operator.NewLogger(level, t.stderr))
 		})
 		if err != nil {

@@ -1,18 +1,15 @@
 package main
 
 import (
-	"context"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/libcluster/libcluster/internal/testcommand"
 	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
@@ -34,64 +31,12 @@ func TestMain(m *testing.M) {
 
 func etcdURL(t *testing.T) string { return testetcd.URL(t) }
 
-var keyOf sync.Map // by test
+func key(t *testing.T) string { return testcommand.Key(t) }
 
-// key is that of a cluster which a run of a test has for itself: with -count it meets
-// nobody of the run before.
-func key(t *testing.T) string {
-	key, _ := keyOf.LoadOrStore(t, rand.Text())
-	return key.(string)
-}
+// console is what a program has written.
+type console struct{ *testcommand.Console }
 
-// console collects what a program writes, and wakes those who wait for it.
-type console struct {
-	mu      sync.Mutex // guards what follows
-	text    strings.Builder
-	changed chan struct{} // closed by the next Write
-}
-
-func newConsole() *console { return &console{changed: make(chan struct{})} }
-
-func (c *console) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	close(c.changed)
-	c.changed = make(chan struct{})
-	return c.text.Write(p)
-}
-
-func (c *console) read() (text string, changed <-chan struct{}) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.text.String(), c.changed
-}
-
-func (c *console) String() string {
-	text, _ := c.read()
-	return text
-}
-
-// await waits until the text satisfies done.
-func (c *console) await(t *testing.T, what string, done func(text string) bool) {
-	t.Helper()
-	deadline := time.After(patience)
-	for {
-		text, changed := c.read()
-		if done(text) {
-			return
-		}
-		select {
-		case <-changed:
-		case <-deadline:
-			require.FailNow(t, "waited in vain for "+what, "so far:\n%s", text)
-		}
-	}
-}
-
-func (c *console) awaitText(t *testing.T, want string) {
-	t.Helper()
-	c.await(t, want, func(text string) bool { return strings.Contains(text, want) })
-}
+func newConsole() console { return console{testcommand.NewConsole()} }
 
 // records returns the lines of --json so far.
 func records(t *testing.T, text string) []record {
@@ -109,9 +54,9 @@ func records(t *testing.T, text string) []record {
 }
 
 // awaitPlace waits until the newest state of an instance is this one.
-func (c *console) awaitPlace(t *testing.T, instance string, index, total int) {
+func (c console) awaitPlace(t *testing.T, instance string, index, total int) {
 	t.Helper()
-	c.await(t, fmt.Sprintf("%s at %d of %d", instance, index, total), func(text string) bool {
+	c.Await(t, fmt.Sprintf("%s at %d of %d", instance, index, total), func(text string) bool {
 		var last record
 		for _, r := range records(t, text) {
 			if r.Instance == instance {
@@ -122,37 +67,23 @@ func (c *console) awaitPlace(t *testing.T, instance string, index, total int) {
 	})
 }
 
-// program under test, in this process.
+// running is the program under test, in this process.
 type running struct {
-	stdout, stderr *console
-	signal         context.CancelFunc
-	status         chan int
+	*testcommand.Running
+	stdout, stderr console
 }
 
 func start(t *testing.T, args ...string) *running {
 	t.Helper()
-	ctx, signal := context.WithCancel(context.Background())
-	p := &running{newConsole(), newConsole(), signal, make(chan int, 1)}
-	go func() {
-		p.status <- run(ctx, args, p.stdout, p.stderr)
-		close(p.status)
-	}()
-	t.Cleanup(func() {
-		signal()
-		<-p.status
-	})
-	return p
+	p := testcommand.Start(t, run, args...)
+	return &running{p, console{p.Stdout}, console{p.Stderr}}
 }
 
-// ends waits for the program and returns its exit status.
-func (p *running) ends(t *testing.T) int {
-	t.Helper()
-	select {
-	case status, ok := <-p.status:
-		require.True(t, ok, "the program has ended before")
-		return status
-	case <-time.After(patience):
-		require.FailNow(t, "the program does not end", "%s", p.stderr)
+func TestCommandsThatHaveMovedSayWhereTo(t *testing.T) {
+	for _, command := range []string{"ls", "watch", "simulate"} {
+		p := start(t, command, "-r", "embedded:")
+		require.Equal(t, exitUsage, p.Ends(t))
+		require.Empty(t, p.stdout.String())
+		require.Equal(t, fmt.Sprintf("cluster-test: %[1]s is a command of libcluster: run 'libcluster %[1]s --help'\n", command), p.stderr.String())
 	}
-	return -1
 }

@@ -30,9 +30,9 @@ func TestPasswordComesFromTheFlagOrTheEnvironment(t *testing.T) {
 func TestVerboseNeverShowsAPassword(t *testing.T) {
 	t.Parallel()
 	p := start(t, strings.Fields("-v -r http://127.0.0.1:1 --user root:secret")...)
-	p.stderr.awaitText(t, "cannot join yet")
-	p.signal()
-	require.Equal(t, exitOK, p.ends(t))
+	p.stderr.AwaitText(t, "cannot join yet")
+	p.Signal()
+	require.Equal(t, exitOK, p.Ends(t))
 	require.NotContains(t, p.stderr.String(), "secret")
 }
 

@@ -31,12 +31,12 @@ func deploy(t *testing.T, processes int, mode libcluster.Mode, ttl string) *depl
 		d.processes[i] = d.start(nodeID(i))
 	}
 	for i, p := range d.processes {
-		p.stdout.await(t, "a total of all", func(text string) bool {
+		p.stdout.Await(t, "a total of all", func(text string) bool {
 			all := records(t, text)
 			d.told[i] = len(all)
 			return len(all) > 0 && all[len(all)-1].Total == processes && all[len(all)-1].Index >= 0
 		})
-		p.stderr.awaitText(t, "sleeping until terminated\n")
+		p.stderr.AwaitText(t, "sleeping until terminated\n")
 	}
 	return d
 }

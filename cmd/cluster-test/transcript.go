@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,16 +16,6 @@ import (
 )
 
 const program = "cluster-test"
-
-// waitNotice is how long something may take before the program says what it is
-// waiting for. A join on a healthy etcd takes milliseconds.
-const waitNotice = 2 * time.Second
-
-// askTrouble is how often it then asks why, and repeatTrouble how often it says so.
-const (
-	askTrouble    = 500 * time.Millisecond
-	repeatTrouble = 30 * time.Second
-)
 
 // output is where the program says things: to people on standard error, and
 // with --json to programs on standard output. What belongs together is one
@@ -112,17 +101,13 @@ type record struct {
 	Event      string `json:"event"`
 }
 
-// timeForm is RFC 3339 with all nine digits of the nanoseconds, so that the
-// times of several instances also sort as text.
-const timeForm = "2006-01-02T15:04:05.000000000Z07:00"
-
 // record writes one line of JSON, if asked for.
 func (t transcript) record(at time.Time, instance, event string, s libcluster.State) {
 	if !t.json {
 		return
 	}
 	line, err := json.Marshal(record{
-		at.UTC().Format(timeForm), instance, s.Index, s.Workers, s.Total, partitionsOf(s), s.Generation, s.Primary(), event,
+		at.UTC().Format(operator.TimeForm), instance, s.Index, s.Workers, s.Total, partitionsOf(s), s.Generation, s.Primary(), event,
 	})
 	if err != nil { // strings and numbers always marshal
 		panic(err)
@@ -148,36 +133,8 @@ func (t transcript) failed(name string, err error) {
 // waitingFor does what may take long, and says after a while what it is waiting for,
 // and why as soon as trouble knows.
 func (t transcript) waitingFor(what string, trouble func() string, do func() error) error {
-	done := make(chan struct{})
-	var notice sync.WaitGroup
-	notice.Go(func() {
-		timer := time.NewTimer(waitNotice)
-		defer timer.Stop()
-		for said := ""; ; {
-			select {
-			case <-timer.C:
-			case <-done:
-				return
-			}
-			text, next := trouble(), askTrouble
-			switch {
-			case text != "":
-				said, next = text, repeatTrouble
-				t.say("waiting for %s: %s", what, text)
-			case said == "":
-				said = what
-				t.say("waiting for %s …", what)
-			}
-			timer.Reset(next)
-		}
-	})
-	defer notice.Wait()
-	defer close(done)
-	return do()
+	return operator.WaitingFor(t.say, what, trouble, do)
 }
-
-// untold is the trouble of what does not tell any.
-func untold() string { return "" }
 
 // newStream returns a stream to w. It ends the program when w can't be written to.
 func newStream(t transcript, w io.Writer, name string) *operator.Stream {

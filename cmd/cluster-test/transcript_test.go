@@ -13,9 +13,9 @@ import (
 
 func TestStaticTranscriptIsTheOriginals(t *testing.T) {
 	p := start(t, "-I", "2", "-n", "3", "-T", "7")
-	p.stderr.awaitText(t, "sleeping until terminated\n")
-	p.signal()
-	require.Equal(t, exitOK, p.ends(t))
+	p.stderr.AwaitText(t, "sleeping until terminated\n")
+	p.Signal()
+	require.Equal(t, exitOK, p.Ends(t))
 	require.Equal(t, `cluster-test: cluster has re-balanced:
    instance index:        2
    instance thread count: 3
@@ -34,7 +34,7 @@ cluster-test: successfully left the cluster
 
 func TestWithoutFlagsItIsAStaticClusterOfOne(t *testing.T) {
 	p := start(t)
-	p.stderr.awaitText(t, "sleeping until terminated\n")
+	p.stderr.AwaitText(t, "sleeping until terminated\n")
 	require.Equal(t, `cluster-test: cluster has re-balanced:
    instance index:        0
    instance thread count: 1
@@ -46,7 +46,7 @@ cluster-test: cluster joined; sleeping until terminated
 func TestStaticPlaceComesFromTheEnvironment(t *testing.T) {
 	t.Setenv("JOB_COMPLETION_INDEX", "2")
 	p := start(t, "--static-env", "-T", "5", "-n", "4", "--json")
-	p.stdout.await(t, "a state", func(text string) bool { return text != "" })
+	p.stdout.Await(t, "a state", func(text string) bool { return text != "" })
 	r := records(t, p.stdout.String())[0]
 	require.Equal(t, []int{8, 4, 20}, []int{r.Index, r.Workers, r.Total})
 }
@@ -54,9 +54,9 @@ func TestStaticPlaceComesFromTheEnvironment(t *testing.T) {
 func TestJSONHasEveryFieldAndStandsBesideTheTranscript(t *testing.T) {
 	before := time.Now()
 	p := start(t, "--json", "-i", "node1", "-T", "2")
-	p.stderr.awaitText(t, "sleeping until terminated\n")
-	p.signal()
-	require.Equal(t, exitOK, p.ends(t))
+	p.stderr.AwaitText(t, "sleeping until terminated\n")
+	p.Signal()
+	require.Equal(t, exitOK, p.Ends(t))
 	require.Contains(t, p.stderr.String(), "cluster-test: successfully left the cluster\n")
 
 	lines := strings.Split(strings.TrimSuffix(p.stdout.String(), "\n"), "\n")
@@ -80,8 +80,8 @@ func TestJSONHasEveryFieldAndStandsBesideTheTranscript(t *testing.T) {
 
 func TestVerboseShowsTheLibrarysLog(t *testing.T) {
 	p := start(t, "-v", "-i", "node1", "-I", "2", "-n", "1", "-T", "7")
-	p.stderr.awaitText(t, "sleeping until terminated\n")
-	p.stderr.awaitText(t, `"workers": 1}`) // the log is written by a goroutine of its own
+	p.stderr.AwaitText(t, "sleeping until terminated\n")
+	p.stderr.AwaitText(t, `"workers": 1}`) // the log is written by a goroutine of its own
 	text := p.stderr.String()
 	require.Regexp(t, `(?m)^\d\d:\d\d:\d\d\.\d{3} DEBUG re-balancing .*"instance": "node1".*"members": "node1 \[2\]"`, text)
 	require.Regexp(t, `(?m)^[0-9:.]+ INFO  re-balanced .*"total": 7, "was_total": 0, "index": 2, "was_index": -1, "workers": 1}$`, text)
@@ -108,10 +108,10 @@ func TestReaderThatHasGoneEndsTheProgramAfterLeaving(t *testing.T) {
 func TestBlockIsOneWrite(t *testing.T) {
 	p := start(t, "-r", etcdURL(t), "-k", key(t), "--nodes", "8", "-i", "node")
 	for _, node := range []string{"node1", "node2", "node3", "node4", "node5", "node6", "node7", "node8"} {
-		p.stderr.awaitText(t, "cluster-test: "+node+": cluster joined; sleeping until terminated\n")
+		p.stderr.AwaitText(t, "cluster-test: "+node+": cluster joined; sleeping until terminated\n")
 	}
-	p.signal()
-	require.Equal(t, exitOK, p.ends(t))
+	p.Signal()
+	require.Equal(t, exitOK, p.Ends(t))
 	lines := strings.Split(p.stderr.String(), "\n")
 	for i, line := range lines {
 		node, found := strings.CutSuffix(line, ": cluster has re-balanced:")

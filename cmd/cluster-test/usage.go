@@ -83,13 +83,8 @@ OPTIONS are one or more of:
                             LIBCLUSTER_TOTAL; -T is then the number of tasks,
                             which a Kubernetes job does not tell
 
-Commands that do not join the cluster:
-  ls                        Show the members of a cluster; see cluster-test ls
-                            --help
-  watch                     The same, again whenever something has changed
-  simulate                  Compute what changes of members move, for each way
-                            of dividing the work; see cluster-test simulate
-                            --help
+The commands ls, watch and simulate are those of libcluster: see libcluster
+--help.
 
 cluster-test runs until SIGINT, SIGTERM or SIGHUP and then leaves the cluster.
 Signals within two seconds of the first count as the same signal; a later one

@@ -3,13 +3,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
@@ -32,6 +32,7 @@ const (
 // execution is the command exec.
 type execution struct {
 	*flags
+	instanceFlags
 
 	workers              registryflag.Number
 	perInstance, primary bool
@@ -91,6 +92,8 @@ command line is wrong; 126 or 127 when COMMAND cannot be run or found.`,
 	}
 	set := command.Flags()
 	set.SetInterspersed(false) // the rest is the command's
+	x.add(set)
+	suggest(command, "mode", modeNames...)
 	set.VarP(&x.workers, "workers", "n", "run `COUNT` workers in this instance")
 	set.BoolVar(&x.perInstance, "per-instance", false, "run COMMAND once, for all workers of this instance")
 	set.BoolVar(&x.primary, "primary", false, "run COMMAND once, and only on the instance that has index 0")
@@ -103,12 +106,17 @@ command line is wrong; 126 or 127 when COMMAND cannot be run or found.`,
 
 // check finds what is wrong with the flags, and which do not go together.
 func (x *execution) check(all registryflag.Line) error {
+	cooperative := libcluster.Mode(x.mode) == libcluster.ModeCooperative
 	switch {
+	case all.Given("ttl") && x.ttl <= 0: // to the library 0 is the default
+		return fmt.Errorf("%s: must be positive", all.Shown("ttl"))
+	case cooperative && x.partitions < 1:
+		return fmt.Errorf("%s: needs --partitions, 1 to %d, the same for all instances", all.Shown("mode"), libcluster.MaxPartitions)
 	case x.workers < 1 || x.workers > libcluster.MaxWorkers:
 		return fmt.Errorf("%s: must be 1 to %d", all.Shown("workers"), libcluster.MaxWorkers)
 	case x.grace < 0:
 		return fmt.Errorf("%s: must not be negative", all.Shown("grace"))
-	case x.perInstance && libcluster.Mode(x.mode) == libcluster.ModeCooperative:
+	case x.perInstance && cooperative:
 		return fmt.Errorf("%s: contradicts %s, in which COMMAND runs once for each partition", all.Shown("per-instance"), all.Shown("mode"))
 	case x.primary && x.perInstance:
 		return fmt.Errorf("%s: contradicts %s; give one of both", all.Shown("primary"), all.Shown("per-instance"))
@@ -118,7 +126,10 @@ func (x *execution) check(all registryflag.Line) error {
 
 func (x *execution) run(command *cobra.Command, args []string) (err error) {
 	all := registryflag.Line{FlagSet: command.Flags()}
-	if err := x.check(all); err != nil {
+	if err = x.complete(command, all); err == nil {
+		err = x.check(all)
+	}
+	if err != nil {
 		return usageError{err}
 	}
 	if len(args) == 0 {
@@ -144,12 +155,13 @@ func (x *execution) run(command *cobra.Command, args []string) (err error) {
 		return usageError{err}
 	}
 	defer func() { err = errors.Join(err, registry.Close()) }() // after the instance, which needs it for leaving
-	if config.ID == "" {
+	if config.ID = cmp.Or(x.id, registry.ID); config.ID == "" {
 		if config.ID, err = os.Hostname(); err != nil {
 			return fmt.Errorf("the host has no name, which is the default of --id: %w; give --id", err)
 		}
 	}
-	config.Workers = int(x.workers)
+	config.Workers, config.TTL = int(x.workers), x.ttl
+	config.Mode, config.Partitions = libcluster.Mode(x.mode), int(x.partitions)
 	config.DrainTimeout = libcluster.DefaultDrainTimeout + x.grace
 	cluster, err := x.newCluster(config, all)
 	if err != nil {
@@ -225,14 +237,4 @@ func environment(more ...any) (env []string) {
 		env = append(env, fmt.Sprintf("LIBCLUSTER_%v=%v", pair[0], pair[1]))
 	}
 	return env
-}
-
-// keepFromDefault has signals not end this process. They have their usual effect in what it
-// starts, unless they were ignored before: then they are in both.
-func keepFromDefault(signals ...os.Signal) {
-	for _, s := range signals {
-		if !signal.Ignored(s) {
-			signal.Notify(make(chan os.Signal, 1), s)
-		}
-	}
 }

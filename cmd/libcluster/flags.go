@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,33 +16,27 @@ import (
 	"github.com/libcluster/libcluster/internal/registryflag"
 )
 
-// flags are those of all commands: which cluster, as what, and where.
+// flags are those of all commands: which cluster, and where.
 type flags struct {
 	*registryflag.Flags
 
-	verbose                 bool
-	key, env, partition, id string
-	ttl                     time.Duration
-	mode                    registryflag.Mode
-	partitions              registryflag.Number
+	verbose             bool
+	key, env, partition string
 }
 
 func addFlags(set *pflag.FlagSet) *flags {
-	f := &flags{Flags: registryflag.Add(set), mode: registryflag.Mode(libcluster.ModePlanned)}
+	f := &flags{Flags: registryflag.Add(set)}
 	set.BoolVarP(&f.verbose, "verbose", "v", false, "show the library's log, and what was taken from the environment")
 	set.StringVarP(&f.key, "key", "k", "", "the cluster's `KEY`, which is required")
 	set.StringVarP(&f.env, "env", "e", libcluster.DefaultEnv, "the cluster's `ENVIRONMENT`")
 	set.StringVarP(&f.partition, "partition-name", "p", "", "the cluster's partition `NAME` (default: none)")
-	set.StringVarP(&f.id, "id", "i", "", "this instance's `ID`, which no other instance has (default: the host name)")
-	set.DurationVar(&f.ttl, "ttl", 0, "how long a vanished instance keeps its indexes (default: 10s; with peers: 3s)")
-	set.Var(&f.mode, "mode", "how instances get their indexes: direct, planned, or exclusive, in which never two hold one; or cooperative, with partitions instead")
-	set.Var(&f.partitions, "partitions", "how many `PARTITIONS` there are in mode cooperative, the same for all instances")
 	return f
 }
 
-// complete takes from the environment what the command line does not say, and checks all.
-func (f *flags) complete(command *cobra.Command) error {
-	taken, err := takeFrom(os.Getenv, registryflag.Line{FlagSet: command.Flags()}, f.Flags)
+// complete takes from the environment what the command line does not say, and checks what
+// all commands have.
+func (f *flags) complete(command *cobra.Command, line registryflag.Line) error {
+	taken, err := takeFrom(os.Getenv, line, f.Flags)
 	if err != nil {
 		return err
 	}
@@ -52,16 +45,26 @@ func (f *flags) complete(command *cobra.Command) error {
 			fmt.Fprintf(command.ErrOrStderr(), "%s: %s\n", program, what)
 		}
 	}
-	if err := f.CheckEmpty(); err != nil {
+	if err := line.CheckEmpty(); err != nil {
 		return err
 	}
-	if f.Given("ttl") && f.ttl <= 0 { // to the library 0 is the default
-		return fmt.Errorf("%s: must be positive", f.Shown("ttl"))
-	}
-	if libcluster.Mode(f.mode) == libcluster.ModeCooperative && f.partitions < 1 {
-		return fmt.Errorf("%s: needs --partitions, 1 to %d, the same for all instances", f.Shown("mode"), libcluster.MaxPartitions)
-	}
 	return f.Check()
+}
+
+// instanceFlags are those of a command that joins the cluster.
+type instanceFlags struct {
+	id         string
+	ttl        time.Duration
+	mode       registryflag.Mode
+	partitions registryflag.Number
+}
+
+func (f *instanceFlags) add(set *pflag.FlagSet) {
+	f.mode = registryflag.Mode(libcluster.ModePlanned)
+	set.StringVarP(&f.id, "id", "i", "", "this instance's `ID`, which no other instance has (default: the host name)")
+	set.DurationVar(&f.ttl, "ttl", 0, "how long a vanished instance keeps its indexes (default: 10s; with peers: 3s)")
+	set.Var(&f.mode, "mode", "how instances get their indexes: direct, planned, or exclusive, in which never two hold one; or cooperative, with partitions instead")
+	set.Var(&f.partitions, "partitions", "how many `PARTITIONS` there are in mode cooperative, the same for all instances")
 }
 
 // takeFrom gives flags that are not on the command line the values that the environment
@@ -96,7 +99,7 @@ func takeFrom(getenv func(string) string, all registryflag.Line, registry *regis
 	return taken, err
 }
 
-// open opens the registry and configures the cluster in it. Its errors are those of the
+// open opens the registry, and returns what is known of a cluster in it. Its errors are those of the
 // command line.
 func (f *flags) open(ctx context.Context, use registryflag.Use, log *zap.Logger) (*registryflag.Registry, libcluster.Config, error) {
 	switch {
@@ -111,8 +114,7 @@ func (f *flags) open(ctx context.Context, use registryflag.Use, log *zap.Logger)
 		return nil, libcluster.Config{}, err
 	}
 	return registry, libcluster.Config{
-		Key: f.key, Env: f.env, Partition: f.partition, ID: cmp.Or(f.id, registry.ID),
-		Registry: registry.Registry, TTL: f.ttl, Mode: libcluster.Mode(f.mode), Partitions: int(f.partitions), Logger: log,
+		Key: f.key, Env: f.env, Partition: f.partition, Registry: registry.Registry, Logger: log,
 	}, nil
 }
 

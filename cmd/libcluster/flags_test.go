@@ -10,14 +10,21 @@ import (
 	"github.com/libcluster/libcluster/internal/registryflag"
 )
 
+// joining are the flags of a command that joins.
+type joining struct {
+	*flags
+	instanceFlags
+}
+
 // taken parses a command line with an environment. It returns the flags, and what was
 // taken from the environment.
-func taken(t *testing.T, env map[string]string, args ...string) (*flags, []string, error) {
+func taken(t *testing.T, env map[string]string, args ...string) (*joining, []string, error) {
 	t.Helper()
 	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	f := addFlags(set)
+	f := &joining{flags: addFlags(set)}
+	f.add(set)
 	require.NoError(t, set.Parse(args))
-	all, err := takeFrom(func(name string) string { return env[name] }, registryflag.Line{FlagSet: set}, f.Flags)
+	all, err := takeFrom(func(name string) string { return env[name] }, registryflag.Line{FlagSet: set}, f.flags.Flags)
 	return f, all, err
 }
 

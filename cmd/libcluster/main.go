@@ -1,5 +1,5 @@
-// Command libcluster is the operator's command: it runs programs in any language as
-// workers of a cluster. Run it with --help for its commands and flags.
+// Command libcluster is the operator's command: it shows clusters, and runs programs in any
+// language as their workers. Run it with --help for its commands and flags.
 package main
 
 import (
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -23,6 +24,7 @@ const program = "libcluster"
 const (
 	exitFailed    = 1
 	exitUsage     = 2
+	exitUnseen    = 3   // the cluster could not be seen
 	exitCannotRun = 126 // as of a shell
 	exitNotFound  = 127
 )
@@ -69,6 +71,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitFailed
 }
 
+// keepFromDefault has signals not end this process. They have their usual effect in what it
+// starts, unless they were ignored before: then they are in both.
+func keepFromDefault(signals ...os.Signal) {
+	for _, s := range signals {
+		if !signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
+}
+
 // noArguments refuses arguments.
 func noArguments(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
@@ -80,11 +92,12 @@ func noArguments(_ *cobra.Command, args []string) error {
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           program,
-		Short:         "Run programs as the workers of a cluster",
+		Short:         "See clusters, and run programs as their workers",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Long: `libcluster tells every instance of an application which range of cluster-wide worker
-indexes is its own. This command does so for programs in any language.
+indexes is its own. This command does so for programs in any language, and shows operators
+what a cluster does.
 
 Each flag NAME can also be given by the environment variable LIBCLUSTER_NAME, in upper
 case and with '_' for '-'. The flag counts more. What ETCDCTL_ENDPOINTS, ETCDCTL_USER,
@@ -94,13 +107,7 @@ from the environment. LIBCLUSTER_PASSWORD is the password of --user.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	f := addFlags(root.PersistentFlags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{f.Syntax(err)} })
-	root.PersistentPreRunE = func(command *cobra.Command, _ []string) error {
-		if err := f.complete(command); err != nil {
-			return usageError{err}
-		}
-		return nil
-	}
-	root.AddCommand(newExec(f), newVersion())
+	root.AddCommand(newExec(f), newLs(f), newWatch(f), newSimulate(f), newVersion())
 	return root
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/libcluster/libcluster/internal/testcommand"
 	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
@@ -37,7 +38,26 @@ func TestMain(m *testing.M) {
 		}
 	}
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) // or what nohup has ignored would stay so
-	os.Exit(m.Run())
+	testetcd.Main(m)
+}
+
+func etcdURL(t *testing.T) string { return testetcd.URL(t) }
+
+func key(t *testing.T) string { return testcommand.Key(t) }
+
+// start starts the program in this process.
+func start(t *testing.T, args ...string) *testcommand.Running {
+	t.Helper()
+	return testcommand.Start(t, run, args...)
+}
+
+// printed runs the program, which shall do well, and returns what it prints.
+func printed(t *testing.T, args ...string) string {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	require.Zero(t, run(t.Context(), args, &stdout, &stderr), "%s", &stderr)
+	require.Empty(t, stderr.String())
+	return stdout.String()
 }
 
 func TestBadCommandLineIsToldInOneLine(t *testing.T) {

@@ -115,7 +115,8 @@ func (l Line) Syntax(err error) error {
 			"bool":     "true or false",
 			"duration": "a duration such as 10s or 1m30s",
 			"number":   "a whole number",
-			"mode":     "direct, planned or exclusive",
+			"mode":     "direct, planned, exclusive or cooperative",
+			"format":   "table, wide or json",
 			"signal":   "a signal such as TERM, INT or USR1",
 		}[flag.Value.Type()])
 	}
@@ -135,8 +136,8 @@ func (l Line) Explain(err error, flagOf map[string]string) error {
 	if !errors.As(err, &wrong) {
 		return err
 	}
-	name, ok := flagOf[wrong.Field]
-	if !ok {
+	name := flagOf[wrong.Field]
+	if l.Lookup(name) == nil {
 		return err
 	}
 	// The library's message begins with the field and its value. The value

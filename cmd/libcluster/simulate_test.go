@@ -1,21 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
 
-	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 )
 
 func simulated(t *testing.T, args ...string) string {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
-	require.Equal(t, exitOK, run(t.Context(), append([]string{"simulate"}, args...), &stdout, &stderr))
-	require.Empty(t, stderr.String())
-	return stdout.String()
+	return printed(t, append([]string{"simulate"}, args...)...)
 }
 
 func TestSimulationSaysWhoIsRenumberedAndWhatMoves(t *testing.T) {
@@ -52,7 +47,7 @@ func TestSimulationIsTheSameForTheSameSeed(t *testing.T) {
 
 func TestSimulationPrintsALineOfJSONForEachChangeAndMode(t *testing.T) {
 	var results []result
-	for line := range strings.Lines(simulated(t, "--json", "--keys", "1000", "--stable-ids", "--join", "2", "--leave", "node1")) {
+	for line := range strings.Lines(simulated(t, "-o", "json", "--keys", "1000", "--stable-ids", "--join", "2", "--leave", "node1")) {
 		var r result
 		require.NoError(t, json.Unmarshal([]byte(line), &r), line)
 		results = append(results, r)
@@ -70,7 +65,7 @@ func TestSimulationPrintsALineOfJSONForEachChangeAndMode(t *testing.T) {
 }
 
 func TestMeanOfManyRunsIsSteadierThanOne(t *testing.T) {
-	for line := range strings.Lines(simulated(t, "--json", "--keys", "1000", "--runs", "300", "--join", "1")) {
+	for line := range strings.Lines(simulated(t, "-o", "json", "--keys", "1000", "--runs", "300", "--join", "1")) {
 		var r result
 		require.NoError(t, json.Unmarshal([]byte(line), &r))
 		require.Empty(t, r.Who, "of many runs there is nobody to name")
@@ -93,10 +88,9 @@ func TestSimulationStartsWithTheMembersOfACluster(t *testing.T) {
 }
 
 func TestClusterWithoutMembersIsNotSimulated(t *testing.T) {
-	var stdout, stderr bytes.Buffer
-	require.Equal(t, exitFailed, run(t.Context(), []string{"simulate", "-r", etcdURL(t), "-k", key(t)}, &stdout, &stderr))
-	require.Empty(t, stdout.String())
-	require.Equal(t, "cluster-test: simulate: the cluster has no members\n", stderr.String())
+	status, text := failing(t, "simulate", "-r", etcdURL(t), "-k", key(t))
+	require.Equal(t, exitFailed, status)
+	require.Equal(t, "libcluster: the cluster has no members\n", text)
 }
 
 func TestBadScenarioIsToldInOneLine(t *testing.T) {
@@ -106,11 +100,12 @@ func TestBadScenarioIsToldInOneLine(t *testing.T) {
 	}{
 		{"--foo", []string{`"--foo"`}},
 		{"join", []string{`"join"`}},
-		{"-k a", []string{"-k/--key", "-r/--registry"}},
-		{"-i a", []string{"-i/--instance", "-r/--registry"}},
-		{"-r http://h -i a", []string{"-i/--instance"}},
-		{"-r http://h --members 3", []string{"--members", `"3"`, "-r/--registry"}},
-		{"-r http://h/path", []string{"-r/--registry", `"http://h/path"`}},
+		{"-k a", []string{"-r/--registry", "LIBCLUSTER_REGISTRY"}},
+		{"-e a", []string{"-e/--env", "-r/--registry"}},
+		{"-r http://h", []string{"-k/--key", "LIBCLUSTER_KEY"}},
+		{"-r http://h -k m -i a", []string{`"-i"`}},
+		{"-r http://h -k m --members 3", []string{"--members", `"3"`, "-r/--registry"}},
+		{"-k m -r http://h/path", []string{"-r/--registry", `"http://h/path"`}},
 		{"--join", []string{"--join", "needs a value"}},
 		{"--members 0", []string{"--members", `"0"`, "10000"}},
 		{"--members a,a", []string{"--members", `"a,a"`, "already"}},
@@ -128,13 +123,12 @@ func TestBadScenarioIsToldInOneLine(t *testing.T) {
 		{"--runs x", []string{"--runs", `"x"`, "whole number"}},
 	} {
 		t.Run(c.args, func(t *testing.T) {
-			var stdout, stderr bytes.Buffer
-			require.Equal(t, exitUsage, run(t.Context(), append([]string{"simulate"}, strings.Fields(c.args)...), &stdout, &stderr))
-			require.Empty(t, stdout.String())
-			require.Equal(t, 1, strings.Count(stderr.String(), "\n"), stderr.String())
-			require.Contains(t, stderr.String(), "; try 'cluster-test simulate --help'\n")
+			status, text := failing(t, append([]string{"simulate"}, strings.Fields(c.args)...)...)
+			require.Equal(t, exitUsage, status, text)
+			require.Equal(t, 1, strings.Count(text, "\n"), text)
+			require.Contains(t, text, "; try 'libcluster simulate --help'\n")
 			for _, want := range c.says {
-				require.Contains(t, stderr.String(), want)
+				require.Contains(t, text, want)
 			}
 		})
 	}
@@ -146,18 +140,22 @@ func TestSimulateOfOneMemberDoesWhatOneCan(t *testing.T) {
 	require.Contains(t, text, "leave 1")
 	require.NotContains(t, text, "rolling-restart")
 
-	cluster := key(t)
-	p := start(t, "--json", "-k", cluster, "-r", etcdURL(t), "-i", "only")
-	p.stdout.awaitPlace(t, "only", 0, 1)
-	require.Contains(t, simulated(t, "-k", cluster, "-r", etcdURL(t)), "join 1")
+	put(t, "only", "1")
+	require.Contains(t, simulated(t, "-k", key(t), "-r", etcdURL(t)), "join 1")
 }
 
-func TestHelpOfSimulateNamesEveryFlagAndItsDefault(t *testing.T) {
-	own := pflag.NewFlagSet("", pflag.ContinueOnError)
-	newScenario().VisitAll(func(flag *pflag.Flag) {
-		if newFlags().Lookup(flag.Name) == nil {
-			own.AddFlag(flag)
-		}
-	})
-	checkUsage(t, simulated(t, "--help"), own)
+// LIBCLUSTER_WORKERS is in the environment of each command of exec.
+func TestMadeUpMembersAreNotThoseOfTheEnvironment(t *testing.T) {
+	want := simulated(t, "--keys", "1000")
+	t.Setenv("LIBCLUSTER_REGISTRY", etcdURL(t))
+	t.Setenv("LIBCLUSTER_WORKERS", "3")
+	require.Equal(t, want, simulated(t, "--keys", "1000"))
+	put(t, "node1", "2")
+	require.Contains(t, simulated(t, "-k", key(t)), "members 1, those that are there, with IDs that they keep, workers 1;")
+}
+
+func TestWideSimulationNamesAllWhoAreRenumbered(t *testing.T) {
+	args := []string{"--members", "b,c,d,e,f,g", "--join", "a", "--keys", "1000"}
+	require.Contains(t, simulated(t, args...), "d 2→3, e 3→4, and 2 more\n")
+	require.Contains(t, simulated(t, append(args, "-o", "wide")...), "e 3→4, f 4→5, g 5→6\n")
 }

@@ -2,20 +2,18 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/libcluster/libcluster"
-	"github.com/libcluster/libcluster/internal/quote"
 	"github.com/libcluster/libcluster/internal/registryflag"
 )
 
@@ -27,9 +25,10 @@ const (
 	maxRuns             = 10_000
 )
 
-// scenario is the command line of simulate.
+// scenario is the command simulate.
 type scenario struct {
-	*flags
+	*looking
+	all              registryflag.Line // its flags
 	members, workers string
 	stableIDs        bool
 	changes          []asked // in the order of the command line
@@ -70,34 +69,67 @@ func (a askedFor) Set(value string) error {
 	return nil
 }
 
-func newScenario() *scenario {
-	s := &scenario{flags: newFlags().looking(), keys: 100_000, runs: 1, seed: 1}
-	f := s.FlagSet
-	f.StringVar(&s.members, "members", "10", "")
-	f.BoolVar(&s.stableIDs, "stable-ids", false, "")
-	f.StringVar(&s.workers, "workers", "1", "")
-	f.Var(askedFor{"join", &s.changes}, "join", "")
-	f.Var(askedFor{"leave", &s.changes}, "leave", "")
-	f.Var(askedFor{rollingRestart, &s.changes}, rollingRestart, "")
-	f.Lookup(rollingRestart).NoOptDefVal = placesFreed
-	f.Var(&s.keys, "keys", "")
-	f.Var(&s.runs, "runs", "")
-	f.Var(&s.seed, "seed", "")
+func newSimulate(f *flags) *cobra.Command {
+	command := &cobra.Command{
+		Use:   "simulate",
+		Short: "Compute what changes of members move, for each way of dividing the work",
+		Long: `Computes what changes of members move, for each mode and each function from key to worker:
+how often a member that was there before is renumbered, and how many keys go from one
+member to another. "least" is the least that any function can move. Changes follow one
+another in the order in which they are given. The default is --join 1 --leave 1 and, if
+there is more than one member, --rolling-restart.
+
+It starts with made-up members, or with -r or -k with those of a running cluster. Without
+these two nothing is taken from the environment.
+
+Exit status: 0 when it has computed, 1 when the cluster has no members, 2 when the command
+line is wrong, 3 when the cluster could not be seen.`,
+		Example: `  libcluster simulate --members 10 --join 1 --runs 500 --keys 20000
+  libcluster simulate --members a,b,c --workers 2,1,4 --join d --leave b --rolling-restart
+  libcluster simulate -k mailer -r http://etcd:2379 --leave 2`,
+		Args: noArguments,
+	}
+	s := newScenario(f, command)
+	command.RunE = s.simulate
+	return command
+}
+
+func newScenario(f *flags, command *cobra.Command) *scenario {
+	s := &scenario{looking: newLooking(f, command), all: registryflag.Line{FlagSet: command.Flags()}, keys: 100_000, runs: 1, seed: 1}
+	set := command.Flags()
+	set.StringVar(&s.members, "members", "10", "start with `N` members that have random IDs, or with these: ID,ID…")
+	set.BoolVar(&s.stableIDs, "stable-ids", false, "number the members, node1, node2 and so on, instead of giving them random IDs")
+	set.StringVar(&s.workers, "workers", "1", "give each member `COUNT` workers; of several, COUNT,COUNT…, in turn")
+	set.Var(askedFor{"join", &s.changes}, "join", "let `N` members join, or these, ID,ID…, one after another")
+	set.Var(askedFor{"leave", &s.changes}, "leave", "let `N` members leave, or these, ID,ID…, one after another")
+	set.Var(askedFor{rollingRestart, &s.changes}, rollingRestart, "let each member leave and come back, one after another: under another ID if IDs are random; "+
+		"with =`kept` its indexes are reserved meanwhile, as with Returning")
+	set.Lookup(rollingRestart).NoOptDefVal = placesFreed
+	set.Var(&s.keys, "keys", "sample `N` keys")
+	set.Var(&s.runs, "runs", "take the mean of `N` runs, with seeds from --seed on")
+	set.Var(&s.seed, "seed", "begin random numbers with `N`")
+	suggest(command, rollingRestart, placesFreed, placesKept)
 	return s
 }
 
-// parse reads the command line. The options say where the members are to be taken
-// from, if anywhere.
-func (s *scenario) parse(ctx context.Context, args []string) (options, error) {
-	o, err := s.flags.parse(ctx, args)
-	if err == nil {
-		err = s.check()
-	}
-	return o, err
-}
+// ofCluster reports whether the members are those of a running cluster.
+func (s *scenario) ofCluster() bool { return s.Given("registry") || s.Given("key") }
 
+// check finds what is wrong with single flags, and what says in vain, or twice, who is there.
 func (s *scenario) check() error {
-	if err := s.checkSource(); err != nil {
+	if err := s.all.CheckEmpty(); err != nil {
+		return err
+	}
+	if s.ofCluster() && s.all.Given("members") {
+		return fmt.Errorf("%s: contradicts -r/--registry, from which the members are taken", s.all.Shown("members"))
+	}
+	var err error
+	s.VisitAll(func(flag *pflag.Flag) {
+		if flag.Changed && flag.Name != "verbose" && !s.ofCluster() {
+			err = fmt.Errorf("%s: is about a cluster; give -r/--registry to take the members of one", s.Shown(flag.Name))
+		}
+	})
+	if err != nil {
 		return err
 	}
 	for _, n := range []struct {
@@ -106,13 +138,13 @@ func (s *scenario) check() error {
 		least, most int
 	}{{"keys", s.keys, 1, maxSimulatedKeys}, {"runs", s.runs, 1, maxRuns}} {
 		if int(n.value) < n.least || int(n.value) > n.most {
-			return fmt.Errorf("%s: must be %d to %d", s.Shown(n.name), n.least, n.most)
+			return fmt.Errorf("%s: must be %d to %d", s.all.Shown(n.name), n.least, n.most)
 		}
 	}
 	for text := range strings.SplitSeq(s.workers, ",") {
 		count, err := strconv.Atoi(text)
 		if err != nil || count < 1 || count > maxSimulatedWorkers {
-			return fmt.Errorf("%s: count %q must be a whole number, 1 to %d", s.Shown("workers"), text, maxSimulatedWorkers)
+			return fmt.Errorf("%s: count %q must be a whole number, 1 to %d", s.all.Shown("workers"), text, maxSimulatedWorkers)
 		}
 		s.counts = append(s.counts, count)
 	}
@@ -129,7 +161,7 @@ func (s *scenario) setChanges() error {
 	if n == 0 {
 		ids, err := whom(s.members)
 		if err != nil {
-			return fmt.Errorf("%s: %w", s.Shown("members"), err)
+			return fmt.Errorf("%s: %w", s.all.Shown("members"), err)
 		}
 		n = len(ids)
 	}
@@ -138,24 +170,6 @@ func (s *scenario) setChanges() error {
 		s.changes = append(s.changes, asked{rollingRestart, placesFreed})
 	}
 	return nil
-}
-
-// checkSource finds what says in vain, or twice, who is there.
-func (s *scenario) checkSource() error {
-	if s.Given("registry") {
-		if s.Given("members") {
-			return fmt.Errorf("%s: contradicts -r/--registry, from which the members are taken", s.Shown("members"))
-		}
-		return s.checkLook()
-	}
-	var err error
-	ofClusters := newFlags().looking()
-	s.Visit(func(flag *pflag.Flag) {
-		if ofClusters.Lookup(flag.Name) != nil && flag.Name != "json" {
-			err = fmt.Errorf("%s: is about a cluster; give -r/--registry to take the members of one", s.Shown(flag.Name))
-		}
-	})
-	return err
 }
 
 // randomID is what the library's own IDs look like.
@@ -322,50 +336,38 @@ func (t *story) restartInPlace(string) error {
 	return nil
 }
 
-// simulate is the command: it prints what changes of members move, for each mode
-// and each function from key to worker.
-func simulate(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	s := newScenario()
-	o, err := s.parse(ctx, args)
-	if status, done := settled(err, simulateUsage, stdout); done {
-		return status
+// simulate prints what changes of members move, for each mode and each function from key to
+// worker.
+func (s *scenario) simulate(command *cobra.Command, _ []string) error {
+	if err := s.check(); err != nil {
+		return usageError{err}
 	}
-	t := transcriptTo(stdout, stderr, func() {})
-	if err == nil && s.Given("registry") {
-		var l *looker
-		if l, err = newLooker(o, t); err == nil {
-			failed := l.look(ctx, func() { s.live = l.members() })
-			switch {
-			case failed:
-				return exitFailed
-			case len(s.live) == 0 && ctx.Err() != nil:
-				return exitOK
-			case len(s.live) == 0:
-				t.say("simulate: the cluster has no members")
-				return exitFailed
+	if s.ofCluster() {
+		err := s.look(command, func(_ context.Context, x *looker) error {
+			for _, p := range x.cluster.View().Members {
+				s.live = append(s.live, libcluster.Member{ID: p.ID, Workers: p.Workers})
 			}
+			if len(s.live) == 0 {
+				return errors.New("the cluster has no members")
+			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 	}
-	var results []result
-	if err == nil {
-		results, err = s.run()
-	}
+	results, err := s.run()
 	if err != nil {
-		t.say("simulate: %s; try '%s simulate --help'", oneLine(err), program)
-		return exitUsage
+		return usageError{err}
 	}
 	text := s.table(results)
-	if s.json {
+	if s.format == formatJSON {
 		text = lines(results)
 	}
-	t.write(t.stdout, "standard output", text)
-	if t.broken.Load() {
-		return exitFailed
-	}
-	return exitOK
+	return write(command.OutOrStdout(), text)
 }
 
-// result is the mean of the outcomes of all runs, and a line of --json.
+// result is the mean of the outcomes of all runs, and a line of -o json.
 type result struct {
 	Change     string             `json:"change"`
 	Mode       string             `json:"mode"`
@@ -420,16 +422,12 @@ func (r *result) add(o outcome, runs int) {
 func lines(results []result) string {
 	var b strings.Builder
 	for _, r := range results {
-		line, err := json.Marshal(r)
-		if err != nil { // strings and numbers always marshal
-			panic(err)
-		}
-		b.WriteString(quote.JSON(line) + "\n")
+		b.WriteString(line(r))
 	}
 	return b.String()
 }
 
-// maxShown is how many of the renumbered a line for people names.
+// maxShown is how many of the renumbered a line for people names, unless they want it wide.
 const maxShown = 4
 
 // table is the results for people.
@@ -458,7 +456,11 @@ func (s *scenario) table(results []result) string {
 	b.WriteString("\n")
 	for _, r := range results {
 		if len(r.Who) > 0 {
-			fmt.Fprintf(&b, "%s, %s: %s\n", r.Change, r.Mode, names(r.Who))
+			most := maxShown
+			if s.format == formatWide {
+				most = len(r.Who)
+			}
+			fmt.Fprintf(&b, "%s, %s: %s\n", r.Change, r.Mode, names(r.Who, most))
 		}
 	}
 	return b.String()
@@ -484,10 +486,10 @@ func (r *result) shares() []string {
 	return shares
 }
 
-// names names the renumbered: the first of them, and how many more there are.
-func names(all []renumbering) string {
+// names names the renumbered: most of them, and how many more there are.
+func names(all []renumbering, most int) string {
 	var shown []string
-	for _, r := range all[:min(len(all), maxShown)] {
+	for _, r := range all[:min(len(all), most)] {
 		name := fmt.Sprintf("%s %d→%d", r.ID, r.From, r.To)
 		if r.Times > 1 {
 			name = fmt.Sprintf("%s %d times", r.ID, r.Times)
@@ -499,38 +501,3 @@ func names(all []renumbering) string {
 	}
 	return strings.Join(shown, ", ")
 }
-
-const simulateUsage = `Usage: cluster-test simulate [OPTIONS]
-
-Computes what changes of members move, for each mode and each function from key
-to worker: how often a member that was there before is renumbered, and how many
-keys go from one member to another. "least" is the least that any function can
-move. Changes follow one another in the order in which they are given. The
-default is --join 1 --leave 1 and, if there is more than one member,
---rolling-restart.
-
-OPTIONS are one or more of:
-  -h, --help                Print this message and exit
-      --members N|ID,ID…    Start with N members that have random IDs, or with
-                            these (default: 10)
-  -r, --registry URI        Start with the members of a running cluster; -k, -e,
-                            -p and so on say which, see cluster-test --help
-      --timeout DURATION    End with an error if that cluster could not be read
-                            within DURATION (default: 10s)
-      --stable-ids          Number the members, node1, node2 and so on, instead
-                            of giving them random IDs
-      --workers COUNT,…     Give each member COUNT workers, in turn
-                            (default: 1)
-      --join N|ID,ID…       Let N members join, or these, one after another
-      --leave N|ID,ID…      Let N members leave, or these, one after another
-      --rolling-restart     Let each member leave and come back, one after
-                            another: under another ID if IDs are random
-      --rolling-restart=kept
-                            The same, but each member's indexes are reserved
-                            meanwhile, as with Returning
-      --keys N              Sample N keys (default: 100000)
-      --seed N              Begin random numbers with N (default: 1)
-      --runs N              Take the mean of N runs, with seeds from --seed on
-                            (default: 1)
-      --json                Print one line of JSON for each change and mode
-`

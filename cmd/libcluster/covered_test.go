@@ -29,12 +29,12 @@ func TestWhatNobodyHoldsIsListed(t *testing.T) {
 	require.NoError(t, b.Join(t.Context()))
 	require.Contains(t, ls(t), "covered: every index is held once\nmember")
 	var c census
-	require.NoError(t, json.Unmarshal([]byte(ls(t, "--json")), &c))
+	require.NoError(t, json.Unmarshal([]byte(ls(t, "-o", "json")), &c))
 	require.Equal(t, &covered{Covered: true, Problems: []problem{}}, c.Coverage)
 
 	require.NoError(t, b.Leave(t.Context(), libcluster.Returning(time.Minute)))
 	require.Contains(t, ls(t), "not covered:\n  kept, index 1, b: has left for a restart, and its place is kept\nmember")
-	require.NoError(t, json.Unmarshal([]byte(ls(t, "--json")), &c))
+	require.NoError(t, json.Unmarshal([]byte(ls(t, "-o", "json")), &c))
 	require.False(t, c.Coverage.Covered)
 	require.Equal(t, []problem{
 		{Kind: libcluster.ProblemKept, From: 1, To: 2, ID: "b", Text: "has left for a restart, and its place is kept"},
@@ -49,11 +49,11 @@ func TestWhoWatchesSeesWhenSomethingIsHeldByNobody(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, instance(t, "a", libcluster.ModePlanned, nil).Join(t.Context()))
 	p := start(t, "watch", "-k", key(t), "-r", etcdURL(t))
-	p.stdout.awaitText(t, "covered: every index is held once\n")
+	p.Stdout.AwaitText(t, "covered: every index is held once\n")
 	put(t, "stranger", "1") // which is no change of the plan's
-	p.stdout.awaitText(t, "orphan, stranger: ")
+	p.Stdout.AwaitText(t, "orphan, stranger: ")
 	remove(t, "stranger")
-	p.stdout.await(t, "that it is covered again", func(text string) bool {
+	p.Stdout.Await(t, "that it is covered again", func(text string) bool {
 		return strings.Count(text, "covered: every index is held once\n") == 2
 	})
 }
@@ -62,5 +62,5 @@ func TestThatItCannotBeToldIsSaid(t *testing.T) {
 	c, err := libcluster.New(libcluster.Config{Key: "k", Registry: libcluster.Static(0, 1)})
 	require.NoError(t, err)
 	l := &looker{cluster: c}
-	require.Equal(t, "cannot tell whether every index is held: left, or never joined\n", l.covered(context.Background()).text(l.mode))
+	require.Equal(t, "cannot tell whether every index is held: left, or never joined\n", l.covered(context.Background()).text(libcluster.ModeDirect))
 }

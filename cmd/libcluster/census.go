@@ -1,8 +1,9 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -10,7 +11,7 @@ import (
 	"github.com/libcluster/libcluster/internal/quote"
 )
 
-// census is who is there at a time, and a line of --json.
+// census is who is there at a time, and a line of -o json.
 type census struct {
 	Time       string          `json:"time"`
 	Mode       libcluster.Mode `json:"mode"`
@@ -38,8 +39,9 @@ type there struct {
 	Metadata   map[string]string `json:"metadata,omitempty"`
 }
 
-// table is the census for people. A column that is empty is left out.
-func (c census) table() string {
+// table is the census for people. What says more of the members than what they hold is only in
+// a wide one, and there a column that is empty is left out.
+func (c census) table(wide bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "mode %v, generation %d, total %d\n", c.Mode, c.Generation, c.Total)
 	for _, w := range c.Waiting {
@@ -50,55 +52,41 @@ func (c census) table() string {
 		return b.String()
 	}
 	b.WriteString(c.Coverage.text(c.Mode))
-	var addresses, versions bool
-	for _, m := range c.Members {
-		addresses = addresses || m.Address != ""
-		versions = versions || m.Version != ""
+	t := newTable(c.Members, "member", func(m there) string { return m.ID })
+	if wide {
+		t.addUnlessEmpty("address", func(m there) string { return m.Address })
+		t.addUnlessEmpty("version", func(m there) string { return m.Version })
+		t.addUnlessEmpty("metadata", there.metadata)
 	}
-	rows := [][]string{{"member"}}
-	for _, m := range c.Members {
-		rows = append(rows, []string{m.ID})
-	}
-	column := func(name string, cell func(there) string) {
-		rows[0] = append(rows[0], name)
-		for i, m := range c.Members {
-			rows[i+1] = append(rows[i+1], cell(m))
-		}
-	}
-	if addresses {
-		column("address", func(m there) string { return m.Address })
-	}
-	if versions {
-		column("version", func(m there) string { return m.Version })
-	}
-	text := len(rows[0])
-	column("workers", func(m there) string { return strconv.Itoa(m.Workers) })
+	t.numbers()
+	t.add("workers", func(m there) string { return strconv.Itoa(m.Workers) })
 	if c.Mode == libcluster.ModeCooperative {
-		column("partitions", func(m there) string { return m.Partitions })
+		t.add("partitions", func(m there) string { return m.Partitions })
+	} else {
+		t.add("indexes", there.indexes)
 	}
-	if c.Mode != libcluster.ModeCooperative {
-		column("indexes", func(m there) string {
-			if m.Workers == 1 {
-				return strconv.Itoa(m.Index)
-			}
-			return fmt.Sprintf("%d-%d", m.Index, m.Index+m.Workers-1)
-		})
-	}
-	column("", func(m there) string {
+	t.add("", func(m there) string {
 		if m.ID == c.Primary {
 			return "primary"
 		}
 		return ""
 	})
-	align(&b, rows, text)
+	align(&b, t.rows, t.text)
 	return b.String()
 }
 
-// line is the census for programs.
-func (c census) line() string {
-	line, err := json.Marshal(c)
-	if err != nil { // strings and numbers always marshal
-		panic(err)
+// indexes is the range of a member, for people.
+func (m there) indexes() string {
+	if m.Workers == 1 {
+		return strconv.Itoa(m.Index)
 	}
-	return quote.JSON(line) + "\n"
+	return fmt.Sprintf("%d-%d", m.Index, m.Index+m.Workers-1)
+}
+
+func (m there) metadata() string {
+	var pairs []string
+	for _, name := range slices.Sorted(maps.Keys(m.Metadata)) {
+		pairs = append(pairs, name+"="+m.Metadata[name])
+	}
+	return strings.Join(pairs, ",")
 }

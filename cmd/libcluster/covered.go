@@ -8,13 +8,14 @@ import (
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/internal/quote"
+	"github.com/libcluster/libcluster/internal/registryflag"
 )
 
 // covered is whether every index is held once, and what is wrong.
 type covered struct {
 	Covered  bool      `json:"covered"`
 	Problems []problem `json:"problems"`
-	failed   string    // why it is not known
+	Failed   string    `json:"error,omitempty"` // why it is not known
 }
 
 // problem is one thing that is wrong, with the indexes [From, To).
@@ -28,10 +29,10 @@ type problem struct {
 }
 
 // covered asks the registry.
-func (l *looker) covered(ctx context.Context) *covered {
-	found, err := l.cluster.Coverage(ctx)
+func (x *looker) covered(ctx context.Context) *covered {
+	found, err := x.cluster.Coverage(ctx)
 	if err != nil {
-		return &covered{failed: oneLine(err), Problems: []problem{}}
+		return &covered{Failed: registryflag.OneLine(err), Problems: []problem{}}
 	}
 	c := &covered{Covered: found.Covered, Problems: []problem{}}
 	for _, p := range found.Problems {
@@ -41,7 +42,7 @@ func (l *looker) covered(ctx context.Context) *covered {
 }
 
 func (c *covered) equal(d *covered) bool {
-	return c.Covered == d.Covered && c.failed == d.failed && slices.Equal(c.Problems, d.Problems)
+	return c.Covered == d.Covered && c.Failed == d.Failed && slices.Equal(c.Problems, d.Problems)
 }
 
 // text is for people: one line if all is well.
@@ -52,8 +53,8 @@ func (c *covered) text(mode libcluster.Mode) string {
 		one = "partition"
 	}
 	switch {
-	case c.failed != "":
-		fmt.Fprintf(&b, "cannot tell whether every %s is held: %s\n", one, quote.Text(c.failed))
+	case c.Failed != "":
+		fmt.Fprintf(&b, "cannot tell whether every %s is held: %s\n", one, quote.Text(c.Failed))
 	case c.Covered && len(c.Problems) == 0:
 		fmt.Fprintf(&b, "covered: every %s is held once\n", one)
 	case c.Covered:

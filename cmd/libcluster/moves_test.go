@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -16,7 +18,7 @@ import (
 // someScenario draws members of any worker counts, or of equal ones, and what
 // happens to them. Whatever happens, somebody is there.
 func someScenario(t *rapid.T, equal bool) *scenario {
-	s := newScenario()
+	s := newScenario(addFlags(pflag.NewFlagSet("test", pflag.ContinueOnError)), &cobra.Command{})
 	s.keys = 20_000
 	present := rapid.IntRange(2, 30).Draw(t, "members")
 	s.members = fmt.Sprint(present)
@@ -104,7 +106,7 @@ func TestRestartInAKeptPlaceMovesNothing(t *testing.T) {
 // have no factor in common, one key in n+1 has.
 func TestModuloMovesNearlyAllKeys(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := newScenario()
+		s := newScenario(addFlags(pflag.NewFlagSet("test", pflag.ContinueOnError)), &cobra.Command{})
 		s.keys, s.stableIDs, s.counts = 20_000, true, []int{1}
 		n := rapid.IntRange(1, 9).Draw(t, "n") // beyond, node10 is sorted before node2
 		s.members, s.changes = fmt.Sprint(n), []asked{{"join", "node" + fmt.Sprint(n+1)}}
