@@ -197,7 +197,7 @@ func TestBadCommandLineForLookingIsToldInOneLine(t *testing.T) {
 }
 
 // lookers are the commands that look at a cluster, each with the arguments that it needs.
-var lookers = []string{"ls", "watch"}
+var lookers = []string{"ls", "watch", "check", "owner account-42"}
 
 // failing runs the program, which shall fail, and returns its status and what it says.
 func failing(t *testing.T, args ...string) (status int, text string) {
@@ -283,6 +283,7 @@ type closed struct{}
 func (closed) Write([]byte) (int, error) { return 0, os.ErrClosed }
 
 func TestOutputThatCannotBeWrittenIsAFailure(t *testing.T) {
+	put(t, "a", "1")
 	for _, command := range lookers {
 		var stderr bytes.Buffer
 		status := run(t.Context(), append(strings.Fields(command), "-k", key(t), "-r", etcdURL(t)), closed{}, &stderr)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -115,4 +116,30 @@ func TestVersionIsThatOfTheBuild(t *testing.T) {
 		GoVersion: "go1.26", Main: debug.Module{Version: "v1.2.3"},
 		Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: "true"}},
 	}))
+}
+
+func TestCommandsOfTheReadmeAreUnderstood(t *testing.T) {
+	put(t, "node1", "2")
+	cluster := key(t) // to each command
+	text, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	lines := regexp.MustCompile(`(?m)^    (?:go run \./cmd/)?libcluster ((?:`+strings.Join([]string{"ls", "watch", "owner", "check", "simulate"}, "|")+`) .*)$`).FindAllStringSubmatch(string(text), -1)
+	require.NotEmpty(t, lines)
+	for _, found := range lines {
+		t.Run(found[1], func(t *testing.T) {
+			args := strings.Fields(found[1])
+			if args[0] == "simulate" {
+				args = append(args, "--runs", "1", "--keys", "100")
+			} else {
+				args = append(args, "-k", cluster, "-r", etcdURL(t))
+			}
+			p := start(t, args...)
+			if args[0] == "watch" {
+				p.Stdout.AwaitText(t, "\n")
+				p.Signal()
+			}
+			require.NotEqual(t, exitUsage, p.Ends(t), "%s", p.Stderr)
+			require.NotEmpty(t, p.Stdout.String())
+		})
+	}
 }
