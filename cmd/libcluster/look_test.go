@@ -291,3 +291,46 @@ func TestOutputThatCannotBeWrittenIsAFailure(t *testing.T) {
 		require.Equal(t, "libcluster: cannot write to standard output: file already closed\n", stderr.String())
 	}
 }
+
+// LIBCLUSTER_PARTITIONS is in the environment of each command of exec.
+func TestLookingTakesFromTheEnvironmentWhereTheClusterIs(t *testing.T) {
+	put(t, "a", "1")
+	t.Setenv("LIBCLUSTER_KEY", key(t))
+	t.Setenv("ETCDCTL_ENDPOINTS", strings.TrimPrefix(etcdURL(t), "http://"))
+	t.Setenv("LIBCLUSTER_PARTITIONS", "8")
+	for _, command := range lookers {
+		p := start(t, append(strings.Fields(command), "-v")...)
+		if command == "watch" {
+			p.Stdout.AwaitText(t, "total 1\n")
+			p.Signal()
+		}
+		p.Ends(t)
+		require.NotEmpty(t, p.Stdout.String(), "%s", p.Stderr)
+		require.Contains(t, p.Stderr.String(), "libcluster: --key is taken from LIBCLUSTER_KEY\n")
+		require.Contains(t, p.Stderr.String(), "libcluster: --registry is taken from ETCDCTL_ENDPOINTS\n")
+	}
+
+	t.Setenv("LIBCLUSTER_REGISTRY", "localhost:2379")
+	t.Setenv("LIBCLUSTER_TIMEOUT", "soon")
+	_, text := failing(t, "ls")
+	require.Contains(t, text, `LIBCLUSTER_TIMEOUT: --timeout "soon": must be a duration`)
+	_, text = failing(t, "ls", "--timeout", "1s")
+	require.Contains(t, text, "-r/--registry (LIBCLUSTER_REGISTRY)")
+	require.Contains(t, text, "did you mean http://localhost:2379?")
+}
+
+func TestShellCompletesCommandsAndValues(t *testing.T) {
+	for line, want := range map[string][]string{
+		"":                            {"ls", "watch", "owner", "check", "simulate", "exec", "version"},
+		"ls --output ":                formats,
+		"watch -o j":                  {"json"},
+		"ls --mode ":                  modeNames,
+		"simulate --rolling-restart=": {placesFreed, placesKept},
+	} {
+		var stdout, stderr bytes.Buffer
+		require.Zero(t, run(t.Context(), append([]string{"__complete"}, strings.Split(line, " ")...), &stdout, &stderr))
+		for _, one := range want {
+			require.Regexp(t, `(?m)^(--rolling-restart=)?`+one+`\b`, stdout.String(), line)
+		}
+	}
+}

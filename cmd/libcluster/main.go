@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -57,7 +58,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil || errors.Is(err, context.Canceled) { // such as while the password was asked for
 		return 0
 	}
-	text := program + ": " + quote.Text(registryflag.OneLine(err))
+	text := program + ": " + quote.Text(registryflag.OneLine(suggestion(err)))
 	var usage usageError
 	if errors.As(err, &usage) || command == root { // or cobra knows no such command
 		fmt.Fprintf(stderr, "%s; try '%s --help'\n", text, command.CommandPath())
@@ -69,6 +70,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return own.status
 	}
 	return exitFailed
+}
+
+// suggestion puts into one line what cobra says of a command that it does not know.
+func suggestion(err error) error {
+	text, names, found := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
+	if !found {
+		return err
+	}
+	return fmt.Errorf("%s; did you mean %s?", text, strings.Join(strings.Fields(names), " or "))
 }
 
 // keepFromDefault has signals not end this process. They have their usual effect in what it

@@ -68,6 +68,7 @@ func TestBadCommandLineIsToldInOneLine(t *testing.T) {
 	}{
 		{"--foo", []string{`"--foo"`}},
 		{"foo", []string{`"foo"`}},
+		{"wach", []string{`unknown command "wach" for "libcluster"; did you mean watch?`}},
 		{"exec --foo", []string{`"--foo"`}},
 		{"exec -k m -r sqlite:f", []string{"COMMAND"}},
 		{"exec -r sqlite:f -- true", []string{"-k/--key", "LIBCLUSTER_KEY"}},
