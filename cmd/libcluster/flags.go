@@ -99,6 +99,8 @@ func takeFrom(getenv func(string) string, all registryflag.Line, registry *regis
 	return taken, err
 }
 
+var errNoRegistry = errors.New("needs a registry; give -r/--registry, such as -r sqlite:FILE, or set LIBCLUSTER_REGISTRY")
+
 // open opens the registry, and returns what is known of a cluster in it. Its errors are those of the
 // command line.
 func (f *flags) open(ctx context.Context, use registryflag.Use, log *zap.Logger) (*registryflag.Registry, libcluster.Config, error) {
@@ -106,7 +108,7 @@ func (f *flags) open(ctx context.Context, use registryflag.Use, log *zap.Logger)
 	case !f.Given("key"):
 		return nil, libcluster.Config{}, errors.New("needs the cluster's key; give -k/--key or set LIBCLUSTER_KEY")
 	case !f.Given("registry"):
-		return nil, libcluster.Config{}, errors.New("needs a registry; give -r/--registry, such as -r sqlite:FILE, or set LIBCLUSTER_REGISTRY")
+		return nil, libcluster.Config{}, errNoRegistry
 	}
 	use.Verbose = f.verbose
 	registry, err := f.Open(ctx, use)

@@ -83,6 +83,17 @@ type looker struct {
 // errTold: the program was told to end before it could do what it was asked to.
 var errTold = statusError{errors.New("told to end before the cluster was seen"), exitUnseen}
 
+// tooLate is the error when the time for looking has passed.
+func (l *looking) tooLate() error { return fmt.Errorf("not seen within %v; see --timeout", l.timeout) }
+
+func unseen(err error) error {
+	return statusError{fmt.Errorf("cannot see the cluster: %w", err), exitUnseen}
+}
+
+func errNoEmbedded(port int) error {
+	return fmt.Errorf("no etcd runs at 127.0.0.1:%d, and with it no cluster; start an instance with the same -r/--registry first", port)
+}
+
 // look has something done while the cluster can be seen. It ends with the time for that.
 func (l *looking) look(command *cobra.Command, do func(ctx context.Context, x *looker) error) error {
 	keepFromDefault(syscall.SIGPIPE)
@@ -91,7 +102,7 @@ func (l *looking) look(command *cobra.Command, do func(ctx context.Context, x *l
 		stdout:  command.OutOrStdout(), stderr: zapcore.Lock(zapcore.AddSync(command.ErrOrStderr())),
 	}
 	told := command.Context()
-	ctx, cancel := context.WithTimeoutCause(told, l.timeout, fmt.Errorf("not seen within %v; see --timeout", l.timeout))
+	ctx, cancel := context.WithTimeoutCause(told, l.timeout, l.tooLate())
 	defer cancel()
 	err := x.open(ctx, command)
 	if err == nil {
@@ -136,7 +147,7 @@ func (x *looker) prepare() (err error) {
 // whileSeen joins, has something done, and leaves.
 func (x *looker) whileSeen(ctx context.Context, do func(ctx context.Context, x *looker) error) error {
 	if err := x.begin(ctx); err != nil {
-		return statusError{fmt.Errorf("cannot see the cluster: %w", err), exitUnseen}
+		return unseen(err)
 	}
 	err := do(ctx, x)
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
@@ -151,7 +162,7 @@ func (x *looker) whileSeen(ctx context.Context, do func(ctx context.Context, x *
 // in which nobody can be.
 func (x *looker) begin(ctx context.Context) error {
 	if e := x.registry.Embedded; e != nil && !listens(e.Port) {
-		return fmt.Errorf("no etcd runs at 127.0.0.1:%d, and with it no cluster; start an instance with the same -r/--registry first", e.Port)
+		return errNoEmbedded(e.Port)
 	}
 	if err := x.registry.Exists(); err != nil {
 		return err

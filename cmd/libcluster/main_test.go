@@ -124,7 +124,7 @@ func TestCommandsOfTheReadmeAreUnderstood(t *testing.T) {
 	cluster := key(t) // to each command
 	text, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
-	lines := regexp.MustCompile(`(?m)^    (?:go run \./cmd/)?libcluster ((?:`+strings.Join([]string{"ls", "watch", "owner", "check", "simulate"}, "|")+`) .*)$`).FindAllStringSubmatch(string(text), -1)
+	lines := regexp.MustCompile(`(?m)^    (?:go run \./cmd/)?libcluster ((?:`+strings.Join([]string{"ls", "watch", "owner", "check", "clusters", "simulate"}, "|")+`) .*)$`).FindAllStringSubmatch(string(text), -1)
 	require.NotEmpty(t, lines)
 	for _, found := range lines {
 		t.Run(found[1], func(t *testing.T) {

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/registryflag"
+)
+
+// lister is a registry that can say which clusters are in it.
+type lister interface {
+	Clusters(ctx context.Context, key string) ([]libcluster.ClusterName, error)
+}
+
+// named is a cluster, and a line of -o json.
+type named struct {
+	Key       string          `json:"key"`
+	Partition string          `json:"partition_name,omitempty"`
+	Env       string          `json:"env"`
+	Mode      libcluster.Mode `json:"mode"`
+}
+
+func newClusters(f *flags) *cobra.Command {
+	command := &cobra.Command{
+		Use:   "clusters",
+		Short: "Show which clusters with members are in an etcd",
+		Long: `Shows the clusters in an etcd that have members. -k shows only those of one key, and then
+the user need not be allowed to read more than what is below /KEY/. -e and -p show fewer,
+too. Other registries cannot tell which clusters they hold.
+
+Exit status: 0 when the clusters were seen, also if there are none, 2 when the command line
+is wrong or the registry cannot tell, 3 when the registry could not be read.`,
+		Example: `  libcluster clusters -r http://etcd:2379`,
+		Args:    noArguments,
+	}
+	l := newLooking(f, command)
+	command.RunE = l.clusters
+	return command
+}
+
+func (l *looking) clusters(command *cobra.Command, _ []string) error {
+	told := command.Context()
+	ctx, cancel := context.WithTimeoutCause(told, l.timeout, l.tooLate())
+	defer cancel()
+	found, err := l.list(ctx, command)
+	switch {
+	case err != nil && told.Err() != nil:
+		return errTold
+	case err != nil:
+		return err
+	}
+	var b strings.Builder
+	if l.format == formatJSON {
+		for _, c := range found {
+			b.WriteString(line(c))
+		}
+		return write(command.OutOrStdout(), b.String())
+	}
+	if len(found) == 0 {
+		return write(command.OutOrStdout(), "no clusters with members\n")
+	}
+	t := newTable(found, "key", func(c named) string { return c.Key })
+	t.addUnlessEmpty("partition name", func(c named) string { return c.Partition })
+	t.add("env", func(c named) string { return c.Env })
+	t.add("mode", func(c named) string { return c.Mode.String() })
+	t.numbers()
+	align(&b, t.rows, t.text)
+	return write(command.OutOrStdout(), b.String())
+}
+
+// list asks the registry.
+func (l *looking) list(ctx context.Context, command *cobra.Command) (found []named, err error) {
+	err = l.complete(command, l.line)
+	if err == nil {
+		err = l.check()
+	}
+	if err == nil && !l.Given("registry") {
+		err = errNoRegistry
+	}
+	var registry *registryflag.Registry
+	if err == nil {
+		registry, err = l.Open(ctx, registryflag.Use{Looks: true, Verbose: l.verbose})
+	}
+	if err != nil {
+		return nil, usageError{err}
+	}
+	defer func() { err = errors.Join(err, registry.Close()) }()
+	from, can := registry.Registry.(lister)
+	if !can {
+		return nil, usageError{fmt.Errorf("%v cannot tell which clusters it holds: only an etcd can; see libcluster ls", registry)}
+	}
+	if e := registry.Embedded; e != nil && !listens(e.Port) {
+		return nil, unseen(errNoEmbedded(e.Port))
+	}
+	if err := registry.Start(ctx, zap.NewNop()); err != nil {
+		return nil, unseen(err)
+	}
+	all, err := from.Clusters(ctx, l.key)
+	if late := context.Cause(ctx); err != nil && late != nil {
+		err = fmt.Errorf("%w; last: %w", late, err)
+	}
+	if err != nil {
+		return nil, unseen(err)
+	}
+	for _, c := range all {
+		if (!l.Given("env") || c.Env == l.env) && (!l.Given("partition-name") || c.Partition == l.partition) {
+			found = append(found, named{c.Key, c.Partition, c.Env, c.Mode})
+		}
+	}
+	return found, nil
+}
