@@ -167,8 +167,12 @@ func (x *looker) begin(ctx context.Context) error {
 	if err := x.registry.Exists(); err != nil {
 		return err
 	}
+	level := zap.ErrorLevel // such as a take-over of the embedded etcd that fails
+	if x.verbose {
+		level = zap.InfoLevel
+	}
 	return operator.WaitingFor(x.say, x.registry.String(), operator.Untold, func() error {
-		if err := x.registry.Start(ctx, x.config.Logger); err != nil {
+		if err := x.registry.Start(ctx, operator.NewLogger(level, x.stderr)); err != nil {
 			return err
 		}
 		return x.join(ctx)

@@ -219,6 +219,7 @@ func TestSignalEndsLookingForARegistryThatIsNotThere(t *testing.T) {
 			p.Signal()
 			require.Equal(t, want, p.Ends(t))
 			require.Empty(t, p.Stdout.String())
+			require.Equal(t, want != 0, strings.Contains(p.Stderr.String(), "libcluster: told to end before the cluster was seen\n"))
 		})
 	}
 }
