@@ -20,7 +20,7 @@ the command line is wrong, 3 when the cluster could not be seen.`,
 		Example: `  libcluster check -k mailer -r http://etcd:2379 --timeout 5s || page-somebody`,
 		Args:    noArguments,
 	}
-	l := newLooking(f, command)
+	l := newPrinting(f, command)
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		return l.look(command, func(ctx context.Context, x *looker) error { return x.checkCovered(ctx) })
 	}

@@ -39,7 +39,7 @@ is wrong or the registry cannot tell, 3 when the registry could not be read.`,
 		Example: `  libcluster clusters -r http://etcd:2379`,
 		Args:    noArguments,
 	}
-	l := newLooking(f, command)
+	l := newPrinting(f, command)
 	command.RunE = l.clusters
 	return command
 }

@@ -44,8 +44,15 @@ type looking struct {
 func newLooking(f *flags, command *cobra.Command) *looking {
 	l := &looking{flags: f, format: formatTable, line: registryflag.Line{FlagSet: pflag.NewFlagSet(program, pflag.ContinueOnError)}}
 	l.line.AddFlagSet(f.FlagSet)
-	l.line.VarP(&l.format, "output", "o", "print a `FORMAT`: table, wide or json")
 	l.line.DurationVar(&l.timeout, "timeout", lookTimeout, "give up, with status 3, if the cluster could not be read within `DURATION`")
+	command.Flags().AddFlagSet(l.line.FlagSet)
+	return l
+}
+
+// newPrinting adds the flags to a command that prints what it has seen.
+func newPrinting(f *flags, command *cobra.Command) *looking {
+	l := newLooking(f, command)
+	l.line.VarP(&l.format, "output", "o", "print a `FORMAT`: table, wide or json")
 	command.Flags().AddFlagSet(l.line.FlagSet)
 	suggest(command, "output", formats...)
 	return l

@@ -38,7 +38,7 @@ Exit status: 0 when the cluster was seen, whatever its members hold (see libclus
   libcluster ls -k mailer -r sqlite:/tmp/c.db -o json | jq -r .primary`,
 		Args: noArguments,
 	}
-	l := newLooking(f, command)
+	l := newPrinting(f, command)
 	l.addModes(command)
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		return l.look(command, func(ctx context.Context, x *looker) error { return x.write(x.format.census(x.see(ctx))) })
@@ -60,7 +60,7 @@ is wrong, 3 when the cluster could not be seen.`,
   libcluster watch -k mailer -r http://etcd:2379 -o json | jq -c '[.time, .total, .coverage.covered]'`,
 		Args: noArguments,
 	}
-	l := newLooking(f, command)
+	l := newPrinting(f, command)
 	l.addModes(command)
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		err := l.look(command, func(ctx context.Context, x *looker) error { return x.watch(command.Context(), x.see(ctx)) })

@@ -36,7 +36,7 @@ when the cluster could not be seen.`,
   libcluster owner -k mailer -r http://etcd:2379 account-42 -o json | jq -r .owner.address`,
 		Args: oneArgument("KEY"),
 	}
-	l := newLooking(f, command)
+	l := newPrinting(f, command)
 	command.RunE = func(command *cobra.Command, args []string) error {
 		return l.look(command, func(_ context.Context, x *looker) error { return x.owner(args[0]) })
 	}

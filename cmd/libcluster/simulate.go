@@ -95,7 +95,7 @@ line is wrong, 3 when the cluster could not be seen.`,
 }
 
 func newScenario(f *flags, command *cobra.Command) *scenario {
-	s := &scenario{looking: newLooking(f, command), all: registryflag.Line{FlagSet: command.Flags()}, keys: 100_000, runs: 1, seed: 1}
+	s := &scenario{looking: newPrinting(f, command), all: registryflag.Line{FlagSet: command.Flags()}, keys: 100_000, runs: 1, seed: 1}
 	set := command.Flags()
 	set.StringVar(&s.members, "members", "10", "start with `N` members that have random IDs, or with these: ID,ID…")
 	set.BoolVar(&s.stableIDs, "stable-ids", false, "number the members, node1, node2 and so on, instead of giving them random IDs")
