@@ -8,7 +8,9 @@ COPY . .
 RUN CGO_ENABLED=0 go build -trimpath -o /cluster-test ./cmd/cluster-test
 
 FROM scratch AS cluster-test
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /cluster-test /cluster-test
+USER 65532:65532
 STOPSIGNAL SIGINT
 ENTRYPOINT ["/cluster-test"]
 
