@@ -45,7 +45,7 @@ type Config struct {
 	Seeds []string
 	// Secret encrypts everything (AES-GCM): the first one encrypts, and all of them are tried to
 	// decrypt, so that it can be replaced one instance after another. Each is a text of 16 bytes
-	// at least, which should be random. Default: none. Whoever reaches the port can then do
+	// at least, which should be random. Default: none. Then everybody who reaches the port can do
 	// anything to the cluster; an instance that is not on loopback warns of that in the log.
 	Secret []libcluster.Secret
 	// Expect is the largest number of members that there ever are at the same time; passive

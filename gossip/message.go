@@ -24,9 +24,10 @@ type message struct {
 	Answer uint64 `json:"answer,omitempty"`
 	// Vouches says that the sender is a member, and has the record that it was asked about.
 	Vouches bool `json:"vouches,omitempty"`
-	// Sum is that of the sender's digest. Whoever has another one sends Digest.
+	// Sum is the sum of the sender's digest. A node whose digest has another sum answers with its
+	// Digest.
 	Sum *uint64 `json:"sum,omitempty"`
-	// Digest asks for what it lacks.
+	// Digest asks for the entries that the digest lacks.
 	Digest map[string]uint64 `json:"digest,omitempty"`
 }
 

@@ -144,7 +144,7 @@ func (n *node) leave(ctx context.Context) {
 		n.tellEverybody(ctx, own)
 	}
 	if ctx.Err() == nil {
-		_ = n.list.Leave(leaveBroadcast) // whoever does not hear of it finds the port refused
+		_ = n.list.Leave(leaveBroadcast) // a node that does not hear of it finds the port refused
 	}
 	n.stop()
 }

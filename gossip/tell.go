@@ -13,8 +13,8 @@ const (
 	tellAgain      = 100 * time.Millisecond
 	tellLargeAgain = time.Second
 	tellSlowest    = 2 * time.Second
-	// tellAll is how long everybody is waited for. Whoever has not answered by then is cut off,
-	// stopped, or dead, and will compare what it knows when it is back.
+	// tellAll is how long a node waits for the answers of all others. A node that has not answered
+	// by then is cut off, stopped, or dead, and will compare what it knows when it is back.
 	tellAll = time.Second
 )
 

@@ -132,8 +132,8 @@ func running(t *testing.T, h *httpapi.Handler) string {
 	return l.Addr().String()
 }
 
-// A site elsewhere whose name has come to mean 127.0.0.1 would otherwise be served in the browser
-// of whoever visits it.
+// A site elsewhere whose name has come to mean 127.0.0.1 could otherwise read the page in the
+// browsers of the site's visitors.
 func TestLoopbackAnswersToItsOwnNameOnly(t *testing.T) {
 	t.Parallel()
 	a := instance(t, libclustertest.New(), "a")

@@ -72,7 +72,7 @@ $`, ls(t, "-o", "wide"))
 	}, c.Members)
 }
 
-// instance makes one that has not joined yet, and leaves when the test ends.
+// instance makes an instance that has not joined yet. The instance leaves when the test ends.
 func instance(t *testing.T, id string, m libcluster.Mode, during func(libcluster.State)) *libcluster.Cluster {
 	t.Helper()
 	c, err := libcluster.New(libcluster.Config{
