@@ -13,9 +13,8 @@ import (
 	"github.com/libcluster/libcluster/internal/registryflag"
 )
 
-// lookAgain is how often watch looks for a change: a passive instance is called
-// back for another total only, and here every change is of interest.
-const lookAgain = 100 * time.Millisecond
+// settle is how long watch waits after a change for others that come with it.
+const settle = 100 * time.Millisecond
 
 // askAgain is how often it asks the registry whether every index is held.
 const askAgain = time.Second
@@ -112,18 +111,19 @@ func waiting(blockers []libcluster.Blocker) []awaited {
 // watch prints what it sees, and what it comes to see after that until ctx ends: every
 // generation, for whom the cluster waits, and whether every index is held.
 func (x *looker) watch(ctx context.Context, first census) error {
-	again := time.NewTicker(lookAgain)
-	defer again.Stop()
 	printed, blind, asked := first, false, time.Now()
 	if err := x.write(x.format.news(first)); err != nil {
 		return err
 	}
-	for {
+	for news := x.cluster.Changed(); ; {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-again.C:
+		case <-news:
+			time.Sleep(settle)
+		case <-time.After(askAgain):
 		}
+		news = x.cluster.Changed() // of what changes while it looks
 		why := x.cluster.Err()
 		switch {
 		case why != nil && !blind:
