@@ -201,6 +201,7 @@ func TestCallsByALineThatSwallowsEndAndWorkAgain(t *testing.T) {
 	store := sqlstore.Postgres(testsql.Open(t, "pgx", strings.Replace(url, address, line.address(), 1)))
 	space := open(t, store)
 	owner := begin(t, space, long)
+	put(t, direct, "others", 0) // for the watch to find, though it may be the first call
 	calls := map[string]func(ctx context.Context) error{
 		"Open": func(ctx context.Context) error {
 			opened, err := store.Open(ctx, "another")
