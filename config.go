@@ -371,8 +371,8 @@ func (c Config) validateRecord() error {
 	longest.kept = true          // and Returning
 	if c.Mode != ModeDirect {
 		longest.plans.seen = math.MaxInt64
+		longest.plans.draining = true // SetDraining may make it so
 	}
-	longest.plans.draining = c.Mode == ModeCooperative // SetDraining may make it so
 	if n := len(longest.Record()); n > maxRecord {
 		return &ConfigError{"Metadata", fmt.Errorf(
 			"Metadata, Address and Version: together %d bytes, must be at most %d", n, maxRecord)}

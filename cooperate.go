@@ -191,18 +191,11 @@ func (p *plan) ownersAmong(members []Recorded) []int {
 	return owners
 }
 
-// weightsOf returns the shares' proportions: the workers of each member, but nothing of a
-// draining one, unless all drain.
+// weightsOf returns the shares' proportions: the workers of each member that serves.
 func weightsOf(members []Recorded) []int {
-	weights, total := make([]int, len(members)), 0
+	weights, serves := make([]int, len(members)), serves(members)
 	for i, m := range members {
-		if !m.plans.draining {
-			weights[i] = m.Workers
-			total += m.Workers
-		}
-	}
-	for i, m := range members {
-		if total == 0 {
+		if serves(m) {
 			weights[i] = m.Workers
 		}
 	}

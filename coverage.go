@@ -94,6 +94,9 @@ const (
 	ProblemStopped ProblemKind = "stopped"
 	// ProblemUnplaced means that an instance is there and has no assignment.
 	ProblemUnplaced ProblemKind = "unplaced"
+	// ProblemDraining means that an instance is to give its assignment away: see
+	// [Cluster.Drain] and [Cluster.SetDraining]. It may have done so.
+	ProblemDraining ProblemKind = "draining"
 	// ProblemNoPlan means that there is no plan, in a mode with a plan.
 	ProblemNoPlan ProblemKind = "no plan"
 	// ProblemBadPlan means that a plan, or something in it, makes no sense.
@@ -118,6 +121,9 @@ func cover(of scheme, s Survey) Coverage {
 		default:
 			c.orphan(Place{Member: m.Member}, 0)
 		}
+		if m.plans.draining && !s.drains(m.ID) {
+			c.problem(ProblemDraining, Place{Member: m.Member}, 0, "it gives its assignment away, and asks for none")
+		}
 	}
 	if mode == ModeDirect {
 		c.direct(members)
@@ -126,6 +132,9 @@ func cover(of scheme, s Survey) Coverage {
 	}
 	if len(members) == 0 {
 		c.Problems = append(c.Problems, CoverageProblem{Kind: ProblemNobody, To: c.Total, Text: "the cluster has no members"})
+	}
+	for _, id := range s.Draining {
+		c.problem(ProblemDraining, Place{Member: Member{ID: id}}, 0, "an operator drains it: it is to have no assignment until it is undrained")
 	}
 	slices.SortStableFunc(c.Problems, func(a, b CoverageProblem) int {
 		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.ID, b.ID))
@@ -281,7 +290,7 @@ func (c *Coverage) committed(p *plan, s Survey, members []Recorded) {
 		}
 	}
 	for _, m := range members {
-		if !placed[m.ID] && !m.kept {
+		if !placed[m.ID] && !m.kept && !m.plans.draining && !s.drains(m.ID) {
 			c.problem(ProblemUnplaced, Place{Member: m.Member}, 0, "is there, and the plan gives it no place")
 		}
 	}

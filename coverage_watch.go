@@ -3,6 +3,7 @@ package libcluster
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -141,6 +142,8 @@ func (l *coverageLog) watchSurvey(survey Survey) {
 func (l *coverageLog) watchCoverage(found Coverage) {
 	l.c.covered.saw(l.c, found.Covered)
 	w, now, after := &l.coverageTrouble, time.Now(), l.c.cfg.CoverageTimeout
+	// That an instance drains is wanted.
+	found.Problems = slices.DeleteFunc(found.Problems, func(p CoverageProblem) bool { return p.Kind == ProblemDraining })
 	if now.Sub(w.looked) > l.c.cfg.TTL {
 		*w = coverageTrouble{} // another instance has watched meanwhile, or none could
 	}

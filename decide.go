@@ -197,12 +197,13 @@ func holder(m Recorded) planned {
 }
 
 // members returns the records that count, by the order in which they appeared,
-// and which incarnations have one. A record that was copied under the same lease
+// and which incarnations have one; those that an operator drains drain. A record that was copied under the same lease
 // does not count: an incarnation has one place.
 func (d *deciding) members(s Survey) (members []Recorded, present map[string]bool) {
 	present = make(map[string]bool, len(s.Members))
 	members = make([]Recorded, 0, len(s.Members))
 	for _, m := range s.sorted() {
+		m.plans.draining = m.plans.draining || s.drains(m.ID)
 		copied := present[m.Incarnation]
 		present[m.Incarnation] = true
 		leaving := s.Drained[m.Incarnation] == DrainedForGood && !m.kept
@@ -262,8 +263,10 @@ func (s Survey) hasStopped(incarnation string, p *plan) bool {
 	return noted && (drained == DrainedForGood || !p.committed && drained == p.generation)
 }
 
-// commit fills the plan with the members, as near as may be to where they were.
+// commit fills the plan with the members that serve, as near as may be to where they were.
 func (p *plan) commit(last *plan, members []Recorded) {
+	serves := serves(members)
+	members = slices.DeleteFunc(slices.Clone(members), func(m Recorded) bool { return !serves(m) })
 	held := make(map[string]bool)
 	var before []Place
 	for _, l := range last.places {

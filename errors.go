@@ -56,13 +56,18 @@ var (
 	// is committed that names it. Only modes with a plan have it. See [Cluster.Blockers].
 	ErrWaiting = errors.New("libcluster: waiting for a plan that gives this instance a place")
 
+	// ErrDrained means that the instance has no assignment because it is to have none: see
+	// [Cluster.Drain] and [Cluster.SetDraining]. In a mode with a plan it is an [ErrWaiting],
+	// too.
+	ErrDrained = errors.New("libcluster: drained")
+
 	// ErrStuck means that the instance was fenced because its application had not
 	// stopped after [Config.DrainTimeout]. It rejoins when the application has stopped.
 	ErrStuck = errors.New("libcluster: the application has not stopped in time")
 
 	// ErrCannotPlan is returned by [New] in a mode that needs a plan if the registry cannot
 	// keep a plan, and in modes [ModeExclusive] and
-	// [ModeCooperative] if the registry's records do not expire; and by
+	// [ModeCooperative] if the registry's records do not expire; by [Cluster.Drain]; and by
 	// [Cluster.Join] if a session cannot do what the registry has promised.
 	ErrCannotPlan = errors.New("this registry cannot keep a plan")
 

@@ -87,11 +87,14 @@ func (w *world) stepApp(a *app) {
 	}
 }
 
+// drainingKey with an ID is where an operator writes that it drains.
+const drainingKey = "/p/draining/"
+
 // stepRecord does something to the record of an app.
 func (w *world) stepRecord(a *app) {
 	var did bool
 	var what string
-	switch w.Steps.IntN(6) {
+	switch w.Steps.IntN(8) {
 	case 0, 1:
 		what, did = "expire", w.Expire(simulated, a.ID)
 	case 2:
@@ -105,6 +108,12 @@ func (w *world) stepRecord(a *app) {
 		id := []string{"", "A", "bb", "c/d", "~"}[w.Steps.IntN(5)]
 		what, did = "stranger", true
 		w.Put(simulated, id, []byte([]string{"", "3", "{", `{"workers":2,"mode":"exclusive"}`}[w.Steps.IntN(4)]))
+	case 6, 7:
+		what, did = "undrain", w.Delete(simulated, drainingKey+a.ID)
+		if !did {
+			what, did = "drain", true
+			w.Put(simulated, drainingKey+a.ID, nil)
+		}
 	}
 	if did {
 		w.Say("%s %s", what, a.ID)
@@ -294,7 +303,7 @@ func (w *world) stepNewcomer(*app) {
 func exclusiveFaults() []string {
 	kinds := []string{
 		"step", "callback", "join", "leave", "leave returning", "set workers", "cut", "heal", "cut all", "heal all",
-		"expire", "steal", "delete", "overwrite", "stranger", "compact", "restore", "restore after outage", "grant",
+		"expire", "steal", "delete", "overwrite", "stranger", "drain", "undrain", "compact", "restore", "restore after outage", "grant",
 		"plan deleted", "plan garbage", "plan from before", "plan put back", "depose", "slow callback", "hanging callback", "stuck",
 		"crash", "restart", "newcomer", "same ID twice", "slow", "prepare", "commit", "new generation, same places",
 		"context ended in Join", "context ended in Leave",

@@ -125,6 +125,7 @@ func (w *world) settle() {
 		w.HealAll()
 		for _, a := range w.apps {
 			a.Sky, a.Slow, a.doom = simulator.Weather{}, nil, nil
+			w.Delete(simulated, drainingKey+a.ID)
 			if a.cfg.Partitions != w.partitions {
 				a.Crash() // it is no member of this cluster
 			}

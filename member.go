@@ -66,7 +66,7 @@ type planner struct {
 	window time.Duration
 	// seen is the newest generation that the instance knew of when it joined.
 	seen int64
-	// draining asks for no partitions in mode cooperative.
+	// draining asks for no assignment.
 	draining bool
 }
 

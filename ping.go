@@ -65,8 +65,15 @@ func (p *pinger) ping() {
 			}
 			continue
 		}
-		if p.c.cfg.Mode == ModeDirect && errors.As(why, new(*ModeError)) {
-			if !p.withdraw(inc, why) {
+		switch {
+		case errors.Is(why, ErrDrained):
+			p.withdraw(inc)
+			continue
+		case p.c.cfg.Mode == ModeDirect && errors.As(why, new(*ModeError)):
+			p.report(zap.ErrorLevel, "the cluster runs in another mode by now; will look again",
+				zap.Duration("after", lookAgain), zap.Error(why))
+			p.withdraw(inc)
+			if !sleep(p.ctx, lookAgain) {
 				return
 			}
 			continue
@@ -90,12 +97,10 @@ func stop(t *time.Timer) {
 	}
 }
 
-// withdraw removes the record of an instance that was away, and finds a cluster of another
-// mode in its place: members of that mode must not meet its record. They may go again, so
-// the instance looks again after a while. It returns false if the membership has ended.
-func (p *pinger) withdraw(inc *incarnation, why error) bool {
-	p.report(zap.ErrorLevel, "the cluster runs in another mode by now; will look again",
-		zap.Duration("after", lookAgain), zap.Error(why))
+// withdraw removes the record of an instance that is to be no member now. It may be again, so
+// the membership goes on. An instance that was away, and finds a cluster of another mode in its
+// place, does so because members of that mode must not meet its record.
+func (p *pinger) withdraw(inc *incarnation) {
 	ctx, cancel := context.WithTimeout(p.ctx, leaveTimeout)
 	defer cancel()
 	inc.withdrawn = true
@@ -103,7 +108,6 @@ func (p *pinger) withdraw(inc *incarnation, why error) bool {
 		p.c.stats.failed(RegistryLeave, err)
 		p.log.Debug("removing the record failed", zap.Error(err))
 	}
-	return sleep(p.ctx, lookAgain)
 }
 
 // awaitStopped waits until the application holds no place, in a mode in which no
@@ -160,7 +164,11 @@ func (p *pinger) join() *incarnation {
 			again.reset()
 			continue
 		}
-		p.report(zap.WarnLevel, "cannot join yet, will keep trying", zap.Error(err))
+		if errors.Is(err, ErrDrained) {
+			p.report(zap.InfoLevel, "drained; will join when it is undrained")
+		} else {
+			p.report(zap.WarnLevel, "cannot join yet, will keep trying", zap.Error(err))
+		}
 		if !again.wait(p.ctx) {
 			return nil
 		}
@@ -221,5 +229,6 @@ const slowJoin = 4
 // isFinal reports whether err says that the incarnation is over, rather than
 // that nothing is known.
 func isFinal(err error) bool {
-	return errors.Is(err, ErrRecordGone) || errors.Is(err, ErrInstanceTaken) || errors.Is(err, ErrRegistryReset)
+	return errors.Is(err, ErrRecordGone) || errors.Is(err, ErrInstanceTaken) || errors.Is(err, ErrRegistryReset) ||
+		errors.Is(err, ErrDrained)
 }

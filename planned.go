@@ -2,6 +2,7 @@ package libcluster
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -14,7 +15,7 @@ type planView struct {
 	coordinator []byte
 	prepare     *prepare     // not nil: this incarnation is waited for
 	releases    partitionSet // and in mode cooperative: with these
-	spare       bool         // in mode cooperative: there is no partition for this instance yet
+	spare       bool         // there is nothing for this instance: it drains, or in mode cooperative there are too few partitions
 	revision    int64        // of the plan
 	generation  int64
 }
@@ -130,8 +131,16 @@ func (b balancer) viewOf(h heard, now *Planning, before *view) *view {
 		default:
 			v.place(h)
 		}
+		if v.why != nil && b.drains(now) {
+			v.why, v.plan.spare = errIdle, h.plan.committed
+		}
 	}
 	return v
+}
+
+// drains reports whether this instance is to give its assignment away.
+func (b balancer) drains(now *Planning) bool {
+	return now.drains(b.c.cfg.ID) || b.c.own.desired().plans.draining
 }
 
 // place fills in what the plan gives this instance, or that it has to stop.
@@ -147,7 +156,7 @@ func (v *view) place(h heard) {
 	v.plan.prepare = &prepare{v.plan.revision, h.plan.generation}
 }
 
-// isSpare reports whether there is no partition for this instance, until members change.
+// isSpare reports whether there is nothing for this instance, until members change.
 func (v *view) isSpare() bool { return v.plan != nil && v.plan.spare }
 
 // hold fills in which partitions the plan gives this instance, and which it has to stop.
@@ -185,6 +194,9 @@ func (b balancer) obey(h heard, v *view) {
 // whyWaiting returns the error for a Join that ends while it waits. It also ends a Join
 // that cannot succeed.
 func (b balancer) whyWaiting(v *view, h heard) error {
+	if errors.Is(v.why, ErrDrained) {
+		return v.why
+	}
 	if h.plan != nil && h.plan.committed && h.own == nil {
 		if err := b.noRoom(v, h.plan); err != nil {
 			b.refuse(err)

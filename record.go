@@ -220,27 +220,6 @@ func (c *Cluster) SetMetadata(ctx context.Context, metadata map[string]string) e
 	return nil
 }
 
-// SetDraining has this instance give its partitions away in mode [ModeCooperative], or take
-// some again. While it drains it stays a member. Its partitions move one by one as at any other
-// change, and no other partition notices. If all instances drain it is as if none did. It is
-// published at once and remembered, as a count of [Cluster.SetWorkers] is, with the same
-// errors. In another mode SetDraining returns an error.
-func (c *Cluster) SetDraining(ctx context.Context, draining bool) error {
-	switch {
-	case c.cfg.Mode != ModeCooperative:
-		return fmt.Errorf("libcluster: SetDraining: mode %v has no partitions to give away; use ModeCooperative", c.cfg.Mode)
-	case c.cfg.Passive:
-		return ErrPassive
-	}
-	err := c.publish(ctx, c.own.ask(
-		func(m *Member) { m.plans.draining = draining }, func(m Member) bool { return m.plans.draining == draining },
-	))
-	if err != nil {
-		return fmt.Errorf("libcluster: publish that the instance drains (%t): %w", draining, quote.Error(err))
-	}
-	return nil
-}
-
 // publish publishes what was asked for, if the instance is joined, and sees to it that it is
 // tried again.
 func (c *Cluster) publish(ctx context.Context, a *asked) error {

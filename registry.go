@@ -110,7 +110,8 @@ type Membership interface {
 //
 // Next, Renew and Update return [ErrRecordGone] if the record is known to have gone,
 // [ErrInstanceTaken] if another instance has it, and [ErrRegistryReset] if the registry
-// was restored or replaced. Any other error means that the session does not know, and
+// was restored or replaced. In mode [ModeDirect] Next returns [ErrDrained] if the instance is
+// to leave, and so does [Membership.Join] until it may join again. Any other error means that the session does not know, and
 // libcluster calls it again.
 type Session interface {
 	// Next blocks until something has changed. The first call returns the
@@ -228,6 +229,9 @@ type Planner interface {
 	//
 	// In mode [ModeCooperative] but names the partitions that it has not stopped yet, as text.
 	Drained(ctx context.Context, revision, generation int64, but string) error
+	// SetDraining notes that the instance with an ID is to give its assignment away, or takes
+	// that back. It is so for as long as the note is there, whoever has that ID.
+	SetDraining(ctx context.Context, id string, draining bool) error
 
 	onStore() *storeSession
 }
@@ -244,6 +248,8 @@ type Planning struct {
 	Revision int64
 	// Coordinator is what the coordinator says; nil if there is no coordinator.
 	Coordinator []byte
+	// Draining are the IDs that [Planner.SetDraining] has noted, sorted.
+	Draining []string
 }
 
 // Survey is everything that a registry holds of a cluster.

@@ -125,6 +125,7 @@ const (
 	FencedTaken    FenceReason = "instance_taken" // [ErrInstanceTaken]
 	FencedStuck    FenceReason = "stuck"          // [ErrStuck]
 	FencedMode     FenceReason = "mode"           // [ModeError]: the cluster runs in another mode by now
+	FencedDrained  FenceReason = "drained"        // [ErrDrained], in mode [ModeDirect]
 )
 
 // fenceReason returns that of the error that a fence was closed with.
@@ -140,6 +141,8 @@ func fenceReason(why error) FenceReason {
 		return FencedStuck
 	case errors.As(why, new(*ModeError)):
 		return FencedMode
+	case errors.Is(why, ErrDrained):
+		return FencedDrained
 	}
 	return FencedGone
 }
@@ -171,7 +174,7 @@ func newStats() *stats {
 		Fences: make(map[FenceReason]uint64), RegistryErrors: make(map[RegistryOp]uint64),
 		Renewals: newHistogram(renewalBounds), HandOvers: newHistogram(handOverBounds), CrashHandOvers: newHistogram(handOverBounds),
 	}}
-	for _, reason := range []FenceReason{FencedDeadline, FencedGone, FencedReset, FencedTaken, FencedStuck, FencedMode} {
+	for _, reason := range []FenceReason{FencedDeadline, FencedGone, FencedReset, FencedTaken, FencedStuck, FencedMode, FencedDrained} {
 		s.counted.Fences[reason] = 0
 	}
 	for _, op := range []RegistryOp{

@@ -23,6 +23,8 @@ type attempts struct {
 	begun []kv.Owner // whose leases have surely begun, the latest last
 	wrote int64      // the revision of the latest write that succeeded
 
+	drained bool // an operator has had this membership leave; used by one attempt after another
+
 	recordsLimit
 }
 
@@ -110,6 +112,9 @@ func (a *attempts) join(ctx context.Context, space kv.Space, m Member) (*storeSe
 // have to catch up, which on some stores costs a while.
 func (s *storeSession) open(ctx context.Context, m Member, previous *storeSession) (time.Duration, error) {
 	if err := s.mayList(); err != nil {
+		return 0, err
+	}
+	if err := s.awaitUndrained(ctx); err != nil {
 		return 0, err
 	}
 	var (
@@ -244,6 +249,9 @@ func (s *storeSession) enter(ctx context.Context, m Member, found kv.Record, pre
 		If:  []kv.Cond{kv.AtVersion(s.id, found.Version)},
 		Put: []kv.Record{{Key: s.id, Value: m.Record(), Owner: s.owner}},
 	}
+	if s.mode == ModeDirect {
+		tx.If = append(tx.If, kv.AtVersion(drainingKeys+s.id, 0))
+	}
 	if s.mode.excludes() {
 		// What this membership has begun before never acts again, or never has.
 		before := s.attempts.others(s.owner)
@@ -258,7 +266,10 @@ func (s *storeSession) enter(ctx context.Context, m Member, found kv.Record, pre
 	if s.mode == ModeCooperative {
 		tx.Put = append(tx.Put, note) // which a fence may depend on
 	}
-	err := s.list(ctx, tx, func([]kv.Record) error {
+	err := s.list(ctx, tx, func(records []kv.Record) error {
+		if s.attempts.drained = s.mode == ModeDirect && records[1].Version != 0; s.attempts.drained {
+			return ErrDrained
+		}
 		return errors.New("the record has changed while joining") // to be looked at again
 	})
 	if err != nil {

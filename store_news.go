@@ -187,6 +187,7 @@ type listing struct {
 	foreign []foreign
 	weights *weights
 	now     Planning
+	drained bool
 }
 
 func (s *storeSession) newListing() *listing { return &listing{s: s, weights: newWeights()} }
@@ -196,6 +197,7 @@ func (l *listing) each(r kv.Record) error {
 	if l.s.mode != ModeDirect && strings.HasPrefix(r.Key, publicKeys) {
 		l.now.reflect(r, false)
 	}
+	l.drained = l.drained || l.s.isDrained(r.Key)
 	if !l.s.members || isOfPlan(r.Key) {
 		return nil
 	}
@@ -212,6 +214,9 @@ func (l *listing) each(r kv.Record) error {
 func (s *storeSession) take(l *listing, before, mark kv.Mark) error {
 	if err := s.sameStore(before, mark); err != nil {
 		return err
+	}
+	if s.attempts.drained = l.drained; l.drained {
+		return ErrDrained
 	}
 	s.listed, s.weights = &Change{}, l.weights
 	if s.members {
@@ -234,6 +239,10 @@ func (s *storeSession) change(changes kv.Changes) (Change, error) {
 		change.Generation = changes.Mark.Revision
 	}
 	for _, c := range changes.Records {
+		if s.isDrained(c.Key) && !c.Gone {
+			s.attempts.drained = true
+			return Change{}, ErrDrained
+		}
 		if s.mode != ModeDirect && strings.HasPrefix(c.Key, publicKeys) {
 			s.now.reflect(c.Record, c.Gone)
 			now := s.now

@@ -31,6 +31,10 @@ func (now *Planning) reflect(r kv.Record, gone bool) {
 		if gone || r.Owner == 0 { // nobody's, or a stranger's
 			now.Coordinator = nil
 		}
+	default:
+		if id, draining := strings.CutPrefix(r.Key, drainingKeys); draining {
+			now.reflectDraining(id, gone)
+		}
 	}
 }
 

@@ -25,12 +25,14 @@ const (
 	OpEnd  Op = "end"
 	OpList Op = "list"
 
-	// What [libcluster.Planner] has besides: all but OpLook are of clusters with a plan.
-	OpLook    Op = "look"
-	OpSurvey  Op = "survey"
-	OpClaim   Op = "claim"
-	OpSwap    Op = "swap"
-	OpDrained Op = "drained"
+	// What [libcluster.Planner] has besides: all but the first two are of clusters with a
+	// plan.
+	OpLook        Op = "look"
+	OpSetDraining Op = "set draining"
+	OpSurvey      Op = "survey"
+	OpClaim       Op = "claim"
+	OpSwap        Op = "swap"
+	OpDrained     Op = "drained"
 )
 
 // Call is one call of one instance, as an interceptor sees it.

@@ -164,6 +164,12 @@ func (s *session) Look(ctx context.Context) (libcluster.Survey, error) {
 	return request(ctx, s, OpLook, s.Planner.Look)
 }
 
+// SetDraining notes that an instance is to give its assignment away, or takes that back. The
+// session may have lost its record.
+func (s *session) SetDraining(ctx context.Context, id string, draining bool) error {
+	return order(ctx, s, OpSetDraining, func(ctx context.Context) error { return s.Planner.SetDraining(ctx, id, draining) })
+}
+
 // Survey returns the whole cluster.
 func (s *session) Survey(ctx context.Context, after int64) (libcluster.Survey, error) {
 	return waits(ctx, s, OpSurvey, s.surveying, func(ctx context.Context) (libcluster.Survey, error) {

@@ -41,7 +41,7 @@
 // The rest counts since [libcluster.New], as [libcluster.Stats] says in full:
 //
 //	libcluster_rebalances_total        states that the application was given, index -1 included
-//	libcluster_fences_total            by reason: deadline, record_gone, registry_reset, instance_taken, stuck, mode
+//	libcluster_fences_total            by reason: deadline, record_gone, registry_reset, instance_taken, stuck, mode, drained
 //	libcluster_rejoins_total           after a fence, the instance has joined again
 //	libcluster_registry_errors_total   calls of the registry that have failed, by op: join, renew, watch, publish,
 //	                                   acknowledge, coordinate, look, leave

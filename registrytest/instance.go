@@ -196,7 +196,7 @@ const nextAgain = 10 * time.Millisecond
 
 // isFinal reports whether err says that the session is over.
 func isFinal(err error) bool {
-	return errors.Is(err, libcluster.ErrRecordGone) || errors.Is(err, libcluster.ErrInstanceTaken) ||
+	return errors.Is(err, libcluster.ErrRecordGone) || errors.Is(err, libcluster.ErrInstanceTaken) || errors.Is(err, libcluster.ErrDrained) ||
 		errors.Is(err, libcluster.ErrRegistryReset)
 }
 

@@ -181,6 +181,8 @@ var tests = []test{
 	{"PlanCallsReturnSoonAfterTheirContextEnds", inEachPlan(planCallsReturnSoonAfterTheirContextEnds), []need{others, plans}},
 	{"ClosingEndsASurveyThatWaits", inEachPlan(closingEndsASurveyThatWaits), []need{others, plans}},
 	{"PlansOfClustersAreKeptApart", inEachPlan(plansOfClustersAreKeptApart), []need{others, plans}},
+	{"DrainingIsReportedUntilItIsTakenBack", inEachPlan(drainingIsReported), []need{others, plans}},
+	{"DrainedSessionOfModeDirectLeavesAndJoinsWhenItMay", drainedSessionLeaves, []need{others, plans}},
 	{"DirectSessionSeesNoPlan", inEachPlan(directSessionSeesNoPlan), []need{others, plans}},
 
 	{"GarbageIsIgnoredAndShiftsNobody", garbageIsIgnored, []need{others, strangers}},

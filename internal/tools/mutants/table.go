@@ -244,4 +244,14 @@ var mutants = []mutant{
 		"if slices.Equal(releases, asked) {", "if _ = slices.Equal(releases, asked); len(releases) == len(asked) {",
 		"TestADrainGoesOnWatchingWhatTheNextPlanAsksForToo", "", nil,
 	},
+	{
+		"a draining member is given a place", "decide.go",
+		"return !serves(m) })", "return false && !serves(m) })",
+		"TestAnInstanceThatAnOperatorDrainsHoldsNothingUntilItIsUndrained", "", nil,
+	},
+	{
+		"a drained instance joins in mode direct", "store_join.go",
+		"kv.AtVersion(drainingKeys+s.id, 0)", "kv.AtVersion(planKey, 0)",
+		"TestADrainedInstanceOfModeDirectDoesNotJoin", "", nil,
+	},
 }

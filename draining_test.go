@@ -1,0 +1,41 @@
+package libcluster
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// An assignment that is reserved for an instance that has left does no work.
+func TestIfOnlyReservedAssignmentsAreLeftTheDrainingInstancesServe(t *testing.T) {
+	kept, drains := recorded("a", "1", 1, 0), recorded("b", "2", 1, 0)
+	kept.kept = true
+	drains.plans.draining = true
+	for _, c := range []struct {
+		members []Recorded
+		serving int
+	}{
+		{[]Recorded{kept, drains}, 2},
+		{[]Recorded{drains}, 1},
+		{[]Recorded{kept, drains, recorded("c", "3", 1, 0)}, 2},
+	} {
+		p := &plan{mode: ModeExclusive}
+		p.commit(&plan{}, c.members)
+		require.Len(t, p.places, c.serving)
+	}
+}
+
+func TestWhatOperatorsDrainIsKeptByIDAndSharedWithNobody(t *testing.T) {
+	var now Planning
+	for _, id := range []string{"b", "a", "b", "a/b", "", "c"} {
+		now.reflectDraining(id, false)
+	}
+	before := now
+	require.Equal(t, []string{"a", "b", "c"}, before.Draining)
+	now.reflectDraining("b", true)
+	now.reflectDraining("nobody", true)
+	require.Equal(t, []string{"a", "c"}, now.Draining)
+	require.Equal(t, []string{"a", "b", "c"}, before.Draining, "readers have the one before")
+	require.True(t, now.drains("c"))
+	require.False(t, now.drains("b"))
+}
