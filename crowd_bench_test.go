@@ -2,7 +2,6 @@ package libcluster_test
 
 import (
 	"flag"
-	"fmt"
 	"os/exec"
 	"sync"
 	"testing"
@@ -69,14 +68,7 @@ func strangersJoin(b *testing.B, n int) time.Duration {
 			client := bare(b)
 			clients[i] = client
 			watch := client.Watch(b.Context(), prefix, clientv3.WithPrefix(), clientv3.WithRev(from))
-			lease, err := client.Grant(b.Context(), 60)
-			if err != nil {
-				b.Error(err)
-				return
-			}
-			if _, err := client.Put(b.Context(), fmt.Sprintf("%s%032d", prefix, i), "1", clientv3.WithLease(lease.ID)); err != nil {
-				b.Error(err)
-			}
+			put(b, client, prefix, i, clientv3.WithLease(grant(b, client)))
 			await(b, watch, n)
 		})
 	}

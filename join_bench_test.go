@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"github.com/libcluster/libcluster"
 )
@@ -21,7 +22,7 @@ const crowd = 100
 
 // BenchmarkJoinAtOnce measures the time from the first of a crowd that starts
 // to join until all of them report the same total, beside the floor: as many
-// bare etcd clients that each put one key and watch until they have seen all.
+// bare etcd clients that each put one key under a lease and watch until they have seen all.
 func BenchmarkJoinAtOnce(b *testing.B) {
 	compare(b,
 		func() time.Duration {
@@ -48,7 +49,7 @@ func BenchmarkJoinAtOnce(b *testing.B) {
 				seen.Go(func() {
 					clients[i] = bare(b)
 					watch := clients[i].Watch(b.Context(), prefix, clientv3.WithPrefix(), clientv3.WithRev(from))
-					put(b, clients[i], prefix, i)
+					put(b, clients[i], prefix, i, clientv3.WithLease(grant(b, clients[i])))
 					await(b, watch, crowd)
 				})
 			}
@@ -98,20 +99,26 @@ func (r *rollCall) of(i, total int) func(libcluster.State) {
 }
 
 // BenchmarkJoinSeenByAll measures the time from one join until all of a crowd
-// have been told of it, beside the floor: one more bare client that puts a key,
-// until as many that watch have seen it. Both include connecting.
+// have been told of it, beside the floor: one more bare client that is granted a lease and
+// puts a key under it, until as many that watch have seen it. Both include connecting.
 func BenchmarkJoinSeenByAll(b *testing.B) {
+	for _, n := range []int{3, 10, 100} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) { joinSeenBy(b, n) })
+	}
+}
+
+func joinSeenBy(b *testing.B, n int) {
 	var all rollCall
 	cluster := key(b)
-	instances := make([]*libcluster.Cluster, crowd)
+	instances := make([]*libcluster.Cluster, n)
 	for i := range instances {
-		instances[i] = quiet(b, cluster, all.of(i, crowd+1))
+		instances[i] = quiet(b, cluster, all.of(i, n+1))
 	}
 	join(b, instances)
 	b.Cleanup(func() { leaveAll(b, instances) })
 
 	prefix := "/" + key(b) + "/"
-	clients, watches := make([]*clientv3.Client, crowd), make([]clientv3.WatchChan, crowd)
+	clients, watches := make([]*clientv3.Client, n), make([]clientv3.WatchChan, n)
 	for i := range clients {
 		clients[i] = bare(b)
 		watches[i] = clients[i].Watch(b.Context(), prefix, clientv3.WithPrefix())
@@ -120,33 +127,39 @@ func BenchmarkJoinSeenByAll(b *testing.B) {
 
 	compare(b,
 		func() time.Duration {
-			newcomer := []*libcluster.Cluster{quiet(b, cluster, nil)}
-			all.begin(crowd)
-			began := time.Now()
-			join(b, newcomer)
-			<-all.answered
-			took := time.Since(began)
-			leaveAll(b, newcomer)
 			require.Eventually(b, func() bool {
 				for _, i := range instances {
-					if i.State().Total != crowd {
+					if i.State().Total != n {
 						return false
 					}
 				}
 				return true
 			}, patience, time.Millisecond)
+			newcomer := []*libcluster.Cluster{quiet(b, cluster, nil)}
+			all.begin(n)
+			began := time.Now()
+			join(b, newcomer)
+			<-all.answered
+			took := time.Since(began)
+			leaveAll(b, newcomer)
 			return took
 		},
 		func() time.Duration {
 			began := time.Now()
 			newcomer := bare(b)
-			put(b, newcomer, prefix, 0)
+			lease := grant(b, newcomer)
+			put(b, newcomer, prefix, 0, clientv3.WithLease(lease))
 			var seen sync.WaitGroup
 			for _, w := range watches {
 				seen.Go(func() { await(b, w, 1) })
 			}
 			seen.Wait()
 			took := time.Since(began)
+			_, err := newcomer.Revoke(b.Context(), lease)
+			require.NoError(b, err)
+			for _, w := range watches {
+				await(b, w, 1)
+			}
 			newcomer.Close()
 			return took
 		})
@@ -168,6 +181,46 @@ func BenchmarkInstanceAtRest(b *testing.B) {
 		b.ReportMetric(float64(heapInUse()-heap)/n, "heap-B/instance")
 		leaveAll(b, instances)
 	}
+}
+
+// BenchmarkRest reports what 50 joined instances cost while nothing changes: the time that this
+// process has used processors for, which includes etcd's unless that is a process of its own.
+func BenchmarkRest(b *testing.B) {
+	const n = 50
+	for _, mode := range allModes {
+		b.Run(mode.String(), func(b *testing.B) {
+			var sent cost
+			cluster, client := key(b), sent.client(b)
+			instances := make([]*libcluster.Cluster, n)
+			for i := range instances {
+				var err error
+				instances[i], err = libcluster.New(libcluster.Config{
+					Key: cluster, Registry: libcluster.EtcdConfig{Client: client()}, Mode: mode,
+				})
+				require.NoError(b, err)
+			}
+			join(b, instances)
+			for _, i := range instances {
+				require.Eventually(b, func() bool { return i.State().Total == n }, patience, time.Millisecond)
+			}
+			messages, used, began := sent.messages.Load(), processorTime(b), time.Now()
+			for b.Loop() {
+				time.Sleep(time.Second)
+			}
+			lasted := time.Since(began).Seconds()
+			b.ReportMetric(0, "ns/op") // it says nothing
+			b.ReportMetric(float64((processorTime(b)-used).Milliseconds())/lasted, "cpu-ms/s")
+			b.ReportMetric(float64(sent.messages.Load()-messages)/lasted/n, "messages/s/instance")
+			leaveAll(b, instances)
+		})
+	}
+}
+
+// processorTime is for how long this process has used processors.
+func processorTime(b *testing.B) time.Duration {
+	var used unix.Rusage
+	require.NoError(b, unix.Getrusage(unix.RUSAGE_SELF, &used))
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 func heapInUse() int64 {
@@ -239,10 +292,19 @@ func closeAll(clients []*clientv3.Client) {
 	}
 }
 
-func put(b *testing.B, client *clientv3.Client, prefix string, n int) {
-	if _, err := client.Put(b.Context(), fmt.Sprintf("%s%032d", prefix, n), "1"); err != nil {
+func put(b *testing.B, client *clientv3.Client, prefix string, n int, options ...clientv3.OpOption) {
+	if _, err := client.Put(b.Context(), fmt.Sprintf("%s%032d", prefix, n), "1", options...); err != nil {
 		b.Error(err)
 	}
+}
+
+func grant(b *testing.B, client *clientv3.Client) clientv3.LeaseID {
+	lease, err := client.Grant(b.Context(), 60)
+	if err != nil {
+		b.Error(err)
+		return 0
+	}
+	return lease.ID
 }
 
 func await(b *testing.B, watch clientv3.WatchChan, events int) {
