@@ -156,7 +156,7 @@ func (m *etcdMembership) connect(ctx context.Context, own Member) (*storeSession
 	space := etcd.Open(etcd.Config{
 		Client: client, Owned: e.Client == nil, Prefix: "/" + r.Cluster() + "/",
 		Timeout: e.requestTimeout(), Silence: etcd.SilenceOf(r.TTL), Shared: &connections.shared, Log: r.Logger,
-		MayWrite: writtenIn(r.Mode, r.Passive), Passive: r.Passive,
+		MayWrite: e.toBeAllowed(r), Passive: r.Passive,
 	})
 	if err = connect(ctx, client, e.requestTimeout()); err == nil && e.Username != "" {
 		// Any request logs in. This one has the time that the whole attempt has.
@@ -177,6 +177,15 @@ func (m *etcdMembership) connect(ctx context.Context, own Member) (*storeSession
 	}
 	_ = space.Close() // the error that counts is the first
 	return nil, 0, err
+}
+
+// toBeAllowed are the keys besides its own that the user has to be allowed to write. Without
+// credentials there are no users, or the member's own key is refused.
+func (e EtcdConfig) toBeAllowed(r Registration) []string {
+	if e.Client == nil && e.Username == "" && e.Cert == "" && e.TLS == nil {
+		return nil
+	}
+	return writtenIn(r.Mode, r.Passive)
 }
 
 // EtcdFence returns comparisons for a transaction of the application's own on the

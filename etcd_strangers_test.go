@@ -59,14 +59,16 @@ func TestWithoutPermissionForThePlanJoiningFailsAtOnce(t *testing.T) {
 	_, err = admin.UserGrantRole(ctx, "app", "member")
 	require.NoError(t, err)
 	registry := libcluster.EtcdConfig{Endpoints: []string{server.Endpoint()}, Username: "app", Password: libcluster.NewSecret("secret")}
+	written := admin.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithCreatedNotify())
+	<-written
 	for _, mode := range plannedModes {
 		err := prepare(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, Registry: registry}).Join(ctx)
 		require.ErrorContains(t, err, "permission denied", mode)
 		require.NoError(t, ctx.Err(), "it went on trying")
 	}
-	got, err := admin.Get(ctx, prefix, clientv3.WithPrefix())
+	_, err = admin.Put(ctx, prefix+"last", "")
 	require.NoError(t, err)
-	require.Empty(t, got.Kvs, "a refused instance has written nothing")
+	require.Equal(t, prefix+"last", string((<-written).Events[0].Kv.Key), "a refused instance has written nothing, not even for a moment")
 	start(t, libcluster.Config{Key: cluster, ID: "a", Registry: registry}).leave()
 }
 

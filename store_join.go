@@ -53,7 +53,9 @@ func (a *attempts) draw() kv.Owner { return kv.Owner(a.reg.chance.Below(math.Max
 func (a *attempts) hasBegun(owner kv.Owner) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.begun = append(a.begun, owner)
+	if !slices.Contains(a.begun, owner) {
+		a.begun = append(a.begun, owner)
+	}
 }
 
 // others returns the latest of those whose leases have begun, but one.
@@ -109,7 +111,8 @@ func (a *attempts) join(ctx context.Context, space kv.Space, m Member) (*storeSe
 // neither older nor newer, and the watch goes on with the one after it.
 //
 // The watch is opened before: opened later, from a revision that by then is past, it would
-// have to catch up, which on some stores costs a while.
+// have to catch up, which on some stores costs a while. The lease need not have begun: a
+// write that comes before it has no effect, and is sent again.
 func (s *storeSession) open(ctx context.Context, m Member, previous *storeSession) (time.Duration, error) {
 	if err := s.mayList(); err != nil {
 		return 0, err
@@ -120,30 +123,35 @@ func (s *storeSession) open(ctx context.Context, m Member, previous *storeSessio
 	var (
 		opening sync.WaitGroup
 		before  kv.Record
-		trouble error
+		err     error
 	)
 	beside, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if !s.passive {
 		s.owner = s.attempts.owner()
 	}
+	lease := s.begin(ctx, cancel)
 	opening.Go(func() { _ = s.storeNews.feed.open(ctx) }) // if it fails Next opens another
 	if !s.passive {
-		opening.Go(func() { before, trouble = s.lookBefore(beside, m, previous) })
+		opening.Go(func() { before, err = s.lookBefore(beside, m, previous) })
 	}
-	ttl, err := s.begin(ctx)
-	if err != nil {
-		cancel()
-		opening.Wait()
-		return 0, err
-	}
-	release := s.hold(ctx, ttl)
 	opening.Wait()
-	if err = trouble; err == nil {
-		err = s.enter(ctx, m, before, previous)
+	entering := err == nil
+	if entering {
+		err = s.enter(beside, m, before, previous)
+		if errors.Is(err, kv.ErrEnded) && lease.wait() == nil {
+			err = s.enter(beside, m, before, previous)
+		}
 	}
-	release()
+	failed := lease.wait()
+	lease.release()
+	if failed != nil {
+		err = failed // which is why the others were given up, or tells more
+	}
 	if err != nil {
+		if s.passive || failed != nil && !entering {
+			return 0, err
+		}
 		// Whether the record was written is unknown. Without the lease it goes.
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 		defer cancel()
@@ -152,26 +160,57 @@ func (s *storeSession) open(ctx context.Context, m Member, previous *storeSessio
 				time.AfterFunc(releaseGrace/2, cancel) // Leave waits for no longer
 			}
 		})()
-		if !s.passive {
-			_ = s.space.End(cleanup, s.owner)
-		}
+		_ = s.space.End(cleanup, s.owner)
 		return 0, err
 	}
 	s.endPrevious(ctx, previous)
-	return ttl, nil
+	return lease.ttl, nil
 }
 
-// begin begins the lease. A passive session needs none; what it knows is trusted for as
-// long as it asked for.
-func (s *storeSession) begin(ctx context.Context) (time.Duration, error) {
+// beginning is a lease that is being begun, and then kept, so that a store that is slow because
+// many join at once need not begin another one.
+type beginning struct {
+	begun   chan struct{} // closed when the store has answered
+	ttl     time.Duration // set by then, and err
+	err     error
+	keeping sync.WaitGroup
+	stop    context.CancelFunc
+}
+
+// begin begins the lease, and calls failed if the store does not. A passive session needs none;
+// what it knows is trusted for as long as it asked for.
+func (s *storeSession) begin(ctx context.Context, failed func()) *beginning {
+	l := &beginning{begun: make(chan struct{}), ttl: s.ttl, stop: func() {}}
 	if s.passive {
-		return s.ttl, nil
+		close(l.begun)
+		return l
 	}
-	ttl, err := s.space.Begin(ctx, s.owner, s.ttl)
-	if err == nil {
-		s.attempts.hasBegun(s.owner)
-	}
-	return ttl, err
+	ctx, l.stop = context.WithCancel(ctx)
+	l.keeping.Go(func() {
+		l.ttl, l.err = s.space.Begin(ctx, s.owner, s.ttl)
+		if l.err == nil {
+			s.attempts.hasBegun(s.owner)
+		} else {
+			failed()
+		}
+		close(l.begun)
+		for l.err == nil && sleep(ctx, l.ttl/3) {
+			_, _ = s.space.Renew(ctx, s.owner) // an error shows when the record is written
+		}
+	})
+	return l
+}
+
+// wait waits until the lease has begun, and returns why it has not.
+func (l *beginning) wait() error {
+	<-l.begun
+	return l.err
+}
+
+// release ends the keeping of the lease.
+func (l *beginning) release() {
+	l.stop()
+	l.keeping.Wait()
 }
 
 // get reads a record in two fifths of the time that there is: an answer that does not come is
@@ -186,27 +225,15 @@ func (s *storeSession) get(ctx context.Context, key string) (kv.Record, kv.Mark,
 	return s.space.Get(ctx, key)
 }
 
-// hold keeps the lease, so that a store that is slow because many join at once need not
-// begin another one. It returns what ends that.
-func (s *storeSession) hold(ctx context.Context, ttl time.Duration) (release func()) {
-	if s.passive {
-		return func() {}
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	var holding sync.WaitGroup
-	holding.Go(func() {
-		for sleep(ctx, ttl/3) {
-			_, _ = s.space.Renew(ctx, s.owner) // an error shows when the record is written
-		}
-	})
-	return func() { cancel(); holding.Wait() }
-}
-
 // lookBefore returns the record that is there, and an error if it must not be taken over.
 func (s *storeSession) lookBefore(ctx context.Context, m Member, previous *storeSession) (kv.Record, error) {
 	found, now, err := s.get(ctx, s.id)
-	if err != nil || found.Owner == 0 || s.attempts.isOurs(found.Owner) {
-		return found, err // nobody's, or that of an incarnation or an attempt of this membership
+	switch {
+	case err != nil || found.Owner == 0:
+		return found, err
+	case s.attempts.isOurs(found.Owner):
+		s.attempts.hasBegun(found.Owner) // the answer may have been lost
+		return found, nil
 	}
 	if previous != nil {
 		if previous.sameStore(previous.latest(), now) != nil || s.attempts.isOlder(found) {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
@@ -28,6 +29,31 @@ func (s spaces) Open(_ context.Context, name string) (kv.Space, error) {
 		Client: client, Owned: true, Prefix: "/" + name + "/", Timeout: testetcd.Patience, Silence: testetcd.Patience,
 		Shared: &etcd.Shared{}, Log: zap.NewNop(),
 	}), nil
+}
+
+// Otherwise an instance that is refused would have been a member for a moment.
+func TestNothingIsWrittenUntilItIsKnownWhatTheUserMayWrite(t *testing.T) {
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{testetcd.URL(t)}, Logger: zap.NewNop()})
+	require.NoError(t, err)
+	space := etcd.Open(etcd.Config{
+		Client: client, Owned: true, Prefix: "/" + t.Name() + "/", Timeout: testetcd.Patience, Silence: testetcd.Patience,
+		MayWrite: []string{"plan"}, Shared: &etcd.Shared{}, Log: zap.NewNop(),
+	})
+	defer space.Close()
+	tx := kv.Tx{Put: []kv.Record{{Key: "a", Owner: 1 << 40}}}
+	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = space.Commit(soon, tx)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	found, _, err := space.Get(t.Context(), "a")
+	require.NoError(t, err)
+	require.Zero(t, found.Version)
+	_, err = space.Begin(t.Context(), 1<<40, time.Minute)
+	require.NoError(t, err)
+	done, err := space.Commit(t.Context(), tx)
+	require.NoError(t, err)
+	require.True(t, done.Done)
+	require.NoError(t, space.End(t.Context(), 1<<40))
 }
 
 func TestEtcdIsAStore(t *testing.T) {

@@ -23,7 +23,11 @@ func (s *Space) Begin(ctx context.Context, owner kv.Owner, ttl time.Duration) (t
 	var checking sync.WaitGroup
 	var forbidden error
 	if len(s.MayWrite) > 0 && !s.joined.Load() {
-		checking.Go(func() { forbidden = s.mayWrite(ctx) })
+		checking.Go(func() {
+			if forbidden = s.mayWrite(ctx); forbidden == nil {
+				s.allowing.Do(func() { close(s.allowed) })
+			}
+		})
 	}
 	granted, err := pb.NewLeaseClient(s.Client.ActiveConnection()).LeaseGrant(ctx, &pb.LeaseGrantRequest{
 		ID: int64(owner), TTL: int64((ttl + time.Second - 1) / time.Second),

@@ -40,7 +40,7 @@ type Config struct {
 	// Silence is for how long a watch may leave a question unanswered.
 	Silence time.Duration
 	// MayWrite are keys that the user must be allowed to write. Begin asks, without
-	// writing them.
+	// writing them, and until it knows no Commit is sent.
 	MayWrite []string
 	// Shared is what the spaces of one user have in common that are opened one after another.
 	Shared *Shared
@@ -66,6 +66,9 @@ type Space struct {
 	Config
 	joined atomic.Bool // it has been listed
 
+	allowed  chan struct{} // closed when the user is known to be allowed to write
+	allowing sync.Once     // closes it
+
 	// ctx is the space's life: its streams end with it.
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -78,7 +81,10 @@ type Space struct {
 
 // Open opens a space. It sends nothing.
 func Open(c Config) *Space {
-	s := &Space{Config: c, watches: make(map[*watch]struct{})}
+	s := &Space{Config: c, watches: make(map[*watch]struct{}), allowed: make(chan struct{})}
+	if len(c.MayWrite) == 0 {
+		close(s.allowed)
+	}
 	// A watcher that is shared shares its streams among those that send the same metadata.
 	life := metadata.AppendToOutgoingContext(context.Background(), "libcluster-stay", fmt.Sprintf("%p", c.Shared))
 	s.ctx, s.cancel = context.WithCancel(clientv3.WithRequireLeader(life))
@@ -161,6 +167,11 @@ func (s *Space) Commit(ctx context.Context, tx kv.Tx) (kv.Result, error) {
 	}
 	one, cancel := s.bound(ctx)
 	defer cancel()
+	select {
+	case <-s.allowed:
+	case <-one.Done():
+		return kv.Result{}, context.Cause(one)
+	}
 	answer, err := s.Client.Txn(one).If(s.Compare(tx.If...)...).Then(then...).Else(otherwise...).Commit()
 	if err != nil {
 		if tx.Each != nil && isTooLong(err) {
