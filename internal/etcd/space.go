@@ -126,7 +126,7 @@ func (s *Space) Get(ctx context.Context, key string) (kv.Record, kv.Mark, error)
 	if err != nil {
 		return kv.Record{}, kv.Mark{}, s.explained(err)
 	}
-	s.answered()
+	s.answered(got.Header.Revision)
 	return s.first(key, got.Kvs), mark(got.Header), nil
 }
 

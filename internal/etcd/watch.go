@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -26,6 +27,7 @@ type watch struct {
 	stop    context.CancelFunc // ends the watch, and then its stream
 	beat    chan struct{}      // holds one: etcd has answered, so have a look at the watch
 	asked   time.Time          // when it was asked for a sign of life that it still owes
+	told    atomic.Int64       // it has told of all up to this revision
 	over    error              // it has ended, and what it told before has been returned
 }
 
@@ -126,10 +128,14 @@ func (w *watch) take(answer clientv3.WatchResponse, ok bool, changes *kv.Changes
 		return
 	}
 	w.asked = time.Time{}
+	if answer.IsProgressNotify() {
+		w.told.Store(answer.Header.Revision)
+	}
 	for _, e := range answer.Events {
 		// Of a deletion ModRevision is the revision that deleted. (The header's
 		// revision is the store's at the time of sending, which may be later.)
 		w.after = e.Kv.ModRevision
+		w.told.Store(w.after)
 		changes.Mark = mark(answer.Header)
 		changes.Mark.Revision = w.after
 		changes.Records = append(changes.Records, kv.Change{
@@ -155,11 +161,15 @@ func (w *watch) check(answer clientv3.WatchResponse, ok bool) error {
 	return w.space.explained(err)
 }
 
-// answered has every watch be looked at, since etcd has answered something else.
-func (s *Space) answered() {
+// answered has each watch be looked at that has not told of all up to a revision, which etcd
+// has had by now. The others have missed nothing, and need not be asked.
+func (s *Space) answered(revision int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for w := range s.watches {
+		if w.told.Load() >= revision {
+			continue
+		}
 		select {
 		case w.beat <- struct{}{}:
 		default:
@@ -167,7 +177,7 @@ func (s *Space) answered() {
 	}
 }
 
-// probe asks the watch for a sign of life, once a heartbeat. A server that
+// probe asks the watch for a sign of life, once a heartbeat while there may be something to tell. A server that
 // is frozen with its connections open looks like one with nothing to report;
 // without this, it would be found out only when gRPC's own probe fails, after
 // 13 s. A watch that leaves a question unanswered is given up, and the next one
