@@ -26,6 +26,7 @@ var etcdAdvice = []struct {
 	{"doesn't contain any IP SANs", nil, "the server's certificate is for names only; use one of them in EtcdConfig.Endpoints"},
 	{"certificate has expired", nil, "renew that certificate, or set the clock"},
 	{"does not look like a TLS handshake", nil, "no TLS there; use http:// in EtcdConfig.Endpoints"},
+	{"handshake failed: EOF", nil, "perhaps no TLS there; use http:// in EtcdConfig.Endpoints"},
 	{"certificate required", nil, "set EtcdConfig.Cert and CertKey"},
 	{"expired certificate", nil, refusesCert},
 	{"unknown certificate authority", nil, refusesCert},

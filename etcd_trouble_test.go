@@ -34,6 +34,18 @@ func whyNotJoined(t *testing.T, cluster string, e libcluster.EtcdConfig) string 
 	return (<-joined).Error()
 }
 
+// hangUp closes each connection once the client has said something.
+func hangUp(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = c.Read(make([]byte, 4096))
+		c.Close()
+	}
+}
+
 func TestEtcdThatCannotBeUsedIsExplained(t *testing.T) {
 	t.Parallel()
 	g := newGate(t)
@@ -50,6 +62,10 @@ func TestEtcdThatCannotBeUsedIsExplained(t *testing.T) {
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = web.Serve(listener) })
 	t.Cleanup(func() { web.Close(); serving.Wait() })
+	hangsUp, err := net.Listen("tcp", "127.0.0.1:0") // on TLS, as an etcd of its own does that has none
+	require.NoError(t, err)
+	serving.Go(func() { hangUp(hangsUp) })
+	t.Cleanup(func() { hangsUp.Close() })
 	_, port, err := net.SplitHostPort(secure)
 	require.NoError(t, err)
 	for name, c := range map[string]struct {
@@ -63,8 +79,12 @@ func TestEtcdThatCannotBeUsedIsExplained(t *testing.T) {
 			libcluster.EtcdConfig{Endpoints: []string{"https://localhost:" + port}, CACert: ca},
 			[]string{"localhost", "the server's certificate is for other names"},
 		},
-		"http against https":         {libcluster.Etcd("http://" + secure), []string{"use https:// in EtcdConfig.Endpoints"}},
-		"https against http":         {libcluster.Etcd("https://" + plain), []string{"no TLS there; use http:// in EtcdConfig.Endpoints"}},
+		"http against https": {libcluster.Etcd("http://" + secure), []string{"use https:// in EtcdConfig.Endpoints"}},
+		"https against http": {libcluster.Etcd("https://" + plain), []string{"no TLS there; use http:// in EtcdConfig.Endpoints"}},
+		"https against one that hangs up": {
+			libcluster.Etcd("https://" + hangsUp.Addr().String()),
+			[]string{"handshake failed: EOF", "no TLS there; use http:// in EtcdConfig.Endpoints"},
+		},
 		"expired client certificate": {expired.config(g), []string{"the server refuses this client's certificate"}},
 		"strange client certificate": {strange.config(g), []string{"the server refuses this client's certificate"}},
 		"no client certificate":      {libcluster.EtcdConfig{Endpoints: []string{endpoint}, CACert: ca}, []string{"EtcdConfig.Cert and CertKey"}},

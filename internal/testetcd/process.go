@@ -19,6 +19,9 @@ const logShown = 64 << 10
 // healthEvery is how long it takes until an etcd that starts is asked again.
 const healthEvery = 20 * time.Millisecond
 
+// fast makes an etcd as quick as an embedded one with Fast.
+var fast = []string{"ETCD_UNSAFE_NO_FSYNC=true", "ETCD_BCRYPT_COST=4", "ETCD_HEARTBEAT_INTERVAL=10", "ETCD_ELECTION_TIMEOUT=100"}
+
 // process is an etcd in a process of its own, with its data and its log in a temporary
 // folder. It ends with the process that has started it.
 type process struct {
@@ -54,6 +57,7 @@ func (p *process) start(binary, peer string) error {
 	p.command = exec.Command(binary, "--name", "test", "--data-dir", filepath.Join(p.dir, "data"),
 		"--listen-client-urls", p.endpoint, "--advertise-client-urls", p.endpoint,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "test="+peer)
+	p.command.Env = append(os.Environ(), fast...)
 	p.command.Stdout, p.command.Stderr = log, log
 	endWithParent(p.command)
 	started := make(chan error)
