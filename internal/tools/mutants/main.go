@@ -1,13 +1,11 @@
-// Mutants plants one mistake after another into the library, and wants the test that is
-// named beside it to find it. It fails if one is not found.
+// Mutants plants mistakes into the library, one at a time, and wants the test that is
+// named beside each to find it. It fails if one is not found.
 //
 //	go -C internal/tools run ./mutants
 //	go -C internal/tools run ./mutants -only vanished
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -23,8 +22,8 @@ import (
 // mutant is a mistake, and the test that must find it.
 type mutant struct {
 	name     string
-	file     string // of the root package, or a path from the root
-	old, new string // old must stand in the file exactly once
+	file     string // of the root package
+	old, new string // old must stand in the file exactly once, in a function
 	test     string
 	pkg      string   // of the test; empty: the root
 	flags    []string // for the test
@@ -44,99 +43,107 @@ func main() {
 }
 
 func run() error {
+	var chosen []int
+	for i, m := range mutants {
+		if strings.Contains(m.name, *only) || strings.Contains(m.test, *only) {
+			chosen = append(chosen, i)
+		}
+	}
+	if len(chosen) == 0 {
+		return fmt.Errorf("no mutant has %q in its name or its test", *only)
+	}
 	folder, err := os.MkdirTemp("", "mutants")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(folder)
-
-	// A mutant that changes nothing must not count as found.
-	nothing := mutant{"nothing", "doc.go", "\npackage libcluster\n", "\npackage libcluster // as before\n", "TestDoesNotExist", "", nil}
-	if outcome, err := nothing.plant(filepath.Join(folder, "nothing")); err != nil || outcome != notFound {
-		return fmt.Errorf("a mutant that changes nothing is %q, and should be %q: %v", outcome, notFound, err)
+	if err := compile(folder, chosen); err != nil {
+		return err
 	}
 
 	var (
 		workers sync.WaitGroup
 		turn    = make(chan struct{}, runtime.GOMAXPROCS(0))
 		mu      sync.Mutex // guards what follows
-		planted int
 		failed  []error
+		passes  = map[string]bool{}
 	)
-	for i, m := range mutants {
-		if !strings.Contains(m.name, *only) && !strings.Contains(m.test, *only) {
-			continue
-		}
-		planted++
+	try := func(name string, planted int, m mutant, want bool) {
 		workers.Go(func() {
 			turn <- struct{}{}
 			defer func() { <-turn }()
-			outcome, err := m.plant(filepath.Join(folder, fmt.Sprint(i)))
+			found, outcome, err := m.try(folder, planted)
 			mu.Lock()
 			defer mu.Unlock()
-			fmt.Printf("%-50s %-50s %s\n", m.name, m.test, outcome)
-			if err == nil && outcome == notFound {
-				err = errors.New("the test has passed")
+			fmt.Printf("%-60s %-50s %s\n", name, m.test, outcome)
+			if err == nil && found != want {
+				err = errors.New(outcome)
 			}
 			if err != nil {
-				failed = append(failed, fmt.Errorf("%s: %s: %w", m.name, m.test, err))
+				failed = append(failed, fmt.Errorf("%s: %s: %w", name, m.test, err))
 			}
 		})
 	}
-	workers.Wait()
-	if planted == 0 {
-		return fmt.Errorf("no mutant has %q in its name or its test", *only)
+	for _, i := range chosen {
+		m := mutants[i]
+		// A test that fails without a mistake finds none.
+		if !passes[m.test] {
+			passes[m.test] = true
+			try("no mistake", none, m, false)
+		}
+		try(m.name, i, m, true)
 	}
+	workers.Wait()
 	return errors.Join(failed...)
 }
 
-const notFound = "not found"
+// compile compiles the tests of the chosen mutants into folder, with all mistakes in
+// them: compiling takes far longer than most of the tests.
+func compile(folder string, chosen []int) error {
+	overlay, err := plant(folder)
+	if err != nil {
+		return err
+	}
+	var packages []string
+	for _, i := range chosen {
+		packages = append(packages, "./"+mutants[i].pkg)
+	}
+	slices.Sort(packages)
+	args := []string{"test", "-c", "-overlay", overlay, "-vet=off", "-ldflags=-w", "-o", folder + string(filepath.Separator)}
+	build := exec.Command("go", append(args, slices.Compact(packages)...)...)
+	build.Dir = *root
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("compiling the tests with the mistakes: %w\n%s", err, out)
+	}
+	return nil
+}
 
 var failure = regexp.MustCompile(`(?m)^--- FAIL: (\w+) \((.*)\)$`)
 
-// plant runs the test with the mistake in place of the code, and says what came of it.
-// The tree stays as it is: the compiler reads another file in the place of one.
-func (m mutant) plant(folder string) (outcome string, err error) {
-	file, err := filepath.Abs(filepath.Join(*root, m.file))
-	if err != nil {
-		return "", err
+// try runs the test of a mutant with the mistake of that number, and reports whether it
+// has found it.
+func (m mutant) try(folder string, planted int) (found bool, outcome string, err error) {
+	binary := filepath.Join(folder, "libcluster.test")
+	if m.pkg != "" {
+		binary = filepath.Join(folder, filepath.Base(m.pkg)+".test")
 	}
-	code, err := os.ReadFile(file)
-	if err != nil {
-		return "", err
-	}
-	if n := bytes.Count(code, []byte(m.old)); n != 1 {
-		return "", fmt.Errorf("this stands %d times in %s, and should once: %s", n, m.file, m.old)
-	}
-	if err := os.Mkdir(folder, 0o700); err != nil {
-		return "", err
-	}
-	mutated, overlay := filepath.Join(folder, "mutated.go"), filepath.Join(folder, "overlay.json")
-	if err := os.WriteFile(mutated, bytes.Replace(code, []byte(m.old), []byte(m.new), 1), 0o600); err != nil {
-		return "", err
-	}
-	text, err := json.Marshal(map[string]any{"Replace": map[string]string{file: mutated}})
-	if err != nil {
-		return "", err
-	}
-	if err := os.WriteFile(overlay, text, 0o600); err != nil {
-		return "", err
-	}
-
-	args := []string{"test", "-overlay", overlay, "-vet=off", "-count=1", "-timeout=10m", "-run", "^" + m.test + "$"}
-	args = append(append(args, "./"+m.pkg), m.flags...)
-	test := exec.Command("go", args...)
-	test.Dir = *root
+	test := exec.Command(binary, append([]string{"-test.timeout=10m", "-test.v", "-test.run", "^" + m.test + "$"}, m.flags...)...)
+	test.Dir = filepath.Join(*root, m.pkg)
+	test.Env = append(os.Environ(), fmt.Sprintf("%s=%d", plantedEnv, planted), "RAPID_NOFAILFILE=true")
 	out, err := test.CombinedOutput()
 	var exit *exec.ExitError
-	switch found := failure.FindSubmatch(out); {
+	switch failed := failure.FindSubmatch(out); {
+	case err == nil && !strings.Contains(string(out), "--- PASS: "+m.test+" ("):
+		return false, "", fmt.Errorf("the test has not run:\n%s", out)
 	case err == nil:
-		return notFound, nil
+		return false, "has passed", nil
 	case !errors.As(err, &exit):
-		return "", err
-	case found == nil || string(found[1]) != m.test:
-		return "", fmt.Errorf("something else has failed:\n%s", out)
+		return false, "", err
+	case failed == nil || string(failed[1]) != m.test:
+		return false, "", fmt.Errorf("something else has failed:\n%s", out)
+	case planted == none:
+		return true, "has failed", fmt.Errorf("it fails without a mistake:\n%s", out)
 	default:
-		return "found in " + string(found[2]), nil
+		return true, "found in " + string(failed[2]), nil
 	}
 }
