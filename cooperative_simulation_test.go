@@ -17,8 +17,7 @@ var (
 	cooperativeFirst = flag.Uint64("cooperative-first", 1, "the first of the seeds of cooperative mode to simulate")
 )
 
-// The world, its faults and its steps are those of exclusive mode. It takes all processors, so
-// it does not run beside tests on a real etcd.
+// The world, its faults and its steps are those of exclusive mode.
 func TestNeverTwoOnOnePartitionWhateverHappens(t *testing.T) {
 	simulator.Seeds{
 		First: *cooperativeFirst, Count: *cooperativeSeeds, One: *cooperativeSeed, Times: *cooperativeTimes,

@@ -465,12 +465,12 @@ func smallSearch(t *testing.T, start small, latest int) int {
 	return len(seen)
 }
 
-var mostPlans = flag.Int("most-plans", 3, "how many plans there are at the most while every order of events is tried")
+var mostPlans = flag.Int("most-plans", 2, "how many plans there are at the most while every order of events is tried; each one more takes several times as long")
 
 var allOrders = flag.Bool("all-orders", false, "try every order of events with three members at work, not two, and with coordinators that are replaced")
 
 func TestEveryOrderOfEventsKeepsTwoApart(t *testing.T) {
-	t.Parallel() // it computes, where others wait
+	t.Parallel() // it computes on one processor, where others wait
 	present := []string{"a", "b"}
 	changes := []change{joins("c"), vanishes("a"), restarts("b"), grows("b"), leaves("b"), rejoins("a"), drains("b")}
 	if *allOrders {
@@ -478,7 +478,7 @@ func TestEveryOrderOfEventsKeepsTwoApart(t *testing.T) {
 		changes = []change{joins("d"), vanishes("a"), restarts("b"), grows("c"), leaves("c"), rejoins("a"), drains("c")}
 	}
 	total := everyOrder(t, changes, func(two ...change) small { return smallStart(present, two...) })
-	require.Greater(t, total, 100_000, "most of them have been left out")
+	require.Greater(t, total, 40_000, "most of them have been left out")
 }
 
 // everyOrder tries every order of every two of the changes, and returns how many states there are.

@@ -14,8 +14,8 @@ var (
 	exclusiveFirst = flag.Uint64("exclusive-first", 1, "the first of the seeds of exclusive mode to simulate")
 )
 
+// It takes all processors, so it does not run beside tests on a real etcd.
 func TestNeverTwoAtOnceWhateverHappens(t *testing.T) {
-	t.Parallel()
 	simulator.Seeds{
 		First: *exclusiveFirst, Count: *exclusiveSeeds, One: *exclusiveSeed, Times: *exclusiveTimes,
 		Found: "testdata/exclusive_seeds", Enough: 2000, Wants: exclusiveFaults(), Again: "go test -run NeverTwo . -exclusive-seed",

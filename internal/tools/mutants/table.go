@@ -24,12 +24,14 @@ var mutants = []mutant{
 	{
 		"nobody's acknowledgement is waited for", "decide.go",
 		waited, "\t\tif !present[l.incarnation] {\n\t" + waited + "\t\t}\n",
-		"TestEveryOrderOfEventsKeepsTwoApart", "", nil,
+		"TestEveryOrderOfEventsKeepsTwoApart", "",
+		[]string{"-most-plans=3"},
 	},
 	{
 		"nobody who vanished is waited for", "decide.go",
 		untilOver, "return window * 0",
-		"TestEveryOrderOfEventsKeepsTwoApart", "", nil,
+		"TestEveryOrderOfEventsKeepsTwoApart", "",
+		[]string{"-most-plans=3"},
 	},
 	{
 		"the deadline counts from the answer", "heartbeat.go",
@@ -118,7 +120,8 @@ var mutants = []mutant{
 	{
 		"a place is given anew while somebody may act on it", "stall.go",
 		"!acts[l.incarnation] && ", "",
-		"TestEveryOrderOfEventsKeepsTwoApart", "", nil,
+		"TestEveryOrderOfEventsKeepsTwoApart", "",
+		[]string{"-most-plans=3"},
 	},
 	{
 		"a place is given anew while somebody may act on it", "stall.go",
@@ -130,7 +133,8 @@ var mutants = []mutant{
 		"newcomers are let in while old places are given anew", "stall.go",
 		"	case len(dead) > 0 && !late && base.saysWhere() && s.anyWorks(base, dead):\n		return decision{next: same, waiting: dead}\n",
 		"	case len(dead) > 0 && !late && base.saysWhere() && s.anyWorks(base, dead):\n		return decision{next: next}\n",
-		"TestEveryOrderOfEventsKeepsTwoApart", "", nil,
+		"TestEveryOrderOfEventsKeepsTwoApart", "",
+		[]string{"-most-plans=3"},
 	},
 	{
 		"places are given anew though nobody knows who acts where", "stall.go",
@@ -166,7 +170,8 @@ var mutants = []mutant{
 	{
 		"a partition is granted before it is released", "cooperate.go",
 		"if own, acts := lines[members[granted[n]].Incarnation]; !acts || own != only {", "if _, acts := lines[\"\"]; acts {",
-		"TestEveryOrderOfEventsKeepsTwoOffOnePartition", "", nil,
+		"TestEveryOrderOfEventsKeepsTwoOffOnePartition", "",
+		[]string{"-most-plans=3"},
 	},
 	{
 		"a partition of one that vanished is granted at once", "cooperate.go",
@@ -177,7 +182,8 @@ var mutants = []mutant{
 	{
 		"a partition of one that vanished is granted at once", "cooperate.go",
 		"			if left > 0 {\n", "			if left < 0 {\n",
-		"TestEveryOrderOfEventsKeepsTwoOffOnePartition", "", nil,
+		"TestEveryOrderOfEventsKeepsTwoOffOnePartition", "",
+		[]string{"-most-plans=3"},
 	},
 	{
 		"a partition counts as released while its function runs", "notifier.go",
@@ -210,7 +216,8 @@ var mutants = []mutant{
 	{
 		"an acknowledgement counts for what it leaves out", "cooperate.go",
 		"			return l.releases.and(but)\n", "			_ = but\n			return nil\n",
-		"TestEveryOrderOfEventsKeepsTwoOffOnePartition", "", nil,
+		"TestEveryOrderOfEventsKeepsTwoOffOnePartition", "",
+		[]string{"-most-plans=3"},
 	},
 	{
 		"all is released though most of it is kept", "cooperate.go",
