@@ -8,13 +8,13 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/memberlist"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/hostport"
 )
 
 // leastSecret is the length of the shortest secret, in bytes.
@@ -102,7 +102,7 @@ func (c Config) validate() error {
 		return fmt.Errorf("gossip.Config.Bind: is missing, and there are no Seeds; give HOST:PORT, such as 0.0.0.0:7946")
 	}
 	if c.Bind != "" {
-		host, _, err := splitAddress(c.Bind, true)
+		host, _, err := hostport.Split(c.Bind, true)
 		if err != nil {
 			return fmt.Errorf("gossip.Config.Bind: %w", err)
 		}
@@ -111,18 +111,18 @@ func (c Config) validate() error {
 		}
 	}
 	if c.Advertise != "" {
-		host, _, err := splitAddress(c.Advertise, true)
+		host, _, err := hostport.Split(c.Advertise, true)
 		if err == nil {
-			err = reachable(host)
+			err = hostport.Reachable(host)
 		}
 		if err != nil {
 			return fmt.Errorf("gossip.Config.Advertise: %w", err)
 		}
 	}
 	for n, seed := range c.Seeds {
-		host, _, err := splitAddress(seed, false)
+		host, _, err := hostport.Split(seed, false)
 		if err == nil {
-			err = reachable(host)
+			err = hostport.Reachable(host)
 		}
 		if err != nil {
 			return fmt.Errorf("gossip.Config.Seeds[%d]: %w", n, err)
@@ -139,28 +139,9 @@ func (c Config) validate() error {
 	return nil
 }
 
-func splitAddress(address string, anyPort bool) (host string, port uint16, err error) {
-	host, text, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", 0, fmt.Errorf("%q must be HOST:PORT", address)
-	}
-	number, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || number == 0 && !anyPort {
-		return "", 0, fmt.Errorf("%q: port %q must be 1 to 65535", address, text)
-	}
-	return host, uint16(number), nil
-}
-
-func reachable(host string) error {
-	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
-		return fmt.Errorf("host %q is none that others can reach; give a name or an address", host)
-	}
-	return nil
-}
-
 // resolve returns the addresses of a HOST:PORT, as they are now.
 func (c Config) resolve(ctx context.Context, address string) ([]netip.AddrPort, error) {
-	host, port, err := splitAddress(address, true)
+	host, port, err := hostport.Split(address, true)
 	if err != nil {
 		return nil, err
 	}

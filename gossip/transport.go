@@ -10,11 +10,11 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
-	"github.com/hashicorp/go-sockaddr"
 	"github.com/hashicorp/memberlist"
+
+	"github.com/libcluster/libcluster/internal/hostport"
 )
 
 const (
@@ -97,7 +97,7 @@ func bind(ctx context.Context, cfg Config) (*net.TCPListener, *net.UDPConn, erro
 			if err == nil {
 				return tcp, udp, nil
 			}
-			if isInUse(err) && at.Addr().IsUnspecified() {
+			if hostport.IsInUse(err) && at.Addr().IsUnspecified() {
 				at = netip.AddrPortFrom(address.Addr(), 0)
 			}
 		}
@@ -143,28 +143,11 @@ func advertised(ctx context.Context, cfg Config, bound netip.AddrPort) (netip.Ad
 	if !bound.Addr().IsUnspecified() {
 		return bound, nil
 	}
-	private, err := sockaddr.GetPrivateIP()
-	if err == nil && private == "" {
-		err = errors.New("this machine has no private address")
-	}
-	var ip netip.Addr
-	if err == nil {
-		ip, err = netip.ParseAddr(private)
-	}
+	ip, err := hostport.Private()
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("gossip.Config.Advertise: is missing, and is not found out: %w; give HOST:PORT", err)
 	}
 	return netip.AddrPortFrom(ip, bound.Port()), nil
-}
-
-// The numbers are Windows', where others have these names for what it never returns.
-
-func isInUse(err error) bool {
-	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.Errno(10048))
-}
-
-func isRefused(err error) bool {
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.Errno(10061))
 }
 
 // FinalAdvertiseAddr is called by memberlist.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster/internal/hostport"
 )
 
 const (
@@ -79,7 +81,7 @@ func (n *node) watchOne(ctx context.Context, name, address string) {
 				pause = refusedAgain
 				continue
 			}
-		case open && isRefused(err):
+		case open && hostport.IsRefused(err):
 			if refusals++; refusals == enoughRefusals {
 				n.accuse(name)
 				open = false

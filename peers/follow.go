@@ -6,12 +6,13 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"syscall"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster/internal/hostport"
 )
 
 const (
@@ -99,7 +100,7 @@ func refused(ctx context.Context, address string) bool {
 		if err == nil {
 			_ = conn.Close()
 		}
-		now := isRefused(err)
+		now := hostport.IsRefused(err)
 		switch {
 		case now && before:
 			return true
@@ -110,11 +111,6 @@ func refused(ctx context.Context, address string) bool {
 		sleep(ctx, refusedAgain)
 	}
 	return false
-}
-
-func isRefused(err error) bool {
-	const onWindows = syscall.Errno(10061) // WSAECONNREFUSED, which no other system has
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, onWindows)
 }
 
 // revoke has the leases of a process revoked that has ended.
