@@ -132,6 +132,19 @@ func (s *Store) Open(ctx context.Context, name string) (kv.Space, error) {
 	return sp, nil
 }
 
+// Look has the watches of a space look for changes at once, such as when another process has said
+// that there are some. It is no more than a hint, and does not block.
+func (s *Store) Look(space string) {
+	s.mu.Lock()
+	f := s.folders[space]
+	s.mu.Unlock()
+	if f != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.ring()
+	}
+}
+
 func (s *Store) folder(name string) *folder {
 	s.mu.Lock()
 	defer s.mu.Unlock()

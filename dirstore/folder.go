@@ -61,7 +61,7 @@ type folder struct {
 	mu      sync.Mutex    // guards what follows
 	recent  []*document   // the last that were accepted, one after another
 	removed int64         // all below this number have been removed
-	changed chan struct{} // is closed when there is another document
+	changed chan struct{} // is closed when there is another document, or somebody says so
 
 	tending  sync.Mutex // guards what follows; it is held during calls of files
 	observed observer
@@ -174,8 +174,7 @@ func (f *folder) learn(d *document) {
 	default:
 		f.recent, f.removed = []*document{d}, 0
 	}
-	close(f.changed)
-	f.changed = make(chan struct{})
+	f.ring()
 	bytes := 0
 	for i, d := range slices.Backward(f.recent) {
 		if bytes += d.size; i < len(f.recent)-1 && (bytes > rememberedBytes || len(f.recent)-i > remembered) {
@@ -183,6 +182,12 @@ func (f *folder) learn(d *document) {
 			break
 		}
 	}
+}
+
+// ring wakes the watches. It is called with mu held.
+func (f *folder) ring() {
+	close(f.changed)
+	f.changed = make(chan struct{})
 }
 
 // lose forgets what is known, if there is nothing newer than a document that is not there any more.

@@ -84,6 +84,10 @@ func (s *Store) heard(payload string) {
 	wakeAll(s.watches[payload])
 }
 
+// Look has the watches of a space look for changes at once, as a notification does: such as when
+// another process has said that there are some. It is no more than a hint, and does not block.
+func (s *Store) Look(space string) { s.heard(payload(s.shortName(space))) }
+
 func wakeAll(watches map[chan struct{}]bool) {
 	for c := range watches {
 		select {
