@@ -16,6 +16,8 @@ const (
 	planKey        = publicKeys + "plan"
 	coordinatorKey = publicKeys + "coordinator"
 	drainedKeys    = "/drained/"
+	// besideKeys are what package heartbeats keeps beside the members.
+	besideKeys = "/heartbeats/"
 )
 
 // reflect notes what a public record holds.

@@ -1,0 +1,153 @@
+package heartbeats_test
+
+import (
+	"encoding/json"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster/dirstore"
+	"github.com/libcluster/libcluster/heartbeats"
+	"github.com/libcluster/libcluster/kv"
+)
+
+// never is how often a store looks for itself that has to be told.
+const never = time.Hour
+
+// quiet returns a store that does not look for changes by itself.
+func quiet(dir string) *heartbeats.Store {
+	folder := dirstore.Dir(dir)
+	folder.Poll = never
+	return heartbeats.Beside(folder, loopback)
+}
+
+// next waits for the next changes.
+func next(t *testing.T, w kv.Watch) []kv.Change {
+	t.Helper()
+	changes, err := w.Next(patience(t))
+	require.NoError(t, err)
+	return changes.Records
+}
+
+func TestChangesAreSeenAtOnceWithoutLooking(t *testing.T) {
+	t.Parallel()
+	dir := shm(t)
+	a, _ := join(t, quiet(dir), "a", ttl)
+	w, err := a.Watch(patience(t), "", 0)
+	require.NoError(t, err)
+	defer w.Close()
+
+	b, owner := join(t, quiet(dir), "b", ttl) // which nobody knows yet
+	require.Equal(t, "b", next(t, w)[0].Key)
+	result, err := b.Commit(patience(t), kv.Tx{Put: []kv.Record{{Key: "b", Value: []byte("2"), Owner: owner}}})
+	require.NoError(t, err)
+	require.True(t, result.Done)
+	require.Equal(t, "2", string(next(t, w)[0].Value))
+	require.NoError(t, b.End(patience(t), owner))
+	require.True(t, next(t, w)[0].Gone)
+}
+
+func TestRecordsOfHeartbeatsAreHiddenAndGoWithTheirLease(t *testing.T) {
+	t.Parallel()
+	dir := shm(t)
+	a, owner := join(t, heartbeats.Beside(dirstore.Dir(dir), loopback), "a", ttl)
+	bare, err := dirstore.Dir(dir).Open(patience(t), "space")
+	require.NoError(t, err)
+	defer bare.Close()
+	keys := func(space kv.Space) (keys []string) {
+		_, err := space.List(patience(t), "", func(r kv.Record) error {
+			require.Equal(t, owner, r.Owner)
+			keys = append(keys, r.Key)
+			return nil
+		})
+		require.NoError(t, err)
+		return keys
+	}
+	require.Equal(t, []string{"a"}, keys(a))
+	require.Len(t, keys(bare), 2)
+	require.NoError(t, a.End(patience(t), owner))
+	require.Empty(t, keys(bare))
+}
+
+// A lease that is begun for a record that shall outlive its process has no heartbeats.
+func TestOnlyTheFirstLeaseOfASpaceHasHeartbeats(t *testing.T) {
+	t.Parallel()
+	dir := shm(t)
+	a, first := join(t, heartbeats.Beside(dirstore.Dir(dir), loopback), "a", ttl)
+	second := randomOwner()
+	_, err := a.Begin(patience(t), second, ttl)
+	require.NoError(t, err)
+	_, err = a.Commit(patience(t), kv.Tx{Put: []kv.Record{{Key: "kept", Owner: second}}})
+	require.NoError(t, err)
+	bare, err := dirstore.Dir(dir).Open(patience(t), "space")
+	require.NoError(t, err)
+	defer bare.Close()
+	_, err = bare.List(patience(t), "/heartbeats/", func(r kv.Record) error {
+		require.Equal(t, first, r.Owner)
+		return nil
+	})
+	require.NoError(t, err)
+}
+
+func TestPortThatCannotBeOpenedIsSaid(t *testing.T) {
+	t.Parallel()
+	taken, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	for _, test := range []struct {
+		heartbeats.Config
+		says string
+	}{
+		{heartbeats.Config{Bind: taken.LocalAddr().String()}, "heartbeats.Config.Bind: cannot listen at"},
+		{heartbeats.Config{Bind: "nowhere"}, `heartbeats.Config.Bind: "nowhere" must be HOST:PORT`},
+		{heartbeats.Config{Bind: "127.0.0.1:99999"}, "must be 1 to 65535"},
+		{heartbeats.Config{Bind: loopback.Bind, Advertise: "0.0.0.0:1"}, "heartbeats.Config.Advertise: host"},
+		{heartbeats.Config{Bind: loopback.Bind, Advertise: "x"}, "heartbeats.Config.Advertise: "},
+	} {
+		space, err := heartbeats.Beside(dirstore.Dir(shm(t)), test.Config).Open(patience(t), "space")
+		require.NoError(t, err)
+		_, err = space.Begin(patience(t), randomOwner(), ttl)
+		require.ErrorIs(t, err, kv.ErrRefused)
+		require.ErrorContains(t, err, test.says)
+		require.NoError(t, space.Close())
+	}
+}
+
+// An attempt to rejoin opens a space before the one before is closed, and others of the process
+// may be in other spaces.
+func TestAllLeasesOfAStoreShareItsPort(t *testing.T) {
+	t.Parallel()
+	free, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := free.LocalAddr().String()
+	require.NoError(t, free.Close())
+	dir := shm(t)
+	store := heartbeats.Beside(dirstore.Dir(dir), heartbeats.Config{Bind: address, Advertise: "localhost:0"})
+	a, _ := join(t, store, "a", ttl)
+	b, _ := join(t, store, "b", ttl)
+	bare, err := dirstore.Dir(dir).Open(patience(t), "space")
+	require.NoError(t, err)
+	defer bare.Close()
+	_, port, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	found := 0
+	_, err = bare.List(patience(t), "/heartbeats/", func(r kv.Record) error {
+		found++
+		var said struct{ Address string }
+		require.NoError(t, json.Unmarshal(r.Value, &said))
+		require.Equal(t, "localhost:"+port, said.Address)
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, 2, found)
+
+	require.NoError(t, a.Close())
+	_, err = net.ListenPacket("udp", address)
+	require.Error(t, err, "it is in use")
+	require.NoError(t, b.Close())
+	closed, err := net.ListenPacket("udp", address)
+	require.NoError(t, err)
+	require.NoError(t, closed.Close())
+}

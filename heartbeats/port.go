@@ -1,0 +1,215 @@
+package heartbeats
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/libcluster/libcluster/internal/hostport"
+	"github.com/libcluster/libcluster/kv"
+)
+
+// network is what a Store sends and hears by.
+type network struct {
+	listen func(ctx context.Context, address string) (net.PacketConn, error)
+	dial   func(ctx context.Context, address string) (net.Conn, error)
+}
+
+// udp is the real one. A socket that is connected is told when the other end refuses.
+func udp() network {
+	var (
+		listener net.ListenConfig
+		dialer   net.Dialer
+	)
+	return network{
+		listen: func(ctx context.Context, address string) (net.PacketConn, error) {
+			return listener.ListenPacket(ctx, "udp", address)
+		},
+		dial: func(ctx context.Context, address string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "udp", address)
+		},
+	}
+}
+
+// port is where all leases of a Store listen.
+type port struct {
+	conn    net.PacketConn
+	address string // at which the others reach it
+	key     []byte
+	reading sync.WaitGroup
+
+	mu     sync.Mutex // guards what follows
+	voices map[*voice]bool
+}
+
+// openPort listens. The errors say what to change.
+func openPort(ctx context.Context, c Config, n network) (*port, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	conn, err := n.listen(ctx, c.Bind)
+	if err != nil {
+		return nil, fmt.Errorf("heartbeats.Config.Bind: cannot listen at %q: %w; each process needs a port of its own, or port 0", c.Bind, err)
+	}
+	p := &port{conn: conn, key: make([]byte, keySize), voices: map[*voice]bool{}}
+	_, _ = rand.Read(p.key) // never fails
+	if p.address, err = c.advertised(conn.LocalAddr()); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	p.reading.Go(p.read)
+	return p, nil
+}
+
+// advertised returns where the others reach who listens at bound.
+func (c Config) advertised(bound net.Addr) (string, error) {
+	at, err := netip.ParseAddrPort(bound.String())
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case c.Advertise != "":
+		host, number, err := hostport.Split(c.Advertise, true)
+		if err != nil || number != 0 {
+			return c.Advertise, err
+		}
+		return net.JoinHostPort(host, fmt.Sprint(at.Port())), nil
+	case !at.Addr().IsUnspecified():
+		return at.String(), nil
+	}
+	ip, err := hostport.Private()
+	if err != nil {
+		return "", fmt.Errorf("heartbeats.Config.Advertise: is missing, and is not found out: %w; give HOST:PORT", err)
+	}
+	return netip.AddrPortFrom(ip, at.Port()).String(), nil
+}
+
+// read hands packets to those that may know the sender, until the port is closed.
+func (p *port) read() {
+	buffer := make([]byte, largest+1)
+	for {
+		size, _, err := p.conn.ReadFrom(buffer)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		heard, ok := decode(buffer[:size])
+		if err != nil || !ok {
+			continue // on Windows a packet that another port has refused
+		}
+		p.mu.Lock()
+		for v := range p.voices {
+			v.hear(heard, buffer[:size])
+		}
+		p.mu.Unlock()
+	}
+}
+
+// close ends the reading.
+func (p *port) close() {
+	_ = p.conn.Close() // nothing is lost
+	p.reading.Wait()
+}
+
+// enter has a voice listen. The first one opens the port.
+func (s *Store) enter(ctx context.Context, v *voice) (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.port == nil {
+		if s.port, err = openPort(ctx, s.config, s.network); err != nil {
+			s.port = nil
+			return fmt.Errorf("%w: %w", kv.ErrRefused, err)
+		}
+	}
+	v.port = s.port
+	s.port.mu.Lock()
+	defer s.port.mu.Unlock()
+	s.port.voices[v] = true
+	return nil
+}
+
+// leave has a voice not listen any more. The last one closes the port.
+func (s *Store) leave(v *voice) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.port.mu.Lock()
+	delete(s.port.voices, v)
+	last := len(s.port.voices) == 0
+	s.port.mu.Unlock()
+	if last {
+		s.port.close()
+		s.port = nil
+	}
+}
+
+const (
+	// dialAgain is how soon a name is looked up again that cannot be.
+	dialAgain = time.Second
+	// refusedAgain is how soon a second packet is sent to a port that has refused one.
+	refusedAgain = 5 * time.Millisecond
+)
+
+// line is the way to another lease.
+type line struct {
+	owner kv.Owner
+	end   context.CancelFunc
+	mu    sync.Mutex
+	conn  net.Conn // nil: there is none yet
+}
+
+// send sends a packet, and reports whether the port has refused one before. A socket that
+// cannot send any more, as when its address has gone, is given up for another one.
+func (l *line) send(b []byte) (refused bool) {
+	l.mu.Lock()
+	conn := l.conn
+	l.mu.Unlock()
+	if conn == nil {
+		return false
+	}
+	_, err := conn.Write(b)
+	if err != nil && !hostport.IsRefused(err) {
+		_ = conn.Close()
+	}
+	return hostport.IsRefused(err)
+}
+
+// hold keeps a socket until ctx ends. It calls dialled when there is one, and refused when the port
+// has refused a packet.
+func (l *line) hold(ctx context.Context, n network, address string, dialled, refused func()) {
+	for ctx.Err() == nil {
+		conn, err := n.dial(ctx, address)
+		if err == nil {
+			l.set(conn)
+			unblock := context.AfterFunc(ctx, func() { _ = conn.Close() })
+			dialled()
+			for err == nil {
+				if _, err = conn.Read(make([]byte, 1)); hostport.IsRefused(err) {
+					refused()
+					err = nil
+				}
+			}
+			unblock()
+			l.set(nil)
+			_ = conn.Close()
+		}
+		sleep(ctx, dialAgain)
+	}
+}
+
+func (l *line) set(conn net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conn = conn
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
