@@ -62,6 +62,9 @@ func (c *circle) hear(p packet, now time.Time) bool {
 		o.steady = now
 	}
 	o.number, o.heard, o.accused, o.refusals = p.number, now, p.accused, 0
+	if p.last {
+		o.heard = time.Time{} // as if it had never been heard, or its silence would be held against it
+	}
 	return true
 }
 

@@ -94,7 +94,9 @@ func TestNobodyIsAccusedWhenHeartbeatsWorkAgain(t *testing.T) {
 
 func TestWhoWasNeverHeardIsNotAccused(t *testing.T) {
 	c := circleOf(3)
-	c.passes(2*silence, 2, 3)
+	for range 5 {
+		c.passes(silence/2, 2, 3)
+	}
 	require.Empty(t, c.accused(c.now))
 	require.False(t, c.isolated(c.now))
 }
@@ -231,11 +233,27 @@ func TestPacketThatIsSentAgainSaysNothing(t *testing.T) {
 	require.False(t, c.hear(packet{from: 3, number: 1}, c.now), "nobody knows it")
 }
 
+func TestLeaseWhoseSpaceIsClosedIsLeftToPass(t *testing.T) {
+	c := circleOf(3)
+	c.allHeard()
+	c.number++
+	require.True(t, c.hear(packet{from: 1, number: c.number, last: true}, c.now))
+	c.refused(1)
+	c.refused(1)
+	for range 5 {
+		c.passes(silence/2, 2, 3)
+	}
+	require.Empty(t, c.accused(c.now))
+	require.Empty(t, c.dead(c.now))
+}
+
 func TestWhoHasOversleptAccusesNobody(t *testing.T) {
 	c := circleOf(2)
 	c.allHeard()
 	c.passes(time.Hour)
+	require.True(t, c.isolated(c.now))
 	c.overslept(c.now)
+	require.False(t, c.isolated(c.now))
 	c.passes(time.Millisecond, 2)
 	require.Empty(t, c.accused(c.now))
 	require.False(t, c.isolated(c.now))

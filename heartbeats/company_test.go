@@ -23,7 +23,7 @@ import (
 )
 
 // ttl is that of instances here: a quarter of it is silence.
-const ttl = 4 * time.Second
+const ttl = 8 * time.Second
 
 // company is a cluster in a folder, each of whose instances is like a process of its own.
 type company struct {
@@ -87,6 +87,9 @@ func (c *company) instance(name string) *instance {
 	i.Cluster, err = libcluster.New(cluster)
 	require.NoError(c, err)
 	c.Cleanup(func() {
+		for _, line := range i.logs.All() {
+			c.Log(name, line.Time, line.Message, line.ContextMap())
+		}
 		i.noStore.Store(false)
 		_ = i.Leave(patience(c)) // it may have left
 	})

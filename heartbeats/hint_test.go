@@ -3,6 +3,8 @@ package heartbeats_test
 import (
 	"encoding/json"
 	"net"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,14 +25,6 @@ func quiet(dir string) *heartbeats.Store {
 	return heartbeats.Beside(folder, loopback)
 }
 
-// next waits for the next changes.
-func next(t *testing.T, w kv.Watch) []kv.Change {
-	t.Helper()
-	changes, err := w.Next(patience(t))
-	require.NoError(t, err)
-	return changes.Records
-}
-
 func TestChangesAreSeenAtOnceWithoutLooking(t *testing.T) {
 	t.Parallel()
 	dir := shm(t)
@@ -38,15 +32,34 @@ func TestChangesAreSeenAtOnceWithoutLooking(t *testing.T) {
 	w, err := a.Watch(patience(t), "", 0)
 	require.NoError(t, err)
 	defer w.Close()
-
-	b, owner := join(t, quiet(dir), "b", ttl) // which nobody knows yet
-	require.Equal(t, "b", next(t, w)[0].Key)
-	result, err := b.Commit(patience(t), kv.Tx{Put: []kv.Record{{Key: "b", Value: []byte("2"), Owner: owner}}})
-	require.NoError(t, err)
-	require.True(t, result.Done)
-	require.Equal(t, "2", string(next(t, w)[0].Value))
-	require.NoError(t, b.End(patience(t), owner))
-	require.True(t, next(t, w)[0].Gone)
+	ctx := patience(t)
+	seen := make(chan kv.Change)
+	reading := sync.WaitGroup{}
+	defer reading.Wait()
+	defer w.Close()
+	reading.Go(func() {
+		defer close(seen)
+		for {
+			changes, err := w.Next(ctx)
+			if err != nil {
+				return
+			}
+			for _, c := range changes.Records {
+				seen <- c
+			}
+		}
+	})
+	for range 20 { // a watch may have begun to look only after the change
+		b, owner := join(t, quiet(dir), "b", ttl) // which nobody knows yet
+		require.Equal(t, "b", (<-seen).Key)
+		result, err := b.Commit(patience(t), kv.Tx{Put: []kv.Record{{Key: "b", Value: []byte("2"), Owner: owner}}})
+		require.NoError(t, err)
+		require.True(t, result.Done)
+		require.Equal(t, "2", string((<-seen).Value))
+		require.NoError(t, b.End(patience(t), owner))
+		require.True(t, (<-seen).Gone)
+		require.NoError(t, b.Close())
+	}
 }
 
 func TestRecordsOfHeartbeatsAreHiddenAndGoWithTheirLease(t *testing.T) {
@@ -150,4 +163,27 @@ func TestAllLeasesOfAStoreShareItsPort(t *testing.T) {
 	closed, err := net.ListenPacket("udp", address)
 	require.NoError(t, err)
 	require.NoError(t, closed.Close())
+}
+
+func TestLeaseOfAClosedSpaceIsLeftToPass(t *testing.T) {
+	t.Parallel()
+	dir := shm(t)
+	var sent [2]atomic.Int64
+	var spaces [2]kv.Space
+	var owners [2]kv.Owner
+	for i, key := range []string{"a", "b"} {
+		store := heartbeats.Beside(dirstore.Dir(dir), loopback)
+		store.Through(func(string) {}, func(string) bool { sent[i].Add(1); return false })
+		spaces[i], owners[i] = join(t, store, key, 30*time.Second)
+	}
+	exchange := func(who, packets int) {
+		before := sent[who].Load()
+		require.Eventually(t, func() bool { return sent[who].Load() >= before+int64(packets) }, watchdog, time.Millisecond)
+	}
+	exchange(0, 2) // so they have heard each other
+	exchange(1, 2)
+	require.NoError(t, spaces[0].Close())
+	exchange(1, 3) // which the port refuses
+	_, err := spaces[1].Renew(patience(t), owners[0])
+	require.NoError(t, err)
 }

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	// Most tests wait for leases to end, and need no processor for that.
-	if err := flag.Set("test.parallel", "16"); err != nil {
+	if err := flag.Set("test.parallel", "8"); err != nil {
 		log.Fatal(err)
 	}
 	goleak.VerifyTestMain(m)

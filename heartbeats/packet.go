@@ -64,6 +64,8 @@ const (
 	// mostAccused is how many a packet accuses at most, so that it is never cut in pieces.
 	mostAccused = 128
 	headSize    = len(magic) + 8 + 8 + 1
+	flagChanged = 1
+	flagLast    = 2
 	largest     = headSize + 8*mostAccused + macSize
 )
 
@@ -72,6 +74,7 @@ type packet struct {
 	from    kv.Owner
 	number  uint64     // grows with each packet of a lease: an old one that is sent again says nothing
 	changed bool       // there is something new in the store
+	last    bool       // the space is closed, and the lease is to pass by itself
 	accused []kv.Owner // whom it does not hear any more, while it hears most of the others
 }
 
@@ -83,7 +86,10 @@ func (p packet) encode(key []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, p.number)
 	flags := byte(0)
 	if p.changed {
-		flags = 1
+		flags |= flagChanged
+	}
+	if p.last {
+		flags |= flagLast
 	}
 	b = append(b, flags)
 	for _, owner := range p.accused[:min(len(p.accused), mostAccused)] {
@@ -106,7 +112,7 @@ func decode(b []byte) (p packet, ok bool) {
 	at := len(magic)
 	p.from = kv.Owner(binary.BigEndian.Uint64(b[at:]))
 	p.number = binary.BigEndian.Uint64(b[at+8:])
-	p.changed = b[at+16] == 1
+	p.changed, p.last = b[at+16]&flagChanged != 0, b[at+16]&flagLast != 0
 	for at += 17; at < len(b)-macSize; at += 8 {
 		p.accused = append(p.accused, kv.Owner(binary.BigEndian.Uint64(b[at:])))
 	}

@@ -20,6 +20,7 @@ func TestPacketsAreReadAsTheyWereWritten(t *testing.T) {
 		{from: 1, number: 1},
 		{from: 1 << 62, number: 1 << 63, changed: true, accused: []kv.Owner{3, 4}},
 		{from: 5, number: 2, accused: many},
+		{from: 6, number: 3, last: true},
 	} {
 		b := p.encode(testKey)
 		require.LessOrEqual(t, len(b), largest)

@@ -2,7 +2,9 @@ package heartbeats
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -31,22 +33,24 @@ type voice struct {
 	// isolated is called, once, when this lease is no part of a majority; nil: nothing is.
 	isolated func(context.Context)
 
-	ctx    context.Context
-	cancel context.CancelFunc
-	work   sync.WaitGroup
-	early  chan struct{} // has an element when a round is due at once
+	ctx     context.Context
+	cancel  context.CancelFunc
+	work    sync.WaitGroup
+	sending sync.Mutex
+	early   chan struct{} // has an element when a round is due at once
 
-	mu     sync.Mutex    // guards what follows
-	owner  kv.Owner      // 0: it has not been started
-	life   time.Duration // of the lease, if it is not renewed
-	circle *circle
-	lines  map[kv.Owner]*line
-	ending map[kv.Owner]bool // leases that are being ended
-	number uint64            // of the last packet
-	read   bool              // the records were read once
-	alone  bool              // it has been said, or obeyed, that it is isolated
-	looked time.Time         // at the store, since somebody said so who was not known
-	moved  chan struct{}     // closed when anybody is found, heard or gone
+	mu      sync.Mutex    // guards what follows
+	owner   kv.Owner      // 0: it has not been started
+	life    time.Duration // of the lease, if it is not renewed
+	circle  *circle
+	lines   map[kv.Owner]*line
+	ending  map[kv.Owner]bool // leases that are being ended
+	number  uint64            // of the last packet
+	read    bool              // the records were read once
+	alone   bool              // it has been said, or obeyed, that it is isolated
+	looked  time.Time         // at the store, since somebody said so who was not known
+	looking bool              // is about to
+	moved   chan struct{}     // closed when anybody is found, heard or gone
 }
 
 // newVoice opens the port, if no other voice has. Unless there is an error it has to be stopped.
@@ -69,8 +73,9 @@ func (v *voice) start(owner kv.Owner, life time.Duration) {
 	v.work.Go(v.beat)
 }
 
-// stop ends it. The lease lives on.
+// stop ends it. The lease lives on, for as long as it would without heartbeats.
 func (v *voice) stop() {
+	v.send(packet{last: true}, nil)
 	v.cancel()
 	v.work.Wait()
 	v.store.leave(v)
@@ -108,7 +113,7 @@ func (v *voice) round(due time.Time) {
 	dead := v.circle.dead(now)
 	alone := v.circle.isolated(now)
 	v.mu.Unlock()
-	v.send(false)
+	v.send(packet{}, nil)
 	for _, owner := range dead {
 		v.end(owner)
 	}
@@ -136,16 +141,18 @@ func (v *voice) judge(alone bool) {
 }
 
 // tell has the others look at the store: something has changed.
-func (v *voice) tell() { v.send(true) }
+func (v *voice) tell() { v.send(packet{changed: true}, nil) }
 
-// send sends a packet to all.
-func (v *voice) send(changed bool) {
+// send sends a packet to one or, if that is nil, to all, with what it says by itself and what all say.
+func (v *voice) send(p packet, only *line) {
+	v.sending.Lock() // or an earlier one could arrive later, and say nothing
+	defer v.sending.Unlock()
 	v.mu.Lock()
 	v.number++
-	p := packet{from: v.owner, number: v.number, changed: changed, accused: v.circle.accused(time.Now())}
-	lines := make([]*line, 0, len(v.lines))
-	for _, l := range v.lines {
-		lines = append(lines, l)
+	p.from, p.number, p.accused = v.owner, v.number, v.circle.accused(time.Now())
+	lines := []*line{only}
+	if only == nil {
+		lines = slices.Collect(maps.Values(v.lines))
 	}
 	v.mu.Unlock()
 	b := p.encode(v.port.key)
@@ -163,12 +170,10 @@ func (v *voice) hear(p packet, b []byte) {
 	now := time.Now()
 	switch o := v.circle.others[p.from]; {
 	case o == nil:
-		// Perhaps one that has just come. Who knows is in the store, and everybody may have
-		// sent this: so it is not looked too often.
-		if p.from == v.owner || now.Sub(v.looked) < v.life/(perLife*perLife) {
-			return
+		if p.from != v.owner {
+			v.lookSoon(now)
 		}
-		v.looked = now
+		return
 	case !authentic(b, o.Key) || !v.circle.hear(p, now):
 		return
 	default:
@@ -178,6 +183,22 @@ func (v *voice) hear(p packet, b []byte) {
 		}
 	}
 	v.store.look(v.name)
+}
+
+// lookSoon looks at the store, since somebody is heard who is perhaps new: who that is stands there.
+// Everybody may have sent this, so it is not looked too often. mu is held.
+func (v *voice) lookSoon(now time.Time) {
+	if v.looking {
+		return
+	}
+	v.looking = true
+	pause := max(0, v.life/(perLife*perLife)-now.Sub(v.looked))
+	time.AfterFunc(pause, func() {
+		v.mu.Lock()
+		v.looking, v.looked = false, time.Now()
+		v.mu.Unlock()
+		v.store.look(v.name)
+	})
 }
 
 // refused notes that a port has refused a packet.
@@ -307,7 +328,8 @@ func (v *voice) call(owner kv.Owner, address string) {
 	ctx, cancel := context.WithCancel(v.ctx)
 	l := &line{owner: owner, end: cancel}
 	v.lines[owner] = l
-	v.work.Go(func() { l.hold(ctx, v.store.network, address, v.hurry, func() { v.refused(owner) }) })
+	first := func() { v.send(packet{changed: true}, l) } // what was to be said before there was a line
+	v.work.Go(func() { l.hold(ctx, v.store.network, address, first, func() { v.refused(owner) }) })
 }
 
 // hangUp closes a line. mu is held.

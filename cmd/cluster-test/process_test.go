@@ -255,3 +255,17 @@ func fillPipe(t *testing.T, w *os.File) {
 		return true
 	}))
 }
+
+// The lease would live for longer than the test waits.
+func TestKilledProcessIsNoticedByItsHeartbeats(t *testing.T) {
+	t.Parallel()
+	args := []string{"-r", "dir:" + t.TempDir(), "--ttl", "3m", "--heartbeats", "127.0.0.1:0"}
+	a := launch(t, args...)
+	a.stderr.AwaitText(t, "total thread count:    1")
+	b := launch(t, args...) // so it never was alone
+	for _, c := range []*child{a, b} {
+		c.stderr.AwaitText(t, "total thread count:    2")
+	}
+	a.signal(t, syscall.SIGKILL)
+	b.stderr.AwaitText(t, "total thread count:    1")
+}

@@ -57,3 +57,24 @@ func TestPasswordComesFromTheFirstLineOfAFile(t *testing.T) {
 		require.NotContains(t, err.Error(), "s3cret")
 	}
 }
+
+func TestHeartbeatsAreForAFolderOrADatabase(t *testing.T) {
+	for _, registry := range []string{"dir:" + t.TempDir(), "sqlite:" + filepath.Join(t.TempDir(), "file"), "postgres://u:p@h/db"} {
+		with, err := parse(t.Context(), []string{"-r", registry, "--heartbeats", "127.0.0.1:0"})
+		require.NoError(t, err)
+		require.NoError(t, with.registry.Close())
+		without, err := parse(t.Context(), []string{"-r", registry})
+		require.NoError(t, err)
+		require.NoError(t, without.registry.Close())
+		require.Equal(t, without.registry.String(), with.registry.String())
+	}
+	for _, args := range [][]string{
+		{"--heartbeats", ":0"},
+		{"-r", "http://h", "--heartbeats", ":0"},
+		{"-r", "gossip:127.0.0.1:1", "--heartbeats", ":0"},
+		{"-r", "dir:/x", "--heartbeats", "x"},
+	} {
+		_, err := parse(t.Context(), args)
+		require.ErrorContains(t, err, "--heartbeats")
+	}
+}

@@ -47,6 +47,10 @@ OPTIONS are one or more of:
         postgres://USER:PASSWORD@HOST[:PORT]/DB  a PostgreSQL
         mysql://USER:PASSWORD@HOST[:PORT]/DB     a MySQL or a MariaDB; of both,
                                         options of the driver go after a '?'
+      --heartbeats HOST:PORT
+                            Send heartbeats by UDP beside the folder or the
+                            database, so that a crash is noticed at once, and
+                            listen at HOST:PORT, such as :0
       --nodes N             Run N instances in this process
   -P, --passive             Watch the cluster without being a member of it
       --mode MODE           How instances get their indexes (default: direct)

@@ -14,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	_ "modernc.org/sqlite" // the driver of sqlite:FILE
 
-	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/sqlstore"
 	"github.com/libcluster/libcluster/sqlstore/pgnotify"
 )
@@ -70,7 +69,7 @@ func (f *Flags) openDatabase(ctx context.Context, scheme string, use Use) (*Regi
 	}
 	db.SetMaxIdleConns(2 + 2*use.Instances) // heartbeats have one each
 	where := fmt.Sprintf("%s at %s%s", databases[scheme].name, u.Host, u.Path)
-	return &Registry{Registry: libcluster.OnStore(named{store, where}), closer: db}, nil
+	return &Registry{Registry: f.onStore(named{store, where}), closer: db}, nil
 }
 
 func openPostgres(u *url.URL) (*sql.DB, *sqlstore.Store, error) {

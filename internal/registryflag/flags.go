@@ -13,13 +13,16 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/heartbeats"
+	"github.com/libcluster/libcluster/internal/hostport"
+	"github.com/libcluster/libcluster/kv"
 )
 
 // Flags are the flags of a registry, among those of a command.
 type Flags struct {
 	Line
 
-	uri, cacert, cert, certKey, user, passwordFile string
+	uri, cacert, cert, certKey, user, passwordFile, heartbeats string
 }
 
 // Add adds the flags of a registry to those of a command.
@@ -32,6 +35,7 @@ func Add(set *pflag.FlagSet) *Flags {
 	set.StringVar(&f.user, "user", "", "log in as `USER` to etcd or the database; the password comes from --password-file, "+
 		passwordEnv+" or the terminal")
 	set.StringVar(&f.passwordFile, "password-file", "", "take the password from the first line of `FILE`")
+	set.StringVar(&f.heartbeats, "heartbeats", "", "send heartbeats by UDP beside the folder or the database, and listen at `HOST:PORT`, such as :0")
 	return f
 }
 
@@ -52,6 +56,7 @@ func (f *Flags) Check() error {
 		etcds = "is for an etcd; a database is told by options of its URI, such as ?sslmode=verify-full&sslrootcert=FILE"
 		other = "is for an etcd of your own; the file of the peers names their certificates, and they have no users"
 		told  = "is for an etcd; instances that gossip have a secret instead, in " + gossipSecretEnv
+		beats = "is for a folder or a database, whose instances would notice a crash after the TTL"
 		own   = "is for an etcd of your own; the embedded one has no users, and certificates of its own"
 	)
 	return f.Obey(Rules{
@@ -59,6 +64,8 @@ func (f *Flags) Check() error {
 		{"cert", !dynamic, NeedsRegistry},
 		{"cert-key", !dynamic, NeedsRegistry},
 		{"user", !dynamic, NeedsRegistry},
+		{"heartbeats", !dynamic, NeedsRegistry},
+		{"heartbeats", !file && !server, beats},
 		{"cacert", internal, own},
 		{"cert", internal, own},
 		{"cert-key", internal, own},
@@ -114,6 +121,11 @@ type Use struct {
 // Open returns the registry that the flags name, with the password if it has to be typed.
 // It connects to nothing.
 func (f *Flags) Open(ctx context.Context, use Use) (*Registry, error) {
+	if f.Given("heartbeats") {
+		if _, _, err := hostport.Split(f.heartbeats, true); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Label("heartbeats"), err)
+		}
+	}
 	if file, ok := cutScheme(f.uri, sqliteScheme); ok {
 		return f.openSQLite(file)
 	}
@@ -130,6 +142,14 @@ func (f *Flags) Open(ctx context.Context, use Use) (*Registry, error) {
 		return f.openGossip(addresses)
 	}
 	return f.openEtcd(ctx)
+}
+
+// onStore returns the registry on a store, with heartbeats if they are asked for.
+func (f *Flags) onStore(store kv.Store) libcluster.Registry {
+	if f.Given("heartbeats") {
+		store = heartbeats.Beside(store, heartbeats.Config{Bind: f.heartbeats})
+	}
+	return libcluster.OnStore(store)
 }
 
 func (f *Flags) openEtcd(ctx context.Context) (*Registry, error) {

@@ -86,7 +86,7 @@ func (f *Flags) openFolder(folder string) (*Registry, error) {
 	if folder == "" {
 		return nil, fmt.Errorf("%s: names no folder; must be dir:FOLDER", f.Shown("registry"))
 	}
-	return &Registry{Registry: libcluster.OnStore(dirstore.Dir(folder)), file: folder}, nil
+	return &Registry{Registry: f.onStore(dirstore.Dir(folder)), file: folder}, nil
 }
 
 // openSQLite has the registry in a file of SQLite's, which all processes of the machine
@@ -101,5 +101,5 @@ func (f *Flags) openSQLite(file string) (*Registry, error) {
 		return nil, fmt.Errorf("%s: %w", f.Shown("registry"), err)
 	}
 	store := named{sqlstore.SQLite(db), "SQLite in " + file}
-	return &Registry{Registry: libcluster.OnStore(store), file: file, closer: db}, nil
+	return &Registry{Registry: f.onStore(store), file: file, closer: db}, nil
 }
