@@ -68,19 +68,27 @@ func (c *circle) hear(p packet, now time.Time) bool {
 	return true
 }
 
-// refused notes that a lease's port has refused a packet, and reports whether to send another
-// one at once. A port that was never heard of may belong to a firewall that refuses.
-func (c *circle) refused(owner kv.Owner) bool {
-	o := c.others[owner]
-	if o == nil || o.heard.IsZero() || c.liars[string(o.Key)] && o.refusals == 0 {
+// refused notes that the port of a lease, and of all of that process, has refused a packet, and
+// reports whether to send another one at once. A port that was never heard of may belong to a
+// firewall that refuses.
+func (c *circle) refused(owner kv.Owner) (again bool) {
+	its := c.others[owner]
+	if its == nil {
 		return false
 	}
-	o.refusals++
-	if len(c.liars) >= mostLiars {
-		clear(c.liars)
+	lies := c.liars[string(its.Key)]
+	for o := range maps.Values(c.others) {
+		if string(o.Key) != string(its.Key) || o.heard.IsZero() || lies && o.refusals == 0 {
+			continue
+		}
+		o.refusals++
+		again = again || o.refusals < enoughRefusals
+		if len(c.liars) >= mostLiars {
+			clear(c.liars)
+		}
+		c.liars[string(o.Key)] = true // or it has ended, and is never seen again
 	}
-	c.liars[string(o.Key)] = true // or it has ended, and is never seen again
-	return o.refusals < enoughRefusals
+	return again
 }
 
 // overslept notes that what is due at a time was not looked at until now. What has not been heard

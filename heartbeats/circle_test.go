@@ -189,6 +189,20 @@ func TestPortThatRefusesTwiceIsOfAProcessThatHasEnded(t *testing.T) {
 	require.Equal(t, []kv.Owner{1}, c.dead(c.now))
 }
 
+func TestAllLeasesOfAProcessThatHasEndedAreDead(t *testing.T) {
+	c := circleOf(1)
+	for _, owner := range []kv.Owner{2, 3} {
+		c.found(owner, c.others[1].record, c.now)
+	}
+	c.comes(4)
+	for owner := range c.others {
+		c.says(owner)
+	}
+	require.True(t, c.refused(1))
+	require.False(t, c.refused(2), "which of them was sent to is the same")
+	require.Equal(t, []kv.Owner{1, 2, 3}, c.dead(c.now))
+}
+
 func TestPortThatRefusesAndIsHeardAgainIsNotBelieved(t *testing.T) {
 	c := circleOf(1)
 	c.says(1)
@@ -215,10 +229,12 @@ func TestPortThatRefusesAndIsHeardAgainIsNotBelieved(t *testing.T) {
 }
 
 func TestWhatIsRememberedOfRefusalsIsBounded(t *testing.T) {
-	c := circleOf(3 * mostLiars)
-	for owner := range c.others {
+	c := circleOf(0)
+	for owner := kv.Owner(1); owner < 3*mostLiars; owner++ {
+		c.comes(owner)
 		c.says(owner)
 		c.refused(owner)
+		c.gone(owner)
 	}
 	require.LessOrEqual(t, len(c.liars), mostLiars)
 }

@@ -48,7 +48,7 @@ type port struct {
 }
 
 // openPort listens. The errors say what to change.
-func openPort(ctx context.Context, c Config, n network) (*port, error) {
+func openPort(ctx context.Context, c Config, n network, look func(space string)) (*port, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func openPort(ctx context.Context, c Config, n network) (*port, error) {
 	if p.address, err = c.advertised(conn.LocalAddr()); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	p.reading.Go(p.read)
+	p.reading.Go(func() { p.read(look) })
 	return p, nil
 }
 
@@ -88,8 +88,9 @@ func (c Config) advertised(bound net.Addr) (string, error) {
 	return netip.AddrPortFrom(ip, at.Port()).String(), nil
 }
 
-// read hands packets to those that may know the sender, until the port is closed.
-func (p *port) read() {
+// read hands packets to those that may know the sender, until the port is closed, and looks at
+// the spaces in which something has changed.
+func (p *port) read(look func(space string)) {
 	buffer := make([]byte, largest+1)
 	for {
 		size, _, err := p.conn.ReadFrom(buffer)
@@ -100,11 +101,17 @@ func (p *port) read() {
 		if err != nil || !ok {
 			continue // on Windows a packet that another port has refused
 		}
+		changed := map[string]bool{} // spaces, each of which need be looked at once
 		p.mu.Lock()
 		for v := range p.voices {
-			v.hear(heard, buffer[:size])
+			if v.hear(heard, buffer[:size]) {
+				changed[v.name] = true
+			}
 		}
 		p.mu.Unlock()
+		for space := range changed {
+			look(space)
+		}
 	}
 }
 
@@ -119,7 +126,7 @@ func (s *Store) enter(ctx context.Context, v *voice) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.port == nil {
-		if s.port, err = openPort(ctx, s.config, s.network); err != nil {
+		if s.port, err = openPort(ctx, s.config, s.network, s.look); err != nil {
 			s.port = nil
 			return fmt.Errorf("%w: %w", kv.ErrRefused, err)
 		}
@@ -154,10 +161,11 @@ const (
 
 // line is the way to another lease.
 type line struct {
-	owner kv.Owner
-	end   context.CancelFunc
-	mu    sync.Mutex
-	conn  net.Conn // nil: there is none yet
+	owner   kv.Owner
+	address string
+	end     context.CancelFunc
+	mu      sync.Mutex
+	conn    net.Conn // nil: there is none yet
 }
 
 // send sends a packet, and reports whether the port has refused one before. A socket that
@@ -178,9 +186,9 @@ func (l *line) send(b []byte) (refused bool) {
 
 // hold keeps a socket until ctx ends. It calls dialled when there is one, and refused when the port
 // has refused a packet.
-func (l *line) hold(ctx context.Context, n network, address string, dialled, refused func()) {
+func (l *line) hold(ctx context.Context, n network, dialled, refused func()) {
 	for ctx.Err() == nil {
-		conn, err := n.dial(ctx, address)
+		conn, err := n.dial(ctx, l.address)
 		if err == nil {
 			l.set(conn)
 			unblock := context.AfterFunc(ctx, func() { _ = conn.Close() })

@@ -156,15 +156,21 @@ func (v *voice) send(p packet, only *line) {
 	}
 	v.mu.Unlock()
 	b := p.encode(v.port.key)
+	sent := map[string]bool{} // one packet is for all leases of a process
 	for _, l := range lines {
+		if sent[l.address] {
+			continue
+		}
+		sent[l.address] = true
 		if l.send(b) {
 			v.refused(l.owner)
 		}
 	}
 }
 
-// hear takes in a packet. It is called by the port, and does not wait for anything.
-func (v *voice) hear(p packet, b []byte) {
+// hear takes in a packet, and reports whether to look at the store. It is called by the port, and
+// does not wait for anything.
+func (v *voice) hear(p packet, b []byte) (look bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now()
@@ -173,16 +179,11 @@ func (v *voice) hear(p packet, b []byte) {
 		if p.from != v.owner {
 			v.lookSoon(now)
 		}
-		return
-	case !authentic(b, o.Key) || !v.circle.hear(p, now):
-		return
-	default:
+	case authentic(b, o.Key) && v.circle.hear(p, now):
 		v.stir()
-		if !p.changed {
-			return
-		}
+		return p.changed
 	}
-	v.store.look(v.name)
+	return false
 }
 
 // lookSoon looks at the store, since somebody is heard who is perhaps new: who that is stands there.
@@ -242,14 +243,14 @@ func (v *voice) end(owner kv.Owner) {
 	v.work.Go(func() {
 		ctx, cancel := context.WithTimeout(v.ctx, v.life/silentPart)
 		defer cancel()
-		err := v.space.End(ctx, owner)
-		if err == nil {
-			v.log.Info("the lease of another instance was ended", zap.String("other", strconv.FormatInt(int64(owner), 16)), zap.String("why", why))
-			v.tell()
+		if err := v.space.End(ctx, owner); err != nil {
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			delete(v.ending, owner) // the next round tries again
+			return
 		}
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		delete(v.ending, owner) // if it has failed the next round tries again
+		v.log.Info("the lease of another instance was ended", zap.String("other", strconv.FormatInt(int64(owner), 16)), zap.String("why", why))
+		v.tell()
 	})
 }
 
@@ -311,6 +312,7 @@ func (v *voice) reset(there map[kv.Owner]record) {
 		if _, is := there[owner]; !is {
 			v.circle.gone(owner)
 			v.hangUp(owner)
+			delete(v.ending, owner)
 		}
 	}
 	for owner, said := range there {
@@ -326,10 +328,10 @@ func (v *voice) reset(there map[kv.Owner]record) {
 // call opens a line. mu is held.
 func (v *voice) call(owner kv.Owner, address string) {
 	ctx, cancel := context.WithCancel(v.ctx)
-	l := &line{owner: owner, end: cancel}
+	l := &line{owner: owner, address: address, end: cancel}
 	v.lines[owner] = l
 	first := func() { v.send(packet{changed: true}, l) } // what was to be said before there was a line
-	v.work.Go(func() { l.hold(ctx, v.store.network, address, first, func() { v.refused(owner) }) })
+	v.work.Go(func() { l.hold(ctx, v.store.network, first, func() { v.refused(owner) }) })
 }
 
 // hangUp closes a line. mu is held.
