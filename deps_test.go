@@ -45,6 +45,8 @@ var unwantedModules = map[string]string{
 	"go.opentelemetry.io":         "tracing and metrics, as Prometheus",
 	"github.com/spf13/pflag":      "flags are for commands",
 	"github.com/spf13/cobra":      "commands are for commands",
+	"github.com/cpuguy83":         "makes the commands' manual pages",
+	"github.com/russross":         "as cpuguy83",
 	"github.com/hashicorp":        "gossip is a package of its own",
 	"github.com/stretchr/testify": "is for tests",
 	"github.com/chromedp":         "drives a browser, for tests of httpapi",

@@ -119,7 +119,10 @@ from the environment. LIBCLUSTER_PASSWORD is the password of --user.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	f := addFlags(root.PersistentFlags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{f.Syntax(err)} })
-	root.AddCommand(newExec(f), newLs(f), newWatch(f), newOwner(f), newCheck(f), newDrain(f), newUndrain(f), newClusters(f), newServe(f), newSimulate(f), newVersion())
+	root.AddCommand(
+		newExec(f), newLs(f), newWatch(f), newOwner(f), newCheck(f), newDrain(f), newUndrain(f), newClusters(f), newServe(f),
+		newSimulate(f), newMan(), newVersion(),
+	)
 	return root
 }
 
