@@ -91,7 +91,7 @@ func TestFencesAreCountedOnceByTheirReason(t *testing.T) {
 				c.fence(b)
 				wait(40 * time.Second)
 				require.Equal(b.T, map[libcluster.FenceReason]uint64{reason: 1}, happened(a.Stats().Fences))
-				require.Len(b.T, a.Stats().Fences, 6, "all are there from the start")
+				require.Len(b.T, a.Stats().Fences, 7, "all are there from the start")
 				b.HealAll()
 				wait(time.Minute)
 				rejoins := uint64(1)

@@ -120,36 +120,46 @@ func (s *storeSession) open(ctx context.Context, m Member, previous *storeSessio
 	if err := s.awaitUndrained(ctx); err != nil {
 		return 0, err
 	}
-	var (
-		opening sync.WaitGroup
-		before  kv.Record
-		err     error
-	)
 	beside, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if !s.passive {
 		s.owner = s.attempts.owner()
 	}
-	lease := s.begin(ctx, cancel)
+	var (
+		opening, entering sync.WaitGroup
+		sent              bool                 // the record may have been written
+		err               error                // why it was not
+		begun             = make(chan bool, 1) // whether the lease has begun
+	)
 	opening.Go(func() { _ = s.storeNews.feed.open(ctx) }) // if it fails Next opens another
-	if !s.passive {
-		opening.Go(func() { before, err = s.lookBefore(beside, m, previous) })
-	}
-	opening.Wait()
-	entering := err == nil
-	if entering {
+	entering.Go(func() {
+		var before kv.Record
+		if !s.passive {
+			before, err = s.lookBefore(beside, m, previous)
+		}
+		opening.Wait()
+		if err != nil {
+			return
+		}
+		sent = true
 		err = s.enter(beside, m, before, previous)
-		if errors.Is(err, kv.ErrEnded) && lease.wait() == nil {
+		if errors.Is(err, kv.ErrEnded) && <-begun {
 			err = s.enter(beside, m, before, previous)
 		}
+	})
+	ttl, failed := s.begin(ctx)
+	if failed != nil {
+		cancel()
 	}
-	failed := lease.wait()
-	lease.release()
+	begun <- failed == nil
+	release := s.hold(ctx, ttl, failed == nil)
+	entering.Wait()
+	release()
 	if failed != nil {
 		err = failed // which is why the others were given up, or tells more
 	}
 	if err != nil {
-		if s.passive || failed != nil && !entering {
+		if s.passive || failed != nil && !sent {
 			return 0, err
 		}
 		// Whether the record was written is unknown. Without the lease it goes.
@@ -164,53 +174,36 @@ func (s *storeSession) open(ctx context.Context, m Member, previous *storeSessio
 		return 0, err
 	}
 	s.endPrevious(ctx, previous)
-	return lease.ttl, nil
+	return ttl, nil
 }
 
-// beginning is a lease that is being begun, and then kept, so that a store that is slow because
-// many join at once need not begin another one.
-type beginning struct {
-	begun   chan struct{} // closed when the store has answered
-	ttl     time.Duration // set by then, and err
-	err     error
-	keeping sync.WaitGroup
-	stop    context.CancelFunc
-}
-
-// begin begins the lease, and calls failed if the store does not. A passive session needs none;
-// what it knows is trusted for as long as it asked for.
-func (s *storeSession) begin(ctx context.Context, failed func()) *beginning {
-	l := &beginning{begun: make(chan struct{}), ttl: s.ttl, stop: func() {}}
+// begin begins the lease. A passive session needs none; what it knows is trusted for as
+// long as it asked for.
+func (s *storeSession) begin(ctx context.Context) (time.Duration, error) {
 	if s.passive {
-		close(l.begun)
-		return l
+		return s.ttl, nil
 	}
-	ctx, l.stop = context.WithCancel(ctx)
-	l.keeping.Go(func() {
-		l.ttl, l.err = s.space.Begin(ctx, s.owner, s.ttl)
-		if l.err == nil {
-			s.attempts.hasBegun(s.owner)
-		} else {
-			failed()
-		}
-		close(l.begun)
-		for l.err == nil && sleep(ctx, l.ttl/3) {
+	ttl, err := s.space.Begin(ctx, s.owner, s.ttl)
+	if err == nil {
+		s.attempts.hasBegun(s.owner)
+	}
+	return ttl, err
+}
+
+// hold keeps the lease, if there is one, so that a store that is slow because many join at once
+// need not begin another one. It returns what ends that.
+func (s *storeSession) hold(ctx context.Context, ttl time.Duration, begun bool) (release func()) {
+	if s.passive || !begun {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var holding sync.WaitGroup
+	holding.Go(func() {
+		for sleep(ctx, ttl/3) {
 			_, _ = s.space.Renew(ctx, s.owner) // an error shows when the record is written
 		}
 	})
-	return l
-}
-
-// wait waits until the lease has begun, and returns why it has not.
-func (l *beginning) wait() error {
-	<-l.begun
-	return l.err
-}
-
-// release ends the keeping of the lease.
-func (l *beginning) release() {
-	l.stop()
-	l.keeping.Wait()
+	return func() { cancel(); holding.Wait() }
 }
 
 // get reads a record in two fifths of the time that there is: an answer that does not come is

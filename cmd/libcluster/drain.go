@@ -83,20 +83,17 @@ func (x *looker) drain(ctx context.Context, id string) error {
 	if err := x.cluster.Drain(ctx, id); err != nil {
 		return unasked(err)
 	}
-	for {
-		found, err := x.cluster.Coverage(ctx)
-		if err == nil && !holds(found, id) {
-			return x.write(quote.Text(id) + " is drained\n")
-		}
+	for holds(found, id) || !isDraining(found, id) {
 		select {
 		case <-time.After(lookForDrained):
 		case <-ctx.Done():
-			if err != nil {
-				return unseen(err)
-			}
 			return stillHolds(found, id)
 		}
+		if now, err := x.cluster.Coverage(ctx); err == nil { // or the time will tell
+			found = now
+		}
 	}
+	return x.write(quote.Text(id) + " is drained\n")
 }
 
 // mentions reports whether an instance is a member, as far as the coverage tells.
