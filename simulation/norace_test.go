@@ -3,4 +3,4 @@
 package simulation
 
 // As many as an everyday run has time for; -seeds gives more.
-const defaultSeeds = 300
+const defaultSeeds = 150
