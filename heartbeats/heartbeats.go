@@ -41,7 +41,7 @@
 //
 // What is sent is not secret, and each packet is authenticated with a key that is in the store, a new
 // one each time a process opens its port. So who can read the store can forge heartbeats, and have
-// the leases of a cluster ended. Who cannot read it can have the store looked at more often, up to 400
+// the leases of a cluster ended. Who cannot read it can have the store looked at more often, up to 100
 // times in a TTL. Who can forge the answers of a kernel that a port is closed can cost each
 // process one rejoin.
 package heartbeats

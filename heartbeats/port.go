@@ -45,6 +45,8 @@ type port struct {
 
 	mu     sync.Mutex // guards what follows
 	voices map[*voice]bool
+	looks  map[string]bool      // spaces that are about to be looked at
+	looked map[string]time.Time // when they were
 }
 
 // openPort listens. The errors say what to change.
@@ -56,7 +58,7 @@ func openPort(ctx context.Context, c Config, n network, look func(space string))
 	if err != nil {
 		return nil, fmt.Errorf("heartbeats.Config.Bind: cannot listen at %q: %w; each process needs a port of its own, or port 0", c.Bind, err)
 	}
-	p := &port{conn: conn, key: make([]byte, keySize), voices: map[*voice]bool{}}
+	p := &port{conn: conn, key: make([]byte, keySize), voices: map[*voice]bool{}, looks: map[string]bool{}, looked: map[string]time.Time{}}
 	_, _ = rand.Read(p.key) // never fails
 	if p.address, err = c.advertised(conn.LocalAddr()); err != nil {
 		return nil, errors.Join(err, conn.Close())
@@ -88,8 +90,8 @@ func (c Config) advertised(bound net.Addr) (string, error) {
 	return netip.AddrPortFrom(ip, at.Port()).String(), nil
 }
 
-// read hands packets to those that may know the sender, until the port is closed, and looks at
-// the spaces in which something has changed.
+// read hands packets to those that may know the sender, until the port is closed, and has
+// the spaces looked at in which something has changed.
 func (p *port) read(look func(space string)) {
 	buffer := make([]byte, largest+1)
 	for {
@@ -101,18 +103,51 @@ func (p *port) read(look func(space string)) {
 		if err != nil || !ok {
 			continue // on Windows a packet that another port has refused
 		}
-		changed := map[string]bool{} // spaces, each of which need be looked at once
-		p.mu.Lock()
-		for v := range p.voices {
-			if v.hear(heard, buffer[:size]) {
-				changed[v.name] = true
-			}
-		}
-		p.mu.Unlock()
-		for space := range changed {
-			look(space)
+		p.hear(heard, buffer[:size], look)
+	}
+}
+
+const (
+	// lookAgain is how soon a space is looked at again in which something has changed, and perLook
+	// the part of a lease's life after which that is so since somebody was heard whom nobody here knows.
+	lookAgain = 2 * time.Millisecond
+	perLook   = 100
+)
+
+// hear has all voices hear a packet.
+func (p *port) hear(heard packet, b []byte, look func(space string)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known, news := false, map[string]bool{}
+	for v := range p.voices {
+		knows, isNews := v.hear(heard, b)
+		known = known || knows
+		if isNews {
+			news[v.name] = true
 		}
 	}
+	for v := range p.voices {
+		switch {
+		case news[v.name]:
+			p.lookSoon(v.name, lookAgain, look)
+		case !known: // perhaps it has just come, which the store tells; but everybody may have sent this
+			p.lookSoon(v.name, v.perLook(), look)
+		}
+	}
+}
+
+// lookSoon has a space looked at, but not more often than after a pause. mu is held.
+func (p *port) lookSoon(space string, pause time.Duration, look func(space string)) {
+	if p.looks[space] {
+		return
+	}
+	p.looks[space] = true
+	time.AfterFunc(pause-time.Since(p.looked[space]), func() {
+		p.mu.Lock()
+		p.looks[space], p.looked[space] = false, time.Now()
+		p.mu.Unlock()
+		look(space)
+	})
 }
 
 // close ends the reading.

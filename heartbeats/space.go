@@ -101,13 +101,19 @@ func (sp *space) isIsolated() bool {
 	return sp.isolated
 }
 
-// End ends a lease.
+// End ends a lease. If that is the one that has heartbeats, the next ones would be nobody's.
 func (sp *space) End(ctx context.Context, owner kv.Owner) error {
 	err := sp.Space.End(ctx, owner)
-	if err == nil {
-		sp.tell()
+	if err != nil {
+		return err
 	}
-	return err
+	sp.tell()
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	if sp.voice != nil && owner == sp.own {
+		sp.voice.cancel()
+	}
+	return nil
 }
 
 // List hands over all records whose keys begin with a prefix, but those of heartbeats.

@@ -39,18 +39,16 @@ type voice struct {
 	sending sync.Mutex
 	early   chan struct{} // has an element when a round is due at once
 
-	mu      sync.Mutex    // guards what follows
-	owner   kv.Owner      // 0: it has not been started
-	life    time.Duration // of the lease, if it is not renewed
-	circle  *circle
-	lines   map[kv.Owner]*line
-	ending  map[kv.Owner]bool // leases that are being ended
-	number  uint64            // of the last packet
-	read    bool              // the records were read once
-	alone   bool              // it has been said, or obeyed, that it is isolated
-	looked  time.Time         // at the store, since somebody said so who was not known
-	looking bool              // is about to
-	moved   chan struct{}     // closed when anybody is found, heard or gone
+	mu     sync.Mutex    // guards what follows
+	owner  kv.Owner      // 0: it has not been started
+	life   time.Duration // of the lease, if it is not renewed
+	circle *circle
+	lines  map[kv.Owner]*line
+	ending map[kv.Owner]bool // leases that are being ended
+	number uint64            // of the last packet
+	read   bool              // the records were read once
+	alone  bool              // it has been said, or obeyed, that it is isolated
+	moved  chan struct{}     // closed when anybody is found, heard or gone
 }
 
 // newVoice opens the port, if no other voice has. Unless there is an error it has to be stopped.
@@ -168,38 +166,27 @@ func (v *voice) send(p packet, only *line) {
 	}
 }
 
-// hear takes in a packet, and reports whether to look at the store. It is called by the port, and
-// does not wait for anything.
-func (v *voice) hear(p packet, b []byte) (look bool) {
+// hear takes in a packet, and reports whether it knows the sender, and has news of it. It is called by
+// the port, and does not wait for anything.
+func (v *voice) hear(p packet, b []byte) (knows, news bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	now := time.Now()
-	switch o := v.circle.others[p.from]; {
-	case o == nil:
-		if p.from != v.owner {
-			v.lookSoon(now)
-		}
-	case authentic(b, o.Key) && v.circle.hear(p, now):
-		v.stir()
-		return p.changed
+	o := v.circle.others[p.from]
+	if o == nil {
+		return p.from == v.owner, false
 	}
-	return false
+	if !authentic(b, o.Key) || !v.circle.hear(p, time.Now()) {
+		return true, false
+	}
+	v.stir()
+	return true, p.changed
 }
 
-// lookSoon looks at the store, since somebody is heard who is perhaps new: who that is stands there.
-// Everybody may have sent this, so it is not looked too often. mu is held.
-func (v *voice) lookSoon(now time.Time) {
-	if v.looking {
-		return
-	}
-	v.looking = true
-	pause := max(0, v.life/(perLife*perLife)-now.Sub(v.looked))
-	time.AfterFunc(pause, func() {
-		v.mu.Lock()
-		v.looking, v.looked = false, time.Now()
-		v.mu.Unlock()
-		v.store.look(v.name)
-	})
+// perLook is how often the store is looked at since somebody is heard whom nobody knows.
+func (v *voice) perLook() time.Duration {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.life / perLook
 }
 
 // refused notes that a port has refused a packet.
