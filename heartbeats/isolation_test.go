@@ -143,7 +143,7 @@ func TestAllStepDownWhenHeartbeatsThatAreRequiredFail(t *testing.T) {
 // Heartbeats and the store fail for all: all shut down.
 func TestAllShutDownWhenHeartbeatsAndTheStoreFail(t *testing.T) {
 	t.Parallel()
-	c := newCompany(t, heartbeats.Config{Require: true}, libcluster.Config{Mode: libcluster.ModePlanned, GiveUpAfter: ttl / 4})
+	c := newCompany(t, heartbeats.Config{Require: true}, libcluster.Config{Mode: libcluster.ModePlanned, GiveUpAfter: ttl})
 	a, b, d := c.instance("a"), c.instance("b"), c.instance("d")
 	c.tile(a, b, d)
 	c.lose(everything)
