@@ -19,11 +19,16 @@ type space struct {
 	store *Store
 	name  string
 
+	// commits is held for reading by each Commit, and for a moment when the first lease is about
+	// to begin: so a Commit either comes to the store before that, and finds no lease, or knows.
+	commits sync.RWMutex
+
 	closing   chan struct{} // closed by Close
 	mu        sync.Mutex    // guards what follows
 	closed    bool
 	speaks    bool     // the first lease has begun, or is about to
-	own       kv.Owner // is the first lease
+	begins    kv.Owner // the first lease, while it is being begun
+	own       kv.Owner // the first lease, once it has begun
 	voice     *voice   // nil: there is none
 	published bool     // the store has how it is heard
 	waited    kv.Owner // the lease that it was seen by while it waited; 0: none
@@ -32,12 +37,12 @@ type space struct {
 
 // Begin begins a lease.
 func (sp *space) Begin(ctx context.Context, owner kv.Owner, ttl time.Duration) (time.Duration, error) {
-	if !sp.isFirst() {
+	if !sp.isFirst(owner) {
 		return sp.Space.Begin(ctx, owner, ttl)
 	}
 	granted, v, err := sp.begin(ctx, owner, ttl)
 	sp.mu.Lock()
-	sp.speaks = err == nil
+	sp.speaks, sp.begins = err == nil, 0
 	if err == nil && !sp.closed {
 		sp.own, sp.voice, v = owner, v, nil
 	}
@@ -48,12 +53,16 @@ func (sp *space) Begin(ctx context.Context, owner kv.Owner, ttl time.Duration) (
 	return granted, err
 }
 
-// isFirst reports whether a lease shall have heartbeats.
-func (sp *space) isFirst() bool {
+// isFirst reports whether a lease that is about to begin shall have heartbeats.
+func (sp *space) isFirst(owner kv.Owner) bool {
+	sp.commits.Lock()
+	defer sp.commits.Unlock()
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	first := !sp.speaks
-	sp.speaks = true
+	if first {
+		sp.speaks, sp.begins = true, owner
+	}
 	return first
 }
 
@@ -127,7 +136,12 @@ func (sp *space) Commit(ctx context.Context, tx kv.Tx) (kv.Result, error) {
 	if tx.Each != nil {
 		tx.Each = hidden(tx.Each)
 	}
-	first := sp.announce(&tx)
+	sp.commits.RLock()
+	defer sp.commits.RUnlock()
+	first, err := sp.announce(&tx)
+	if err != nil {
+		return kv.Result{}, fmt.Errorf("committing: %w", err)
+	}
 	result, err := sp.Space.Commit(ctx, tx)
 	if err == nil && result.Done && len(tx.Put)+len(tx.Delete) > 0 {
 		sp.tell()
@@ -138,15 +152,22 @@ func (sp *space) Commit(ctx context.Context, tx kv.Tx) (kv.Result, error) {
 	return result, err
 }
 
-// announce adds to a transaction how the lease is heard, if the store does not have that yet.
-func (sp *space) announce(tx *kv.Tx) bool {
+// announce adds to a transaction how the lease is heard, if the store does not have that yet. While
+// the lease is being begun nobody knows how it will be heard, and so there is no lease yet.
+func (sp *space) announce(tx *kv.Tx) (first bool, err error) {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
-	if sp.voice == nil || sp.published || !slices.ContainsFunc(tx.Put, func(r kv.Record) bool { return r.Owner == sp.own }) {
-		return false
+	under := func(owner kv.Owner) bool {
+		return owner != 0 && slices.ContainsFunc(tx.Put, func(r kv.Record) bool { return r.Owner == owner })
+	}
+	switch {
+	case under(sp.begins):
+		return false, fmt.Errorf("%w: it has not begun yet", kv.ErrEnded)
+	case sp.voice == nil || sp.published || !under(sp.own):
+		return false, nil
 	}
 	tx.Put = append(slices.Clone(tx.Put), sp.voice.says(sp.own, sp.voice.life))
-	return true
+	return true, nil
 }
 
 // settle notes that the store has how the lease is heard. So nobody need see that it waits.
