@@ -31,7 +31,6 @@ type role struct {
 	Bind    string // empty: without heartbeats
 	Mode    libcluster.Mode
 	TTL     time.Duration
-	Require bool
 }
 
 func play(text string) {
@@ -41,7 +40,7 @@ func play(text string) {
 	}
 	var store kv.Store = dirstore.Dir(r.Dir)
 	if r.Bind != "" {
-		store = heartbeats.Beside(store, heartbeats.Config{Bind: r.Bind, Require: r.Require})
+		store = heartbeats.Beside(store, heartbeats.Config{Bind: r.Bind})
 	}
 	cluster, err := libcluster.New(libcluster.Config{
 		Key: "company", ID: r.ID, Mode: r.Mode, TTL: r.TTL, Registry: libcluster.OnStore(store), Logger: zap.NewNop(),
@@ -69,13 +68,12 @@ type said struct {
 	at           time.Time
 }
 
-// spawn starts an instance, in an environment that words may make.
-func spawn(t testing.TB, r role, words ...string) *process {
+// spawn starts an instance.
+func spawn(t testing.TB, r role) *process {
 	t.Helper()
 	text, err := json.Marshal(r)
 	require.NoError(t, err)
-	words = append(words, os.Args[0])
-	p := &process{Cmd: exec.Command(words[0], words[1:]...), TB: t, lines: make(chan said, 1000)}
+	p := &process{Cmd: exec.Command(os.Args[0]), TB: t, lines: make(chan said, 1000)}
 	p.Env = append(os.Environ(), roleVariable+"="+string(text))
 	p.Stderr = os.Stderr
 	_, err = p.StdinPipe() // it ends with this process
