@@ -60,7 +60,7 @@ func TestClusterInAFolder(t *testing.T) {
 				c.Covered(a)
 
 				require.NoError(t, a.Leave(teststore.Patience(t)))
-				space, err := store(nil).Open(teststore.Patience(t), "company/default")
+				space, err := store(nil).Open(teststore.Patience(t), "company/production")
 				require.NoError(t, err)
 				defer space.Close()
 				_, err = space.List(teststore.Patience(t), "", func(r kv.Record) error {
