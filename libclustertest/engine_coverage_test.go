@@ -105,14 +105,14 @@ func TestSinceIsNoEarlierThanWhatAnInstanceKnows(t *testing.T) {
 		w.join("a", planned)
 		b := w.join("b", planned) // does not coordinate, and so looks only when it is asked
 		joined := time.Now()
-		wait(time.Hour)
+		wait(10 * time.Minute)
 		require.InDelta(w, 0, b.coverage().Since.Sub(joined), float64(time.Second))
 		w.join("c", planned)
 		changed := time.Now()
-		wait(time.Hour)
+		wait(10 * time.Minute)
 		require.InDelta(w, 0, b.coverage().Since.Sub(changed), float64(time.Second), "before, it may have been otherwise for a while")
 		since := b.coverage().Since
-		wait(time.Hour)
+		wait(10 * time.Minute)
 		require.Equal(w, since, b.coverage().Since)
 	})
 }
@@ -128,7 +128,7 @@ func TestOrphanIsReportedUntilItIsGone(t *testing.T) {
 		}
 		broken := a.coverage().Since
 		require.InDelta(w, 10, time.Since(broken).Seconds(), 2)
-		wait(time.Hour)
+		wait(10 * time.Minute)
 		require.Equal(w, broken, a.coverage().Since)
 		w.Delete(cluster, "aa")
 		wait(0)
@@ -184,7 +184,7 @@ func TestShortTroubleAndWhatIsNotToBeLoggedIsNot(t *testing.T) {
 			c := w.app("c", mode(m), silent.configure, func(c *libcluster.Config) { c.Key, c.CoverageTimeout = "quiet", -1 })
 			require.NoError(w, c.Join(w.Context()))
 			w.Put("quiet/production", "z", []byte("1"))
-			wait(time.Hour)
+			wait(10 * time.Minute)
 			require.Len(w, c.problems(), 1)
 			require.Empty(w, silent.about())
 			require.NoError(w, c.Leave(w.Context()))
