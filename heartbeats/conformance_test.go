@@ -37,7 +37,6 @@ func (a *apart) Open(ctx context.Context, space string) (kv.Space, error) {
 func TestFolderBesideHeartbeatsIsAStore(t *testing.T) {
 	t.Parallel()
 	kvtest.Run(t, kvtest.Harness{
-		Patience: watchdog, // each document is read by two processes that have two watches each
 		Open: func(t *testing.T) kv.Store {
 			dir := shm(t)
 			return newApart(func() kv.Store { return dirstore.Dir(dir) })

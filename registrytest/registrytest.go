@@ -52,7 +52,7 @@ type Harness struct {
 	// shortest that the registry grants. Default: 2 s.
 	TTL time.Duration
 	// Patience is how long anything that must happen may take; it is waited for
-	// in full only when a test fails. Default: 30 s.
+	// in full only when a test fails. Default: 2 min.
 	Patience time.Duration
 	// Heavy has tests that would join dozens of instances at a time join some ten, for a
 	// registry that runs so much for each that a busy machine never gets done with it.
@@ -213,7 +213,7 @@ func Run(t *testing.T, h Harness) {
 
 func (h Harness) withDefaults() Harness {
 	if h.Patience == 0 {
-		h.Patience = 30 * time.Second
+		h.Patience = 2 * time.Minute
 	}
 	h.soon = soon
 	if h.Around == nil {

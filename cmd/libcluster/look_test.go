@@ -206,7 +206,7 @@ func failing(t *testing.T, args ...string) (status int, text string) {
 	status = run(t.Context(), args, &stdout, &stderr)
 	require.NotZero(t, status, "%s", &stdout)
 	require.Empty(t, stdout.String())
-	return status, stderr.String()
+	return status, said(stderr.String())
 }
 
 func TestSignalEndsLookingForARegistryThatIsNotThere(t *testing.T) {

@@ -100,7 +100,7 @@ func TestWatchThatDoesNotTellOfWhatThereIsIsGivenUp(t *testing.T) {
 	for watchdog := time.After(testetcd.Patience); ; {
 		select {
 		case err := <-ended:
-			require.ErrorContains(t, err, "has not answered")
+			require.Error(t, err)
 			require.NotZero(t, asked.times.Load())
 			return
 		case <-watchdog:

@@ -42,7 +42,7 @@ type Harness struct {
 	// the store grants. Default: 2 s.
 	TTL time.Duration
 	// Patience is how long anything that must happen may take; it is waited for in full
-	// only when a test fails. Default: 30 s.
+	// only when a test fails. Default: 2 min.
 	Patience time.Duration
 	// Quiet is how long nothing must happen for a test to believe that nothing will.
 	// Default: 200 ms.
@@ -125,7 +125,7 @@ func Run(t *testing.T, h Harness) {
 
 func (h Harness) withDefaults() Harness {
 	if h.Patience == 0 {
-		h.Patience = 30 * time.Second
+		h.Patience = 2 * time.Minute
 	}
 	h.soon = 2 * time.Second
 	if h.Around == nil {
