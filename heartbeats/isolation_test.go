@@ -128,7 +128,14 @@ func TestAllStepDownWhenHeartbeatsThatAreRequiredFail(t *testing.T) {
 
 			c.lose(everything)
 			none := func() bool { return a.State().Index == -1 && b.State().Index == -1 && d.State().Index == -1 }
-			c.until("nobody acts", none)
+			c.until("nobody acts, and all have been told", func() bool {
+				for _, told := range [][]int{a.heard(), b.heard(), d.heard()} {
+					if told[len(told)-1] != -1 {
+						return false
+					}
+				}
+				return none()
+			})
 			told := [][]int{a.heard(), b.heard(), d.heard()}
 			c.exchange(longSilence, a, b, d)
 			require.True(t, none())
