@@ -22,6 +22,9 @@ import (
 // drainingKeys are the keys of what operators ask for, each with an instance's ID.
 const drainingKeys = publicKeys + "draining/"
 
+// mostDraining is how many of them count.
+const mostDraining = 10_000
+
 // errIdle is why a draining member has no assignment.
 var errIdle = fmt.Errorf("%w: %w", ErrWaiting, ErrDrained)
 
@@ -56,7 +59,7 @@ func (c *Cluster) SetDraining(ctx context.Context, draining bool) error {
 //
 // Drain returns when the registry has what is asked for; the assignment moves after that, and
 // [Cluster.Coverage] tells when it has. What is asked for outlives the instance: another one
-// with this ID is drained too. It need not be there yet.
+// with this ID is drained too. It need not be there yet. A cluster drains 10,000 at most.
 //
 // Drain takes one write, and no longer than some seconds. To drain an instance twice is no
 // error. The error is [ErrLeft] before Join, and [ErrCannotPlan] if the registry keeps no plans.
@@ -113,7 +116,7 @@ func (now *Planning) reflectDraining(id string, gone bool) {
 	switch {
 	case known && gone:
 		now.Draining = slices.Delete(slices.Clone(now.Draining), at, at+1)
-	case !known && !gone && checkName("ID", id) == nil:
+	case !known && !gone && len(now.Draining) < mostDraining && checkName("ID", id) == nil:
 		now.Draining = slices.Insert(slices.Clone(now.Draining), at, id)
 	}
 }

@@ -1,6 +1,7 @@
 package libcluster
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,6 +24,18 @@ func TestIfOnlyReservedAssignmentsAreLeftTheDrainingInstancesServe(t *testing.T)
 		p.commit(&plan{}, c.members)
 		require.Len(t, p.places, c.serving)
 	}
+}
+
+// Anybody may write below a cluster's key.
+func TestOnlySoManyAreDrained(t *testing.T) {
+	var now Planning
+	for n := range mostDraining + 10 {
+		now.reflectDraining(fmt.Sprint(n), false)
+	}
+	require.Equal(t, mostDraining, len(now.Draining))
+	now.reflectDraining("0", true)
+	now.reflectDraining("another", false)
+	require.True(t, now.drains("another"))
 }
 
 func TestWhatOperatorsDrainIsKeptByIDAndSharedWithNobody(t *testing.T) {
