@@ -55,15 +55,19 @@ func (sp *space) Begin(ctx context.Context, owner kv.Owner, ttl time.Duration) (
 
 // isFirst reports whether a lease that is about to begin shall have heartbeats.
 func (sp *space) isFirst(owner kv.Owner) bool {
+	sp.mu.Lock()
+	first := !sp.speaks
+	sp.speaks = true
+	sp.mu.Unlock()
+	if !first {
+		return false // and waits for no Commit
+	}
 	sp.commits.Lock()
 	defer sp.commits.Unlock()
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
-	first := !sp.speaks
-	if first {
-		sp.speaks, sp.begins = true, owner
-	}
-	return first
+	sp.begins = owner
+	return true
 }
 
 func (sp *space) begin(ctx context.Context, owner kv.Owner, ttl time.Duration) (time.Duration, *voice, error) {
@@ -87,7 +91,7 @@ func (sp *space) begin(ctx context.Context, owner kv.Owner, ttl time.Duration) (
 	return granted, v, nil
 }
 
-// Renew renews a lease. For one that has stepped down the error wraps ErrIsolated too.
+// Renew renews a lease. If the instance has stepped down the error wraps ErrIsolated too.
 func (sp *space) Renew(ctx context.Context, owner kv.Owner) (time.Duration, error) {
 	ttl, err := sp.Space.Renew(ctx, owner)
 	if sp.isIsolated() && owner == sp.own {
@@ -110,7 +114,7 @@ func (sp *space) isIsolated() bool {
 	return sp.isolated
 }
 
-// End ends a lease. If that is the one that has heartbeats, the next ones would be nobody's.
+// End ends a lease. A lease that has ended sends no heartbeats any more.
 func (sp *space) End(ctx context.Context, owner kv.Owner) error {
 	err := sp.Space.End(ctx, owner)
 	if err != nil {
