@@ -4,8 +4,6 @@ import (
 	"context"
 	"flag"
 	"log"
-	"math"
-	"math/rand/v2"
 	"os"
 	"strconv"
 	"testing"
@@ -35,14 +33,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// shm returns a folder in memory, until the test has ended.
-func shm(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "dirstore")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	return dir
-}
+func shm(t testing.TB) string { return teststore.Folder(t) }
 
 // patience is for what must happen.
 func patience(t testing.TB) context.Context { return teststore.Patience(t) }
@@ -55,7 +46,7 @@ func open(t testing.TB, store *dirstore.Store) kv.Space {
 	return space
 }
 
-func randomOwner() kv.Owner { return kv.Owner(1 + rand.Int64N(math.MaxInt64)) }
+func randomOwner() kv.Owner { return teststore.Owner() }
 
 func begin(t testing.TB, space kv.Space, ttl time.Duration) kv.Owner {
 	t.Helper()

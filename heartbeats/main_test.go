@@ -4,8 +4,6 @@ import (
 	"context"
 	"flag"
 	"log"
-	"math"
-	"math/rand/v2"
 	"os"
 	"testing"
 	"time"
@@ -33,18 +31,11 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// shm returns a folder in memory, until the test has ended.
-func shm(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "heartbeats")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	return dir
-}
+func shm(t testing.TB) string { return teststore.Folder(t) }
 
 func patience(t testing.TB) context.Context { return teststore.Patience(t) }
 
-func randomOwner() kv.Owner { return kv.Owner(1 + rand.Int64N(math.MaxInt64)) }
+func randomOwner() kv.Owner { return teststore.Owner() }
 
 // join opens a space and begins a lease with a record, as an instance does.
 func join(t testing.TB, store kv.Store, key string, ttl time.Duration) (kv.Space, kv.Owner) {

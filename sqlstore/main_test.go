@@ -3,8 +3,6 @@ package sqlstore_test
 import (
 	"context"
 	"database/sql"
-	"math"
-	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +13,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/libcluster/libcluster/internal/testsql"
+	"github.com/libcluster/libcluster/internal/teststore"
 	"github.com/libcluster/libcluster/kv"
 	"github.com/libcluster/libcluster/sqlstore"
 )
@@ -108,7 +107,7 @@ func begin(t testing.TB, space kv.Space, ttl time.Duration) kv.Owner {
 	return owner
 }
 
-func randomOwner() kv.Owner { return kv.Owner(1 + rand.Int64N(math.MaxInt64)) }
+func randomOwner() kv.Owner { return teststore.Owner() }
 
 func put(t testing.TB, space kv.Space, key string, owner kv.Owner) kv.Mark {
 	t.Helper()

@@ -3,6 +3,9 @@ package teststore
 import (
 	"cmp"
 	"context"
+	"math"
+	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -24,6 +27,18 @@ func Patience(t testing.TB) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
+
+// Folder returns a folder in memory, until the test has ended.
+func Folder(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "libcluster")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return dir
+}
+
+// Owner returns one that no lease has.
+func Owner() kv.Owner { return kv.Owner(1 + rand.Int64N(math.MaxInt64)) }
 
 // Company is a cluster, each of whose instances has a store of its own.
 type Company struct {
