@@ -230,7 +230,7 @@ type Planner interface {
 	// In mode [ModeCooperative] but names the partitions that it has not stopped yet, as text.
 	Drained(ctx context.Context, revision, generation int64, but string) error
 	// SetDraining notes that the instance with an ID is to give its assignment away, or takes
-	// that back. It is so for as long as the note is there, whoever has that ID.
+	// that back. It is so for as long as the note is there, also for a later instance with that ID.
 	SetDraining(ctx context.Context, id string, draining bool) error
 
 	onStore() *storeSession

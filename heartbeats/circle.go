@@ -108,7 +108,7 @@ func (c *circle) hearsSteadily(o *other, now time.Time) bool {
 func (o *other) silence() time.Duration { return time.Duration(o.Silence) * time.Millisecond }
 
 // accused returns those that were heard once and are silent now, if most of the rest are heard
-// steadily. Who hears few of the others is alone himself, or heartbeats fail for all. When they
+// steadily. An instance that hears few of the others is alone itself, or heartbeats fail for all. When they
 // work again one is heard before another, which is why it has to be steadily.
 func (c *circle) accused(now time.Time) (silent []kv.Owner) {
 	steady := 0

@@ -12,8 +12,8 @@
 //
 //   - An instance that has changed something tells the others, who look at once, on a store that
 //     can be told to: dirstore and sqlstore can.
-//   - When the port of an instance refuses packets, its process has ended, and whoever notices
-//     it ends its lease. That takes about a twentieth of the TTL, divided by how many there are.
+//   - When the port of an instance refuses packets, its process has ended, and the first
+//     instance that notices ends its lease. That takes about a twentieth of the TTL, divided by how many there are.
 //   - When an instance was heard once and is silent for a quarter of its TTL, those accuse it that
 //     hear more than half of the rest. If more than half of all others accuse it, they end
 //     its lease. It joins anew, and so in the modes with a plan it comes back last. Until it is
@@ -40,9 +40,9 @@
 // # Who can forge it
 //
 // What is sent is not secret, and each packet is authenticated with a key that is in the store, a new
-// one each time a process opens its port. So who can read the store can forge heartbeats, and have
-// the leases of a cluster ended. Who cannot read it can have the store looked at more often, up to 100
-// times in a TTL. Who can forge the answers of a kernel that a port is closed can cost each
+// one each time a process opens its port. So a program that can read the store can forge heartbeats, and have
+// the leases of a cluster ended. A program that cannot read it can have the store looked at more often, up to 100
+// times in a TTL. A program that can forge a kernel's answer that a port is closed can cost each
 // process one rejoin.
 package heartbeats
 

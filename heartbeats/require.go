@@ -13,7 +13,7 @@ import (
 
 // # How all step down, where Require is set, and come back
 //
-// Who hears no majority ends its lease, and joins anew when it hears one. How many there are to be
+// An instance that hears no majority ends its lease, and joins anew when it hears one. How many there are to be
 // heard must be known meanwhile, or the first to have no lease left would find nobody there and
 // act alone. So an instance that has stepped down, or waits to be let in, has another lease in
 // the space, without a member, which says where it listens as others do, and counts as they do. It is

@@ -337,7 +337,7 @@ func (v *voice) majority() (bool, <-chan struct{}) {
 	return v.read && 2*v.circle.heard(time.Now()) >= len(v.circle.others), v.moved
 }
 
-// stir wakes who waits to hear a majority. mu is held.
+// stir wakes an attempt to join that waits to hear a majority. mu is held.
 func (v *voice) stir() {
 	close(v.moved)
 	v.moved = make(chan struct{})

@@ -2,8 +2,8 @@
 //
 //	go run ./examples/cron -id a    # and in another terminal with -id b
 //
-// It needs an etcd on port 2379. The instances hold a single partition between them, and whoever
-// holds it is the primary. In mode cooperative there are never two, and an instance that joins
+// It needs an etcd on port 2379. The instances hold a single partition between them, and the
+// instance that holds it is the primary. In mode cooperative there are never two, and an instance that joins
 // or leaves does not stop the job of another one.
 //
 // When the primary leaves, another instance goes on at once; when it crashes, within some 18 s.
