@@ -38,6 +38,9 @@ func TestMain(m *testing.M) {
 			witness(os.Args[2])
 		}
 	}
+	if err := os.Setenv("LIBCLUSTER_TIMEOUT", patience.String()); err != nil { // the default is for people
+		panic(err)
+	}
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) // or what nohup has ignored would stay so
 	testetcd.Main(m)
 }
