@@ -13,8 +13,8 @@ func (c *Coverage) shared(p *plan, s Survey, members []Recorded) {
 	var held partitionSet
 	named := make(map[string]bool, len(p.places))
 	for _, l := range p.places {
-		now, here := by[l.ID]
-		here = here && now.Incarnation == l.incarnation
+		now, there := by[l.ID]
+		here := there && now.Incarnation == l.incarnation
 		named[l.incarnation] = true
 		c.each(ProblemOverlap, l, l.held.and(held), "the plan gives them to another instance too")
 		held, missing = held.or(l.held), missing.minus(l.held)
@@ -24,16 +24,15 @@ func (c *Coverage) shared(p *plan, s Survey, members []Recorded) {
 		open := s.unreleased(l, p)
 		missing = missing.minus(open)
 		switch {
-		case here && now.kept:
+		case there && now.kept:
 			for _, r := range l.held {
 				c.kept(Place{Member: l.Member, Index: r.from}, r.len())
 			}
 		case !here:
 			c.each(ProblemVanished, l, l.held, "its record has gone, or it has come back and the plan does not say so yet")
+		}
+		if !here && s.Drained[l.incarnation] != DrainedForGood {
 			open = open.or(l.held)
-			if s.Drained[l.incarnation] == DrainedForGood {
-				open = nil
-			}
 		}
 		c.each(ProblemStopped, l, open.minus(l.held), "it has to stop them first, and then another instance gets them")
 		if len(open) > 0 {

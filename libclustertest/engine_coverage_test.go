@@ -211,6 +211,27 @@ func TestPlaceThatIsKeptIsNotCovered(t *testing.T) {
 	}
 }
 
+// No coordinator is left to write a plan that says so.
+func TestPlaceOfTheOnlyInstanceIsKept(t *testing.T) {
+	for _, m := range append(slices.Clone(allModes), libcluster.ModeCooperative) {
+		t.Run(m.String(), func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				watching := w.join("z", mode(m), passive)
+				a := w.join("a", mode(m), workers(2))
+				watching.covers(2 * time.Second)
+				require.NoError(w, a.Leave(w.Context(), libcluster.Returning(time.Minute)))
+				wait(time.Second)
+				problems := slices.DeleteFunc(watching.problems(), func(p string) bool { return p == "no coordinator" })
+				require.Len(w, problems, 1)
+				require.Regexp(w, "^kept, .* a$", problems[0])
+				require.Empty(w, watching.coverage().Blockers)
+				w.join("a", mode(m), workers(2))
+				watching.covers(2 * time.Second)
+			})
+		})
+	}
+}
+
 func TestPlantedPlanIsReportedWithinATTL(t *testing.T) {
 	for _, c := range []struct {
 		places []string // index, workers and ID
