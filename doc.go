@@ -77,8 +77,9 @@
 //	         Leave is called, Run ends,            Leave is done
 //	         or Join fails
 //
-// Only a member of a cluster with a plan waits. In mode [ModeDirect], and if it is
-// passive, an instance goes straight to PhaseActive where the diagram has PhaseWaiting.
+// Only a member of a cluster with a plan waits for one. In mode [ModeDirect], and if it is
+// passive, an instance goes straight to PhaseActive where the diagram has PhaseWaiting. In mode
+// [ModeDirect] an instance waits while an operator drains it, see [Cluster.Drain].
 // In mode [ModeCooperative] an instance that holds no partition waits, too.
 // From PhaseWaiting an instance is fenced for the same reasons as from PhaseActive;
 // [Cluster.Err] says for which. If another instance has taken its ID, a fenced instance

@@ -140,7 +140,7 @@ func TestADrainedInstanceOfModeDirectLeavesAndComesBack(t *testing.T) {
 		require.Equal(b.T, map[string]int{"b": 0}, b.indexes())
 		require.Equal(b.T, 1, other.State().Total)
 		require.ErrorIs(b.T, a.Err(), libcluster.ErrDrained)
-		require.Equal(b.T, libcluster.PhaseFenced, a.Phase())
+		require.Equal(b.T, libcluster.PhaseWaiting, a.Phase())
 		require.EqualValues(b.T, 1, a.Stats().Fences[libcluster.FencedDrained])
 		require.Equal(b.T, []string{"a"}, b.draining(other))
 

@@ -145,7 +145,11 @@ func (c *Cluster) Phase() Phase {
 		return PhaseLeaving
 	case v.inc == nil || v.inc.membership != m:
 		return PhaseJoining
-	case v.inc.fenced() != nil:
+	}
+	switch fenced := v.inc.fenced(); {
+	case errors.Is(fenced, ErrDrained):
+		return PhaseWaiting
+	case fenced != nil:
 		return PhaseFenced
 	case v.why != nil:
 		return PhaseWaiting

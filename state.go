@@ -76,7 +76,7 @@ type Phase string
 const (
 	PhaseJoining Phase = "joining" // trying to reach the registry for the first time
 	PhaseActive  Phase = "active"  // joined; a passive instance too
-	PhaseWaiting Phase = "waiting" // joined, but without an assignment until a plan is committed: see [ErrWaiting]
+	PhaseWaiting Phase = "waiting" // without an assignment until a plan is committed, see [ErrWaiting], or until it is undrained, see [ErrDrained]
 	PhaseFenced  Phase = "fenced"  // has lost its assignment, and rejoins; if [Cluster.Err] is [ErrInstanceTaken], only with [Config.ReclaimAfter]
 	PhaseLeaving Phase = "leaving" // the last callback has not returned yet, or the record is being removed
 	PhaseLeft    Phase = "left"    // left, or never joined
