@@ -76,7 +76,7 @@ func instance(file string, say func(event)) error {
 		}
 	}
 	var c *libcluster.Cluster
-	config.OnRebalance = func(s libcluster.State) { say(stateOf(p, c, s)) }
+	config.OnRebalance = func(libcluster.State) { say(stateOf(p, c.View())) }
 	if c, err = libcluster.New(config); err != nil {
 		return err
 	}
@@ -100,10 +100,11 @@ func instance(file string, say func(event)) error {
 	return nil
 }
 
-func stateOf(p *peers.Peers, c *libcluster.Cluster, s libcluster.State) event {
-	e := event{Kind: "state", Index: s.Index, Total: s.Total, Gen: s.Generation}
-	for _, m := range c.Members() {
-		if m.Index == 0 && s.Active() {
+// stateOf tells of one instant, which may be later than the state of the callback.
+func stateOf(p *peers.Peers, v libcluster.View) event {
+	e := event{Kind: "state", Index: v.State.Index, Total: v.State.Total, Gen: v.State.Generation}
+	for _, m := range v.Members {
+		if m.Index == 0 && v.State.Active() {
 			e.Primary = m.ID
 			primary, _ := p.Peer(m.ID)
 			e.Meta = primary.Metadata["server_port"]

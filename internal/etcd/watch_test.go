@@ -29,14 +29,14 @@ func (a *asking) RequestProgress(ctx context.Context) error {
 }
 
 // watching opens a space on a client of its own, and a watch of all that is in it.
-func watching(t *testing.T, silence time.Duration, options ...grpc.DialOption) (*etcd.Space, kv.Watch, *asking) {
+func watching(t *testing.T, options ...grpc.DialOption) (*etcd.Space, kv.Watch, *asking) {
 	t.Helper()
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{testetcd.URL(t)}, Logger: zap.NewNop(), DialOptions: options})
 	require.NoError(t, err)
 	asked := &asking{Watcher: client.Watcher}
 	client.Watcher = asked
 	space := etcd.Open(etcd.Config{
-		Client: client, Owned: true, Prefix: "/" + t.Name() + "/", Timeout: testetcd.Patience, Silence: silence,
+		Client: client, Owned: true, Prefix: "/" + t.Name() + "/", Timeout: testetcd.Patience, Silence: testetcd.Patience,
 		Shared: &etcd.Shared{}, Log: zap.NewNop(),
 	})
 	t.Cleanup(func() { require.NoError(t, space.Close()) })
@@ -46,7 +46,7 @@ func watching(t *testing.T, silence time.Duration, options ...grpc.DialOption) (
 }
 
 func TestWatchThatHasToldAllIsNotAsked(t *testing.T) {
-	space, w, asked := watching(t, testetcd.Patience)
+	space, w, asked := watching(t)
 	next := func() {
 		done, err := space.Commit(t.Context(), kv.Tx{Put: []kv.Record{{Key: "a"}}})
 		require.NoError(t, err)
@@ -80,7 +80,7 @@ func (s mute) RecvMsg(m any) error {
 
 func TestWatchThatDoesNotTellOfWhatThereIsIsGivenUp(t *testing.T) {
 	var frozen atomic.Bool
-	space, w, asked := watching(t, 10*time.Millisecond, grpc.WithChainStreamInterceptor(func(ctx context.Context,
+	space, w, asked := watching(t, grpc.WithChainStreamInterceptor(func(ctx context.Context,
 		desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption,
 	) (grpc.ClientStream, error) {
 		stream, err := open(ctx, desc, cc, method, opts...)
@@ -89,6 +89,7 @@ func TestWatchThatDoesNotTellOfWhatThereIsIsGivenUp(t *testing.T) {
 		}
 		return stream, err
 	}))
+	space.Silence = 10 * time.Millisecond // from now on, since it also bounds the opening
 	frozen.Store(true)
 	_, err := space.Commit(t.Context(), kv.Tx{Put: []kv.Record{{Key: "a"}}})
 	require.NoError(t, err)
