@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -154,6 +155,40 @@ func TestChaosIsLoggedInFewLines(t *testing.T) {
 				for cause, times := range causes {
 					require.LessOrEqual(w, times, 4, cause)
 				}
+			})
+		})
+	}
+}
+
+// The registry is away for 20 s of each minute, which is longer than a TTL.
+func TestAnHourOfAFlappingRegistryIsLoggedInFewLines(t *testing.T) {
+	for _, m := range append(slices.Clone(allModes), libcluster.ModeCooperative) {
+		t.Run(m.String(), func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				log, logs := logged(zap.InfoLevel)
+				for _, id := range []string{"a", "b", "c"} {
+					w.join(id, mode(m), log)
+				}
+				wait(time.Minute)
+				logs.TakeAll()
+				for range 60 {
+					w.CutAll()
+					wait(20 * time.Second)
+					w.HealAll()
+					wait(40 * time.Second)
+				}
+				causes := map[string]int{}
+				for _, line := range logs.All() {
+					cause := fmt.Sprint(line.Level, ": ", line.ContextMap()["instance"], ": ", line.Message)
+					causes[cause]++
+					most := 20 // one in three minutes
+					if line.Level == zap.InfoLevel {
+						most = 3 * 60 // without an assignment, with the first one, and when the others are back
+						require.Equal(w, "re-balanced", line.Message)
+					}
+					require.LessOrEqual(w, causes[cause], most, cause)
+				}
+				t.Logf("%d lines: %v", logs.Len(), causes)
 			})
 		})
 	}
