@@ -174,6 +174,12 @@ func (i *instance) heard() []int {
 	return slices.Clone(i.told)
 }
 
+// idleSince reports whether it has been told of no index since the first n times. That it has none
+// it may be told again: the others' total may change.
+func (i *instance) idleSince(n int) bool {
+	return !slices.ContainsFunc(i.heard()[n:], func(index int) bool { return index != -1 })
+}
+
 var errSevered = errors.New("the folder cannot be reached")
 
 // severed is a store that cannot be reached while gone is set.
