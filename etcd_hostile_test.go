@@ -99,14 +99,14 @@ func TestForeignKeysMakeFewLines(t *testing.T) {
 			for _, id := range []string{"a", "b", "c"} {
 				start(t, libcluster.Config{Key: cluster, ID: id, Mode: mode, Logger: zap.New(core)})
 			}
-			for range 500 {
+			for range 100 {
 				_, err := client.Put(t.Context(), prefix+"foreign", "none")
 				require.NoError(t, err)
 				_, err = client.Delete(t.Context(), prefix+"foreign")
 				require.NoError(t, err)
 			}
 			require.Equal(t, []string{fmt.Sprintf("%q", prefix+"foreign")}, ignored(t, client, prefix, logs))
-			for n := range 500 {
+			for n := range 100 {
 				_, err := client.Put(t.Context(), prefix+fmt.Sprint("foreign", n), "none")
 				require.NoError(t, err)
 			}

@@ -55,10 +55,10 @@ func TestAPlanInEtcdKeepsPlaces(t *testing.T) {
 	}
 }
 
-func TestHundredJoinAtOnceByAPlan(t *testing.T) {
+func TestManyJoinAtOnceByAPlan(t *testing.T) {
 	for _, mode := range withPlan {
 		t.Run(mode.String(), func(t *testing.T) {
-			const n = 100
+			const n = joinAtOnce
 			cluster := key(t)
 			nodes := make([]*instance, n)
 			var joining sync.WaitGroup

@@ -3,4 +3,7 @@
 package libcluster_test
 
 // As many as an everyday run has time for; -exclusive-seeds gives more.
-const defaultExclusiveSeeds = 40
+const (
+	defaultExclusiveSeeds = 40
+	joinAtOnce            = 100
+)

@@ -2,5 +2,8 @@
 
 package libcluster_test
 
-// The race detector makes a seed some ten times slower.
-const defaultExclusiveSeeds = 20
+// The race detector makes a seed some ten times slower. The same code runs in each.
+const (
+	defaultExclusiveSeeds = 8
+	joinAtOnce            = 30
+)

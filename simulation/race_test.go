@@ -2,5 +2,5 @@
 
 package simulation
 
-// The race detector makes a seed some ten times slower.
-const defaultSeeds = 60
+// The race detector makes a seed some ten times slower. The same code runs in each.
+const defaultSeeds = 20
