@@ -10,7 +10,7 @@
 //
 //	go -C internal/tools run ./replay -first 7 -seeds 1            that seed
 //	go -C internal/tools run ./replay -first 7 -seeds 1 -orders 300  it, in 300 orders
-//	go -C internal/tools run ./replay -mode exclusive              ten seeds, each twice
+//	go -C internal/tools run ./replay -mode exclusive,cooperative  ten seeds of both, each twice
 //
 // It fails if a seed breaks a promise, or if two replays of one seed and order differ.
 package main
@@ -29,6 +29,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strings"
 	"sync"
 
 	"github.com/tetratelabs/wazero"
@@ -38,7 +39,7 @@ import (
 
 var (
 	root   = flag.String("root", "../..", "the folder of the module")
-	mode   = flag.String("mode", "promises", "which simulation: promises, exclusive or cooperative")
+	modes  = flag.String("mode", "promises", "which simulations, separated by commas: promises, exclusive and cooperative")
 	first  = flag.Uint64("first", 1, "the first seed")
 	seeds  = flag.Int("seeds", 10, "how many seeds")
 	order  = flag.Uint64("order", 1, "the first order")
@@ -49,8 +50,8 @@ var (
 
 const neverTwo = `^((exclusive|cooperative)_.*|export|norace)_test\.go$`
 
-// simulations are the packages, which files with tests they need there, and the
-// arguments of one seed. Other tests may need what WebAssembly has not, such as etcd.
+// simulations are the packages, which files with tests they need there (the same for one
+// package), and the arguments of one seed. Other tests may need what WebAssembly has not, such as etcd.
 var simulations = map[string]struct {
 	pkg, tests string
 	args       func(seed uint64) []string
@@ -75,33 +76,46 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	simulation, ok := simulations[*mode]
-	if !ok {
-		return fmt.Errorf("-mode %s: there are promises, exclusive and cooperative", *mode)
-	}
-	code, err := compile(simulation.pkg, regexp.MustCompile(simulation.tests))
-	if err != nil {
-		return err
-	}
 	machine := wazero.NewRuntime(ctx)
 	defer machine.Close(ctx)
 	wasi_snapshot_preview1.MustInstantiate(ctx, machine)
-	module, err := machine.CompileModule(ctx, code)
-	if err != nil {
-		return err
+	modules := map[string]wazero.CompiledModule{} // by package
+	failed := 0
+	for mode := range strings.SplitSeq(*modes, ",") {
+		simulation, ok := simulations[mode]
+		if !ok {
+			return fmt.Errorf("-mode %s: there are promises, exclusive and cooperative", mode)
+		}
+		if modules[simulation.pkg] == nil {
+			code, err := compile(simulation.pkg, regexp.MustCompile(simulation.tests))
+			if err != nil {
+				return err
+			}
+			if modules[simulation.pkg], err = machine.CompileModule(ctx, code); err != nil {
+				return err
+			}
+		}
+		fmt.Println(mode)
+		failed += replayAll(ctx, machine, modules[simulation.pkg], simulation.args)
 	}
+	if failed > 0 {
+		return fmt.Errorf("%d seeds have failed", failed)
+	}
+	return nil
+}
 
+// replayAll replays all seeds in all orders, and returns how many of these have failed.
+func replayAll(ctx context.Context, machine wazero.Runtime, module wazero.CompiledModule, args func(uint64) []string) (failed int) {
 	type job struct{ seed, order uint64 }
 	jobs := make(chan job)
 	var (
 		workers sync.WaitGroup
 		mu      sync.Mutex // guards failed and the output
-		failed  int
 	)
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
 			for j := range jobs {
-				history, out, err := replay(ctx, machine, module, simulation.args(j.seed), j.order)
+				history, out, err := replay(ctx, machine, module, args(j.seed), j.order)
 				mu.Lock()
 				if *whole {
 					os.Stdout.Write(out)
@@ -123,10 +137,7 @@ func run(ctx context.Context) error {
 	}
 	close(jobs)
 	workers.Wait()
-	if failed > 0 {
-		return fmt.Errorf("%d of %d have failed", failed, *seeds**orders)
-	}
-	return nil
+	return failed
 }
 
 // compile makes the tests of a package a WebAssembly module.

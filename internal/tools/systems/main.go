@@ -7,8 +7,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"strings"
+	"sync"
 
 	"golang.org/x/tools/go/packages"
 )
@@ -38,7 +42,7 @@ func check(system string) (checked int, err error) {
 	all, err := packages.Load(&packages.Config{
 		Mode: packages.NeedName | packages.NeedFiles | packages.NeedCompiledGoFiles | packages.NeedImports |
 			packages.NeedDeps | packages.NeedTypes | packages.NeedSyntax | packages.NeedTypesInfo | packages.NeedTypesSizes,
-		Dir: "../..",
+		Dir: "../..", Fset: files, ParseFile: parse,
 		Env: append(os.Environ(), "GOOS="+name, "GOARCH="+architecture, "CGO_ENABLED=0"),
 	}, "./...")
 	if err != nil {
@@ -52,4 +56,23 @@ func check(system string) (checked int, err error) {
 		}
 	})
 	return checked, errors.Join(wrong...)
+}
+
+var (
+	files  = token.NewFileSet()
+	parsed sync.Map // a *parsing by the name of its file: most files are the same on all systems
+)
+
+type parsing struct {
+	once sync.Once
+	file *ast.File
+	err  error
+}
+
+// parse parses each file once.
+func parse(_ *token.FileSet, name string, text []byte) (*ast.File, error) {
+	found, _ := parsed.LoadOrStore(name, new(parsing))
+	p := found.(*parsing)
+	p.once.Do(func() { p.file, p.err = parser.ParseFile(files, name, text, parser.SkipObjectResolution) })
+	return p.file, p.err
 }
