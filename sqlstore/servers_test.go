@@ -10,7 +10,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/libcluster/libcluster/heartbeats"
 	"github.com/libcluster/libcluster/internal/testsql"
+	"github.com/libcluster/libcluster/internal/teststore"
 	"github.com/libcluster/libcluster/kv"
 	"github.com/libcluster/libcluster/sqlstore"
 )
@@ -32,6 +34,17 @@ func TestMariaDBIsAStore(t *testing.T) {
 	db := testsql.Open(t, onMariaDB.driver, onMariaDB.url(t)+"?interpolateParams=true")
 	db.SetMaxIdleConns(idle)
 	conforms(t, func(*testing.T) kv.Store { return sqlstore.MySQL(db) })
+}
+
+// Heartbeats have the watches look far more often, which on SQLite alone takes a processor three
+// times as long as without them.
+func TestSQLStoresBesideHeartbeatsKeepThePromises(t *testing.T) {
+	t.Parallel()
+	keepThePromises(t, func(s system, db *sql.DB) *teststore.Apart {
+		return teststore.NewApart(func() kv.Store {
+			return heartbeats.Beside(s.store(db), heartbeats.Config{Bind: "127.0.0.1:0"})
+		})
+	})
 }
 
 func TestRenewWorksAgainAfterItsConnectionWasKilled(t *testing.T) {
