@@ -22,7 +22,7 @@ import (
 // mutant is a mistake, and the test that must find it.
 type mutant struct {
 	name     string
-	file     string // of the root package
+	file     string // from the root
 	old, new string // old must stand in the file exactly once, in a function
 	test     string
 	pkg      string   // of the test; empty: the root

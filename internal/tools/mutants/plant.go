@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 )
@@ -17,8 +18,8 @@ const (
 	none       = -1
 )
 
-// chooser is a file that is added to the root package.
-const chooser = `package libcluster
+// chooser is a file that is added to each package with a mistake.
+const chooser = `package %s
 
 import (
 	"os"
@@ -28,7 +29,7 @@ import (
 var planted, _ = strconv.Atoi(os.Getenv("` + plantedEnv + `"))
 `
 
-// plant writes the files of the root package with all mistakes into folder, and an overlay
+// plant writes the files with all mistakes into folder, and an overlay
 // with which the compiler reads them in the place of the tree's. A function with a mistake
 // begins with its own body as the mistake has it, for when that one is planted:
 //
@@ -59,13 +60,13 @@ func plant(folder string) (overlay string, err error) {
 		if err != nil {
 			return err
 		}
-		replace[original] = filepath.Join(folder, name)
+		replace[original] = filepath.Join(folder, strings.ReplaceAll(name, "/", "_"))
 		return os.WriteFile(replace[original], []byte(text), 0o600)
 	}
-	if err := add("planted_mutant.go", chooser); err != nil {
-		return "", err
-	}
 	for name, s := range files {
+		if err := add(path.Join(path.Dir(name), "planted_mutant.go"), fmt.Sprintf(chooser, s.pkg)); err != nil {
+			return "", err
+		}
 		if err := add(name, s.beginning(bodies[name])); err != nil {
 			return "", err
 		}
@@ -81,6 +82,7 @@ func plant(folder string) (overlay string, err error) {
 // source is a file, and its functions.
 type source struct {
 	text      string
+	pkg       string
 	functions []*ast.FuncDecl // in the order of the file
 	at        func(token.Pos) int
 }
@@ -95,7 +97,7 @@ func readSource(name string) (source, error) {
 	if err != nil {
 		return source{}, err
 	}
-	s := source{text: string(text), at: func(p token.Pos) int { return positions.Position(p).Offset }}
+	s := source{text: string(text), pkg: file.Name.Name, at: func(p token.Pos) int { return positions.Position(p).Offset }}
 	for _, d := range file.Decls {
 		if f, ok := d.(*ast.FuncDecl); ok && f.Body != nil {
 			s.functions = append(s.functions, f)

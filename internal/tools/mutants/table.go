@@ -261,4 +261,19 @@ var mutants = []mutant{
 		"kv.AtVersion(drainingKeys+s.id, 0)", "kv.AtVersion(planKey, 0)",
 		"TestADrainedInstanceOfModeDirectDoesNotJoin", "", nil,
 	},
+	{
+		"one that hears only half of the rest accuses", "heartbeats/circle.go",
+		"2*steady > rest", "2*steady >= rest",
+		"TestWhoIsSilentIsAccusedByWhoHearsMostOfTheRest", "heartbeats", nil,
+	},
+	{
+		"an accusation by one ends a lease", "heartbeats/circle.go",
+		"2*votes > len(c.others)", "votes > 0",
+		"TestMostOfTheOthersHaveToAccuse", "heartbeats", nil,
+	},
+	{
+		"one that is silent is put out though nobody accuses it", "heartbeats/circle.go",
+		"2*votes > len(c.others)", "votes >= 0 && !o.heard.IsZero() && !c.hears(o, now)",
+		"TestPrimaryStaysWhenHeartbeatsFailForAll", "heartbeats", nil,
+	},
 }
