@@ -16,7 +16,8 @@
 //     instance that notices ends its lease. That takes about a twentieth of the TTL, divided by how many there are.
 //   - When an instance was heard once and is silent for a quarter of its TTL, those accuse it that
 //     hear more than half of the rest. If more than half of all others accuse it, they end
-//     its lease. It joins anew, and so in the modes with a plan it comes back last. Until it is
+//     its lease. It joins anew, and so in the modes with a plan it comes back last, unless it
+//     is back before there is a plan without it: then it keeps its place. Until it is
 //     heard again nobody accuses it, so it is not put out twice.
 //
 // So if heartbeats fail for all, nobody accuses anybody, and all stay what they are: a crash is
@@ -43,7 +44,7 @@
 // one each time a process opens its port. So a program that can read the store can forge heartbeats, and have
 // the leases of a cluster ended. A program that cannot read it can have the store looked at more often, up to 100
 // times in a TTL. A program that can forge a kernel's answer that a port is closed can cost each
-// process one rejoin.
+// process one rejoin for each of the others, as can a firewall that refuses.
 package heartbeats
 
 import (

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/libcluster/libcluster/internal/testnet"
+
 	"github.com/libcluster/libcluster/peers"
 )
 
@@ -21,8 +23,8 @@ func TestFullDiskDoesNotTakeTheApplicationAlong(t *testing.T) {
 	config, err := peers.ReadConfig(list[2])
 	require.NoError(t, err)
 	require.NoError(t, os.Mkdir(config.DataDir, 0o700))
-	command(t, "mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", config.DataDir)
-	t.Cleanup(func() { command(t, "umount", "-l", config.DataDir) })
+	testnet.Run(t, "mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", config.DataDir)
+	t.Cleanup(func() { testnet.Run(t, "umount", "-l", config.DataDir) })
 	all := spawnAll(t, "exclusive", list...)
 	active(t, all...)
 

@@ -46,9 +46,9 @@ func isolate(t *testing.T, mode string, pick func(testing.TB, []*process) *proce
 	rest := without(victim, all)
 	began := time.Now()
 	if way == "both ways" {
-		net.cut(t, victim)
+		net.cut(victim)
 	} else {
-		net.drop(t, victim)
+		net.drop(victim)
 	}
 	active(t, rest...)
 	idles(t, victim)
@@ -60,8 +60,8 @@ func isolate(t *testing.T, mode string, pick func(testing.TB, []*process) *proce
 	t.Logf("the victim knew after %v, the others after %v", stopped.At.Sub(began), next.At.Sub(began))
 	after := leader(t, rest...)
 	mended := time.Now()
-	net.mend(t, victim)
-	net.pass(t, victim)
+	net.mend(victim)
+	net.pass(victim)
 	active(t, all...)
 	if is := leader(t, all...); is != after && is == victim {
 		t.Log("the instance that returned leads")
@@ -78,11 +78,11 @@ func TestNobodyActsWithoutAMajority(t *testing.T) {
 	all := net.spawnAll(t, "exclusive")
 	active(t, all...)
 	for _, p := range all {
-		net.cut(t, p)
+		net.cut(p)
 	}
 	idles(t, all...)
 	for _, p := range all {
-		net.mend(t, p)
+		net.mend(p)
 	}
 	active(t, all...)
 	require.Zero(t, overlap(all...))
@@ -93,7 +93,7 @@ func TestLossKeepsTwoApart(t *testing.T) {
 	all := net.spawnAll(t, "exclusive")
 	active(t, all...)
 	for _, p := range all {
-		net.drop(t, p, "-m", "statistic", "--mode", "random", "--probability", "0.3")
+		net.drop(p, "-m", "statistic", "--mode", "random", "--probability", "0.3")
 	}
 	time.Sleep(30 * time.Second) // it is weather, and nothing is waited for
 	fences := 0
@@ -105,7 +105,7 @@ func TestLossKeepsTwoApart(t *testing.T) {
 		}
 	}
 	for _, p := range all {
-		net.pass(t, p)
+		net.pass(p)
 	}
 	active(t, all...)
 	t.Log("in 30 s of 30 % loss the primary stopped", fences, "times")

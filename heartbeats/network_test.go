@@ -1,0 +1,183 @@
+//go:build faults && linux
+
+package heartbeats_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/dirstore"
+	"github.com/libcluster/libcluster/internal/testnet"
+	"github.com/libcluster/libcluster/kv"
+)
+
+// The cases of isolation_test.go on real sockets, whose calls fail when a line is down and when a
+// firewall drops or refuses. All processes reach the folder.
+
+// party is three instances on a host each.
+type party struct {
+	*testing.T
+	net   *testnet.Network
+	space kv.Space
+	all   []*process // by their hosts; the first is the primary
+}
+
+func newParty(t *testing.T, requires bool) *party {
+	p := &party{T: t, net: testnet.New(t, 3)}
+	dir := shm(t)
+	for host, id := range []string{"a", "b", "c"} {
+		p.all = append(p.all, spawn(t, role{
+			Dir: dir, ID: id, Bind: testnet.Address(host) + ":44330", Require: requires, Mode: libcluster.ModePlanned, TTL: ttl,
+		}, p.net.On(host)...))
+		p.all[host].until(host, host+1)
+	}
+	for host := range 2 {
+		p.all[host].until(host, 3)
+	}
+	p.exchange() // so each knows all others
+	p.exchange() // and has heard them
+	var err error
+	p.space, err = dirstore.Dir(dir).Open(patience(t), "company/"+libcluster.DefaultEnv)
+	require.NoError(t, err)
+	t.Cleanup(func() { p.space.Close() })
+	return p
+}
+
+// exchange has each send to all others.
+func (p *party) exchange() {
+	p.Helper()
+	for _, one := range p.all {
+		one.exchange(2)
+	}
+	for _, one := range p.all {
+		one.await(exchanged, func(s said) bool { return s.log == exchanged })
+	}
+}
+
+// leases are those of a, b and c.
+func (p *party) leases() (all [3]kv.Owner) {
+	p.Helper()
+	for host, id := range []string{"a", "b", "c"} {
+		r, _, err := p.space.Get(patience(p), id)
+		require.NoError(p, err)
+		require.NotZero(p, r.Owner)
+		all[host] = r.Owner
+	}
+	return all
+}
+
+// says waits until a process has logged a message, and has not been told of any index before.
+func (p *party) says(who *process, message string) {
+	p.Helper()
+	who.await(message, func(s said) bool {
+		require.NotEmpty(p, s.log, "it is told of index %d of %d", s.index, s.total)
+		return strings.HasPrefix(s.log, message)
+	})
+}
+
+var (
+	outward = []string{"OUTPUT", "-o", "eth0", "-j", "DROP"}
+	inward  = []string{"INPUT", "-i", "eth0", "-j", "DROP"}
+	refused = []string{"INPUT", "-i", "eth0", "-p", "udp", "-j", "REJECT", "--reject-with", "icmp-port-unreachable"}
+)
+
+// A firewall that refuses is to each of the others like a process that has ended, once.
+func TestPrimaryThatTheOthersDoNotHearIsPutOut(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		cut  func(*testnet.Network)
+		most int // how often it is put out at the most
+		deaf bool
+	}{
+		{"its line is down", func(n *testnet.Network) { n.Cut(0) }, 1, true},
+		{"what it sends is dropped", func(n *testnet.Network) { n.Rule(0, outward...) }, 1, false},
+		{"its port refuses", func(n *testnet.Network) { n.Rule(0, refused...) }, 2, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p := newParty(t, false)
+			test.cut(p.net)
+			primary, stops, back := p.all[0], 1, false
+			primary.stops()
+			if test.deaf {
+				primary.await("it is back, and is still cut off", func(s said) bool {
+					if s.log == "" {
+						back = s.index >= 0
+					}
+					if s.index == -1 {
+						stops++
+					}
+					return back && strings.HasPrefix(s.log, fewAreHeard)
+				})
+			} else {
+				primary.await("it is back", func(s said) bool { return s.log == "" && s.index >= 0 && s.total == 3 })
+				p.exchange()
+			}
+			require.LessOrEqual(t, stops, test.most)
+			leases := p.leases()
+			p.net.Mend(0)
+			p.net.Pass(0)
+			if test.deaf {
+				primary.await(mostAreHeard, func(s said) bool { return strings.HasPrefix(s.log, mostAreHeard) })
+			}
+			require.Equal(t, leases, p.leases())
+		})
+	}
+}
+
+// The others hear it, so nothing happens to it.
+func TestPrimaryThatHearsNobodyStays(t *testing.T) {
+	t.Parallel()
+	p := newParty(t, false)
+	leases := p.leases()
+	p.net.Rule(0, inward...)
+	p.says(p.all[0], fewAreHeard)
+	p.net.Pass(0)
+	p.says(p.all[0], mostAreHeard)
+	require.Equal(t, leases, p.leases())
+}
+
+func TestPrimaryStaysWhenAllLinesAreDown(t *testing.T) {
+	t.Parallel()
+	p := newParty(t, false)
+	leases := p.leases()
+	for host := range p.all {
+		p.net.Cut(host)
+	}
+	for _, one := range p.all {
+		p.says(one, fewAreHeard)
+	}
+	for host := range p.all {
+		p.net.Mend(host)
+	}
+	for _, one := range p.all {
+		p.says(one, mostAreHeard)
+	}
+	require.Equal(t, leases, p.leases())
+}
+
+func TestAllStepDownWhenAllLinesAreDown(t *testing.T) {
+	t.Parallel()
+	p := newParty(t, true)
+	for host := range p.all {
+		p.net.Cut(host)
+	}
+	for _, one := range p.all {
+		one.stops()
+	}
+	for _, one := range p.all { // nobody acts in between
+		for len(one.lines) > 0 {
+			s := <-one.lines
+			require.False(t, s.log == "" && s.index >= 0, "it is told of index %d of %d", s.index, s.total)
+		}
+	}
+	for host := range p.all {
+		p.net.Mend(host)
+	}
+	for _, one := range p.all {
+		one.await("an index of three", func(s said) bool { return s.index >= 0 && s.total == 3 })
+	}
+}
