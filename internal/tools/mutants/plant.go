@@ -29,7 +29,8 @@ import (
 var planted, _ = strconv.Atoi(os.Getenv("` + plantedEnv + `"))
 `
 
-// plant writes the files with all mistakes into folder, and an overlay with which the compiler reads them in the place of the tree's. A function with a mistake
+// plant writes the files with all mistakes into folder, and an overlay with which the
+// compiler reads them in the place of the tree's. A function with a mistake
 // begins with its own body as the mistake has it, for when that one is planted:
 //
 //	if planted == 7 {
