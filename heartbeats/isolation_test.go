@@ -49,7 +49,8 @@ func TestPrimaryStaysWhenHeartbeatsFailForAll(t *testing.T) {
 }
 
 // The primary is cut off from the others, and the store is there: they put it out, and it comes
-// back last; in exclusive mode, where they wait until it must have stopped, perhaps where it was.
+// back last, unless it is back before there is a plan without it. In exclusive mode, where they wait
+// until it must have stopped, it may be back where it was.
 func TestPrimaryThatIsCutOffIsPutOutAndComesBackLast(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive} {
@@ -66,7 +67,8 @@ func TestPrimaryThatIsCutOffIsPutOutAndComesBackLast(t *testing.T) {
 			c.until("it is told to stop", func() bool { return slices.Contains(a.heard()[before:], -1) })
 			c.until("it was put out", func() bool { return b.logged("was ended")+d.logged("was ended") > 0 })
 			generation := c.tile(a, b, d)
-			if mode == libcluster.ModePlanned {
+			// In planned mode it may be back before there is a plan without it.
+			if mode == libcluster.ModePlanned && slices.Contains(append(b.heard(), d.heard()...), 0) {
 				require.Equal(t, 2, a.State().Index)
 			}
 
