@@ -19,8 +19,8 @@ type word struct {
 	Stage etcdserver.Stage `json:"stage"`
 	// Primary is that the process has an instance with index 0.
 	Primary bool `json:"primary"`
-	// Leases are those of its instances, also such as it is about to ask for, and some that
-	// have ended.
+	// Leases are those that its instances renew, also such as it is about to ask for, and some
+	// that have ended.
 	Leases []int64 `json:"leases"`
 }
 

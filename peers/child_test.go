@@ -19,7 +19,7 @@ import (
 
 // A test binary with childEnv set is an instance: it runs on this file until its standard
 // input ends. The other variable is the mode, and after a space the TTL if it is not the
-// default.
+// default. A third word, returning, has it leave for a restart.
 const (
 	childEnv  = "PEERS_TEST_FILE"
 	childMode = "PEERS_TEST_MODE"
@@ -66,14 +66,18 @@ func instance(file string, say func(event)) error {
 	config.Logger = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), lines(func(line string) {
 		say(event{Kind: "trouble", Text: line})
 	}), zap.WarnLevel))
-	mode, ttl, given := strings.Cut(os.Getenv(childMode), " ")
-	if err := config.Mode.UnmarshalText([]byte(mode)); err != nil {
+	words := strings.Fields(os.Getenv(childMode))
+	if err := config.Mode.UnmarshalText([]byte(words[0])); err != nil {
 		return err
 	}
-	if given {
-		if config.TTL, err = time.ParseDuration(ttl); err != nil {
+	if len(words) > 1 {
+		if config.TTL, err = time.ParseDuration(words[1]); err != nil {
 			return err
 		}
+	}
+	var how []libcluster.LeaveOption
+	if len(words) > 2 {
+		how = append(how, libcluster.Returning(time.Hour))
 	}
 	var c *libcluster.Cluster
 	config.OnRebalance = func(libcluster.State) { say(stateOf(p, c.View())) }
@@ -95,7 +99,7 @@ func instance(file string, say func(event)) error {
 	act(ctx, c, say)
 	leaving, end := context.WithTimeout(context.Background(), 5*time.Second)
 	defer end()
-	_ = c.Leave(leaving) // others may have gone before
+	_ = c.Leave(leaving, how...) // others may have gone before
 	say(event{Kind: "left"})
 	return nil
 }

@@ -85,6 +85,14 @@ func (p *process) kill() {
 	<-p.ended
 }
 
+// leave has the process leave, and returns when it has ended.
+func (p *process) leave(t testing.TB) {
+	require.NoError(t, p.stdin.Close())
+	<-p.ended
+	_, left := p.last("left")
+	require.True(t, left, "%s did not leave", p.id)
+}
+
 func (p *process) signal(t testing.TB, s syscall.Signal) {
 	require.NoError(t, p.cmd.Process.Signal(s))
 }

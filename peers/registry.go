@@ -58,7 +58,7 @@ func (m *membership) Open(ctx context.Context, space string) (kv.Space, error) {
 	}
 	return etcd.Open(etcd.Config{
 		Client: run.client, Prefix: "/" + space + "/", Timeout: etcd.DefaultTimeout, Silence: etcd.SilenceOf(m.reg.TTL),
-		Shared: &m.shared, Log: m.reg.Logger, Passive: m.reg.Passive,
+		Shared: &m.shared, Log: m.reg.Logger, Passive: m.reg.Passive, Begins: run.board.begins,
 	}), nil
 }
 

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/libcluster/libcluster/internal/etcdserver"
+	"github.com/libcluster/libcluster/kv"
 )
 
 const (
@@ -188,14 +189,15 @@ func (s *server) abandon(ctx context.Context, method string, request, answer any
 	return err
 }
 
-// intercept notes each lease before it is asked for: if this process ends in the next moment,
-// the others know of it.
+// begins notes a session's lease before it is asked for: if this process ends in the next moment,
+// the others know of it. What a session leaves behind when it leaves for a restart is under another
+// lease, which has to outlive the process, and of which the others are not told.
+func (b *board) begins(owner kv.Owner) { b.lease(int64(owner), false) }
+
+// intercept forgets each lease that has ended.
 func (b *board) intercept(ctx context.Context, method string, request, answer any,
 	conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption,
 ) error {
-	if grant, ok := request.(*pb.LeaseGrantRequest); ok {
-		b.lease(grant.ID, false)
-	}
 	err := invoke(ctx, method, request, answer, conn, options...)
 	if revoke, ok := request.(*pb.LeaseRevokeRequest); ok && err == nil {
 		b.lease(revoke.ID, true)

@@ -20,6 +20,9 @@ import (
 func (s *Space) Begin(ctx context.Context, owner kv.Owner, ttl time.Duration) (time.Duration, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
+	if s.Begins != nil && !s.begun.Swap(true) {
+		s.Begins(owner)
+	}
 	var checking sync.WaitGroup
 	var forbidden error
 	if len(s.MayWrite) > 0 && !s.joined.Load() {

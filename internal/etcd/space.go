@@ -42,6 +42,9 @@ type Config struct {
 	// MayWrite are keys that the user must be allowed to write. Begin asks, without
 	// writing them, and until it knows no Commit is sent.
 	MayWrite []string
+	// Begins is called before etcd is asked for the first lease: the user's own, since any further
+	// one is for what the user leaves behind. Optional.
+	Begins func(kv.Owner)
 	// Shared is what the spaces of one user have in common that are opened one after another.
 	Shared *Shared
 	Log    *zap.Logger
@@ -65,6 +68,7 @@ type Shared struct {
 type Space struct {
 	Config
 	joined atomic.Bool // it has been listed
+	begun  atomic.Bool // Begins was called
 
 	allowed  chan struct{} // closed when the user is known to be allowed to write
 	allowing sync.Once     // closes it
