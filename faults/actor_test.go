@@ -3,6 +3,7 @@
 package faults_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -56,7 +57,7 @@ func playActor(p part) error {
 	}
 	defer closeRegistry()
 	config := libcluster.Config{
-		Key: cluster, ID: p.ID, Workers: p.Workers, TTL: p.TTL, Mode: p.Mode,
+		Key: cmp.Or(p.Key, cluster), ID: p.ID, Workers: p.Workers, TTL: p.TTL, Mode: p.Mode,
 		Logger: log, DrainTimeout: drainTimeout, Registry: registry,
 	}
 	if p.Mode == libcluster.ModeCooperative {

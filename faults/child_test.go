@@ -28,9 +28,10 @@ type part struct {
 	URLs []string
 	// Registry is the scheme of the URLs, if it may be another than etcd's.
 	Registry string
-	Key      string // of a holder: the others have cluster
+	Key      string // of a holder, and of a peer that serves only: the others have cluster
 	ID       string
 	Mode     libcluster.Mode // of an actor
+	Client   bool            // a peer that is to have no server
 	Workers  int
 	TTL      time.Duration
 	Acts     string // the file to write to

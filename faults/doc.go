@@ -17,8 +17,9 @@
 //	go test -tags faults -v -timeout 2h ./faults -trials 1000 -long
 //
 // In one test processes in exclusive mode suffer everything at random, on etcd, PostgreSQL,
-// SQLite and a shared folder, for a minute each or as long as is asked for, and in another one
-// processes in cooperative mode:
+// SQLite, a shared folder and peers, for a minute each or as long as is asked for, and in another
+// one processes in cooperative mode. Peers have network namespaces, which need root, iproute2 and
+// iptables; -skip /Peers does without:
 //
 //	go test -tags faults -v -timeout 1h ./faults -run ExclusiveMode -exclusive 10m
 //	go test -tags faults -v -timeout 1h ./faults -run CooperativeMode -cooperative 10m

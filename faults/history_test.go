@@ -52,16 +52,18 @@ func readPlan(t *testing.T, text string) pastPlan {
 	return p
 }
 
+// planKey is where the plan is.
+const planKey = prefix + "/p/plan"
+
 // plansIn returns the plans that an etcd remembers: all, as long as nobody compacts it.
 func plansIn(t *testing.T, client *clientv3.Client) (all history) {
 	t.Helper()
-	const key = prefix + "/p/plan"
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	last, err := client.Get(ctx, key)
+	last, err := client.Get(ctx, planKey)
 	require.NoError(t, err)
 	require.Len(t, last.Kvs, 1)
-	for answer := range client.Watch(ctx, key, clientv3.WithRev(1)) {
+	for answer := range client.Watch(ctx, planKey, clientv3.WithRev(1)) {
 		require.NoError(t, answer.Err())
 		for _, e := range answer.Events {
 			all = append(all, readPlan(t, string(e.Kv.Value)))

@@ -5,6 +5,7 @@ package faults_test
 import (
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -36,9 +37,16 @@ type process struct {
 // spawn starts a process. Whoever calls it sees to it that it is killed.
 func spawn(t *testing.T, role string, output *os.File, env []string, args ...string) *process {
 	t.Helper()
+	return spawnAt(t, nil, role, output, env, args...)
+}
+
+// spawnAt does the same on a host of a network, whose words come before the command.
+func spawnAt(t *testing.T, host []string, role string, output *os.File, env []string, args ...string) *process {
+	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	p := &process{t: t, cmd: exec.Command(self, args...), ended: make(chan struct{})}
+	words := slices.Concat(host, []string{self}, args)
+	p := &process{t: t, cmd: exec.Command(words[0], words[1:]...), ended: make(chan struct{})}
 	p.cmd.Env = append(append(os.Environ(), roleVariable+"="+role), env...)
 	p.cmd.Stdout, p.cmd.Stderr = output, output
 	// It must not outlive a test that is killed, not even if it is frozen.

@@ -30,6 +30,11 @@ import (
 type stage struct {
 	scheme string   // what playActor opens
 	hosts  []string // of its servers, to each of which an actor has a line of its own; none: it is a file
+	// house tells an actor, the first of which is 0, where it runs, and how it reaches the registry;
+	// nil: here, by lines.
+	house func(a *actor, number int)
+	// voters is how many actors, the first ones, are the registry's servers.
+	voters int
 	// strike has something happen to a server, for a while.
 	strike func(x *troupe)
 	// plans returns all plans that there have been; nil: nobody remembers them.
@@ -42,6 +47,7 @@ var stages = map[string]func(t *testing.T) stage{
 	"Postgres": postgresStage,
 	"SQLite":   func(*testing.T) stage { return stage{scheme: "sqlite"} },
 	"Folder":   func(*testing.T) stage { return stage{scheme: "dir"} },
+	"Peers":    peersStage,
 }
 
 func etcdStage(t *testing.T) stage {
@@ -119,6 +125,8 @@ func registryOf(p part) (libcluster.Registry, func(), error) {
 			return nil, none, err
 		}
 		return libcluster.OnStore(sqlstore.SQLite(db)), func() { db.Close() }, nil
+	case "peers":
+		return peersOf(p)
 	case "dir":
 		folder := strings.TrimPrefix(p.URLs[0], "dir:")
 		if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {

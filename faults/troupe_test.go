@@ -64,10 +64,18 @@ func (x *troupe) counts() string {
 	return strings.Join(all, ", ")
 }
 
+// actorCount is how many actors suffer, and actorID names one of them.
+const actorCount = 6
+
+func actorID(n int) string { return fmt.Sprintf("actor%d", n) }
+
 // actor is an instance whose processes come and go.
 type actor struct {
 	part
-	lines  []*line    // one to each server
+	// host is the words by which its processes run on a host of their own; none: on this one.
+	host []string
+	// cut cuts it off from its registry; nil: it has no line there.
+	cut    func() (mend func())
 	plays  []*process // the last one is the present one; those before may be frozen, or leaving
 	leaves bool       // the last one has been told to
 	mend   func()     // undoes what ails it; nil: nothing does
@@ -81,13 +89,14 @@ func newTroupe(t *testing.T, by stage, mode libcluster.Mode, n int) *troupe {
 	x := &troupe{t: t, stage: by, mode: mode, folder: folder, acts: filepath.Join(folder, "acts")}
 	for i := range n {
 		a := &actor{part: part{
-			Registry: by.scheme, ID: fmt.Sprintf("actor%d", i), Mode: mode, Workers: 1 + i%3, TTL: actorTTL, Acts: x.acts,
+			Registry: by.scheme, ID: actorID(i), Mode: mode, Workers: 1 + i%3, TTL: actorTTL, Acts: x.acts,
 		}}
-		for _, host := range by.hosts {
-			l := startLine(t, host, nil)
-			a.lines, a.URLs = append(a.lines, l), append(a.URLs, by.scheme+"://"+l.address())
-		}
-		if len(by.hosts) == 0 {
+		switch {
+		case by.house != nil:
+			by.house(a, i)
+		case len(by.hosts) > 0:
+			a.useLines(t, by)
+		default:
 			a.URLs = []string{by.scheme + ":" + filepath.Join(folder, "registry")}
 		}
 		x.actors = append(x.actors, a)
@@ -103,15 +112,38 @@ func newTroupe(t *testing.T, by stage, mode libcluster.Mode, n int) *troupe {
 	return x
 }
 
+// useLines gives an actor a line to each server.
+func (a *actor) useLines(t *testing.T, by stage) {
+	t.Helper()
+	var lines []*line
+	for _, host := range by.hosts {
+		l := startLine(t, host, nil)
+		lines, a.URLs = append(lines, l), append(a.URLs, by.scheme+"://"+l.address())
+	}
+	a.cut = func() (mend func()) {
+		up, down := rand.N(3) > 0, rand.N(3) > 0
+		for _, l := range lines {
+			l.cut(up || !down, down)
+		}
+		return func() {
+			for _, l := range lines {
+				l.heal(rand.N(2) == 0)
+			}
+		}
+	}
+}
+
 func (x *troupe) start(a *actor) {
 	x.t.Helper()
+	// The port and the data folder of a voter are those of a process that is there yet.
+	a.Client = x.stage.voters > 0 && a.on() != nil
 	text, err := json.Marshal(a.part)
 	require.NoError(x.t, err)
 	log, err := os.OpenFile(filepath.Join(x.folder, a.ID+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	require.NoError(x.t, err)
 	defer log.Close()
 	a.leaves = false
-	a.plays = append(a.plays, spawn(x.t, roleActor, log, []string{partVariable + "=" + string(text)}))
+	a.plays = append(a.plays, spawnAt(x.t, a.host, roleActor, log, []string{partVariable + "=" + string(text)}))
 }
 
 func (x *troupe) showLogs() {
@@ -170,13 +202,24 @@ func (x *troupe) mendAll(all bool) {
 	}
 }
 
+// next returns whom the next fault meets: as a rule a voter that is gone, or has only a process
+// without a server, since without a majority of them nothing happens; and otherwise anybody.
+func (x *troupe) next() *actor {
+	for _, a := range x.actors[:x.stage.voters] {
+		if (a.on() == nil || a.Client) && rand.N(2) == 0 {
+			return a
+		}
+	}
+	return x.actors[rand.N(len(x.actors))]
+}
+
 // strike injects one fault at random.
 func (x *troupe) strike() {
 	if x.mend == nil && x.stage.strike != nil && rand.N(15) == 0 {
 		x.stage.strike(x)
 		return
 	}
-	a := x.actors[rand.N(len(x.actors))]
+	a := x.next()
 	if a.mend != nil {
 		return
 	}
@@ -210,19 +253,11 @@ func (x *troupe) strike() {
 		x.start(a)
 		a.ail(length, p.thaw)
 	case 6, 7:
-		if len(a.lines) == 0 {
+		if a.cut == nil {
 			return
 		}
 		x.note(a.ID, "cut", length)
-		up, down := rand.N(3) > 0, rand.N(3) > 0
-		for _, l := range a.lines {
-			l.cut(up || !down, down)
-		}
-		a.ail(length, func() {
-			for _, l := range a.lines {
-				l.heal(rand.N(2) == 0)
-			}
-		})
+		a.ail(length, a.cut())
 	}
 }
 
@@ -232,6 +267,9 @@ func (x *troupe) end() (whole time.Duration) {
 	x.t.Helper()
 	x.mendAll(true)
 	for _, a := range x.actors {
+		if p := a.on(); p != nil && a.Client {
+			p.kill() // it stands in for a voter's process that may have ended: there shall be a server
+		}
 		if a.on() == nil {
 			x.start(a)
 		}
@@ -242,7 +280,8 @@ func (x *troupe) end() (whole time.Duration) {
 		return x.together(since)
 	})
 	whole = boot() - since
-	for _, a := range x.actors {
+	// The first actors may be the others' servers.
+	for _, a := range slices.Backward(x.actors) {
 		for _, p := range a.plays {
 			if !isClosed(p.ended) {
 				p.stop()
@@ -282,7 +321,7 @@ func (x *troupe) together(since time.Duration) bool {
 // suffer has actors act and suffer for a while, and then, all well again, leave. It returns
 // all that they have done.
 func suffer(t *testing.T, by stage, mode libcluster.Mode, atLeast time.Duration) suffered {
-	x := newTroupe(t, by, mode, 6)
+	x := newTroupe(t, by, mode, actorCount)
 	for _, a := range x.actors[:4] {
 		x.start(a)
 	}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 )
 
@@ -52,10 +53,19 @@ func (n *Network) add(space string) {
 	n.Cleanup(func() { _ = exec.Command("ip", "netns", "del", space).Run() })
 }
 
-// Join gives this process a line to the network, too. A process has one at most.
+// Join gives this process a line to the network, too. Such a line is in the machine's own namespace,
+// where two could not be told apart: Join waits for the end of any other network that has one.
 func (n *Network) Join() {
 	n.Helper()
-	own := fmt.Sprintf("t%d-%d", os.Getpid(), networks.Load())
+	lock, err := os.OpenFile("/run/libcluster-testnet", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		n.Fatalf("the lock of the machine's line to a network: %v", err)
+	}
+	n.Cleanup(func() { lock.Close() })
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		n.Fatalf("lock %s: %v", lock.Name(), err)
+	}
+	own := "t" + strings.TrimPrefix(n.name, "test")
 	Run(n, "ip", "link", "add", own, "type", "veth", "peer", "name", "test", "netns", n.name)
 	n.Cleanup(func() { _ = exec.Command("ip", "link", "del", own).Run() })
 	Run(n, "ip", "-n", n.name, "link", "set", "test", "master", "bridge", "up")
