@@ -208,8 +208,8 @@ type Config struct {
 	// returned does too, and otherwise OnExit is called. Usually it is [ByNewerVersion].
 	Superseded func(own, other Member) bool
 
-	// GiveUpAfter has this instance leave when it has been fenced for this long and has not
-	// rejoined: Run returns [ErrGivenUp], and otherwise OnExit is called. Default: zero; the
+	// GiveUpAfter has this instance leave when it has been fenced for this long, or drained in mode
+	// [ModeDirect], and has not rejoined: Run returns [ErrGivenUp], and otherwise OnExit is called. Default: zero; the
 	// instance goes on trying for ever. An instance whose ID is taken for good is told that
 	// instead: see OnExit.
 	GiveUpAfter time.Duration

@@ -69,7 +69,7 @@ type parsing struct {
 	err  error
 }
 
-// parse parses each file once.
+// parse parses each file once, into files.
 func parse(_ *token.FileSet, name string, text []byte) (*ast.File, error) {
 	found, _ := parsed.LoadOrStore(name, new(parsing))
 	p := found.(*parsing)
