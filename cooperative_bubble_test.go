@@ -342,6 +342,26 @@ func TestAPartitionThatHangsIsTakenFromItsInstance(t *testing.T) {
 	})
 }
 
+func TestNobodyIsThePrimaryWhileThereIsNoPlan(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		front := b.instance("front", cooperative(8, func(c *libcluster.Config) { c.Passive = true }))
+		nobody := func() {
+			_, known := front.Primary()
+			require.False(b.T, known)
+			_, known = front.OwnerOf("key")
+			require.False(b.T, known)
+		}
+		nobody()
+		require.NoError(b.T, front.Join(context.Background()))
+		nobody()
+		require.NoError(b.T, b.instance("a", cooperative(8)).Join(context.Background()))
+		wait(time.Second)
+		p, known := front.Primary()
+		require.True(b.T, known)
+		require.Equal(b.T, "a", p.ID)
+	})
+}
+
 // counted returns how often each call is made from now on.
 func (l *ledger) counted() func(libclustertest.Op) int {
 	var mu sync.Mutex

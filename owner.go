@@ -31,7 +31,7 @@ func (c *Cluster) OwnerOf(key string) (Place, bool) {
 // owner returns the member that holds a worker index, or a partition.
 func (o *owners) owner(index int) (Place, bool) {
 	if o.of != nil {
-		if index < 0 || o.of[index] == noOwner {
+		if index < 0 || index >= len(o.of) || o.of[index] == noOwner {
 			return Place{}, false
 		}
 		return o.places[o.of[index]], true
