@@ -19,8 +19,8 @@ type MembersChange struct {
 	// Left are members that have gone, as they were last. A member that has left for a
 	// restart ([Returning]) has gone, too, and joins when it is back.
 	Left []Member
-	// Changed are members that have published something else, or that another instance of
-	// the same ID has replaced.
+	// Changed are members that have published something else, by the same instance or by
+	// another one of that ID.
 	Changed []MemberUpdate
 }
 
@@ -172,8 +172,8 @@ func (m Member) sameTo(n Member) bool {
 }
 
 // Primary returns the member whose index is 0, this instance itself if it is the one, with
-// all that it publishes. (In a mode with a plan Version and Metadata are known only with
-// [Config.OnMembers].) False means that it is not known, as before the first Join, or
+// all that it publishes. (In a mode with a plan the Version and Metadata of others are known
+// only with [Config.OnMembers] or [Config.Superseded].) False means that it is not known, as before the first Join, or
 // in a static cluster on any other instance. Like [Cluster.OwnerOf] it may be called for each
 // request; the member is shared with other callers, and its Metadata must not be changed.
 //

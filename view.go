@@ -1,6 +1,8 @@
 package libcluster
 
 import (
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -32,7 +34,8 @@ func (c *Cluster) View() View {
 // also the order of the IDs. It is the list that the newest state was computed from, made
 // for the call, and belongs to the caller. Before the first Join it is empty; after Leave
 // it is the last list known. In a static cluster it has only this instance. In a mode with
-// a plan Version and Metadata are known only with [Config.OnMembers].
+// a plan the Version and Metadata of others are known only with [Config.OnMembers] or
+// [Config.Superseded].
 func (c *Cluster) Members() []Place {
 	_, all := c.owners()
 	return all.clone()
@@ -118,6 +121,24 @@ func (v *view) totalWith(workers int) int64 {
 	return v.inc.roster.index.total - int64(before) + int64(workers)
 }
 
+// withOwn adds to this instance's place what it says of itself. A plan does not have it.
+func (c *Cluster) withOwn(v *view, places []Place) []Place {
+	own := c.own.desired()
+	at := slices.IndexFunc(places, func(p Place) bool { return p.ID == own.ID })
+	if at >= 0 && !c.cfg.Passive && v.inc.over() == nil {
+		places[at].Version, places[at].Metadata = own.Version, maps.Clone(own.Metadata)
+	}
+	return places
+}
+
+// renew has readers see what this instance says of itself by now. Without a plan the registry
+// tells of it.
+func (c *Cluster) renew() {
+	if v := c.view.Load(); v.plan != nil && c.view.CompareAndSwap(v, v.anew()) {
+		c.changed.send()
+	}
+}
+
 // owners returns the newest view with all members' places.
 func (c *Cluster) owners() (*view, *owners) {
 	for {
@@ -140,7 +161,7 @@ func (c *Cluster) placesOf(v *view) (places []Place, ok bool) {
 		return nil, true
 	}
 	if v.plan != nil {
-		return v.inc.hook.detailed(v.plan.places()), true
+		return c.withOwn(v, v.inc.hook.detailed(v.plan.places())), true
 	}
 	v.inc.roster.mu.Lock()
 	defer v.inc.roster.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +17,7 @@ import (
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
-var everyMode = []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive}
+var everyMode = append(slices.Clone(allModes), libcluster.ModeCooperative)
 
 // inEveryMode runs a test in a bubble for each mode.
 func inEveryMode(t *testing.T, test func(w *world, in func(*libcluster.Config))) {
@@ -228,6 +229,26 @@ func TestPrimaryIsKnownWithAllThatItPublishes(t *testing.T) {
 		wait(10 * time.Second)
 		p, _ = b.Primary()
 		require.Equal(w, "b", p.ID)
+	})
+}
+
+// A plan does not carry it.
+func TestAnInstanceKnowsWhatItSaysOfItselfWithoutHooks(t *testing.T) {
+	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
+		a := w.join("a", in, func(c *libcluster.Config) { c.Version, c.Metadata = "1.2", map[string]string{"zone": "a"} })
+		p, known := a.Primary()
+		require.True(w, known)
+		require.Equal(w, "1.2", p.Version)
+		require.Equal(w, "a", p.Metadata["zone"])
+		changed := a.Changed()
+		require.NoError(w, a.SetMetadata(w.Context(), map[string]string{"zone": "z"}))
+		synctest.Wait()
+		require.Equal(w, "z", a.Members()[0].Metadata["zone"])
+		<-changed
+		w.join("b", in, func(c *libcluster.Config) { c.Version = "1.3" })
+		wait(time.Second)
+		p, _ = a.Primary()
+		require.Equal(w, "z", p.Metadata["zone"])
 	})
 }
 

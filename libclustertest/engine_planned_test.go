@@ -16,7 +16,11 @@ import (
 )
 
 func mode(m libcluster.Mode) func(*libcluster.Config) {
-	return func(c *libcluster.Config) { c.Mode = m }
+	return func(c *libcluster.Config) {
+		if c.Mode = m; m == libcluster.ModeCooperative {
+			c.Partitions = 16
+		}
+	}
 }
 
 var (
