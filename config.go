@@ -145,8 +145,8 @@ type Config struct {
 	CoverageTimeout time.Duration
 
 	// OnRebalance is the callback; it gets each new state. The first call comes before
-	// Join returns, then one whenever Index, Workers or Total has changed, and the last
-	// one with index -1 on leaving. It is also called when a fenced instance learns that
+	// Join returns, then one whenever Index, Workers, Total or the partitions held have
+	// changed, and the last one with index -1 on leaving. It is also called when a fenced instance learns that
 	// another instance has its ID, see [Cluster.Err].
 	//
 	// Calls come from one goroutine, one after another. A call that takes long delays

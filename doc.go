@@ -200,13 +200,14 @@
 //     mode [ModeCooperative] for the partitions that it has to release.
 //     When it returns, the next callback gets the newest state, and the states between
 //     are skipped.
-//   - A callback comes only when the index, the workers or the total has changed,
-//     or once more when an instance that is already fenced learns that another instance
+//   - A callback comes only when the index, the workers, the total or the partitions held have
+//     changed, or once more when an instance that is already fenced learns that another instance
 //     has its ID.
 //   - The generation of successive states only grows, unless the registry itself
 //     goes back in time; see below.
 //   - Instances that report the same generation computed their assignments from the
-//     same members: their ranges tile [0, total) with no gap and no overlap.
+//     same members: their ranges tile [0, total) with no gap and no overlap. In mode
+//     [ModeCooperative] a partition that moves is nobody's between two plans.
 //   - All this also holds for the function that [Cluster.Run] runs: it has returned
 //     before index -1 is reported, or another state.
 //   - On leaving, the callback gets index -1, then the record is removed, and the others

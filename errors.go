@@ -10,9 +10,9 @@ var (
 	// joined, and until a Run has returned.
 	ErrJoined = errors.New("libcluster: already joined; call Leave first")
 
-	// ErrRebalanced means that index, workers or total has changed. The context of a
-	// function given to [Cluster.Run] ends with it, and the function runs again under the
-	// new state.
+	// ErrRebalanced means that index, workers, total or the partitions held have changed. The
+	// context of a function given to [Cluster.Run] ends with it, and the function runs again
+	// under the new state.
 	ErrRebalanced = errors.New("libcluster: the cluster has re-balanced")
 
 	// ErrLeft means that the instance has no assignment because it has left, because

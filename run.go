@@ -27,7 +27,7 @@ var errGoexit = errors.New("libcluster: a function given to Run has ended its go
 // It runs in a goroutine of its own and never twice at the same time. Its context ends
 // when f has to stop, and [context.Cause] says why:
 //
-//   - [ErrRebalanced]: index, workers or total has changed;
+//   - [ErrRebalanced]: index, workers, total or the partitions held have changed;
 //   - [ErrDeadlinePassed], [ErrRecordGone], [ErrRegistryReset] or
 //     [ErrInstanceTaken]: the instance is fenced, see [Cluster.Err];
 //   - [ErrLeft]: [Cluster.Leave] was called elsewhere;

@@ -93,7 +93,8 @@ func (s State) Holds(index int) bool {
 }
 
 // Owns reports whether this instance owns a key. Of all instances that have a state of the
-// same generation, exactly one owns it. A state that is not active owns nothing.
+// same generation, exactly one owns it, or in mode [ModeCooperative] at most one: a partition
+// that moves is nobody's between two plans. A state that is not active owns nothing.
 func (s State) Owns(key string) bool {
 	_, mine := s.Worker(key)
 	return mine

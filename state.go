@@ -17,12 +17,13 @@ type State struct {
 	Workers int
 	// Total is the number of workers in the whole cluster. While Index is -1 it is the
 	// number of the others' workers, as far as known. In mode [ModeCooperative] it is
-	// [Config.Partitions], always.
+	// [Config.Partitions], or 0 while no plan is known.
 	Total int
 	// Generation numbers the set of members that the state was computed from.
 	// Instances that report the same generation computed their assignments from
-	// the same members, so their ranges tile [0, Total). It only grows. In mode
-	// [ModeExclusive] it is a fencing token; in mode [ModeCooperative] [Partition.Token] is.
+	// the same members, so their ranges tile [0, Total). (In mode [ModeCooperative] they do
+	// not overlap, and a partition that moves is nobody's between two plans.) It only grows. In
+	// mode [ModeExclusive] it is a fencing token; in mode [ModeCooperative] [Partition.Token] is.
 	Generation int64
 	// Deadline is the moment up to which this instance may act. As a rule the record is
 	// renewed before that, which moves the deadline: read the state again to see it.

@@ -19,7 +19,7 @@ func newDrain(f *flags) *cobra.Command {
 		Long: `Has the member ID give its assignment away, until libcluster undrain, and returns when it
 holds nothing any more. In a mode with a plan it stays a member, and if all members drain it
 is as if none did. In mode direct it leaves the cluster, and joins again once it is undrained.
-In mode cooperative only its partitions move, one by one.
+In mode cooperative each of its partitions moves as soon as its work has stopped.
 
 What is asked for outlives the instance: it is drained when it is started again, too. If the
 time of --timeout has passed, it is asked for nevertheless. Without a member ID nothing is.
