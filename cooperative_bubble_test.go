@@ -342,6 +342,34 @@ func TestAPartitionThatHangsIsTakenFromItsInstance(t *testing.T) {
 	})
 }
 
+func TestAPrimaryHasItsTaskBesideItsPartitions(t *testing.T) {
+	inLedger(t, func(l *ledger) {
+		var leads atomic.Value
+		runs := func(id string) {
+			c := l.instance(id, cooperative(4))
+			ctx, cancel := context.WithCancel(context.Background())
+			done := make(chan error, 1)
+			lead := libcluster.WithPrimary(func(ctx context.Context, s libcluster.State) error {
+				require.True(l.T, s.Primary())
+				leads.Store(id)
+				<-ctx.Done()
+				return nil
+			})
+			go func() { done <- c.RunPartitions(ctx, l.work(id), lead) }()
+			l.ends[id] = sync.OnceValue(func() error { cancel(); return <-done })
+			wait(time.Second)
+		}
+		runs("a")
+		runs("b")
+		require.Equal(l.T, "a", leads.Load())
+		require.Equal(l.T, map[string]int{"a": 2, "b": 2}, l.held())
+		require.NoError(l.T, l.ends["a"]())
+		wait(time.Second)
+		require.Equal(l.T, "b", leads.Load())
+		require.Equal(l.T, map[string]int{"b": 4}, l.held())
+	})
+}
+
 func TestNobodyIsThePrimaryWhileThereIsNoPlan(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		front := b.instance("front", cooperative(8, func(c *libcluster.Config) { c.Passive = true }))

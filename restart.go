@@ -34,13 +34,13 @@ func (r *runner) check() error {
 		return fmt.Errorf("libcluster: Restart(%v, %v): the first must be positive, and the second from that up to %v", w.least, w.most, maxTTL)
 	}
 	if r.also != nil && (r.primary || r.also.also != nil) {
-		return errors.New("libcluster: WithPrimary: give it once, to Run or RunWorkers")
+		return errors.New("libcluster: WithPrimary: give it once, to Run, RunWorkers or RunPartitions")
 	}
 	return r.leaving.check()
 }
 
-// WithPrimary has [Cluster.Run] or [Cluster.RunWorkers] run f besides, on one instance of the
-// cluster: while this one is the primary, as [Cluster.RunPrimary] runs it. What is said there
+// WithPrimary has [Cluster.Run], [Cluster.RunWorkers] or [Cluster.RunPartitions] run f
+// besides, on one instance of the cluster: while this one is the primary, as [Cluster.RunPrimary] runs it. What is said there
 // of modes counts here. An error that f returns by itself ends Run, unless [Restart] says
 // otherwise. After a nil that f returns by itself the others go on, and f runs again when
 // this instance next becomes the primary.

@@ -230,6 +230,6 @@ func TestWhatThePrimarysTaskReturns(t *testing.T) {
 	inBubble(t, func(w *world) {
 		two := []libcluster.RunOption{libcluster.WithPrimary(untilStopped), libcluster.WithPrimary(untilStopped)}
 		require.ErrorContains(w, w.app("a").Run(w.Context(), untilStopped, two...), "give it once")
-		require.ErrorContains(w, w.app("a").RunPrimary(w.Context(), untilStopped, two[0]), "to Run or RunWorkers")
+		require.ErrorContains(w, w.app("a").RunPrimary(w.Context(), untilStopped, two[0]), "to Run, RunWorkers")
 	})
 }
