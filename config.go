@@ -203,8 +203,9 @@ type Config struct {
 
 	// Superseded has this instance leave when a newer one is there. It is called with each
 	// other member that holds an assignment, whenever members have changed, in the goroutine
-	// of OnMembers and by its rules and at its costs. Orphaned records do not count. When it
-	// returns true, this instance leaves: Run returns [ErrSuperseded], a Join that has not
+	// of OnMembers and by its rules and at its costs. Orphaned records do not count, nor does a
+	// newer instance for which there is no partition: to replace instances of mode
+	// [ModeCooperative] there must be more partitions than instances. When it returns true, this instance leaves: Run returns [ErrSuperseded], a Join that has not
 	// returned does too, and otherwise OnExit is called. Usually it is [ByNewerVersion].
 	Superseded func(own, other Member) bool
 

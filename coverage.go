@@ -83,9 +83,9 @@ const (
 	// ProblemOrphan means that a record belongs to no instance and never expires:
 	// somebody else has written it.
 	ProblemOrphan ProblemKind = "orphan"
-	// ProblemKept means that an assignment is reserved for an instance that has left
+	// ProblemReserved means that an assignment is reserved for an instance that has left
 	// for a restart; see [Returning].
-	ProblemKept ProblemKind = "kept"
+	ProblemReserved ProblemKind = "reserved"
 	// ProblemVanished means that the instance of an assignment is no longer there, or has
 	// come back and does not have the assignment again yet.
 	ProblemVanished ProblemKind = "vanished"
@@ -155,7 +155,7 @@ func (c *Coverage) orphan(p Place, workers int) {
 }
 
 func (c *Coverage) kept(p Place, workers int) {
-	c.problem(ProblemKept, p, workers, "has left for a restart, and its place is kept")
+	c.problem(ProblemReserved, p, workers, "has left for a restart, and its assignment is reserved")
 }
 
 // direct sorts the members, as each of them does.

@@ -61,7 +61,7 @@ func TestCoverageOfPartitions(t *testing.T) {
 		},
 		{
 			"one is to return", whole, func(s *Survey) { s.Members[1].kept = true },
-			[]CoverageProblem{{Kind: ProblemKept, From: 4, To: 12, ID: "b"}},
+			[]CoverageProblem{{Kind: ProblemReserved, From: 4, To: 12, ID: "b"}},
 			0,
 		},
 		{

@@ -84,9 +84,9 @@ func TestMemberThatNobodyIsBehindIsReportedAndNothingElse(t *testing.T) {
 		m := &s.Members[i]
 		at := placeOf(before, m.ID)
 		want := CoverageProblem{From: at.Index, To: at.Index + at.Workers, ID: m.ID}
-		switch kind := rapid.SampledFrom([]ProblemKind{ProblemOrphan, ProblemKept, ProblemVanished}).Draw(t, "kind"); {
-		case kind == ProblemKept:
-			m.kept, m.Incarnation, want.Kind = true, "parked", ProblemKept
+		switch kind := rapid.SampledFrom([]ProblemKind{ProblemOrphan, ProblemReserved, ProblemVanished}).Draw(t, "kind"); {
+		case kind == ProblemReserved:
+			m.kept, m.Incarnation, want.Kind = true, "parked", ProblemReserved
 		case mode == ModeDirect:
 			m.Incarnation, want.Kind = "", ProblemOrphan
 		case kind == ProblemVanished && len(s.Members) > 1:

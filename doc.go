@@ -24,9 +24,9 @@
 // keys. In mode [ModeCooperative] a fixed number of partitions is divided instead of
 // indexes: see below.
 //
-// [Etcd] is the registry for instances that come and go. [Static] takes index and total
-// from configuration and coordinates nothing; [StaticFromEnv] takes them from what a
-// batch scheduler sets.
+// Registries for instances that come and go are [Etcd] here, and packages peers, sqlstore,
+// dirstore and gossip. [Static] takes index and total from configuration and coordinates
+// nothing; [StaticFromEnv] takes them from what a batch scheduler sets.
 //
 // # Running work
 //
@@ -228,14 +228,14 @@
 //
 // # What you may not assume
 //
-// Except in mode [ModeExclusive], instances learn of a change one after another, within
+// In modes [ModeDirect] and [ModePlanned] instances learn of a change one after another, within
 // milliseconds as a rule but with no bound. For that long two instances in different
 // generations can hold the same index, or use different totals. So treat an index as
 // should-be unique: let the resource itself refuse whatever must not happen twice, by a
 // transaction or a unique key.
 //
-// Only in mode [ModeExclusive] is the generation a fencing token. In any mode, a process
-// can be paused between reading its state and acting on it.
+// Only in mode [ModeExclusive] is the generation a fencing token, and in mode [ModeCooperative]
+// [Partition.Token] is one. In any mode, a process can be paused between reading its state and acting on it.
 //
 // In mode [ModeDirect] a registry that goes back in time, such as an etcd that was
 // restored from a backup, starts numbering its generations anew from there.

@@ -54,7 +54,7 @@ var (
 var (
 	// ErrWaiting means that the instance has joined, but has no assignment until a plan
 	// is committed that names it. Only modes with a plan have it. See [Cluster.Blockers].
-	ErrWaiting = errors.New("libcluster: waiting for a plan that gives this instance a place")
+	ErrWaiting = errors.New("libcluster: waiting for a plan that gives this instance an assignment")
 
 	// ErrDrained means that the instance has no assignment because it is to have none: see
 	// [Cluster.Drain] and [Cluster.SetDraining]. In a mode with a plan it is an [ErrWaiting],
@@ -89,7 +89,7 @@ var ErrCannotLook = errors.New("libcluster: this registry cannot list the member
 
 // ErrCannotReturn is returned by [Cluster.Leave] if it was called with [Returning] and
 // the registry cannot reserve an assignment. The instance has left for good.
-var ErrCannotReturn = errors.New("libcluster: left, but this registry cannot keep a place")
+var ErrCannotReturn = errors.New("libcluster: left, but this registry cannot reserve an assignment")
 
 // ConfigError says which field of a [Config] breaks which rule. Its message has the
 // value, unless the value could be secret.

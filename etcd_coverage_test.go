@@ -68,7 +68,7 @@ func TestCoverageOnEtcd(t *testing.T) {
 				c := i.coverage()
 				require.False(t, c.Covered)
 				require.Len(t, c.Problems, 1, "%v", c.Problems)
-				require.Equal(t, libcluster.ProblemKept, c.Problems[0].Kind)
+				require.Equal(t, libcluster.ProblemReserved, c.Problems[0].Kind)
 				require.Equal(t, "node1", c.Problems[0].ID)
 			}
 			require.NoError(t, all[1].Join(ctx))

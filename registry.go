@@ -13,8 +13,8 @@ import (
 
 // Registry is where members record themselves and learn of one another.
 //
-// A registry does I/O and nothing else: libcluster decides, and has every timer, retry,
-// deadline and goroutine. All calls that take a context block, and return soon after that
+// A registry does I/O: libcluster decides, and has the timers, retries, deadlines and
+// goroutines of a cluster. A registry has only those that its I/O needs. All calls that take a context block, and return soon after that
 // context ends; an attempt to join that has failed may take 3 s more to end what it has
 // begun.
 //

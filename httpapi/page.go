@@ -90,7 +90,7 @@ const mostWrong = 20
 
 // marks are the words for what is wrong with a member; page.js has them too.
 var marks = map[libcluster.ProblemKind]string{
-	libcluster.ProblemKept:     "reserved",
+	libcluster.ProblemReserved: "reserved",
 	libcluster.ProblemVanished: "vanished",
 	libcluster.ProblemOrphan:   "orphan",
 	libcluster.ProblemOverlap:  "overlap",

@@ -33,11 +33,11 @@ func TestWhatNobodyHoldsIsListed(t *testing.T) {
 	require.Equal(t, &covered{Covered: true, Problems: []problem{}}, c.Coverage)
 
 	require.NoError(t, b.Leave(t.Context(), libcluster.Returning(time.Minute)))
-	require.Contains(t, ls(t), "not covered:\n  kept, index 1, b: has left for a restart, and its place is kept\nmember")
+	require.Contains(t, ls(t), "not covered:\n  reserved, index 1, b: has left for a restart, and its assignment is reserved\nmember")
 	require.NoError(t, json.Unmarshal([]byte(ls(t, "-o", "json")), &c))
 	require.False(t, c.Coverage.Covered)
 	require.Equal(t, []problem{
-		{Kind: libcluster.ProblemKept, From: 1, To: 2, ID: "b", Text: "has left for a restart, and its place is kept"},
+		{Kind: libcluster.ProblemReserved, From: 1, To: 2, ID: "b", Text: "has left for a restart, and its assignment is reserved"},
 	}, c.Coverage.Problems)
 	require.NoError(t, b.Join(t.Context()))
 

@@ -75,7 +75,7 @@ func TestCheckTellsByItsStatusWhetherAllIsHeld(t *testing.T) {
 	require.NoError(t, b.Join(t.Context()))
 	check(t, 0, "covered: every index is held once\n")
 	require.NoError(t, b.Leave(context.Background(), libcluster.Returning(time.Minute)))
-	check(t, exitFailed, "not covered:\n  kept, index 1, b: ")
+	check(t, exitFailed, "not covered:\n  reserved, index 1, b: ")
 
 	var c covered
 	p := start(t, append(args, "-o", "json")...)

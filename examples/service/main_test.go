@@ -122,7 +122,7 @@ func TestProgramRunsAsTheManifestsHaveIt(t *testing.T) {
 				await(t, "the other has all", func(c libcluster.Coverage) bool { return c.Covered && len(c.Places) == 1 })
 			} else {
 				await(t, "its share is reserved", func(c libcluster.Coverage) bool {
-					return len(c.Problems) > 0 && c.Problems[0].Kind == libcluster.ProblemKept && c.Problems[0].ID == "mailer-1"
+					return len(c.Problems) > 0 && c.Problems[0].Kind == libcluster.ProblemReserved && c.Problems[0].ID == "mailer-1"
 				})
 				b, _ = c.start(t, "mailer-1")
 				await(t, "it has its share again", shared)

@@ -91,7 +91,7 @@ let problems = []; // of the newest look at the registry
 const rows = new Map(); // by ID
 const whole = track(hues, true);
 
-const words = { kept: "reserved", vanished: "vanished", orphan: "orphan", overlap: "overlap", stopped: "stopping" };
+const words = { reserved: "reserved", vanished: "vanished", orphan: "orphan", overlap: "overlap", stopped: "stopping" };
 
 function newRow(m) {
 	const r = {
