@@ -2,6 +2,7 @@ package libcluster
 
 import (
 	"bytes"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -47,4 +48,21 @@ func idsOf(blockers []Blocker) string {
 		ids = append(ids, b.ID)
 	}
 	return some(ids)
+}
+
+// some lists the first of many.
+func some[T any](all []T) string {
+	const most = 10
+	var b strings.Builder
+	for i, one := range all {
+		switch {
+		case i == most:
+			fmt.Fprintf(&b, " and %d more", len(all)-most)
+			return b.String()
+		case i > 0:
+			b.WriteString(", ")
+		}
+		fmt.Fprint(&b, one)
+	}
+	return b.String()
 }

@@ -404,3 +404,6 @@ func (c Config) registration() Registration {
 		Logger:    c.Logger,
 	}
 }
+
+// scheme returns what all instances of the cluster must have in common with this one.
+func (c *Config) scheme() scheme { return scheme{c.Mode, c.Partitions} }

@@ -325,20 +325,3 @@ func (c *Coverage) waitFor(id string, s Survey) {
 	}
 	c.Blockers = append(c.Blockers, b)
 }
-
-// some lists the first of many.
-func some[T any](all []T) string {
-	const most = 10
-	var b strings.Builder
-	for i, one := range all {
-		switch {
-		case i == most:
-			fmt.Fprintf(&b, " and %d more", len(all)-most)
-			return b.String()
-		case i > 0:
-			b.WriteString(", ")
-		}
-		fmt.Fprint(&b, one)
-	}
-	return b.String()
-}

@@ -226,6 +226,14 @@
 //   - Keys under the cluster's prefix that are not valid member records are logged and
 //     ignored. Valid ones count, no matter who wrote them.
 //
+// # Registries of your own
+//
+// Applications can skip what only authors of registries need. For a store of your own that is
+// [OnStore] and package kv. For anything else it is [Registry], [Capabilities], [Registration],
+// [Membership], [Session], [Departure], [Change], [Event], [Assignment], [LastLook], [Permanent] and
+// [ParseMember]; package registrytest has the suite. [Planner], [Planning], [Survey] and [Recorded]
+// are what sessions on a store have besides.
+//
 // # What you may not assume
 //
 // In modes [ModeDirect] and [ModePlanned] instances learn of a change one after another, within

@@ -3,12 +3,8 @@ package libcluster
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/libcluster/libcluster/internal/quote"
-	"github.com/libcluster/libcluster/kv"
 )
 
 // A draining instance gives its assignment away and stays a member. It asks for that in its
@@ -19,20 +15,11 @@ import (
 // In mode direct every member has its place. There an instance that an operator drains removes
 // its record, and joins again when that of the operator has gone.
 
-// drainingKeys are the keys of what operators ask for, each with an instance's ID.
-const drainingKeys = publicKeys + "draining/"
-
-// mostDraining is how many of them count.
-const mostDraining = 10_000
-
-// errIdle is why a draining member has no assignment.
-var errIdle = fmt.Errorf("%w: %w", ErrWaiting, ErrDrained)
-
 // SetDraining has this instance give its assignment away in a mode with a plan, or take one
 // again. While it drains it stays a member. In mode [ModeCooperative] each of its partitions
-// moves as soon as its work has stopped, and no other partition notices. In the other modes it is as if the instance had left. If
-// all instances drain it is as if none did. It is published at once and remembered, as a count of
-// [Cluster.SetWorkers] is, with the same errors. In mode [ModeDirect] SetDraining returns an
+// moves as soon as its work has stopped, and no other partition notices. In the other modes it
+// is as if the instance had left. If all instances drain it is as if none did. It is published
+// at once and remembered, as a count of [Cluster.SetWorkers] is, with the same errors. In mode [ModeDirect] SetDraining returns an
 // error: there [Cluster.Leave] gives the assignment away. An operator can do the same from
 // outside: see [Cluster.Drain].
 func (c *Cluster) SetDraining(ctx context.Context, draining bool) error {
@@ -89,61 +76,4 @@ func (c *Cluster) askDraining(ctx context.Context, id string, draining bool) err
 		return fmt.Errorf("libcluster: ask that %q drains (%t): %w", id, draining, quote.Error(err))
 	}
 	return nil
-}
-
-// SetDraining writes or deletes what an operator asks for. The value is for people.
-func (s *storeSession) SetDraining(ctx context.Context, id string, draining bool) error {
-	tx := kv.Tx{Delete: []string{drainingKeys + id}}
-	if draining {
-		tx = kv.Tx{Put: []kv.Record{{Key: drainingKeys + id, Value: time.Now().UTC().AppendFormat(nil, time.RFC3339)}}}
-	}
-	return s.insist(ctx, func(ctx context.Context) error {
-		_, err := s.space.Commit(ctx, tx)
-		return err
-	})
-}
-
-// drains reports whether an operator drains an instance.
-func (now *Planning) drains(id string) bool {
-	_, drains := slices.BinarySearch(now.Draining, id)
-	return drains
-}
-
-// reflectDraining notes what an operator asks for, in a slice of its own: others have the one
-// before.
-func (now *Planning) reflectDraining(id string, gone bool) {
-	at, known := slices.BinarySearch(now.Draining, id)
-	switch {
-	case known && gone:
-		now.Draining = slices.Delete(slices.Clone(now.Draining), at, at+1)
-	case !known && !gone && len(now.Draining) < mostDraining && checkName("ID", id) == nil:
-		now.Draining = slices.Insert(slices.Clone(now.Draining), at, id)
-	}
-}
-
-// isDrained reports whether a record of this space has this session leave.
-func (s *storeSession) isDrained(key string) bool {
-	id, order := strings.CutPrefix(key, drainingKeys)
-	return order && id == s.id && s.mode == ModeDirect && !s.passive
-}
-
-// awaitUndrained returns an error while what has had this membership leave is still there. So a
-// drained instance reads, and begins nothing.
-func (s *storeSession) awaitUndrained(ctx context.Context) error {
-	if !s.attempts.drained {
-		return nil
-	}
-	found, _, err := s.get(ctx, drainingKeys+s.id)
-	if err == nil && found.Version != 0 {
-		err = ErrDrained
-	}
-	s.attempts.drained = err != nil
-	return err
-}
-
-// serves returns which members are to be given something: those that do not drain, or all if
-// nobody else is there.
-func serves(members []Recorded) func(Recorded) bool {
-	all := !slices.ContainsFunc(members, func(m Recorded) bool { return !m.plans.draining && !m.kept })
-	return func(m Recorded) bool { return all || !m.plans.draining }
 }

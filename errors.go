@@ -102,3 +102,13 @@ type ConfigError struct {
 
 func (e *ConfigError) Error() string { return fmt.Sprintf("libcluster: Config.%v", e.Err) }
 func (e *ConfigError) Unwrap() error { return e.Err }
+
+// errIdle is why a draining member has no assignment.
+var errIdle = fmt.Errorf("%w: %w", ErrWaiting, ErrDrained)
+
+// isFinal reports whether err says that the incarnation is over, rather than
+// that nothing is known.
+func isFinal(err error) bool {
+	return errors.Is(err, ErrRecordGone) || errors.Is(err, ErrInstanceTaken) || errors.Is(err, ErrRegistryReset) ||
+		errors.Is(err, ErrDrained)
+}

@@ -96,3 +96,16 @@ func sumsOf(all []*candidate, most int) sums {
 	}
 	return s
 }
+
+// serves returns which members are to be given something: those that do not drain, or all if
+// nobody else is there.
+func serves(members []Recorded) func(Recorded) bool {
+	all := !slices.ContainsFunc(members, func(m Recorded) bool { return !m.plans.draining && !m.kept })
+	return func(m Recorded) bool { return all || !m.plans.draining }
+}
+
+// drains reports whether an operator drains an instance.
+func (now *Planning) drains(id string) bool {
+	_, drains := slices.BinarySearch(now.Draining, id)
+	return drains
+}

@@ -285,6 +285,5 @@ func Returning(d time.Duration) LeaveOption {
 	return func(l *leaving) { l.returning = d }
 }
 
-// cleanupTimeout is how long undoing a failed Join may take: longer than one
-// request to a registry that does not answer.
-const cleanupTimeout = 3 * time.Second
+// newRetry returns the waits after failures of one thing.
+func (c *Cluster) newRetry() retry { return retry{chance: c.chance} }

@@ -9,26 +9,6 @@ import (
 	"sync"
 )
 
-// MembersChange is how the members have changed since the last call of
-// [Config.OnMembers]. Each list is ordered by ID, and an ID is in one of them only. All
-// members in it are the receiver's.
-type MembersChange struct {
-	// Joined are members that were not there before. In the first call they are all that
-	// there are, this instance included unless it is passive.
-	Joined []Member
-	// Left are members that have gone, as they were last. A member that has left for a
-	// restart ([Returning]) has gone, too, and joins when it is back.
-	Left []Member
-	// Changed are members that have published something else, by the same instance or by
-	// another one of that ID.
-	Changed []MemberUpdate
-}
-
-// MemberUpdate is a member before and after a change.
-type MemberUpdate struct{ Before, After Member }
-
-func (c MembersChange) isEmpty() bool { return len(c.Joined)+len(c.Left)+len(c.Changed) == 0 }
-
 // memberHook calls the application back when members have changed. The balancer tells it of
 // each change, and waits for nothing. The goroutine lives as long as its membership.
 type memberHook struct {

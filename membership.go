@@ -21,9 +21,6 @@ const (
 	joinTimeout = 5 * time.Second
 	longestJoin = 4 * joinTimeout
 
-	// errandTimeout bounds what else is asked of a registry, and asked again.
-	errandTimeout = 5 * time.Second
-
 	// leaveTimeout bounds the removal of the record, unless half the time that is left to
 	// Leave's context is more.
 	leaveTimeout = 5 * time.Second
@@ -31,10 +28,6 @@ const (
 	// leastLeave is how long Leave may take if its context ends before: enough for
 	// the last callback and for a registry that answers.
 	leastLeave = time.Second
-
-	// releaseGrace is what a registry's call may take to return after its
-	// context has ended.
-	releaseGrace = 250 * time.Millisecond
 
 	// lookAgain is how often an instance that is shut out looks whether it can join.
 	lookAgain = 10 * time.Second

@@ -95,9 +95,6 @@ type scheme struct {
 	partitions int
 }
 
-// scheme returns that of this configuration.
-func (c *Config) scheme() scheme { return scheme{c.Mode, c.Partitions} }
-
 // String returns the mode, and behind a slash the number of partitions if there are any.
 func (s scheme) String() string {
 	if s.mode != ModeCooperative {

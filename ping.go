@@ -225,10 +225,3 @@ func (p *pinger) giveUp(m Member, session Session) {
 
 // slowJoin: a join that took more than a quarter of the window was slow.
 const slowJoin = 4
-
-// isFinal reports whether err says that the incarnation is over, rather than
-// that nothing is known.
-func isFinal(err error) bool {
-	return errors.Is(err, ErrRecordGone) || errors.Is(err, ErrInstanceTaken) || errors.Is(err, ErrRegistryReset) ||
-		errors.Is(err, ErrDrained)
-}

@@ -238,7 +238,3 @@ func (c *Cluster) publish(ctx context.Context, a *asked) error {
 	}
 	return err
 }
-
-func errTotal(total int64) error {
-	return fmt.Errorf("Workers: the cluster's total would be %d, must be at most %d", total, MaxWorkers)
-}

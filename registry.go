@@ -233,7 +233,7 @@ type Planner interface {
 	// that back. It is so for as long as the note is there, also for a later instance with that ID.
 	SetDraining(ctx context.Context, id string, draining bool) error
 
-	onStore() *storeSession
+	onStore() Session
 }
 
 // DrainedForGood is the generation in the note of a session that has left, or that was

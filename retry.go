@@ -21,8 +21,6 @@ type retry struct {
 	failures int
 }
 
-func (c *Cluster) newRetry() retry { return retry{chance: c.chance} }
-
 // reset begins anew, after a success.
 func (r *retry) reset() { *r = retry{chance: r.chance} }
 
@@ -56,6 +54,14 @@ func atLeast(ctx context.Context, d time.Duration) (context.Context, context.Can
 		}
 	}()
 	return longer, func() { cancel(nil); release() }
+}
+
+// sooner returns the shorter of two waits, of which 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -308,7 +308,7 @@ func (r *runner) begin(v *view, told State) {
 	}
 	tasks := r.tasks(state)
 	t := &turn{run: r, inc: v.inc, told: told, done: make(chan struct{}), running: len(tasks)}
-	t.ctx, t.cancel = context.WithCancelCause(context.WithValue(r.of.ctx, incarnationKey{}, v.inc))
+	t.ctx, t.cancel = context.WithCancelCause(context.WithValue(r.of.ctx, timeLeftKey{}, v.inc))
 	r.turn = t
 	if r.primary {
 		t.watching.Go(t.watch)
@@ -472,14 +472,5 @@ func (t *turn) returned(err error) {
 	close(t.done)
 	if t.wakes {
 		t.inc.notifier.changed.set()
-	}
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
 	}
 }

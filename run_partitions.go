@@ -91,7 +91,7 @@ func (r *partitionRunner) begin(of *runner, v *view, told State) {
 		}
 		if r.term == nil {
 			r.term = &turn{run: of, inc: v.inc, told: told, done: make(chan struct{})}
-			r.term.ctx, r.term.cancel = context.WithCancelCause(context.WithValue(of.of.ctx, incarnationKey{}, v.inc))
+			r.term.ctx, r.term.cancel = context.WithCancelCause(context.WithValue(of.of.ctx, timeLeftKey{}, v.inc))
 			r.term.watching.Go(r.term.watch)
 			r.turns = make(map[int]*partitionTurn)
 		}

@@ -58,3 +58,12 @@ func (b *broadcast) send() {
 		b.sent = nil
 	}
 }
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

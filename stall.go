@@ -146,14 +146,6 @@ func (d *deciding) listen(base *plan, s Survey, waiting []planned, at moment) (a
 	return again
 }
 
-// sooner returns the shorter of two waits, of which 0 is none.
-func sooner(a, b time.Duration) time.Duration {
-	if a == 0 || b > 0 && b < a {
-		return b
-	}
-	return a
-}
-
 // anyWorks reports whether a member that is there has a place, and is not among dead.
 func (s Survey) anyWorks(p *plan, dead []planned) bool {
 	return slices.ContainsFunc(s.Members, func(m Recorded) bool {

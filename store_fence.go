@@ -48,7 +48,7 @@ func (c *Cluster) fencedBy(s State) (*storeSession, *planView, error) {
 		return nil, nil, nil
 	}
 	if p, ok := v.inc.session.(Planner); ok {
-		return p.onStore(), v.plan, nil
+		return p.onStore().(*storeSession), v.plan, nil
 	}
 	return nil, v.plan, nil
 }
@@ -72,7 +72,7 @@ func (c *Cluster) PartitionFence(p Partition) (kv.Fence, error) {
 func (c *Cluster) fencedByPartition(p Partition) (session *storeSession, f kv.Fence, err error) {
 	inc := c.view.Load().inc
 	if inc != nil && c.cfg.Mode == ModeCooperative && !c.cfg.Passive {
-		session = inc.planner().onStore()
+		session = inc.planner().onStore().(*storeSession)
 	}
 	if session == nil {
 		return nil, f, fmt.Errorf("libcluster: no fence for a partition: the cluster must be joined in mode cooperative, and is in mode %v", c.cfg.Mode)

@@ -58,7 +58,7 @@ func newStoreSession(space kv.Space, a *attempts, m Member) *storeSession {
 }
 
 // onStore seals Planner.
-func (s *storeSession) onStore() *storeSession { return s }
+func (s *storeSession) onStore() Session { return s }
 
 // sameStore tells whether an answer comes from the store that the mark was taken of, and
 // of no earlier time. Only a mark from before the request may be asked about, since answers

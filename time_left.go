@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// incarnationKey is that of the incarnation in the context of a function given to Run.
-type incarnationKey struct{}
+// timeLeftKey is that of what knows the time left, in the context of a function given to Run.
+type timeLeftKey struct{}
 
 // TimeLeft returns for how long the function of [Cluster.Run], [Cluster.RunWorkers],
 // [Cluster.RunPrimary] or [Cluster.RunPartitions] that got ctx may still take to act and to
@@ -20,10 +20,12 @@ type incarnationKey struct{}
 // process. That has to be told by when to stop by itself: this process may be stopped or
 // killed. A sleep of the machine counts as time that has passed.
 func TimeLeft(ctx context.Context) (left time.Duration, ends bool) {
-	inc, ok := ctx.Value(incarnationKey{}).(*incarnation)
+	of, ok := ctx.Value(timeLeftKey{}).(interface {
+		remaining() (left time.Duration, ends bool)
+	})
 	if !ok {
 		return 0, false
 	}
-	left, ends = inc.remaining()
+	left, ends = of.remaining()
 	return max(left, 0), ends
 }

@@ -1,0 +1,18 @@
+package libcluster
+
+import "time"
+
+// What calls of a registry may take.
+const (
+	// errandTimeout bounds what is asked of a registry besides joining, renewing and
+	// leaving, and asked again.
+	errandTimeout = 5 * time.Second
+
+	// cleanupTimeout is how long undoing a failed Join may take: longer than one
+	// request to a registry that does not answer.
+	cleanupTimeout = 3 * time.Second
+
+	// releaseGrace is what a registry's call may take to return after its
+	// context has ended.
+	releaseGrace = 250 * time.Millisecond
+)
