@@ -50,6 +50,10 @@
 // the first instances wait for others. A process that has ended gives its indexes up at once; a
 // machine that has failed, or a process that is stopped, after the TTL.
 //
+// What an instance has confirmed is in its memory only. One that is restarted within a TTL, on
+// the other side of a cut that begins just then, can confirm another instance there; two
+// instances may then hold one index until the TTL has passed.
+//
 // # Seeds
 //
 // Any seed that answers is enough. Seeds are looked up and tried anew at growing intervals, up

@@ -194,7 +194,7 @@ func (m *membership) claim(n *node, member libcluster.Member) (own, before entry
 func (n *node) introduce(ctx context.Context, own entry, before string, ttl time.Duration) error {
 	all, vouchers, logged := everybody(), 0, false
 	err := n.tell(ctx, own, ttl, func(q *question, silent []string) bool {
-		vouchers = q.vouchers()
+		vouchers = n.vouchers(q)
 		if slices.Contains(silent, before) || !all(q, silent) {
 			return false
 		}

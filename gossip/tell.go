@@ -20,8 +20,9 @@ const (
 
 // question is a record that others were told of and have to answer. The node's mu guards it.
 type question struct {
-	vouched map[string]bool // by the node that has answered
-	came    chan struct{}   // has one when an answer has come
+	persists bool            // a node that does not vouch is asked again
+	vouched  map[string]bool // by the node that has answered
+	came     chan struct{}   // has one when an answer has come
 }
 
 func (q *question) answered(m message) {
@@ -32,14 +33,18 @@ func (q *question) answered(m message) {
 	}
 }
 
-// vouchers is how many nodes vouch for the record.
-func (q *question) vouchers() (number int) {
-	for _, vouches := range q.vouched {
-		if vouches {
-			number++
+// vouchers is how many other instances vouch for this node's record. Their nodes are counted by
+// ID: an instance that rejoins has another node, and what its last one has said stays said. The
+// caller holds mu.
+func (n *node) vouchers(q *question) int {
+	ids := map[string]bool{}
+	for name, vouches := range q.vouched {
+		e, known := n.records.entries[name]
+		if vouches && known && !e.Gone && n.records.peers[name].up && e.ID != n.own.ID {
+			ids[e.ID] = true
 		}
 	}
-	return number
+	return len(ids)
 }
 
 // enough decides whether a question has been answered, from the answers and the names of the
@@ -51,7 +56,7 @@ type enough func(q *question, silent []string) bool
 func (n *node) tell(ctx context.Context, e entry, hold time.Duration, enough enough) error {
 	m := n.message()
 	m.Entries, m.Hold = []entry{e}, hold.Milliseconds()
-	q := &question{map[string]bool{}, make(chan struct{}, 1)}
+	q := &question{persists: hold > 0, vouched: map[string]bool{}, came: make(chan struct{}, 1)}
 	n.mu.Lock()
 	n.asks++
 	m.Ask = n.asks
@@ -106,17 +111,19 @@ func (t turn) next(now time.Time, first time.Duration) turn {
 	return turn{now.Add(pause), pause}
 }
 
-// silent returns the addresses of the nodes that are up and have not answered, and the names of
-// those whose answer is worth waiting for: not of one that leaves, or whose process seems to have
-// ended. The caller holds mu.
+// silent returns the addresses of the nodes that are up and are to be asked, and the names of
+// those that have not answered and whose answer is worth waiting for: not of one that leaves, or
+// whose process seems to have ended. An instance vouches once it has published its own record, so
+// one that does not is asked again if that counts. The caller holds mu.
 func (n *node) silent(q *question) (addresses map[string]string, names []string) {
 	addresses = map[string]string{}
 	for _, name := range n.records.up() {
-		if _, answered := q.vouched[name]; answered || name == n.name {
+		vouches, answered := q.vouched[name]
+		if name == n.name || answered && (vouches || !q.persists) {
 			continue
 		}
 		addresses[name] = n.records.peers[name].address
-		if !n.records.entries[name].Gone {
+		if !answered && !n.records.entries[name].Gone {
 			names = append(names, name)
 		}
 	}
@@ -147,7 +154,7 @@ func (n *node) tellLater(e entry) {
 func (n *node) confirm(ctx context.Context, e entry, ttl time.Duration) error {
 	vouchers := 0
 	err := n.tell(ctx, e, ttl, func(q *question, _ []string) bool {
-		vouchers = q.vouchers()
+		vouchers = n.vouchers(q)
 		return vouchers >= n.cfg.majority()
 	})
 	if err != nil {
