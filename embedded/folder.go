@@ -15,8 +15,8 @@ import (
 	"github.com/libcluster/libcluster/internal/etcdserver"
 )
 
-// Files in the data folder, beside etcd's own. Whoever ends, or is killed,
-// holds no lock any more.
+// Files in the data folder, beside etcd's own. A process that has ended, or was
+// killed, holds no lock any more.
 const (
 	// usersFile is locked, shared, by all who opened the folder, and
 	// exclusively by one who is alone with it: Start for as long as its etcd

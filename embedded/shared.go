@@ -93,7 +93,7 @@ func Open(ctx context.Context, cfg Config) (*Shared, error) {
 }
 
 // Endpoint returns the URL for clients: https://127.0.0.1:PORT. It stays the
-// same whoever hosts.
+// same, whichever process hosts the etcd.
 func (s *Shared) Endpoint() string {
 	return "https://" + net.JoinHostPort(loopback, strconv.Itoa(s.cfg.Port))
 }
@@ -113,7 +113,7 @@ func (s *Shared) Hosting() bool { return s.hosting.Load() }
 // removes, could not be removed.
 func (s *Shared) Close() error { return s.close() }
 
-// open returns when the etcd serves, whoever hosts it.
+// open returns when the etcd serves, whichever process hosts it.
 func (s *Shared) open(ctx context.Context) error {
 	for {
 		if err := s.tryHost(ctx); s.etcd != nil || err != nil {

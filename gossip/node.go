@@ -79,7 +79,7 @@ func start(ctx context.Context, cfg Config, reg libcluster.Registration) (*node,
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if cfg.wantsSecret(n.transport.address.Addr()) {
-		n.log.Warn("gossip.Config.Secret is empty: whoever reaches the port can change the cluster",
+		n.log.Warn("gossip.Config.Secret is empty: every program that reaches the port can change the cluster",
 			zap.Stringer("address", n.transport.address))
 	}
 	list := memberlist.DefaultLANConfig()

@@ -134,7 +134,7 @@ const (
 	mostColors = 4096
 )
 
-// paint gives each member its colour. Whoever has none yet gets one that the fewest have: as
+// paint gives each member its colour. A member that has none yet gets one that the fewest have: as
 // a rule the same on each instance's page, since the ID says where to begin.
 func (c *colors) paint(members []member) {
 	if c.of == nil {

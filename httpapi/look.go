@@ -91,7 +91,7 @@ func (l *looks) next() *look {
 
 // end ends the reads, after their context, and waits for them.
 func (l *looks) end() {
-	l.mu.Lock() // whoever has it after this begins none
+	l.mu.Lock() // a request that has it after this begins none
 	defer l.mu.Unlock()
 	l.running.Wait()
 }
