@@ -37,7 +37,7 @@ func readmeProgram(t *testing.T, cluster string, change func(string) string) *ex
 	stderr, err := command.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, command.Start())
-	killer := time.AfterFunc(time.Minute, func() { _ = command.Process.Kill() }) // a watchdog
+	killer := time.AfterFunc(5*patience, func() { _ = command.Process.Kill() }) // a watchdog: its etcd may be busy
 	t.Cleanup(func() { killer.Stop() })
 	lines, place := bufio.NewScanner(stderr), regexp.MustCompile(`partition \d+ of 64 is mine`)
 	for lines.Scan() && !place.Match(lines.Bytes()) {
