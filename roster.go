@@ -56,7 +56,11 @@ func (r *roster) agree(own Member) bool {
 	case r.assigned != nil:
 		return r.assigned.Workers == own.Workers
 	case r.planned:
-		return r.own == nil || r.own.Workers == own.Workers
+		agrees := r.own == nil || r.own.Workers == own.Workers
+		if !agrees {
+			r.own = nil // a plan may be long in coming: write the record again once for each
+		}
+		return agrees
 	}
 	known, there := r.latest.members[own.ID]
 	return !there || known.Workers == own.Workers && maps.Equal(known.Metadata, own.Metadata)

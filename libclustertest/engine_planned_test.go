@@ -100,6 +100,27 @@ func TestWhatIsPublishedIsNotWrittenAgainWhileAllStop(t *testing.T) {
 	})
 }
 
+func TestACountThatNoPlanHasYetIsNotWrittenAgainWithEachHeartbeat(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.join("a", exclusive)
+		w.join("b", exclusive)
+		c := w.join("c", exclusive)
+		wait(time.Second)
+		w.Cut("b")
+		wait(time.Second)
+		w.Expire(cluster, "b")
+		wait(500 * time.Millisecond)
+		require.NoError(t, c.SetWorkers(w.Context(), 3))
+		wait(2 * time.Second)
+		before := w.Counts().Writes
+		wait(4 * time.Second)
+		require.Equal(t, "2/3", c.place(), "the change waits for b")
+		require.Equal(t, before, w.Counts().Writes)
+		wait(4 * time.Second)
+		require.Equal(t, "1/4", c.place())
+	})
+}
+
 func TestOneWhoVanishedIsWaitedForUntilItsDeadlineMustHavePassed(t *testing.T) {
 	inBubble(t, func(w *world) {
 		a, b := w.join("a", exclusive, ttl(10*time.Second)), w.join("b", exclusive, ttl(10*time.Second))
