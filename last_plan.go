@@ -60,7 +60,7 @@ func (m *membership) claimForLast(ctx context.Context, p Planner) error {
 	ctx, cancel := context.WithTimeout(ctx, holdingUp)
 	defer cancel()
 	for {
-		claimed, err := p.Claim(ctx, []byte(m.c.cfg.Mode.String()+"\t"+p.Incarnation()))
+		claimed, err := p.Claim(ctx, []byte(m.c.cfg.scheme().String()+"\t"+p.Incarnation()))
 		if claimed || err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -230,6 +231,40 @@ func TestPrimaryIsKnownWithAllThatItPublishes(t *testing.T) {
 		p, _ = b.Primary()
 		require.Equal(w, "b", p.ID)
 	})
+}
+
+// A field that a later release adds is forgotten in one of the places that it passes.
+func TestEachFieldOfAMemberReachesAll(t *testing.T) {
+	samples := map[reflect.Kind]any{reflect.String: "x", reflect.Int: 3, reflect.Map: map[string]string{"k": "v"}}
+	fields := reflect.VisibleFields(reflect.TypeFor[libcluster.Member]())
+	for _, field := range fields {
+		if !field.IsExported() || field.Name == "ID" {
+			continue
+		}
+		sample := reflect.ValueOf(samples[field.Type.Kind()])
+		require.True(t, sample.IsValid(), "%s: a sample for its kind", field.Name)
+		of := func(m libcluster.Member) any { return reflect.ValueOf(m).FieldByName(field.Name).Interface() }
+		t.Run(field.Name, func(t *testing.T) {
+			m := libcluster.Member{ID: "m", Workers: 1}
+			reflect.ValueOf(&m).Elem().FieldByName(field.Name).Set(sample)
+			read, err := libcluster.ParseMember("m", m.Record())
+			require.NoError(t, err)
+			require.Equal(t, sample.Interface(), of(read), "%s", m.Record())
+			inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
+				says := func(c *libcluster.Config) { reflect.ValueOf(c).Elem().FieldByName(field.Name).Set(sample) }
+				var atB seen
+				a := w.join("a", in, says)
+				b := w.join("b", in, atB.configure)
+				wait(time.Second)
+				require.Equal(w, sample.Interface(), of(atB.of("a")))
+				for _, x := range []*app{a, b} {
+					p, known := x.Primary()
+					require.True(w, known)
+					require.Equal(w, sample.Interface(), of(p.Member), "at %s", x.ID())
+				}
+			})
+		})
+	}
 }
 
 // A plan does not carry it.
