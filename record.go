@@ -211,7 +211,7 @@ func (c *Cluster) SetMetadata(ctx context.Context, metadata map[string]string) e
 	if c.cfg.Passive {
 		return ErrPassive
 	}
-	defer c.renew()
+	defer c.refresh()
 	err := c.publish(ctx, c.own.ask(
 		func(m *Member) { m.Metadata = cfg.Metadata }, func(m Member) bool { return maps.Equal(m.Metadata, cfg.Metadata) },
 	))

@@ -131,9 +131,9 @@ func (c *Cluster) withOwn(v *view, places []Place) []Place {
 	return places
 }
 
-// renew has readers see what this instance says of itself by now. Without a plan the registry
+// refresh has readers see what this instance says of itself by now. Without a plan the registry
 // tells of it.
-func (c *Cluster) renew() {
+func (c *Cluster) refresh() {
 	if v := c.view.Load(); v.plan != nil && c.view.CompareAndSwap(v, v.anew()) {
 		c.changed.send()
 	}
