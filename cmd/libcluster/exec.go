@@ -67,7 +67,9 @@ In mode cooperative it runs once for each partition that this instance holds, an
   LIBCLUSTER_PARTITIONS  how many there are
   LIBCLUSTER_GENERATION  the partition's fencing token, which grows with each hand-over
 
-When a partition moves, only its own COMMAND is ended.
+When a partition moves, only its own COMMAND is ended. The rest of the environment is that
+of this program, without LIBCLUSTER_PASSWORD, LIBCLUSTER_SECRET, LIBCLUSTER_TOKEN,
+LIBCLUSTER_USER, LIBCLUSTER_REGISTRY, ETCDCTL_USER and ETCDCTL_PASSWORD.
 
 When the assignment changes or is lost, the process group of COMMAND gets SIGTERM. What is
 still there after the grace period gets SIGKILL, with all descendants. When all are gone
@@ -228,7 +230,8 @@ func place(s libcluster.State, index, workers int) []string {
 func environment(more ...any) (env []string) {
 	for _, pair := range os.Environ() {
 		switch name, _, _ := strings.Cut(pair, "="); name {
-		case "LIBCLUSTER_PASSWORD", "LIBCLUSTER_SECRET", "LIBCLUSTER_USER", "LIBCLUSTER_REGISTRY":
+		case "LIBCLUSTER_PASSWORD", "LIBCLUSTER_SECRET", tokenEnv, "LIBCLUSTER_USER", "LIBCLUSTER_REGISTRY",
+			"ETCDCTL_USER", "ETCDCTL_PASSWORD":
 		default:
 			env = append(env, pair)
 		}

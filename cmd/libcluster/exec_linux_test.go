@@ -55,7 +55,9 @@ func TestInModeCooperativeACommandRunsForEachPartition(t *testing.T) {
 }
 
 func TestCommandGetsNoPasswordOfThisProgram(t *testing.T) {
-	t.Setenv("LIBCLUSTER_PASSWORD", "s3cret")
+	for _, name := range []string{"LIBCLUSTER_PASSWORD", "LIBCLUSTER_SECRET", "LIBCLUSTER_TOKEN", "ETCDCTL_USER", "ETCDCTL_PASSWORD"} {
+		t.Setenv(name, "s3cret")
+	}
 	t.Setenv("LIBCLUSTER_REGISTRY", "dir:"+t.TempDir())
 	t.Setenv("LIBCLUSTER_WORKERS", "2")
 	t.Setenv("OTHER", "kept")
@@ -66,6 +68,8 @@ func TestCommandGetsNoPasswordOfThisProgram(t *testing.T) {
 	require.Contains(t, text, "libcluster: --registry is taken from LIBCLUSTER_REGISTRY")
 	require.NotContains(t, text, "s3cret")
 	require.NotContains(t, text, "LIBCLUSTER_REGISTRY=")
+	t.Setenv("LIBCLUSTER_USER", "root:s3cret") // not for a folder
+	require.NotContains(t, strings.Join(environment(), "\n"), "s3cret")
 }
 
 func TestExitStatusIsThatOfTheCommand(t *testing.T) {
