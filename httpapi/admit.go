@@ -34,9 +34,10 @@ func tokenOf(r *http.Request) string {
 	return password
 }
 
-// isGuarded reports whether only those can look who have been let in.
+// isGuarded reports whether only those can look who have been let in. Without ClientCAs package
+// tls takes the system's roots, and so a certificate that anybody can get.
 func (h *Handler) isGuarded() bool {
-	return len(h.tokens) > 0 || h.tls != nil && h.tls.ClientAuth == tls.RequireAndVerifyClientCert
+	return len(h.tokens) > 0 || h.tls != nil && h.tls.ClientAuth == tls.RequireAndVerifyClientCert && h.tls.ClientCAs != nil
 }
 
 // isOwnName reports whether a request was made to this machine by a name that only it has. A

@@ -94,19 +94,20 @@ func TestOnlyLoopbackIsOpenToAll(t *testing.T) {
 		require.True(t, l.Addr().(*net.TCPAddr).IP.IsLoopback(), address)
 		require.NoError(t, l.Close())
 	}
-	certificate, _ := certificates(t)
+	certificate, pool := certificates(t)
 	for name, option := range map[string]httpapi.Option{
 		"no guard":                   func(*httpapi.Handler) error { return nil },
 		"TLS only":                   httpapi.WithTLS(&tls.Config{Certificates: []tls.Certificate{certificate}}),
 		"certificates not verified":  httpapi.WithTLS(&tls.Config{Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequireAnyClientCert}),
-		"certificates not necessary": httpapi.WithTLS(&tls.Config{Certificates: []tls.Certificate{certificate}, ClientAuth: tls.VerifyClientCertIfGiven}),
+		"certificates not necessary": httpapi.WithTLS(&tls.Config{Certificates: []tls.Certificate{certificate}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: pool}),
+		"certificates of anybody":    httpapi.WithTLS(&tls.Config{Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequireAndVerifyClientCert}),
 	} {
 		_, err := handler(t, a, option).Listen("0.0.0.0:0")
 		require.ErrorContains(t, err, `address "0.0.0.0:0": other machines can reach it: use 127.0.0.1, or WithToken`, name)
 	}
 	for name, option := range map[string]httpapi.Option{
 		"a token":             withToken(token),
-		"client certificates": httpapi.WithTLS(&tls.Config{Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequireAndVerifyClientCert}),
+		"client certificates": httpapi.WithTLS(&tls.Config{Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool}),
 	} {
 		l, err := handler(t, a, option).Listen("0.0.0.0:0")
 		require.NoError(t, err, name)

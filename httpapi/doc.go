@@ -41,7 +41,7 @@
 //
 // [Handler.ListenAndServe] listens on the loopback address unless another one is given, and
 // refuses an address that other machines can reach unless there is [WithToken], or [WithTLS]
-// with client certificates that are verified. With a token every request needs it, as
+// with ClientCAs and client certificates that are verified. With a token every request needs it, as
 // "Authorization: Bearer TOKEN", or, so that a browser can ask for it, as the password of
 // basic authentication with any user. Only /healthz and /readyz answer without it, with nothing but
 // their status. A token can be read on its way unless there is TLS.

@@ -53,7 +53,8 @@ func WithToken(token libcluster.Secret) Option {
 
 // WithTLS has [Handler.Serve] and [Handler.ListenAndServe] speak TLS. The configuration needs a
 // certificate. With ClientAuth [tls.RequireAndVerifyClientCert] only those can connect whose
-// certificate is of ClientCAs, probes included.
+// certificate is of ClientCAs, probes included. Without ClientCAs that is any certificate which the
+// system trusts, and does not guard the handler.
 func WithTLS(config *tls.Config) Option {
 	return func(h *Handler) error {
 		if config == nil || len(config.Certificates) == 0 && config.GetCertificate == nil && config.GetConfigForClient == nil {

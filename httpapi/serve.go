@@ -32,8 +32,8 @@ func (h *Handler) ListenAndServe(ctx context.Context, address string) error {
 
 // Listen listens on a TCP address, such as 127.0.0.1:7070. Without a host, as in :7070, that is the
 // loopback address: to listen on all, say 0.0.0.0 or [::]. An address that other machines can
-// reach is refused unless the handler has [WithToken], or [WithTLS] with client certificates
-// that are verified.
+// reach is refused unless the handler has [WithToken], or [WithTLS] with ClientCAs and client
+// certificates that are verified.
 func (h *Handler) Listen(address string) (net.Listener, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -49,7 +49,7 @@ func (h *Handler) Listen(address string) (net.Listener, error) {
 	if !isLoopback(l) && !h.isGuarded() {
 		_ = l.Close()
 		return nil, fmt.Errorf("httpapi: address %q: other machines can reach it: "+
-			"use 127.0.0.1, or WithToken, or WithTLS with ClientAuth RequireAndVerifyClientCert", address)
+			"use 127.0.0.1, or WithToken, or WithTLS with ClientAuth RequireAndVerifyClientCert and ClientCAs", address)
 	}
 	return l, nil
 }
@@ -61,8 +61,9 @@ func isLoopback(l net.Listener) bool {
 
 // Serve serves on a listener until ctx ends, and closes it. Then replies that are under way have
 // 5 s, and streams of events end at once. The error is nil if ctx has ended. The handler is not
-// closed. Without a token and client certificates, it answers on a loopback address only to
-// localhost and IP addresses, so that no page of another site can read it.
+// closed. Without a token and client certificates it answers on a loopback address only to
+// localhost and IP addresses, so that no page of another site can read it; and on any other
+// address, which [Handler.Listen] would have refused, it is open to all who can reach it.
 func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 	handler := http.Handler(h)
 	if isLoopback(l) && !h.isGuarded() {
