@@ -116,6 +116,10 @@ case and with '_' for '-'. The flag counts more. What ETCDCTL_ENDPOINTS, ETCDCTL
 ETCDCTL_CACERT, ETCDCTL_CERT and ETCDCTL_KEY say counts less. -v shows what was taken
 from the environment. LIBCLUSTER_PASSWORD is the password of --user.`,
 	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		root.Version = versionText(info) // which adds --version
+		root.SetVersionTemplate("{{.Version}}\n")
+	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	f := addFlags(root.PersistentFlags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{f.Syntax(err)} })
@@ -132,11 +136,11 @@ func newVersion() *cobra.Command {
 		Short: "Print the version of this program",
 		Args:  noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			info, ok := debug.ReadBuildInfo()
-			if !ok {
+			version := command.Root().Version
+			if version == "" {
 				return errors.New("this program was built without its version")
 			}
-			_, err := fmt.Fprintln(command.OutOrStdout(), versionText(info))
+			_, err := fmt.Fprintln(command.OutOrStdout(), version)
 			return err
 		},
 	}

@@ -118,9 +118,10 @@ func TestBadCommandLineIsToldInOneLine(t *testing.T) {
 }
 
 func TestVersionIsThatOfTheBuild(t *testing.T) {
-	var stdout, stderr bytes.Buffer
-	require.Zero(t, run(t.Context(), []string{"version"}, &stdout, &stderr))
-	require.Regexp(t, `^libcluster .*, go1\..*\n$`, stdout.String())
+	text := printed(t, "version")
+	require.Regexp(t, `^libcluster .*, go1\..*\n$`, text)
+	require.Equal(t, text, printed(t, "--version"))
+	require.Contains(t, printed(t, "--help"), "-v, --verbose")
 	require.Equal(t, "libcluster v1.2.3, revision abc with changes, go1.26", versionText(&debug.BuildInfo{
 		GoVersion: "go1.26", Main: debug.Module{Version: "v1.2.3"},
 		Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: "true"}},
