@@ -157,7 +157,10 @@ func (m *etcdMembership) connect(ctx context.Context, own Member) (*storeSession
 		Timeout: e.requestTimeout(), Silence: etcd.SilenceOf(r.TTL), Shared: &connections.shared, Log: r.Logger,
 		MayWrite: e.toBeAllowed(r), Passive: r.Passive,
 	})
-	if err = connect(ctx, client, e.requestTimeout()); err == nil && e.Username != "" {
+	failing := func() {
+		r.noteTrouble(e.explained(fmt.Errorf("not connected yet%s", connectionTrouble(client)), "/"+r.Cluster()+"/"))
+	}
+	if err = connect(ctx, client, e.requestTimeout(), failing); err == nil && e.Username != "" {
 		// Any request logs in. This one has the time that the whole attempt has.
 		_, _, err = space.Get(ctx, r.Member.ID)
 		if errors.Is(err, context.DeadlineExceeded) {

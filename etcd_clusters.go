@@ -55,10 +55,10 @@ func (e EtcdConfig) Clusters(ctx context.Context, key string) ([]ClusterName, er
 		defer client.Close() // nothing was written
 	}
 	var found []ClusterName
-	if err = connect(ctx, client, e.requestTimeout()); err == nil {
+	if err = connect(ctx, client, e.requestTimeout(), func() {}); err == nil {
 		found, err = clustersBelow(ctx, client, prefix)
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 		err = fmt.Errorf("no answer in time: %w%s", err, connectionTrouble(client))
 	}
 	if err != nil {

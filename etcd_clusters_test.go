@@ -4,6 +4,7 @@ package libcluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -90,9 +91,15 @@ func TestClustersBehindManyKeysAreFound(t *testing.T) {
 
 func TestClustersOfAnEtcdThatIsNotThereAreAnError(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	_, err := libcluster.Etcd("http://127.0.0.1:1").Clusters(ctx, "")
-	require.ErrorContains(t, err, "connection refused")
-	require.ErrorContains(t, err, "nobody listens there")
+	tired := errors.New("tired")
+	for _, requestTimeout := range []time.Duration{0, time.Hour} {
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Second, tired)
+		defer cancel()
+		_, err := libcluster.EtcdConfig{Endpoints: []string{"http://127.0.0.1:1"}, RequestTimeout: requestTimeout}.Clusters(ctx, "")
+		require.ErrorContains(t, err, "connection refused")
+		require.ErrorContains(t, err, "nobody listens there")
+		if requestTimeout != 0 {
+			require.ErrorIs(t, err, tired)
+		}
+	}
 }

@@ -16,15 +16,18 @@ import (
 const connectTimeout = 5 * time.Second
 
 // connect waits for a connection, and not for long if there is none to be had. So what is
-// sent later need not be given up soon so as to find out that nobody is there.
-func connect(ctx context.Context, client *clientv3.Client, timeout time.Duration) error {
+// sent later need not be given up soon so as to find out that nobody is there. It calls failing
+// whenever dialling has failed and goes on.
+func connect(ctx context.Context, client *clientv3.Client, timeout time.Duration, failing func()) error {
 	conn := client.ActiveConnection()
 	conn.Connect()
 	for _, d := range []time.Duration{timeout, connectTimeout} {
 		limit, cancel := context.WithTimeout(ctx, d)
 		state := conn.GetState()
 		for state != connectivity.Ready && state != connectivity.Shutdown && conn.WaitForStateChange(limit, state) {
-			state = conn.GetState()
+			if state = conn.GetState(); state == connectivity.TransientFailure {
+				failing()
+			}
 		}
 		cancel()
 		switch {

@@ -2,6 +2,7 @@ package libcluster_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"strings"
@@ -32,6 +33,27 @@ func whyNotJoined(t *testing.T, cluster string, e libcluster.EtcdConfig) string 
 	}
 	cancel()
 	return (<-joined).Error()
+}
+
+// An attempt to join waits for a connection, which may come. Who cannot wait for its end is told.
+func TestTroubleIsToldBeforeTheAttemptHasEnded(t *testing.T) {
+	t.Parallel()
+	c, err := libcluster.New(libcluster.Config{
+		Key: "mailer", Logger: zap.NewNop(),
+		Registry: libcluster.EtcdConfig{Endpoints: []string{"http://127.0.0.1:1"}, RequestTimeout: time.Hour},
+	})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	joined := make(chan error, 1)
+	go func() { joined <- c.Join(ctx) }()
+	const trouble = "; last: etcd at http://127.0.0.1:1: not connected yet: connection error: "
+	require.Eventually(t, func() bool { return strings.Contains(c.Err().Error(), trouble) }, patience, patience/1000)
+	require.ErrorContains(t, c.Err(), "nobody listens there; check EtcdConfig.Endpoints")
+	tired := errors.New("tired")
+	cancel(tired)
+	err = <-joined
+	require.ErrorIs(t, err, tired)
+	require.ErrorContains(t, err, "connection refused")
 }
 
 // hangUp closes each connection once the client has said something.

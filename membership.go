@@ -334,7 +334,7 @@ func (m *membership) wake() {
 func (m *membership) registration() Registration {
 	r := m.c.cfg.registration()
 	r.Member = m.c.own.desired().clone()
-	r.Logger, r.chance, r.Members = m.c.log, m.c.chance, m.c.cfg.watchesMembers()
+	r.Logger, r.chance, r.note, r.Members = m.c.log, m.c.chance, m.note, m.c.cfg.watchesMembers()
 	if known := m.c.known.Load(); known != nil && m.c.cfg.Mode != ModeDirect {
 		r.Member.plans.seen = known.generation
 	}

@@ -72,6 +72,14 @@ type Registration struct {
 	Logger *zap.Logger
 
 	chance *chance.Source // what is left to chance is drawn from here
+	note   func(error)    // nil: nobody wants to know
+}
+
+// noteTrouble tells why a Join that still goes on has not succeeded yet.
+func (r Registration) noteTrouble(err error) {
+	if r.note != nil {
+		r.note(err)
+	}
 }
 
 // Cluster returns KEY/ENV or KEY/PARTITION/ENV, the cluster's name for people.
