@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/libcluster/libcluster"
 )
 
@@ -188,13 +190,15 @@ func (g *guarded) result(name string) error {
 // guards are those that run. They and what a killed one has left behind are this process's
 // children.
 type guards struct {
+	killer killer
+
 	mu   sync.Mutex // guards what follows, and is held while one starts
 	pids map[int]bool
 }
 
 // prepare has this process inherit what a killed guard leaves behind.
-func (g *guards) prepare() error {
-	g.pids = map[int]bool{}
+func (g *guards) prepare(log *zap.Logger) error {
+	g.killer.log, g.pids = log, map[int]bool{}
 	return inheritOrphans()
 }
 
@@ -229,7 +233,7 @@ func (g *guards) endOrphans() (any bool) {
 	for _, child := range children() {
 		if !g.pids[child.pid] {
 			any = true
-			_ = syscall.Kill(child.pid, syscall.SIGKILL)
+			g.killer.kill(child.pid)
 			_, _ = syscall.Wait4(child.pid, nil, syscall.WNOHANG, nil)
 		}
 	}

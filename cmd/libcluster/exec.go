@@ -75,7 +75,9 @@ When the assignment changes or is lost, the process group of COMMAND gets SIGTER
 still there after the grace period gets SIGKILL, with all descendants. When all are gone
 COMMAND runs again with its new place. If this instance cannot renew its record in time,
 SIGKILL comes at that deadline, without a grace period: after it another instance may
-start. That holds also when this program is stopped or killed.
+start. That holds also when this program is stopped or killed, but not for a COMMAND, or
+what it starts, that becomes another user, as sudo and other setuid programs do: only root
+can kill that. It holds if this program runs as root.
 
 When a COMMAND ends with status 0 its work is done, and when all have, this program ends
 (but not in mode cooperative, where the work of that partition is done until it moves).
@@ -169,7 +171,7 @@ func (x *execution) run(command *cobra.Command, args []string) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
-	if err := x.guards.prepare(); err != nil {
+	if err := x.guards.prepare(log); err != nil {
 		return err
 	}
 	if err := registry.Start(ctx, log); err != nil {

@@ -8,8 +8,13 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster/internal/operator"
 )
 
 // guardName is what a guard is called in a list of processes.
@@ -44,6 +49,7 @@ type guard struct {
 	orders <-chan order  // closed when nobody is there to give any
 	ended  <-chan ending // of children; closed when there are none
 	alarm  *alarm
+	killer killer
 
 	first    order // what to start
 	pid      int   // of the command, and of its group; 0: not started
@@ -75,7 +81,7 @@ func guardMain() int {
 	if err != nil {
 		return cannotGuard(err)
 	}
-	g := &guard{orders: readOrders(os.NewFile(ordersFile, "orders")), alarm: alarm}
+	g := &guard{orders: readOrders(os.NewFile(ordersFile, "orders")), alarm: alarm, killer: killer{log: guardLog()}}
 	status := g.run()
 	if g.ordered {
 		signal.Reset(deadlineSignal)
@@ -214,7 +220,7 @@ func (g *guard) stop() {
 func (g *guard) kill() {
 	g.signal(syscall.SIGKILL)
 	for _, child := range children() {
-		_ = syscall.Kill(child.pid, syscall.SIGKILL) // an error says that it has ended
+		g.killer.kill(child.pid)
 	}
 	g.again = time.After(killAgain)
 }
@@ -224,6 +230,26 @@ func (g *guard) kill() {
 func (g *guard) signal(s syscall.Signal) {
 	if g.pid != 0 && (!g.reaped || isInUse(g.pid)) {
 		_ = syscall.Kill(-g.pid, s) // an error says that all have ended
+	}
+}
+
+// guardLog writes to the command's standard error, and never waits for a reader.
+func guardLog() *zap.Logger {
+	return operator.NewLogger(zap.ErrorLevel, operator.NewStream(os.Stderr, func(error) {}, func(int) {}))
+}
+
+// killer kills processes, and says once that it cannot, which concerns one that has become
+// another user's. An instance with such a command is not alone after its deadline.
+type killer struct {
+	log  *zap.Logger
+	told sync.Once
+}
+
+func (k *killer) kill(pid int) {
+	if syscall.Kill(pid, syscall.SIGKILL) == syscall.EPERM { // another error says that it has ended
+		k.told.Do(func() {
+			k.log.Error("cannot kill a process of another user; it goes on past the deadline unless somebody ends it", zap.Int("pid", pid))
+		})
 	}
 }
 

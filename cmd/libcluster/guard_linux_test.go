@@ -1,13 +1,19 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"github.com/libcluster/libcluster/internal/operator"
 )
 
 // Whatever is killed, nothing stays behind.
@@ -131,6 +137,34 @@ func TestGuardStartsNothingAfterTheDeadlineAndWaitsForALaterOne(t *testing.T) {
 	<-ended
 	require.Zero(t, g.pid)
 	require.True(t, g.ordered, "and says why")
+}
+
+// killTwice tries to kill a process, twice.
+func killTwice(pid string) {
+	n, err := strconv.Atoi(pid)
+	if err != nil {
+		panic(err)
+	}
+	k := killer{log: operator.NewLogger(zap.ErrorLevel, os.Stderr)}
+	k.kill(n)
+	k.kill(n)
+	os.Exit(0)
+}
+
+func TestProcessOfAnotherUserThatCannotBeKilledIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("needs root to become another user")
+	}
+	other := exec.Command("sleep", "1000000")
+	require.NoError(t, other.Start())
+	defer func() { _, _ = other.Process.Kill(), other.Wait() }()
+	nobody := exec.Command("/proc/self/exe", asKiller, strconv.Itoa(other.Process.Pid))
+	nobody.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	said, err := nobody.CombinedOutput()
+	require.NoError(t, err, "%s", said)
+	require.Regexp(t, fmt.Sprintf(`^[0-9:.]+ ERROR cannot kill a process of another user.* {"pid": %d}\n$`, other.Process.Pid), string(said))
+	require.False(t, isGone(other.Process.Pid))
 }
 
 // A guard that stands still does not hold up the others, nor is its command left alone.

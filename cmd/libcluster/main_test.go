@@ -23,6 +23,7 @@ const patience = testetcd.Patience
 const (
 	asProgram = "as-libcluster"
 	asWitness = "as-witness"
+	asKiller  = "as-killer"
 )
 
 func TestMain(m *testing.M) {
@@ -36,6 +37,8 @@ func TestMain(m *testing.M) {
 			main()
 		case asWitness:
 			witness(os.Args[2])
+		case asKiller:
+			killTwice(os.Args[2])
 		}
 	}
 	if err := os.Setenv("LIBCLUSTER_TIMEOUT", patience.String()); err != nil { // the default is for people

@@ -2,4 +2,5 @@
 
 package main
 
-func witness(string) {}
+func witness(string)   {}
+func killTwice(string) {}
