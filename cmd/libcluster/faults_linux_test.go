@@ -35,6 +35,7 @@ func witness(folder string) {
 	}
 	signal.Ignore(syscall.SIGTERM)
 	child := exec.Command("sleep", "1000000")
+	child.SysProcAttr = &syscall.SysProcAttr{Setsid: rand.IntN(2) == 0} // it leaves the command's group, or does not
 	child.ExtraFiles = []*os.File{lock}
 	if err := child.Start(); err != nil {
 		panic(err)
