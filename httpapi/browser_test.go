@@ -4,12 +4,14 @@ package httpapi_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +22,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/libclustertest"
@@ -268,6 +271,50 @@ func TestBrowserKeepsTheDocumentBounded(t *testing.T) {
 	t.Logf("%d elements after 80 changes, %d after 300", before, elements())
 	require.Equal(t, 60, value[int](page, `document.querySelectorAll("#changes tbody tr").length`))
 	require.LessOrEqual(t, elements(), before+8)
+}
+
+var churn = flag.Duration("churn", 2*time.Second, "how long a page is left open while the cluster changes")
+
+// What it costs is logged, and compared by who reads it: a real machine has a say in it.
+func TestBrowserIsLeftOpenThroughChurn(t *testing.T) {
+	registry := libclustertest.New()
+	var mu sync.Mutex // guards what follows
+	var renewed time.Time
+	var longest time.Duration
+	registry.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+		if call.Op == libclustertest.OpRenew {
+			mu.Lock()
+			if now := time.Now(); !renewed.IsZero() {
+				longest = max(longest, now.Sub(renewed))
+			}
+			renewed = time.Now()
+			mu.Unlock()
+		}
+		return call.Send(ctx)
+	})
+	a := join(t, registry, "a", func(c *libcluster.Config) { c.Logger = zap.NewNop() }) // strangers are all it could tell of
+	page := open(t, show(t, a))
+	page.sees("a 0")
+	changes, next := 0, time.Now()
+	for end := next.Add(*churn); ; {
+		if !time.Now().Before(next) {
+			next = next.Add(max(*churn/12, time.Second))
+			mu.Lock()
+			gap := longest
+			mu.Unlock()
+			t.Logf("after %d changes: the page's heap %d KiB, the server's %d KiB, the longest time between renewals %v",
+				changes, value[int](page, `performance.memory.usedJSHeapSize`)>>10, memory()>>10, gap.Round(time.Millisecond))
+		}
+		if time.Now().After(end) {
+			break
+		}
+		registry.Put("mailer/production", fmt.Sprint("b", changes%20), fmt.Append(nil, 1+changes%7))
+		changes++
+		time.Sleep(250 * time.Millisecond) // the rate, and nothing waits for it
+	}
+	registry.Put("mailer/production", "z", []byte("1"))
+	page.shows(`[...document.querySelectorAll("#members tbody bdi")].some(e => e.textContent === "z")`)
+	require.Equal(t, libcluster.PhaseActive, a.Phase())
 }
 
 // Whatever others have written is text on the page: nothing of it runs, and nothing of it is markup.
