@@ -106,16 +106,22 @@ func compile(folder string, chosen []int) error {
 	}
 	var packages []string
 	for _, i := range chosen {
-		packages = append(packages, "./"+mutants[i].pkg)
+		packages = append(packages, mutants[i].pkg)
 	}
 	slices.Sort(packages)
-	args := []string{"test", "-c", "-overlay", overlay, "-vet=off", "-ldflags=-w", "-o", folder + string(filepath.Separator)}
-	build := exec.Command("go", append(args, slices.Compact(packages)...)...)
-	build.Dir = *root
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("compiling the tests with the mistakes: %w\n%s", err, out)
+	for _, pkg := range slices.Compact(packages) { // one by one: two of them have one name
+		build := exec.Command("go", "test", "-c", "-overlay", overlay, "-vet=off", "-ldflags=-w", "-o", binaryOf(folder, pkg), "./"+pkg)
+		build.Dir = *root
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("compiling the tests with the mistakes: %w\n%s", err, out)
+		}
 	}
 	return nil
+}
+
+// binaryOf returns where the tests of a package are.
+func binaryOf(folder, pkg string) string {
+	return filepath.Join(folder, strings.ReplaceAll(pkg, "/", "_")+".test")
 }
 
 var failure = regexp.MustCompile(`(?m)^--- FAIL: (\w+) \((.*)\)$`)
@@ -123,11 +129,7 @@ var failure = regexp.MustCompile(`(?m)^--- FAIL: (\w+) \((.*)\)$`)
 // try runs the test of a mutant with the mistake of that number, and reports whether it
 // has found it.
 func (m mutant) try(folder string, planted int) (found bool, outcome string, err error) {
-	binary := filepath.Join(folder, "libcluster.test")
-	if m.pkg != "" {
-		binary = filepath.Join(folder, filepath.Base(m.pkg)+".test")
-	}
-	test := exec.Command(binary, append([]string{"-test.timeout=10m", "-test.v", "-test.run", "^" + m.test + "$"}, m.flags...)...)
+	test := exec.Command(binaryOf(folder, m.pkg), append([]string{"-test.timeout=10m", "-test.v", "-test.run", "^" + m.test + "$"}, m.flags...)...)
 	test.Dir = filepath.Join(*root, m.pkg)
 	test.Env = append(os.Environ(), fmt.Sprintf("%s=%d", plantedEnv, planted), "RAPID_NOFAILFILE=true")
 	out, err := test.CombinedOutput()

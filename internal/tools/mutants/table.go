@@ -276,4 +276,21 @@ var mutants = []mutant{
 		"2*votes > len(c.others)", "votes >= 0 && !o.heard.IsZero() && !c.hears(o, now)",
 		"TestPrimaryStaysWhenHeartbeatsFailForAll", "heartbeats", nil,
 	},
+	{
+		"a worker has stopped before its command has ended", "cmd/libcluster/command.go",
+		"	g.lead(ctx, order{Start: append([]string{x.path}, x.args...), Signal: syscall.Signal(x.signal), Grace: x.grace})\n	return g.result(name)\n",
+		"	go g.lead(ctx, order{Start: append([]string{x.path}, x.args...), Signal: syscall.Signal(x.signal), Grace: x.grace})\n" +
+			"	select {\n	case <-ctx.Done():\n		return nil\n	case <-g.ended:\n	}\n	return g.result(name)\n",
+		"TestGraceMayBeLongerThanTheTimeToTheDeadline", "cmd/libcluster", nil,
+	},
+	{
+		"a guard starts a command after the deadline", "cmd/libcluster/guard.go",
+		"!g.stopping && !g.passed()", "!g.stopping",
+		"TestGuardStartsNothingAfterTheDeadlineAndWaitsForALaterOne", "cmd/libcluster", nil,
+	},
+	{
+		"a command that was ended at the deadline has failed", "cmd/libcluster/guard.go",
+		"				g.ordered = true\n				g.kill()", "				g.kill()",
+		"TestGuardThatHearsNothingEndsTheCommandAtTheDeadlineAndSaysSo", "cmd/libcluster", nil,
+	},
 }
