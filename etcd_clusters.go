@@ -58,7 +58,7 @@ func (e EtcdConfig) Clusters(ctx context.Context, key string) ([]ClusterName, er
 	if err = connect(ctx, client, e.requestTimeout(), func() {}); err == nil {
 		found, err = clustersBelow(ctx, client, prefix)
 	}
-	if errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+	if err != nil && (errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil) {
 		err = fmt.Errorf("no answer in time: %w%s", err, connectionTrouble(client))
 	}
 	if err != nil {

@@ -300,9 +300,8 @@ function connect() {
 		lastID = e.lastEventId;
 		view = JSON.parse(e.data);
 		mode = view.state.mode;
-		show();
 		showChanges([view.change], false);
-		look();
+		due ||= setTimeout(showNewest, 50); // of many changes in one moment only the last is drawn
 	});
 	source.onopen = () => showLive("live", "on");
 	source.onerror = () => {
@@ -311,6 +310,14 @@ function connect() {
 		if (source.readyState === EventSource.CLOSED) again = setTimeout(connect, 3000);
 		else source.onerror = () => source.readyState === EventSource.CLOSED && (again = setTimeout(connect, 3000));
 	};
+}
+
+let due = 0; // a timer
+
+function showNewest() {
+	due = 0;
+	show();
+	look();
 }
 
 function show() {
