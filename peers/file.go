@@ -97,7 +97,7 @@ func (c *Config) parse(text []byte) error {
 		}
 		c.DataDir = c.beside(c.ID + ".data")
 	}
-	return c.parsePeers(top, entries)
+	return c.parsePeers(entries)
 }
 
 func (c *Config) parseRest(top, tls object, election string) (err error) {
@@ -118,8 +118,8 @@ func (c *Config) parseRest(top, tls object, election string) (err error) {
 	return nil
 }
 
-func (c *Config) parsePeers(top object, entries []json.RawMessage) error {
-	if _, ok := top["peers"]; !ok {
+func (c *Config) parsePeers(entries []json.RawMessage) error {
+	if entries == nil { // the key is missing, or its value is null
 		return errors.New("peers: is missing; list the other instances, or [] for an instance that is alone")
 	}
 	for n, raw := range entries {
