@@ -38,7 +38,9 @@ type Peer struct {
 	// ID is its name for people. Default: the address.
 	ID string
 	// Address is HOST:PORT, at which the other peers reach it. It is the peer's identity, and
-	// has to be the same text in the lists of all peers; localhost is 127.0.0.1.
+	// has to be the same in the lists of all peers: a name is not its IP address, but localhost
+	// is 127.0.0.1. Case does not matter, nor which form of an IP address it is, and an IPv6
+	// address has no zone.
 	Address string
 	// Metadata is what the application wants to know of it.
 	Metadata map[string]string
@@ -224,21 +226,28 @@ func canonical(address string) (string, error) {
 	return net.JoinHostPort(host, port), err
 }
 
+// splitAddress returns the one form of a host and a port: an address that is written in two ways
+// would be two voters.
 func splitAddress(address string) (host, port string, err error) {
 	host, port, err = net.SplitHostPort(address)
 	if err != nil {
 		return "", "", fmt.Errorf("%q must be HOST:PORT", address)
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
 		return "", "", fmt.Errorf("port %q must be 1 to 65535", port)
 	}
+	host = strings.ToLower(host)
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.Unmap().String()
+	}
 	switch {
-	case strings.EqualFold(host, "localhost"):
+	case host == "localhost":
 		host = "127.0.0.1"
-	case strings.ContainsAny(host, "/=,@? \t\n"):
+	case strings.ContainsAny(host, "/=,@?% \t\n"): // % is before a zone, which another machine does not know
 		return "", "", errors.New("the host must be a name or an address only")
 	}
-	return host, port, nil
+	return host, strconv.FormatUint(n, 10), nil
 }
 
 // wild reports whether a host means every address of this machine.

@@ -88,6 +88,8 @@ func TestMistakesInAFileAreNamed(t *testing.T) {
 		{serverB + "," + serverB, "", "peers[1].host, port: 127.0.0.1:7002 is that of entry 0 already"},
 		{serverB + `, {"host": "localhost", "port": 7004, "identifier": "server_b"}`, "", `peers[1].identifier: "server_b" is that of entry 0 already`},
 		{`{"host": "127.0.0.1", "port": 7001, "identifier": "b"}`, "", "127.0.0.1:7001 is this instance's own address"},
+		{`{"host": "x", "port": 7002}, {"host": "X", "port": 7002}`, "", "peers[1].host, port: x:7002 is that of entry 0 already"},
+		{`{"host": "fe80::1%eth0", "port": 7002}`, "", "peers[0].host, port: the host must be a name or an address only"},
 		{seven(), "", "peers: 8 peers with this one, and there can be 7"},
 		{serverB, `, "election": "fast"`, `election: "fast" must be a duration`},
 		{serverB, `, "election": 5`, "election: 5 must be a duration"},
@@ -151,6 +153,21 @@ func TestOwnEntrySaysWhereOthersReachIt(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "10.0.0.1:7009", p.Self().Address)
 	require.Equal(t, "peers server_a, server_b", p.String())
+}
+
+func TestAddressHasOneForm(t *testing.T) {
+	for given, want := range map[string]string{
+		"LocalHost:7001": "127.0.0.1:7001", "Node1.Example:7001": "node1.example:7001", "10.0.0.1:07001": "10.0.0.1:7001",
+		"[0:0:0:0:0:0:0:1]:7001": "[::1]:7001", "[2001:DB8::00A]:7001": "[2001:db8::a]:7001", "[::ffff:10.0.0.1]:7001": "10.0.0.1:7001",
+	} {
+		p, err := peers.New(peers.Config{ID: "a", Listen: given, DataDir: "d", Peers: []peers.Peer{{ID: "b", Address: "other:7001"}}})
+		require.NoError(t, err)
+		require.Equal(t, want, p.Self().Address)
+		p, err = peers.New(peers.Config{ID: "a", Peers: []peers.Peer{{ID: "b", Address: given}}})
+		require.NoError(t, err)
+		b, _ := p.Peer("b")
+		require.Equal(t, want, b.Address)
+	}
 }
 
 func TestInstanceWithoutAPortIsAClient(t *testing.T) {
