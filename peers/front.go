@@ -28,6 +28,9 @@ const (
 	// helloTimeout is how long a connection may take to say what it is for.
 	helloTimeout = 5 * time.Second
 
+	// longestIdle is how long a connection may wait for its next request.
+	longestIdle = 2 * time.Minute
+
 	// mostConns is how many connections the port holds; further ones wait until one is closed.
 	mostConns = 1024
 )
@@ -60,13 +63,17 @@ func openFront(ctx context.Context, address string, secured *tls.Config, board *
 	mux.HandleFunc("GET "+pingPath, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "pong") })
 	mux.HandleFunc("GET "+wordPath, board.serve)
 	mux.HandleFunc("/", f.serveRaft)
-	f.http = &http.Server{
-		Handler: mux, ReadHeaderTimeout: helloTimeout,
-		ErrorLog: log.New(io.Discard, "", 0), // clients that break off
-	}
+	f.http = newHTTP(mux)
 	f.serving.Go(func() { _ = f.http.Serve(rest) }) // an error says that it was closed
 	f.serving.Go(func() { _ = split.Serve() })
 	return f, nil
+}
+
+func newHTTP(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler: handler, ReadHeaderTimeout: helloTimeout, IdleTimeout: longestIdle,
+		ErrorLog: log.New(io.Discard, "", 0), // clients that break off
+	}
 }
 
 // serveRaft serves what etcd's servers ask of each other.

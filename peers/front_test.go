@@ -6,9 +6,11 @@ import (
 	"net"
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/test/bufconn"
 )
 
 func TestPortHoldsSoManyConnections(t *testing.T) {
@@ -43,4 +45,27 @@ func TestPortHoldsSoManyConnections(t *testing.T) {
 	require.Error(t, hears(more, 200*time.Millisecond))
 	require.NoError(t, first.Close())
 	require.NoError(t, hears(more, patience))
+}
+
+func TestConnectionThatAsksNoMoreGivesItsPlaceBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := bufconn.Listen(pipeSize)
+		server := newHTTP(http.NotFoundHandler())
+		go func() { _ = server.Serve(l) }() // it is closed
+		defer server.Close()
+		conn, err := l.Dial()
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		require.NoError(t, err)
+		in := bufio.NewReader(conn)
+		answer, err := http.ReadResponse(in, nil)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, answer.Body)
+		require.NoError(t, err)
+		asked := time.Now()
+		_, err = in.ReadByte()
+		require.ErrorIs(t, err, io.EOF)
+		require.Equal(t, longestIdle, time.Since(asked))
+	})
 }
