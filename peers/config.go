@@ -70,8 +70,13 @@ type Config struct {
 	// must be the same, apart from order, ID and Metadata.
 	Peers []Peer
 	// DataDir is this instance's data folder, which should survive restarts. It is made if it
-	// does not exist, and takes 4 MB. Required if Listen is given; for a file the default is
-	// a folder beside it, IDENTIFIER.data.
+	// does not exist. Required if Listen is given; for a file the default is a folder beside it,
+	// IDENTIFIER.data.
+	//
+	// It takes 4 MB at first. Later its log takes 12 MB, or what the last 10,000 writes take if
+	// that is more. Its database takes what is in it, with the revisions of the last ten minutes,
+	// and does not become smaller again, until it is full at 2 GB: then it is made smaller, and
+	// until that is done there are two.
 	DataDir string
 	// TLS is used for all connections. Default: none; every program that reaches the port may
 	// then do everything, as it may with an etcd without TLS. Listen on loopback, or on a
