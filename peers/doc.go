@@ -57,7 +57,8 @@
 // A peer that has lost its data folder enters the cluster anew by itself, as long as a majority
 // still has theirs. Two of three that have lost them wait for their return, and never make a
 // second cluster. A new peer enters when it starts with a list that names all the others; it
-// is a learner until it has the data. [Peers.Remove] removes a peer for good.
+// is a learner until it has the data. [Peers.Remove] removes a peer for good, as does the
+// command libcluster peers remove.
 //
 // When the disk is full, or fails, etcd cannot go on; by itself it would end the process. Here
 // the server ends and the application does not: its instances are fenced when their deadline

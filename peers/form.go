@@ -10,7 +10,6 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster/internal/etcdserver"
@@ -108,7 +107,7 @@ func (r *run) enter(ctx context.Context, formed []string) ([]string, error) {
 		if address == r.p.self.Address {
 			own = m.ID
 		} else if !slices.Contains(r.p.voters, address) {
-			return nil, fmt.Errorf("the cluster has a peer at %s, which this list lacks; add it, or have it removed (Remove)", address)
+			return nil, fmt.Errorf("the cluster has a peer at %s, which this list lacks; add it, or have it removed (libcluster peers remove)", address)
 		}
 	}
 	if own != 0 {
@@ -155,56 +154,6 @@ func (r *run) promote(ctx context.Context, id uint64, others []string, ended <-c
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-	}
-}
-
-// Remove removes a peer from the cluster for good, by its ID or its address. The others must
-// have been connected for 5 s; Remove waits for that, until ctx ends. The peer's server ends, and
-// refuses to start on its old data folder, which must be emptied if the peer shall come back. Take
-// the peer out of all lists too, or it enters again.
-//
-// Any instance may call it, also one without a server, whether it has joined or not.
-func (p *Peers) Remove(ctx context.Context, id string) error {
-	client, err := p.dial(p.voters)
-	if err != nil {
-		return fmt.Errorf("peers: remove %q: %w", id, err)
-	}
-	defer client.Close()
-	if err := p.remove(ctx, client, id); err != nil {
-		return fmt.Errorf("peers: remove %q: %w", id, err)
-	}
-	return nil
-}
-
-func (p *Peers) remove(ctx context.Context, client *clientv3.Client, id string) error {
-	address := id
-	for _, peer := range append([]Peer{p.self}, p.cfg.Peers...) {
-		if peer.ID == id {
-			address = peer.Address
-		}
-	}
-	members, err := client.MemberList(ctx)
-	if err != nil {
-		return fmt.Errorf("no majority of the peers answers: %w", err)
-	}
-	var there []string
-	for _, m := range members.Members {
-		if addressOf(m) == address {
-			return removeMember(ctx, client, m.ID)
-		}
-		there = append(there, addressOf(m))
-	}
-	return fmt.Errorf("the cluster has no such peer; it has %s", strings.Join(there, " "))
-}
-
-// removeMember waits until the others have been connected for long enough for one to go.
-func removeMember(ctx context.Context, client *clientv3.Client, id uint64) error {
-	for {
-		_, err := client.MemberRemove(ctx, id)
-		if !errors.Is(rpctypes.Error(err), rpctypes.ErrUnhealthy) || ctx.Err() != nil {
-			return err
-		}
-		sleep(ctx, enterAgain)
 	}
 }
 

@@ -68,9 +68,12 @@ func New(c Config) (*Peers, error) {
 // Self returns this instance. Its Address is empty if it is a client only.
 func (p *Peers) Self() Peer { return p.self.clone() }
 
+// all returns the peers, and this instance last: a client may have the ID of a peer.
+func (p *Peers) all() []Peer { return append(slices.Clone(p.cfg.Peers), p.self) }
+
 // Peer returns a peer of the list by its ID; also this instance.
 func (p *Peers) Peer(id string) (Peer, bool) {
-	for _, peer := range append([]Peer{p.self}, p.cfg.Peers...) {
+	for _, peer := range p.all() {
 		if peer.ID == id {
 			return peer.clone(), true
 		}

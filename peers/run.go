@@ -165,7 +165,7 @@ func (r *run) stopped() error {
 		return fmt.Errorf("the server cannot go on: %s; see that the disk is not full and the data folder %s can be written",
 			*reason, r.p.cfg.DataDir)
 	}
-	return fmt.Errorf("the server has stopped; if this peer was removed (Remove), empty its data folder %s before it comes back",
+	return fmt.Errorf("the server has stopped; if this peer was removed (libcluster peers remove), empty its data folder %s before it comes back",
 		r.p.cfg.DataDir)
 }
 
