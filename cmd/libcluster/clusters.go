@@ -74,21 +74,29 @@ func (l *looking) clusters(command *cobra.Command, _ []string) error {
 	return write(command.OutOrStdout(), b.String())
 }
 
-// list asks the registry.
-func (l *looking) list(ctx context.Context, command *cobra.Command) (found []named, err error) {
-	err = l.complete(command, l.line)
-	if err == nil {
+// openOnly opens the registry, of which no cluster is looked at. Its errors are those of the command
+// line.
+func (l *looking) openOnly(ctx context.Context, command *cobra.Command) (registry *registryflag.Registry, err error) {
+	if err = l.complete(command, l.line); err == nil {
 		err = l.check()
 	}
 	if err == nil && !l.Given("registry") {
 		err = errNoRegistry
 	}
-	var registry *registryflag.Registry
 	if err == nil {
 		registry, err = l.Open(ctx, registryflag.Use{Looks: true, Verbose: l.verbose})
 	}
 	if err != nil {
 		return nil, usageError{err}
+	}
+	return registry, nil
+}
+
+// list asks the registry.
+func (l *looking) list(ctx context.Context, command *cobra.Command) (found []named, err error) {
+	registry, err := l.openOnly(ctx, command)
+	if err != nil {
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, registry.Close()) }()
 	from, can := registry.Registry.(lister)

@@ -124,7 +124,7 @@ from the environment. LIBCLUSTER_PASSWORD is the password of --user.`,
 	f := addFlags(root.PersistentFlags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{f.Syntax(err)} })
 	root.AddCommand(
-		newExec(f), newLs(f), newWatch(f), newOwner(f), newCheck(f), newDrain(f), newUndrain(f), newClusters(f), newServe(f),
+		newExec(f), newLs(f), newWatch(f), newOwner(f), newCheck(f), newDrain(f), newUndrain(f), newClusters(f), newPeers(f), newServe(f),
 		newSimulate(f), newMan(), newVersion(),
 	)
 	return root
