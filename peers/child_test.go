@@ -4,12 +4,12 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"strings"
 	"sync"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -28,12 +28,14 @@ const (
 // event is a line of a child's.
 type event struct {
 	At      time.Time
-	Kind    string // ready, state, acts, idle, error, left
+	Kind    string // started, state, primary, acts, idle, fence, wrote, refused, trouble, error, left
 	Index   int
 	Total   int
 	Gen     int64
 	Primary string // ID
-	Meta    string // its server_port
+	Address string // that the primary publishes
+	Port    string // server_port in the metadata that the primary publishes
+	Listed  string // the same, as this instance's file has it
 	Text    string
 }
 
@@ -62,7 +64,9 @@ func instance(file string, say func(event)) error {
 		return err
 	}
 	defer p.Close()
-	config := libcluster.Config{Key: "peers-test", ID: p.Self().ID, Metadata: p.Self().Metadata, Registry: p}
+	config := libcluster.Config{
+		Key: "peers-test", ID: p.Self().ID, Address: p.Self().Address, Metadata: p.Self().Metadata, Registry: p,
+	}
 	config.Logger = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), lines(func(line string) {
 		say(event{Kind: "trouble", Text: line})
 	}), zap.WarnLevel))
@@ -80,15 +84,16 @@ func instance(file string, say func(event)) error {
 		how = append(how, libcluster.Returning(time.Hour))
 	}
 	var c *libcluster.Cluster
-	config.OnRebalance = func(libcluster.State) { say(stateOf(p, c.View())) }
+	config.OnRebalance = func(libcluster.State) { say(stateOf(c.View())) }
 	if c, err = libcluster.New(config); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		lines := bufio.NewScanner(os.Stdin)
+		w := writer{file: file, c: c, say: say}
 		for lines.Scan() {
-			fmt.Fprintln(os.Stderr, "unknown:", lines.Text())
+			w.obey(ctx, lines.Text())
 		}
 		cancel()
 	}()
@@ -96,7 +101,7 @@ func instance(file string, say func(event)) error {
 	if err := c.Join(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
-	act(ctx, c, say)
+	act(ctx, p, c, say)
 	leaving, end := context.WithTimeout(context.Background(), 5*time.Second)
 	defer end()
 	_ = c.Leave(leaving, how...) // others may have gone before
@@ -105,24 +110,40 @@ func instance(file string, say func(event)) error {
 }
 
 // stateOf tells of one instant, which may be later than the state of the callback.
-func stateOf(p *peers.Peers, v libcluster.View) event {
+func stateOf(v libcluster.View) event {
 	e := event{Kind: "state", Index: v.State.Index, Total: v.State.Total, Gen: v.State.Generation}
 	for _, m := range v.Members {
 		if m.Index == 0 && v.State.Active() {
 			e.Primary = m.ID
-			primary, _ := p.Peer(m.ID)
-			e.Meta = primary.Metadata["server_port"]
 		}
 	}
 	return e
 }
 
-// act says when the instance may begin to act as the primary, and when it may not any more.
-func act(ctx context.Context, c *libcluster.Cluster, say func(event)) {
+// primaryNow tells which instance is the primary.
+func primaryNow(p *peers.Peers, c *libcluster.Cluster) event {
+	primary, ok := c.Primary()
+	if !ok {
+		return event{Kind: "primary"}
+	}
+	listed, _ := p.Peer(primary.ID)
+	return event{
+		Kind: "primary", Primary: primary.ID, Address: primary.Address,
+		Port: primary.Metadata["server_port"], Listed: listed.Metadata["server_port"],
+	}
+}
+
+// act says which instance is the primary, and when this one may begin to act as it, and when it
+// may not any more.
+func act(ctx context.Context, p *peers.Peers, c *libcluster.Cluster, say func(event)) {
 	every := time.NewTicker(lookEvery)
 	defer every.Stop()
-	acts, last := false, time.Time{}
+	acts, last, said := false, time.Time{}, event{}
 	for {
+		if primary := primaryNow(p, c); primary != said {
+			said = primary
+			say(primary)
+		}
 		s, now := c.State(), time.Now()
 		if is := s.Index == 0 && ctx.Err() == nil; is != acts {
 			acts = is
@@ -139,6 +160,42 @@ func act(ctx context.Context, c *libcluster.Cluster, say func(event)) {
 		select {
 		case <-every.C:
 		case <-ctx.Done():
+		}
+	}
+}
+
+// writer writes to the peers' etcd, of which it is a client.
+type writer struct {
+	file  string
+	c     *libcluster.Cluster
+	say   func(event)
+	fence []clientv3.Cmp
+}
+
+// obey takes a fence of the present plan, or writes under the fence that was taken last. It tries
+// until that is done.
+func (w *writer) obey(ctx context.Context, order string) {
+	client, _, err := clientTo(w.file)
+	if err != nil {
+		w.say(event{Kind: "error", Text: err.Error()})
+		return
+	}
+	defer client.Close()
+	for done := false; !done && ctx.Err() == nil; time.Sleep(lookEvery) {
+		switch order {
+		case "fence":
+			if w.fence, err = w.c.EtcdFence(w.c.State()); err == nil {
+				w.say(event{Kind: "fence"})
+				done = true
+			}
+		case "write":
+			attempt, cancel := context.WithTimeout(ctx, time.Second)
+			answer, err := client.Txn(attempt).If(w.fence...).Then(clientv3.OpPut("owner", w.c.ID())).Commit()
+			cancel()
+			if err == nil {
+				w.say(event{Kind: map[bool]string{true: "wrote", false: "refused"}[answer.Succeeded]})
+				done = true
+			}
 		}
 	}
 }

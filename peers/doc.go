@@ -11,6 +11,11 @@
 //		Key: "web", ID: p.Self().ID, Metadata: p.Self().Metadata, Registry: p,
 //	})
 //
+// In QCluster's file each instance has the metadata of the others, for [Peers.Peer], and not its
+// own. What all shall know, this instance included, stands in a key of its own file, metadata, and
+// is published as above: [libcluster.Cluster.Primary] then has it everywhere. There too is the
+// Address that libcluster.Config is given, such as p.Self().Address.
+//
 // Everything that the registry on etcd promises holds, in every mode: sessions, plans, fences
 // and proofs are those of [libcluster.EtcdConfig], and [libcluster.Cluster.EtcdFence] works.
 // What is new is that a majority of the peers must be there. Without it nobody can renew, and

@@ -73,6 +73,11 @@ func isolate(t *testing.T, mode string, pick func(testing.TB, []*process) *proce
 	onePrimary(t, all...)
 }
 
+func TestLateWriteOfAPrimaryThatWasCutOffIsRefused(t *testing.T) {
+	net := newNetwork(t, 3)
+	lateWrite(t, net.spawnAll(t, "exclusive"), net.cut, net.mend)
+}
+
 func TestNobodyActsWithoutAMajority(t *testing.T) {
 	net := newNetwork(t, 3)
 	all := net.spawnAll(t, "exclusive")

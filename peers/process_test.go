@@ -27,7 +27,7 @@ type process struct {
 	file  string
 	id    string
 	cmd   *exec.Cmd
-	stdin io.Closer
+	stdin io.WriteCloser
 	ended chan struct{}
 
 	mu     sync.Mutex // guards what follows
@@ -91,6 +91,14 @@ func (p *process) leave(t testing.TB) {
 	<-p.ended
 	_, left := p.last("left")
 	require.True(t, left, "%s did not leave", p.id)
+}
+
+// order has the process do something, in the order in which it is told.
+func (p *process) order(t testing.TB, what ...string) {
+	for _, line := range what {
+		_, err := io.WriteString(p.stdin, line+"\n")
+		require.NoError(t, err)
+	}
 }
 
 func (p *process) signal(t testing.TB, s syscall.Signal) {

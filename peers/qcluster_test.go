@@ -1,9 +1,16 @@
 package peers_test
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -15,48 +22,137 @@ import (
 
 // What users of QCluster rely on, or would have liked to.
 
-func TestAllNameOnePrimaryWithItsMetadata(t *testing.T) {
+// qclusters writes QCluster's own files with other ports, and with one key more if it is given, in
+// which N is 1 to 3.
+func qclusters(t *testing.T, key string) (all []string) {
+	dir, free := t.TempDir(), ports(t, 3)
+	for n, id := range []string{"server_a", "server_b", "server_c"} {
+		text, err := os.ReadFile(filepath.Join("testdata", id+".json"))
+		require.NoError(t, err)
+		changed := strings.NewReplacer(
+			"7001", strconv.Itoa(free[0]), "7002", strconv.Itoa(free[1]), "7003", strconv.Itoa(free[2]),
+			`"listen_host"`, strings.ReplaceAll(key, "N", strconv.Itoa(n+1))+`"listen_host"`,
+		).Replace(string(text))
+		all = append(all, filepath.Join(dir, id+".json"))
+		require.NoError(t, os.WriteFile(all[n], []byte(changed), 0o600))
+	}
+	return all
+}
+
+// names waits until all name the primary of three, and returns what each knows of it.
+func names(t *testing.T, primary string, all ...*process) (known []event) {
+	awaitAll(t, primary, 3, all...)
+	for _, p := range all {
+		eventually(t, p.id+" names "+primary, func() bool {
+			e, _ := p.last("primary")
+			return e.Primary == primary && e.Address != ""
+		})
+		e, _ := p.last("primary")
+		known = append(known, e)
+	}
+	return known
+}
+
+func TestAllNameOnePrimaryOfQClustersFiles(t *testing.T) {
 	t.Parallel()
-	all := spawnAll(t, "direct", files(t, 3, nil)...)
-	awaitAll(t, "a", 3, all...)
-	for _, p := range all { // also a itself
-		e, _ := p.last("state")
-		require.Equal(t, "8000", e.Meta, p.id)
+	all := spawnAll(t, "direct", qclusters(t, "")...)
+	a, err := peers.Load(all[0].file)
+	require.NoError(t, err)
+	for n, e := range names(t, "server_a", all...) { // also server_a itself
+		require.Equal(t, a.Self().Address, e.Address)
+		require.Empty(t, e.Port, "its own file does not say it")
+		require.Equal(t, []string{"", "8001", "8001"}[n], e.Listed)
 	}
 }
 
-// serveAt answers as the primary, or sends the client elsewhere.
-func serveAt(t *testing.T, p *peers.Peers, c *libcluster.Cluster, sites map[string]string) string {
-	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for _, m := range c.Members() {
-			if m.Index == 0 && m.ID != p.Self().ID {
-				http.Redirect(w, r, sites[m.ID]+r.URL.Path, http.StatusFound)
-				return
-			}
-		}
-		_, _ = io.WriteString(w, "served by "+p.Self().ID)
-	}))
-	t.Cleanup(site.Close)
-	return site.URL
+func TestAllNameOnePrimaryWithItsMetadata(t *testing.T) {
+	t.Parallel()
+	all := spawnAll(t, "direct", qclusters(t, `"metadata": {"server_port": 800N}, `)...)
+	for _, e := range names(t, "server_a", all...) { // also server_a itself
+		require.Equal(t, "8001", e.Port)
+	}
 }
 
 func TestRequestsAreSentToThePrimary(t *testing.T) {
 	t.Parallel()
-	all := loadAll(t, files(t, 3, nil))
-	sites := map[string]string{}
-	for n, c := range joinAll(t, all...) {
-		eventually(t, "three", func() bool { return c.State().Total == 3 })
-		sites[all[n].Self().ID] = serveAt(t, all[n], c, sites)
+	var sites []string
+	var clusters []*libcluster.Cluster
+	for _, p := range loadAll(t, files(t, 3, nil)) {
+		site := httptest.NewUnstartedServer(nil)
+		c := newCluster(t, p, func(c *libcluster.Config) { c.Address = site.Listener.Addr().String() })
+		site.Config.Handler = byPrimary(c, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = fmt.Fprint(w, c.ID(), " serves ", r.URL)
+		}))
+		site.Start()
+		t.Cleanup(site.Close)
+		sites, clusters = append(sites, site.URL), append(clusters, c)
 	}
-	for _, site := range sites {
-		answer, err := http.Get(site + "/")
+	asks := func(site string) (status int, text string) {
+		answer, err := http.Get(site + "/x?y=z")
 		require.NoError(t, err)
-		text, err := io.ReadAll(answer.Body)
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
 		require.NoError(t, err)
-		require.NoError(t, answer.Body.Close())
-		require.Equal(t, "served by a", string(text))
+		return answer.StatusCode, string(body)
+	}
+	status, text := asks(sites[1])
+	require.Equal(t, http.StatusServiceUnavailable, status, text)
+
+	var joining sync.WaitGroup
+	for _, c := range clusters {
+		joining.Go(func() { join(t, c) })
+	}
+	joining.Wait()
+	for n, c := range clusters {
+		eventually(t, "a is the primary", func() bool { primary, _ := c.Primary(); return primary.ID == "a" })
+		_, text := asks(sites[n])
+		require.Equal(t, "a serves /x?y=z", text)
 	}
 	http.DefaultClient.CloseIdleConnections()
+}
+
+// A primary that was stopped has not acted meanwhile, and still does what it was about to: it writes.
+func TestLateWriteOfAPrimaryThatWasStoppedIsRefused(t *testing.T) {
+	t.Parallel()
+	all := spawnAll(t, "exclusive", files(t, 3, nil)...)
+	lateWrite(t, all,
+		func(p *process) { p.signal(t, syscall.SIGSTOP) },
+		func(p *process) { p.signal(t, syscall.SIGCONT) })
+}
+
+// lateWrite has a primary that is held up write when the next one has written.
+func lateWrite(t *testing.T, all []*process, hold, release func(*process)) {
+	t.Helper()
+	active(t, all...)
+	settled(t, all...)
+	late := primaryOf(t, all...)
+	late.order(t, "fence")
+	eventually(t, "a fence", func() bool { _, ok := late.last("fence"); return ok })
+	hold(late)
+	late.order(t, "write")
+	rest := without(late, all)
+	active(t, rest...)
+	next := primaryOf(t, rest...)
+	eventually(t, "the next primary writes", func() bool {
+		next.order(t, "fence", "write") // again, if there was another plan in between
+		_, wrote := next.last("wrote")
+		return wrote
+	})
+	release(late)
+	eventually(t, "the late write is refused", func() bool { _, ok := late.last("refused"); return ok })
+	_, wrote := late.last("wrote")
+	require.False(t, wrote)
+	client, _, err := clientTo(next.file)
+	require.NoError(t, err)
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	got, err := client.Get(ctx, "owner")
+	require.NoError(t, err)
+	require.Equal(t, next.id, string(got.Kvs[0].Value))
+	active(t, all...)
+	require.Zero(t, overlap(all...))
+	onePrimary(t, all...)
 }
 
 func TestWithoutAMajorityNobodyIsPrimary(t *testing.T) {
