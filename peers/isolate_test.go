@@ -28,7 +28,7 @@ var roles = map[string]func(testing.TB, []*process) *process{
 func TestIsolatedInstanceNeverActsBesideAnother(t *testing.T) {
 	for _, mode := range []string{"exclusive", "direct"} {
 		for role, pick := range roles {
-			for _, way := range []string{"both ways", "outward"} {
+			for _, way := range []string{"both ways", "outward", "inward"} {
 				t.Run(mode+" "+role+" "+way, func(t *testing.T) {
 					isolate(t, mode, pick, way)
 				})
@@ -45,10 +45,13 @@ func isolate(t *testing.T, mode string, pick func(testing.TB, []*process) *proce
 	victim, primary := pick(t, all), primaryOf(t, all...)
 	rest := without(victim, all)
 	began := time.Now()
-	if way == "both ways" {
+	switch way {
+	case "both ways":
 		net.cut(victim)
-	} else {
+	case "outward":
 		net.drop(victim)
+	case "inward":
+		net.deafen(victim)
 	}
 	active(t, rest...)
 	idles(t, victim)

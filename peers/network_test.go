@@ -53,5 +53,8 @@ func (n *network) drop(p *process, which ...string) {
 	n.Rule(hostOf(p), append(append([]string{"OUTPUT", "-o", "eth0"}, which...), "-j", "DROP")...)
 }
 
+// deafen drops what comes to a peer.
+func (n *network) deafen(p *process) { n.Rule(hostOf(p), "INPUT", "-i", "eth0", "-j", "DROP") }
+
 // pass drops nothing any more.
 func (n *network) pass(p *process) { n.Pass(hostOf(p)) }
