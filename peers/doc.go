@@ -61,7 +61,11 @@
 //
 // A peer that has lost its data folder enters the cluster anew by itself, as long as a majority
 // still has theirs. Two of three that have lost them wait for their return, and never make a
-// second cluster. A new peer enters when it starts with a list that names all the others; it
+// second cluster. If all have lost theirs, they begin anew, and keep nothing but that fencing tokens
+// grow. An old folder must never come back then, as from a backup: etcd cannot tell the two
+// clusters apart, its leader panics, and two may act at once in any mode.
+//
+// A new peer enters when it starts with a list that names all the others; it
 // is a learner until it has the data. [Peers.Remove] removes a peer for good, as does the
 // command libcluster peers remove.
 //

@@ -135,3 +135,43 @@ func TestServerThatStopsGivesItsFolderBack(t *testing.T) {
 		require.NoError(t, p.Close())
 	}
 }
+
+// Nothing is kept, and fencing tokens go on growing all the same: in a mode with a plan the clock has a
+// say in generations.
+func TestPeersThatHaveAllLostTheirFoldersBeginAnew(t *testing.T) {
+	t.Parallel()
+	all := spawnAll(t, "exclusive", files(t, 3, nil)...)
+	active(t, all...)
+	primaryOf(t, all...).order(t, "fence", "write")
+	eventually(t, "it has written", func() bool { return owner(t, all[0]) != "" })
+	before, _ := all[0].last("state")
+	for _, p := range all {
+		p.kill()
+	}
+	for n, p := range all {
+		lose(t, p)
+		all[n] = spawn(t, p.file, "exclusive")
+	}
+	active(t, all...)
+	require.Empty(t, owner(t, all[0]))
+	_, voters := store(t, all[0])
+	require.Equal(t, 3, voters)
+	after, _ := all[0].last("state")
+	require.Greater(t, after.Gen, before.Gen)
+}
+
+// owner returns which instance has written last.
+func owner(t testing.TB, p *process) string {
+	t.Helper()
+	client, _, err := clientTo(p.file)
+	require.NoError(t, err)
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	got, err := client.Get(ctx, "owner")
+	require.NoError(t, err)
+	for _, pair := range got.Kvs {
+		return string(pair.Value)
+	}
+	return ""
+}

@@ -1,7 +1,6 @@
 package peers_test
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -142,14 +141,7 @@ func lateWrite(t *testing.T, all []*process, hold, release func(*process)) {
 	eventually(t, "the late write is refused", func() bool { _, ok := late.last("refused"); return ok })
 	_, wrote := late.last("wrote")
 	require.False(t, wrote)
-	client, _, err := clientTo(next.file)
-	require.NoError(t, err)
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	got, err := client.Get(ctx, "owner")
-	require.NoError(t, err)
-	require.Equal(t, next.id, string(got.Kvs[0].Value))
+	require.Equal(t, next.id, owner(t, next))
 	active(t, all...)
 	require.Zero(t, overlap(all...))
 	onePrimary(t, all...)
