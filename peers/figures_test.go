@@ -42,8 +42,8 @@ func TestFiguresOfThreePeers(t *testing.T) {
 	before := written(t, all...)
 	time.Sleep(20 * time.Second)
 	t.Log("bytes written by three in 20 s at rest:", written(t, all...)-before)
-	for _, p := range all {
-		t.Log("memory of", p.id, field(t, p, "status", "VmRSS"), "disk", onDisk(t, p)>>10, "KiB")
+	for _, p := range all { // what is not its own is pages of the program, which processes share
+		t.Log("memory of", p.id, field(t, p, "status", "VmRSS"), "of which its own is", field(t, p, "status", "RssAnon"), "disk", onDisk(t, p)>>10, "KiB")
 	}
 
 	returns := 0
