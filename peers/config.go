@@ -83,7 +83,9 @@ type Config struct {
 	// network of your own.
 	TLS TLS
 	// Election is how long the peers wait for their leader before they elect another one,
-	// 100 ms to 10 s. The leader is heard of ten times in it. Default: 300 ms.
+	// 100 ms to 10 s. The leader is heard of ten times in it. It has to be longer than a message
+	// and its answer take between any two of them, or no leader lasts, and nobody can join: take
+	// five times as long. Default: 300 ms, for peers in one region.
 	Election time.Duration
 	// Patient says that a peer which has ended is only noticed when its record expires, and
 	// not because its port refuses connections. Set it where something between the peers
