@@ -63,6 +63,7 @@ func (l *coordination) round() (bool, error) {
 	}
 	d := l.decide(survey, l.inc.c.clock(), clockGeneration())
 	l.under.meets(d, len(l.gone) > 0, time.Now())
+	l.awaits(d)
 	if d.next != nil {
 		switch err := l.swap(survey.Planning.Revision, d); {
 		case errors.Is(err, ErrNotCoordinator):
@@ -96,6 +97,19 @@ func (l *coordination) survey() (Survey, error) {
 		return Survey{}, nil
 	}
 	return survey, err
+}
+
+// awaits has the next survey leave out acknowledgements of which nothing follows: all but the
+// last one of a plan. The first one it does not leave out, since the pauses that follow a plan
+// count from there.
+func (l *coordination) awaits(d decision) {
+	awaited := make(map[string]bool, len(d.waiting))
+	for _, w := range d.waiting {
+		if _, vanished := l.gone[w.incarnation]; !vanished && d.next == nil {
+			awaited[w.incarnation] = true
+		}
+	}
+	l.inc.planner().onStore().(*storeSession).awaited = awaited
 }
 
 func (l *coordination) swap(revision int64, d decision) error {

@@ -220,7 +220,8 @@ type Planner interface {
 	Look(ctx context.Context) (Survey, error)
 	// Survey returns everything at one instant, as soon as anything but the caller's own
 	// Swap or Claim has changed since revision after, which is the revision of the Survey
-	// before. If after is 0 it returns at once, with everything as of now. Only one
+	// before. If after is 0 it returns at once, with everything as of now. For libcluster's
+	// own coordinator acknowledgements wait for one another, 25 ms at most. Only one
 	// goroutine at a time calls Survey, Claim and Swap.
 	Survey(ctx context.Context, after int64) (Survey, error)
 	// Claim makes this session the coordinator if there is none, or if this session

@@ -6,17 +6,23 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/libcluster/libcluster/kv"
 )
 
+// gatherPause is how long an acknowledgement waits for the others, so that one survey does for
+// many. The last one does not wait.
+const gatherPause = 25 * time.Millisecond
+
 // surveyor is what a coordinator surveys by: a feed of everything, and everything as of the
 // feed's last change. It is used by Survey, Claim and Swap, which one goroutine at a time calls.
 type surveyor struct {
-	feed   feed
-	mirror *mirror // nil: to be read
-	told   bool    // the watch has told something
-	mine   []int64 // the revisions of the latest swaps and claims
+	feed    feed
+	mirror  *mirror         // nil: to be read
+	told    bool            // the watch has told something
+	mine    []int64         // the revisions of the latest swaps and claims
+	awaited map[string]bool // the incarnations whose acknowledgements gather; empty: each is surveyed at once
 }
 
 // Survey reads everything at once, and from then on learns from a watch what has become
@@ -71,9 +77,13 @@ func (y *surveyor) await(ctx context.Context, s *storeSession, after int64) erro
 	if n := len(y.mine); n > 0 {
 		own = y.mine[n-1]
 	}
+	gather := ctx
 	for fresh := false; !fresh || y.feed.at < own; {
-		changes, err := y.feed.next(ctx)
+		changes, err := y.feed.next(gather)
 		switch {
+		case err != nil && gather.Err() != nil && ctx.Err() == nil:
+			fresh, gather = true, ctx
+			continue
 		case err != nil && ctx.Err() != nil:
 			if errors.Is(ctx.Err(), context.Canceled) {
 				y.end() // nobody coordinates here any more
@@ -93,7 +103,14 @@ func (y *surveyor) await(ctx context.Context, s *storeSession, after int64) erro
 		y.told = true
 		for _, c := range changes.Records {
 			y.mirror.reflect(c.Record, c.Gone)
-			fresh = fresh || c.Version > after && !slices.Contains(y.mine, c.Version)
+			if c.Version <= after || slices.Contains(y.mine, c.Version) {
+				continue
+			}
+			if fresh = fresh || !y.gathers(c); !fresh && gather == ctx {
+				var cancel context.CancelFunc
+				gather, cancel = context.WithTimeout(ctx, gatherPause)
+				defer cancel()
+			}
 		}
 		if err := s.attempts.check(s.prefix, y.mirror.weights); err != nil {
 			y.end()
@@ -101,6 +118,18 @@ func (y *surveyor) await(ctx context.Context, s *storeSession, after int64) erro
 		}
 	}
 	return nil
+}
+
+// gathers reports whether a change is an acknowledgement after which others are still awaited.
+// That an instance has stopped for good is more than an acknowledgement.
+func (y *surveyor) gathers(c kv.Change) bool {
+	incarnation, note := strings.CutPrefix(c.Key, drainedKeys)
+	generation, _, err := readNote(c.Value)
+	if !note || c.Gone || err != nil || generation == DrainedForGood {
+		return false
+	}
+	delete(y.awaited, incarnation)
+	return len(y.awaited) > 0
 }
 
 // wrote remembers a revision that need not be surveyed for itself.
