@@ -3,10 +3,12 @@ package libcluster_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/stats"
@@ -51,8 +53,9 @@ func BenchmarkCostOfHandOver(b *testing.B) {
 	}
 }
 
-// cost counts the messages of clients, in both directions.
-type cost struct{ messages, bytes atomic.Int64 }
+// cost counts the messages of clients, in both directions, and of these the requests for a
+// claim and for the next plan.
+type cost struct{ messages, bytes, claims, plans atomic.Int64 }
 
 // client returns what makes clients that are counted.
 func (c *cost) client(b *testing.B) func() *clientv3.Client {
@@ -79,11 +82,27 @@ func (c *cost) HandleRPC(_ context.Context, what stats.RPCStats) {
 		size = w.WireLength
 	case *stats.OutPayload:
 		size = w.WireLength
+		c.request(w.Payload)
 	default:
 		return
 	}
 	c.messages.Add(1)
 	c.bytes.Add(int64(size))
+}
+
+// request counts what puts one key. Whether the user may write these keys is asked for all of
+// them at once.
+func (c *cost) request(sent any) {
+	tx, is := sent.(*etcdserverpb.TxnRequest)
+	if !is || len(tx.Success) != 1 {
+		return
+	}
+	switch key := string(tx.Success[0].GetRequestPut().GetKey()); {
+	case strings.HasSuffix(key, "//p/coordinator"):
+		c.claims.Add(1)
+	case strings.HasSuffix(key, "//p/plan"):
+		c.plans.Add(1)
+	}
 }
 
 func (*cost) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }

@@ -97,16 +97,23 @@ var (
 // BenchmarkCrowd measures the time from the first of many that join until all of
 // them report the whole total, with a plan and directly, beside the floor: as many
 // bare clients that all watch and all put. It counts what etcd has had to agree on; a lease
-// and a record for each are the least. Beware of many on a busy machine: in direct mode 800
+// and a record for each are the least, and with a plan whether each may write it, since the
+// clients are the user's own. Of the rest, claims are tries to coordinate, and plans tries to
+// write the next plan. Beware of many on a busy machine: in direct mode 800
 // send each other 640,000 messages.
 func BenchmarkCrowd(b *testing.B) {
 	for _, mode := range allModes {
 		b.Run(mode.String(), func(b *testing.B) {
 			var took, floor []time.Duration
-			proposed := 0
+			var proposed, claims, plans int
 			for b.Loop() {
+				var sent cost
 				before := proposals(b)
-				took = append(took, crowdJoins(b, mode, *crowdSize, func() { proposed += proposals(b) - before }))
+				took = append(took, crowdJoins(b, mode, *crowdSize, sent.client(b), func() {
+					proposed += proposals(b) - before
+					claims += int(sent.claims.Load())
+					plans += int(sent.plans.Load())
+				}))
 				if !*noFloor {
 					floor = append(floor, crowdPuts(b, *crowdSize))
 				}
@@ -114,6 +121,8 @@ func BenchmarkCrowd(b *testing.B) {
 			b.ReportMetric(0, "ns/op") // it says nothing
 			b.ReportMetric(ms(median(took)), "ms")
 			b.ReportMetric(float64(proposed)/float64(b.N), "proposals")
+			b.ReportMetric(float64(claims)/float64(b.N), "claims")
+			b.ReportMetric(float64(plans)/float64(b.N), "plans")
 			if !*noFloor {
 				b.ReportMetric(ms(median(floor)), "floor-ms")
 				b.ReportMetric(float64(median(floor))/float64(median(took)), "times-faster")
@@ -124,12 +133,12 @@ func BenchmarkCrowd(b *testing.B) {
 
 // crowdJoins has n instances join that have connected before, as the floor's clients
 // have.
-func crowdJoins(b *testing.B, mode libcluster.Mode, n int, joined func()) time.Duration {
+func crowdJoins(b *testing.B, mode libcluster.Mode, n int, client func() *clientv3.Client, joined func()) time.Duration {
 	var all rollCall
 	cluster := key(b) + mode.String()
 	clients, instances := make([]*clientv3.Client, n), make([]*libcluster.Cluster, n)
 	for i := range instances {
-		clients[i] = bare(b)
+		clients[i] = client()
 		connect(b, clients[i])
 		var err error
 		instances[i], err = libcluster.New(libcluster.Config{
