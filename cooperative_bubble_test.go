@@ -74,12 +74,18 @@ func (l *ledger) work(id string) func(context.Context, libcluster.Partition) err
 
 // runs starts an instance of so many partitions, and returns when nothing more happens.
 func (l *ledger) runs(id string, partitions int, change ...func(*libcluster.Config)) *libcluster.Cluster {
+	c := l.begins(id, partitions, change...)
+	wait(time.Second)
+	return c
+}
+
+// begins starts an instance.
+func (l *ledger) begins(id string, partitions int, change ...func(*libcluster.Config)) *libcluster.Cluster {
 	c := l.instance(id, cooperative(partitions, change...))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- c.RunPartitions(ctx, l.work(id)) }()
 	l.ends[id] = sync.OnceValue(func() error { cancel(); return <-done })
-	wait(time.Second)
 	return c
 }
 
@@ -179,17 +185,45 @@ func TestAnInstanceOfAnotherNumberOfPartitionsIsRefused(t *testing.T) {
 	})
 }
 
-// Writes are counted: two plans, and one acknowledgement of each instance that gives.
+// Whatever the number of members, partitions and newcomers, if these come at once.
 func TestAChangeCostsTwoPlansAndAnAcknowledgementOfEachThatGives(t *testing.T) {
-	inLedger(t, func(l *ledger) {
-		for i := range 6 {
-			l.runs(fmt.Sprint(i), 60)
-		}
-		count := l.counted()
-		l.runs("x", 60, func(c *libcluster.Config) { c.Workers = 2 })
-		require.Equal(l.T, 2, count(libclustertest.OpSwap))
-		require.Equal(l.T, 6, count(libclustertest.OpDrained))
-	})
+	for _, c := range []struct{ members, partitions, newcomers, workers, give int }{
+		{6, 60, 1, 2, 6},
+		{20, 45, 1, 1, 2},
+		{10, 1000, 1, 1, 10},
+		{10, 1000, 3, 1, 10},
+		{10, 1000, 10, 1, 10},
+	} {
+		t.Run(fmt.Sprintf("%d of %d by %d", c.partitions, c.members, c.newcomers), func(t *testing.T) {
+			inLedger(t, func(l *ledger) {
+				for i := range c.members {
+					l.begins(fmt.Sprint(i), c.partitions)
+				}
+				wait(time.Minute)
+				all := make(chan struct{}) // have come, before the next survey
+				count := l.counted(func(op libclustertest.Op) {
+					if op == libclustertest.OpSurvey {
+						<-all
+					}
+				})
+				require.NoError(l.T, l.all[0].SetMetadata(context.Background(), map[string]string{"has": "the last survey end"}))
+				wait(0)
+				for i := range c.newcomers {
+					l.begins(fmt.Sprint("x", i), c.partitions, func(cfg *libcluster.Config) { cfg.Workers = c.workers })
+				}
+				wait(0)
+				close(all)
+				wait(time.Minute)
+				require.Equal(l.T, 2, count(libclustertest.OpSwap))
+				require.Equal(l.T, c.give, count(libclustertest.OpDrained))
+				held := l.held()
+				for i := range c.newcomers {
+					share := c.workers * c.partitions / (c.members + c.newcomers*c.workers)
+					require.GreaterOrEqual(l.T, held[fmt.Sprint("x", i)], share)
+				}
+			})
+		})
+	}
 }
 
 func TestADrainingInstanceGivesItsPartitionsAwayAndStaysAMember(t *testing.T) {
@@ -390,14 +424,15 @@ func TestNobodyIsThePrimaryWhileThereIsNoPlan(t *testing.T) {
 	})
 }
 
-// counted returns how often each call is made from now on.
-func (l *ledger) counted() func(libclustertest.Op) int {
+// counted returns how often each call is made from now on, and has something done before each.
+func (l *ledger) counted(before func(libclustertest.Op)) func(libclustertest.Op) int {
 	var mu sync.Mutex
 	count := map[libclustertest.Op]int{}
 	l.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 		mu.Lock()
 		count[call.Op]++
 		mu.Unlock()
+		before(call.Op)
 		return call.Send(ctx)
 	})
 	return func(op libclustertest.Op) int {
@@ -422,7 +457,7 @@ func TestWhatIsReleasedSoonIsGrantedByOnePlanAndWhatComesLateByAnother(t *testin
 			l.mu.Lock()
 			l.slow = c.slow
 			l.mu.Unlock()
-			count := l.counted()
+			count := l.counted(func(libclustertest.Op) {})
 			l.runs("x", 12)
 			require.Equal(l.T, c.plans, count(libclustertest.OpSwap), "%v", c.slow)
 			require.Equal(l.T, map[string]int{"a": 3, "b": 3, "c": 3, "x": 3}, l.held())
