@@ -17,7 +17,7 @@ var busyLoops = flag.Int("busy", 2, "how many processes use a processor in Bench
 
 // BenchmarkCrowdOnABusyMachine measures, beside two processes that do nothing but use
 // a processor, the time from the first of many that join, with a connection each, until
-// all of them report the whole total, and what it has cost etcd: two proposals for each
+// all of them report the whole total, or in mode cooperative hold partitions, and what it has cost etcd: two proposals for each
 // are the least, a lease and a record. The floor is as many bare clients that each
 // connect, watch, and put a key under a lease.
 func BenchmarkCrowdOnABusyMachine(b *testing.B) {
@@ -38,7 +38,8 @@ func BenchmarkCrowdOnABusyMachine(b *testing.B) {
 				for i := range instances {
 					var err error
 					instances[i], err = libcluster.New(libcluster.Config{
-						Key: cluster, Registry: libcluster.Etcd(etcdURL(b)), Mode: mode, OnRebalance: all.of(i, *crowdSize),
+						Key: cluster, Registry: libcluster.Etcd(etcdURL(b)), Mode: mode, Partitions: partitionsIn(mode),
+						OnRebalance: all.of(i, totalOf(mode, *crowdSize)),
 					})
 					require.NoError(b, err)
 				}

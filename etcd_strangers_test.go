@@ -157,7 +157,7 @@ func grantedSince(t *testing.T, client *clientv3.Client, before *clientv3.LeaseL
 
 func TestIDIsReclaimedOnEtcdWhenItsKeyHasBeenFreeForLong(t *testing.T) {
 	t.Parallel()
-	for _, mode := range allModes {
+	for _, mode := range allModes[:3] { // in which the total is that of the workers
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
 			cluster := key(t)

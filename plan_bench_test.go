@@ -1,6 +1,7 @@
 package libcluster_test
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -14,23 +15,44 @@ import (
 	"github.com/libcluster/libcluster"
 )
 
-var allModes = []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive}
+var allModes = []libcluster.Mode{
+	libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive, libcluster.ModeCooperative,
+}
+
+// partitionsIn is how many partitions there are in a benchmark of all modes.
+func partitionsIn(mode libcluster.Mode) int {
+	if mode == libcluster.ModeCooperative {
+		return 4096
+	}
+	return 0
+}
+
+// totalOf is the total that n instances report.
+func totalOf(mode libcluster.Mode, n int) int { return cmp.Or(partitionsIn(mode), n) }
+
+// isWhole reports whether an instance is active as one of n.
+func isWhole(c *libcluster.Cluster, n int) bool {
+	v := c.View()
+	return v.State.Active() && len(v.Members) == n
+}
 
 func inMode(b *testing.B, cluster string, mode libcluster.Mode, called func(libcluster.State)) *libcluster.Cluster {
 	b.Helper()
 	c, err := libcluster.New(libcluster.Config{
 		Key: cluster, Registry: libcluster.Etcd(etcdURL(b)), Mode: mode, TTL: time.Minute, OnRebalance: called,
+		Partitions: partitionsIn(mode),
 	})
 	require.NoError(b, err)
 	return c
 }
 
 // BenchmarkPriceOfAMode measures the time from a join until everybody, and the
-// newcomer, is active again, for each mode in turn, beside the round trip of one
+// newcomer, is active again, for each mode in turn. In mode cooperative everybody stays active,
+// and so that is when the newcomer is. Beside that it measures the round trip of one
 // linearizable read, and beside a word: what is written until somebody else's watch
 // tells of it, which is what a change consists of.
 func BenchmarkPriceOfAMode(b *testing.B) {
-	for _, n := range []int{3, 30, 100} {
+	for _, n := range []int{3, 30, 80} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			all := make([]rollCall, len(allModes))
 			keys := make([]string, len(allModes))
@@ -38,7 +60,7 @@ func BenchmarkPriceOfAMode(b *testing.B) {
 			for m, mode := range allModes {
 				keys[m] = key(b) + mode.String()
 				for i := range n {
-					crowds[m] = append(crowds[m], inMode(b, keys[m], mode, all[m].of(i, n+1)))
+					crowds[m] = append(crowds[m], inMode(b, keys[m], mode, all[m].of(i+1, totalOf(mode, n+1))))
 				}
 				join(b, crowds[m])
 			}
@@ -46,15 +68,18 @@ func BenchmarkPriceOfAMode(b *testing.B) {
 			said := key(b)
 			hears := etcdClient(b).Watch(b.Context(), said, clientv3.WithCreatedNotify())
 			<-hears
-			var took [3][]time.Duration
+			took := make([][]time.Duration, len(allModes))
 			var trips, words []time.Duration
 			for b.Loop() {
 				for m, mode := range allModes {
 					for _, c := range crowds[m] {
-						require.Eventually(b, func() bool { return c.State().Active() && c.State().Total == n }, patience, time.Millisecond)
+						require.Eventually(b, func() bool { return isWhole(c, n) }, patience, time.Millisecond)
 					}
-					newcomer := []*libcluster.Cluster{inMode(b, keys[m], mode, all[m].of(n, n+1))}
+					newcomer := []*libcluster.Cluster{inMode(b, keys[m], mode, all[m].of(0, totalOf(mode, n+1)))}
 					all[m].begin(n + 1)
+					if mode == libcluster.ModeCooperative {
+						all[m].begin(1)
+					}
 					began := time.Now()
 					join(b, newcomer)
 					<-all[m].answered
@@ -95,7 +120,7 @@ var (
 )
 
 // BenchmarkCrowd measures the time from the first of many that join until all of
-// them report the whole total, with a plan and directly, beside the floor: as many
+// them report the whole total, or in mode cooperative hold partitions, with a plan and directly, beside the floor: as many
 // bare clients that all watch and all put. It counts what etcd has had to agree on; a lease
 // and a record for each are the least, and with a plan whether each may write it, since the
 // clients are the user's own. Of the rest, claims are tries to coordinate, and plans tries to
@@ -143,7 +168,7 @@ func crowdJoins(b *testing.B, mode libcluster.Mode, n int, client func() *client
 		var err error
 		instances[i], err = libcluster.New(libcluster.Config{
 			Key: cluster, Registry: libcluster.EtcdConfig{Client: clients[i]}, Mode: mode, TTL: time.Minute,
-			OnRebalance: all.of(i, n),
+			OnRebalance: all.of(i, totalOf(mode, n)), Partitions: partitionsIn(mode),
 		})
 		require.NoError(b, err)
 	}
