@@ -94,7 +94,10 @@ func (sp *space) begin(ctx context.Context, owner kv.Owner, ttl time.Duration) (
 // Renew renews a lease. If the instance has stepped down the error wraps ErrIsolated too.
 func (sp *space) Renew(ctx context.Context, owner kv.Owner) (time.Duration, error) {
 	ttl, err := sp.Space.Renew(ctx, owner)
-	if sp.isIsolated() && owner == sp.own {
+	sp.mu.Lock()
+	over := sp.isolated && owner == sp.own
+	sp.mu.Unlock()
+	if over {
 		return 0, fmt.Errorf("renewing a lease: %w: %w", kv.ErrEnded, ErrIsolated)
 	}
 	return ttl, err
