@@ -22,16 +22,16 @@ import (
 // mutant is a mistake, and the test that must find it.
 type mutant struct {
 	name     string
-	file     string // from the root
-	old, new string // old must stand in the file exactly once, in a function
-	test     string
+	file     string   // from the root
+	old, new string   // old must stand in the file exactly once, in a function
+	test     string   // or one of its subtests: Test/Subtest
 	pkg      string   // of the test; empty: the root
 	flags    []string // for the test
 }
 
 var (
 	root = flag.String("root", "../..", "the folder of the module")
-	only = flag.String("only", "", "plant only mutants whose name or test contains this")
+	only = flag.String("only", "", "plant only mutants whose name, file or test contains this")
 )
 
 func main() {
@@ -45,12 +45,12 @@ func main() {
 func run() error {
 	var chosen []int
 	for i, m := range mutants {
-		if strings.Contains(m.name, *only) || strings.Contains(m.test, *only) {
+		if strings.Contains(m.name+"\n"+m.file+"\n"+m.test, *only) {
 			chosen = append(chosen, i)
 		}
 	}
 	if len(chosen) == 0 {
-		return fmt.Errorf("no mutant has %q in its name or its test", *only)
+		return fmt.Errorf("no mutant has %q in its name, its file or its test", *only)
 	}
 	folder, err := os.MkdirTemp("", "mutants")
 	if err != nil {
@@ -129,7 +129,9 @@ var failure = regexp.MustCompile(`(?m)^--- FAIL: (\w+) \((.*)\)$`)
 // try runs the test of a mutant with the mistake of that number, and reports whether it
 // has found it.
 func (m mutant) try(folder string, planted int) (found bool, outcome string, err error) {
-	test := exec.Command(binaryOf(folder, m.pkg), append([]string{"-test.timeout=10m", "-test.v", "-test.run", "^" + m.test + "$"}, m.flags...)...)
+	pattern := "^" + strings.ReplaceAll(m.test, "/", "$/^") + "$"
+	top, _, _ := strings.Cut(m.test, "/")
+	test := exec.Command(binaryOf(folder, m.pkg), append([]string{"-test.timeout=10m", "-test.v", "-test.run", pattern}, m.flags...)...)
 	test.Dir = filepath.Join(*root, m.pkg)
 	test.Env = append(os.Environ(), fmt.Sprintf("%s=%d", plantedEnv, planted), "RAPID_NOFAILFILE=true")
 	out, err := test.CombinedOutput()
@@ -141,7 +143,7 @@ func (m mutant) try(folder string, planted int) (found bool, outcome string, err
 		return false, "has passed", nil
 	case !errors.As(err, &exit):
 		return false, "", err
-	case failed == nil || string(failed[1]) != m.test:
+	case failed == nil || string(failed[1]) != top:
 		return false, "", fmt.Errorf("something else has failed:\n%s", out)
 	case planted == none:
 		return true, "has failed", fmt.Errorf("it fails without a mistake:\n%s", out)

@@ -293,4 +293,50 @@ var mutants = []mutant{
 		"				g.ordered = true\n				g.kill()", "				g.kill()",
 		"TestGuardThatHearsNothingEndsTheCommandAtTheDeadlineAndSaysSo", "cmd/libcluster", nil,
 	},
+	{
+		"a swap does not look whether its predecessor was removed", "dirstore/swap.go",
+		"there, err := f.there(d)", "there, err := true, error(nil)",
+		"TestSleeperThatLinksARemovedNumberHasNotSwapped", "dirstore", nil,
+	},
+	{
+		"a folder compares nothing", "dirstore/document.go",
+		"holds = holds && c.Holds(found[i])", "_ = c",
+		"TestDocumentDoesWhatASpaceInMemoryDoes", "dirstore", nil,
+	},
+	{
+		"a renewal revives a lease of a folder", "dirstore/document.go",
+		"return nil, kv.ErrEnded", "l.TTL = time.Second",
+		"TestWhatIsDoubtedEndsUnlessItIsRenewed", "dirstore", nil,
+	},
+	{
+		"the clock of the file system ends a lease", "dirstore/lease.go",
+		"\tquiet, lives = f.observed.saw(owner, sign, began, time.Now())\n",
+		"\tquiet, lives = f.observed.saw(owner, sign, began, time.Now())\n\tif written, err := f.files.modified(f.heartbeat(owner)); err == nil {\n\t\tquiet = time.Since(written)\n\t}\n",
+		"TestNoClockButTheObserversEndsALease", "dirstore", nil,
+	},
+	{
+		"a database compares nothing", "sqlstore/commit.go",
+		"!c.Holds(records[i])", "false && !c.Holds(records[i])",
+		"TestSQLiteIsAStore/CommitChangesNothingIfOneConditionDoesNotHold", "sqlstore", nil,
+	},
+	{
+		"a renewal revives a lease of a database", "sqlstore/lease.go",
+		"\t\tsp.forget(owner)\n\t\treturn 0, kv.ErrEnded\n", "\t\treturn time.Second, sp.begin(ctx, owner, 1e6)\n",
+		"TestSQLiteIsAStore/EndedLeaseNeverLivesAgain", "sqlstore", nil,
+	},
+	{
+		"a lease of a database ends though it was renewed", "sqlstore/lease.go",
+		"t.end(ctx, owner, `expires <= {now}`)", "t.end(ctx, owner, `TRUE`)",
+		"TestLeaseThatWasRenewedMeanwhileIsNotEnded", "sqlstore", nil,
+	},
+	{
+		"of two nodes the earlier one has the ID", "gossip/records.go",
+		"e.Since > other.Since", "e.Since < other.Since",
+		"TestRecordsAreWhatTheLatestEntriesSay", "gossip", nil,
+	},
+	{
+		"one instance vouches twice", "gossip/tell.go",
+		"ids[e.ID] = true", "ids[name] = true",
+		"TestVouchersAreInstancesAndNotNodes", "gossip", nil,
+	},
 }
