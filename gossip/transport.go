@@ -185,7 +185,7 @@ func (t *transport) DialAddressTimeout(to memberlist.Address, timeout time.Durat
 }
 
 func (t *transport) dial(ctx context.Context, address string, timeout time.Duration) (net.Conn, error) {
-	if !t.reaches(address) {
+	if !t.reaches(address) || !t.isReached(address) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: context.DeadlineExceeded}
 	}
 	dialer := net.Dialer{Timeout: min(timeout, dialTimeout)}
@@ -285,6 +285,10 @@ func (c *conn) Write(b []byte) (int, error) {
 
 func (t *transport) reaches(address string) bool {
 	return t.in.reaches == nil || t.in.reaches(t.address.String(), address)
+}
+
+func (t *transport) isReached(address string) bool {
+	return t.in.reaches == nil || t.in.reaches(address, t.address.String())
 }
 
 func (t *transport) count(bytes int) {
