@@ -4,6 +4,7 @@ package sqlstore_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"strings"
 	"sync"
@@ -135,18 +136,51 @@ func TestConnectionsThatAreTerminatedCostNoExclusivity(t *testing.T) {
 func TestClockThatIsSteppedCostsNoExclusivity(t *testing.T) {
 	server, ahead := testsql.PostgresWithAClock(t)
 	c := newCrew(t, server.URL())
-	var before, after time.Time
 	admin := testsql.Open(t, "pgx", server.URL())
-	for _, step := range []time.Duration{time.Hour, 0, -time.Hour, time.Minute} {
-		require.NoError(t, admin.QueryRow(`SELECT clock_timestamp()`).Scan(&before))
-		ahead(step)
-		require.Eventually(t, func() bool {
-			require.NoError(t, admin.QueryRow(`SELECT clock_timestamp()`).Scan(&after))
-			return after.Sub(before).Abs() > time.Minute-watchdog
-		}, watchdog, time.Millisecond, "the server's clock has not been stepped")
+	for _, by := range []time.Duration{time.Hour, 0, -time.Hour, time.Minute} {
+		step(t, admin, ahead, by)
 		c.changes()
 	}
 	c.leave()
+}
+
+// step has the server's clock go ahead of ours by that much, and waits until it does.
+func step(t *testing.T, db *sql.DB, ahead func(time.Duration), by time.Duration) {
+	t.Helper()
+	ahead(by)
+	require.Eventually(t, func() bool {
+		var now time.Time
+		require.NoError(t, db.QueryRow(`SELECT clock_timestamp()`).Scan(&now))
+		return (time.Until(now) - by).Abs() < 20*time.Second
+	}, watchdog, time.Millisecond, "the server's clock has not been stepped")
+}
+
+// By the client's clock the lease has ended from its beginning, and then it never does.
+func TestNoClockButTheDatabasesEndsALease(t *testing.T) {
+	server, ahead := testsql.PostgresWithAClock(t)
+	db := testsql.Open(t, "pgx", server.URL())
+	step(t, db, ahead, -time.Hour)
+	space := open(t, sqlstore.Postgres(db))
+	const ttl = 10 * time.Minute
+	owner := begin(t, space, ttl)
+	put(t, space, "leased", owner)
+	there := func() bool {
+		put(t, space, "another", 0) // a commit ends what has had its time
+		r, _, err := space.Get(patience(t), "leased")
+		require.NoError(t, err)
+		return r.Version > 0
+	}
+	require.True(t, there(), "the client's clock is an hour ahead")
+	step(t, db, ahead, 0)
+	require.False(t, there(), "the database's clock has come an hour further")
+
+	owner = begin(t, space, ttl)
+	put(t, space, "leased", owner)
+	require.True(t, there())
+	step(t, db, ahead, time.Hour)
+	require.False(t, there(), "the client's clock is an hour behind")
+	_, err := space.Renew(patience(t), owner)
+	require.ErrorIs(t, err, kv.ErrEnded)
 }
 
 func TestReplicaThatLaggedBehindAndIsPromotedIsAnotherStore(t *testing.T) {
