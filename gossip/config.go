@@ -52,8 +52,9 @@ type Config struct {
 	// instances do not count. An instance then only acts while a majority of that number,
 	// itself included, confirms that it has its record, so of two halves of a cluster at most
 	// one acts. It costs a question and an answer to and from each other instance several times
-	// a TTL, which is 3 s by default. Default: 0; instances that are cut off from one another
-	// all go on acting.
+	// a TTL, which is 3 s by default. If there are more members, two halves may both act, and
+	// each instance warns of that in the log. Default: 0; instances that are cut off from one
+	// another all go on acting.
 	Expect int
 
 	in *world // nil: the real one

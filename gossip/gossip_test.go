@@ -201,6 +201,31 @@ func TestTooFewSayHowMany(t *testing.T) {
 	require.ErrorContains(t, err, "gossip.Config.Expect: of 3 members 2 must be here, and 1 are")
 }
 
+func TestMoreMembersThanExpectAreWarnedOfOnce(t *testing.T) {
+	t.Parallel()
+	config := gossip.Config{Seeds: addresses(t, 1)}.In(gossip.World{Probe: calm})
+	instance := func(id string, expect int) (*libcluster.Cluster, func() []observer.LoggedEntry) {
+		core, lines := observer.New(zap.WarnLevel)
+		config.Expect = expect
+		c := joined(t, id, config, func(c *libcluster.Config) { c.Logger = zap.New(core) })
+		return c, func() []observer.LoggedEntry {
+			return lines.FilterMessageSnippet("more members are here than Expect").All()
+		}
+	}
+	a, few := instance("a", 1)
+	require.Empty(t, few())
+	b, enough := instance("b", 3)
+	sees(t, a, "a", "b")
+	eventually(t, "a warning", func() bool { return len(few()) > 0 })
+	require.Equal(t, []any{int64(2), int64(1)}, []any{few()[0].ContextMap()["here"], few()[0].ContextMap()["expect"]})
+	instance("c", 0)
+	for _, i := range []*libcluster.Cluster{a, b} {
+		sees(t, i, "a", "b", "c")
+	}
+	require.Len(t, few(), 1)
+	require.Empty(t, enough())
+}
+
 func TestTwoClustersNeverMerge(t *testing.T) {
 	t.Parallel()
 	seeds := addresses(t, 1)

@@ -61,6 +61,7 @@ type node struct {
 	changed chan struct{}
 	asked   map[uint64]*question
 	asks    uint64 // how many there have been
+	crowded bool   // it has warned of too many members
 }
 
 // start opens the ports and begins to take part. Nobody is known yet.

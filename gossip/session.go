@@ -56,6 +56,7 @@ func (s *session) Next(ctx context.Context) (libcluster.Change, error) {
 		now := time.Now()
 		n.mu.Lock()
 		members, again := n.records.members(now)
+		n.countHere(members)
 		changed, err := n.changed, s.err
 		n.mu.Unlock()
 		if err != nil {

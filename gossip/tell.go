@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 const (
@@ -166,4 +168,19 @@ func (n *node) confirm(ctx context.Context, e entry, ttl time.Duration) error {
 func (n *node) tooFew(vouchers int, why error) error {
 	return fmt.Errorf("gossip.Config.Expect: of %d members %d must be here, and %d are: %w",
 		n.cfg.Expect, n.cfg.majority()+1, vouchers+1, why)
+}
+
+// countHere warns once if more members are here than Expect says. The caller holds mu.
+func (n *node) countHere(members map[string]entry) {
+	here := 0
+	for _, e := range members {
+		if n.records.peers[e.Node].up {
+			here++
+		}
+	}
+	if n.cfg.Expect > 0 && here > n.cfg.Expect && !n.crowded {
+		n.crowded = true
+		n.log.Warn("more members are here than Expect says: two parts of them may both be a majority, so raise it everywhere",
+			zap.Int("here", here), zap.Int("expect", n.cfg.Expect))
+	}
 }
