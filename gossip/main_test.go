@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds every wait in these tests.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // calm probes are so slow that no busy machine is taken for a dead one.
 const calm = 3 * time.Second

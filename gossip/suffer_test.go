@@ -69,7 +69,7 @@ func TestOneWayCutLosesNobody(t *testing.T) {
 	where := addresses(t, 4)
 	var all []*libcluster.Cluster
 	for n, address := range where {
-		config := at(address, where[:1], gossip.World{Reaches: net.reaches, Probe: time.Second})
+		config := at(address, where[:1], gossip.World{Reaches: net.reaches, Probe: calm})
 		all = append(all, joined(t, fmt.Sprint(n), config, func(c *libcluster.Config) {
 			c.OnMembers = func(change libcluster.MembersChange) { left.Add(int64(len(change.Left))) }
 		}))
