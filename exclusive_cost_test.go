@@ -13,6 +13,10 @@ import (
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
+var allModes = []libcluster.Mode{
+	libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive, libcluster.ModeCooperative,
+}
+
 // most is what one change may cost n members that are there already, in mode planned
 // and exclusive. Planned: the newcomer's record and the next plan; everybody hears of
 // the plan, and the coordinator of the record. Exclusive: a plan more, and of everybody

@@ -15,10 +15,6 @@ import (
 	"github.com/libcluster/libcluster"
 )
 
-var allModes = []libcluster.Mode{
-	libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive, libcluster.ModeCooperative,
-}
-
 // partitionsIn is how many partitions there are in a benchmark of all modes.
 func partitionsIn(mode libcluster.Mode) int {
 	if mode == libcluster.ModeCooperative {
