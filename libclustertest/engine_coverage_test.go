@@ -223,7 +223,7 @@ func TestPlaceOfTheOnlyInstanceIsKept(t *testing.T) {
 				wait(time.Second)
 				problems := slices.DeleteFunc(watching.problems(), func(p string) bool { return p == "no coordinator" })
 				require.Len(w, problems, 1)
-				require.Regexp(w, "^kept, .* a$", problems[0])
+				require.Regexp(w, "^reserved, .* a$", problems[0])
 				require.Empty(w, watching.coverage().Blockers)
 				w.join("a", mode(m), workers(2))
 				watching.covers(2 * time.Second)
