@@ -3,6 +3,7 @@ package gossip_test
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/gossip"
@@ -33,7 +34,7 @@ func (s *spread) Enter(r libcluster.Registration) (libcluster.Membership, error)
 func conformance(t *testing.T, config gossip.Config) {
 	registrytest.Run(t, registrytest.Harness{
 		Open: func(t *testing.T) libcluster.Registry {
-			return &spread{t: t, with: config.In(gossip.World{Probe: calm, Linger: patience}), seeds: map[string][]string{}}
+			return &spread{t: t, with: config.In(gossip.World{Probe: calm, Linger: time.Minute}), seeds: map[string][]string{}}
 		},
 		Heavy: true, // each has a node, and each node speaks to all others
 	})
