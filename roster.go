@@ -58,7 +58,7 @@ func (r *roster) agree(own Member) bool {
 	case r.planned:
 		agrees := r.own == nil || r.own.Workers == own.Workers
 		if !agrees {
-			r.own = nil // a plan may be long in coming: write the record again once for each
+			r.own = nil // write the record once for each telling: the next plan may be long in coming
 		}
 		return agrees
 	}
