@@ -48,7 +48,8 @@ func (r *roster) keep(own *planned) {
 
 // agree reports whether the registry knows the same of this instance, as far as it
 // has told anything. What was published can be undone: by a store that is
-// restored, or by an older update that is carried out late.
+// restored, or by an older update that is carried out late. It disagrees once for each line of a
+// plan: the caller publishes then, and the next plan may be long in coming.
 func (r *roster) agree(own Member) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -58,7 +59,7 @@ func (r *roster) agree(own Member) bool {
 	case r.planned:
 		agrees := r.own == nil || r.own.Workers == own.Workers
 		if !agrees {
-			r.own = nil // write the record once for each telling: the next plan may be long in coming
+			r.own = nil
 		}
 		return agrees
 	}

@@ -238,8 +238,8 @@ func guardLog() *zap.Logger {
 	return operator.NewLogger(zap.ErrorLevel, operator.NewStream(os.Stderr, func(error) {}, func(int) {}))
 }
 
-// killer kills processes, and says once that it cannot, which concerns one that has become
-// another user's. An instance with such a command is not alone after its deadline.
+// killer kills processes. A process that has become another user's cannot be killed: killer logs
+// the first of them. An instance with such a command is not alone after its deadline.
 type killer struct {
 	log  *zap.Logger
 	told sync.Once

@@ -153,7 +153,7 @@ func killTwice(pid string) {
 
 func TestProcessOfAnotherUserThatCannotBeKilledIsLoggedOnce(t *testing.T) {
 	t.Parallel()
-	if os.Getuid() != 0 {
+	if os.Getuid() != 0 && os.Getenv("CI") == "" { // CI is root, and this fails there if it is not
 		t.Skip("needs root to become another user")
 	}
 	other := exec.Command("sleep", "1000000")
