@@ -75,9 +75,9 @@ func (d *deciding) actors(p *plan, s Survey, present map[string]bool, at moment)
 	gone := make(map[string]moment)
 	acting = make([]actor, 0, len(p.places))
 	for _, l := range p.places {
-		noted := s.Drained[l.incarnation]
+		noted := s.Acknowledged[l.incarnation]
 		switch {
-		case noted == DrainedForGood:
+		case noted == StoppedForGood:
 			continue
 		case !present[l.incarnation]:
 			left := d.mayStillAct(l, at, gone)
@@ -97,12 +97,12 @@ func (d *deciding) actors(p *plan, s Survey, present map[string]bool, at moment)
 // unreleased returns which of the partitions that a line of a plan has released the incarnation
 // may act on yet, as far as it has said.
 func (s Survey) unreleased(l planned, p *plan) partitionSet {
-	switch s.Drained[l.incarnation] {
-	case DrainedForGood:
+	switch s.Acknowledged[l.incarnation] {
+	case StoppedForGood:
 		return nil
 	case p.generation:
-		if but, err := parsePartitions(s.But[l.incarnation], p.total); err == nil {
-			return l.releases.and(but)
+		if remaining, err := parsePartitions(s.Remaining[l.incarnation], p.total); err == nil {
+			return l.releases.and(remaining)
 		} // no instance has written that, and so nothing is released
 	}
 	return l.releases

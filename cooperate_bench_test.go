@@ -18,7 +18,7 @@ type worksite struct {
 
 func newWorksite(members, partitions int) *worksite {
 	of := scheme{ModeCooperative, partitions}
-	w := &worksite{deciding: deciding{scheme: of, incarnation: "0"}, Survey: Survey{Drained: map[string]int64{}, But: map[string]string{}}}
+	w := &worksite{deciding: deciding{scheme: of, incarnation: "0"}, Survey: Survey{Acknowledged: map[string]int64{}, Remaining: map[string]string{}}}
 	for range members {
 		w.join()
 	}
@@ -36,7 +36,7 @@ func (w *worksite) join() {
 
 // leave has a member leave: the first, which others have come after.
 func (w *worksite) leave() {
-	w.Drained[w.Members[0].Incarnation] = DrainedForGood
+	w.Acknowledged[w.Members[0].Incarnation] = StoppedForGood
 	w.Members = w.Members[1:]
 }
 
@@ -52,8 +52,8 @@ func (w *worksite) settle() {
 		w.Planning.Revision++
 		w.text = max(w.text, len(w.Plan))
 		for _, l := range next.places {
-			if w.Drained[l.incarnation] != DrainedForGood && len(l.releases) > 0 {
-				w.Drained[l.incarnation] = next.generation
+			if w.Acknowledged[l.incarnation] != StoppedForGood && len(l.releases) > 0 {
+				w.Acknowledged[l.incarnation] = next.generation
 			}
 		}
 	}

@@ -70,7 +70,7 @@ type crew struct {
 // drawCrew draws a plan, and who of it is there, is away, has left, and has stopped what; and
 // newcomers.
 func drawCrew(t *rapid.T, base *plan, away bool) *crew {
-	c := &crew{base: base, gone: map[string]bool{}, survey: Survey{Drained: map[string]int64{}, But: map[string]string{}}}
+	c := &crew{base: base, gone: map[string]bool{}, survey: Survey{Acknowledged: map[string]int64{}, Remaining: map[string]string{}}}
 	c.survey.Revision, c.survey.Planning.Revision, c.survey.Plan = 1, 1, base.encode()
 	there := map[string]bool{}
 	for _, l := range base.places {
@@ -87,15 +87,15 @@ func drawCrew(t *rapid.T, base *plan, away bool) *crew {
 			c.gone[l.incarnation] = true
 			continue
 		case "has left":
-			c.survey.Drained[l.incarnation] = DrainedForGood
+			c.survey.Acknowledged[l.incarnation] = StoppedForGood
 			continue
 		case "has stopped":
-			c.survey.Drained[l.incarnation] = base.generation
+			c.survey.Acknowledged[l.incarnation] = base.generation
 		case "has stopped some":
-			c.survey.Drained[l.incarnation] = base.generation
-			c.survey.But[l.incarnation] = l.releases[:len(l.releases)/2].String()
+			c.survey.Acknowledged[l.incarnation] = base.generation
+			c.survey.Remaining[l.incarnation] = l.releases[:len(l.releases)/2].String()
 		case "has stopped for another plan":
-			c.survey.Drained[l.incarnation] = base.generation - 1
+			c.survey.Acknowledged[l.incarnation] = base.generation - 1
 		}
 		there[l.ID] = true
 		c.enters(l.ID, l.incarnation, l.Workers, rapid.IntRange(0, 5).Draw(t, "drains") == 0)
@@ -116,15 +116,15 @@ func (c *crew) enters(id, incarnation string, workers int, draining bool) {
 
 // mayAct is the dumb twin of what incarnations may act on.
 func (c *crew) mayAct(l planned, partition int) bool {
-	switch drained := c.survey.Drained[l.incarnation]; {
-	case drained == DrainedForGood, c.gone[l.incarnation] && c.fixed:
+	switch drained := c.survey.Acknowledged[l.incarnation]; {
+	case drained == StoppedForGood, c.gone[l.incarnation] && c.fixed:
 		return false
 	case l.held.has(partition):
 		return true
 	case !l.releases.has(partition):
 		return false
 	case drained == c.base.generation && !c.gone[l.incarnation]:
-		but, _ := parsePartitions(c.survey.But[l.incarnation], c.base.total)
+		but, _ := parsePartitions(c.survey.Remaining[l.incarnation], c.base.total)
 		return but.has(partition)
 	}
 	return true
@@ -225,9 +225,9 @@ func (c *crew) settle(t *rapid.T) (last *plan, plans, stopped int) {
 // acknowledge has all that are there say that they have stopped what they are to release.
 func (c *crew) acknowledge() {
 	for _, l := range c.base.places {
-		if !c.gone[l.incarnation] && c.survey.Drained[l.incarnation] != DrainedForGood {
-			c.survey.Drained[l.incarnation] = c.base.generation
-			delete(c.survey.But, l.incarnation)
+		if !c.gone[l.incarnation] && c.survey.Acknowledged[l.incarnation] != StoppedForGood {
+			c.survey.Acknowledged[l.incarnation] = c.base.generation
+			delete(c.survey.Remaining, l.incarnation)
 		}
 	}
 }

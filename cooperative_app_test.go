@@ -182,11 +182,11 @@ func (w *world) checkMoved(of *incarnation, p libcluster.Partition) {
 func (s *incarnation) checkReleased(said note) {
 	w := s.a.w
 	plan := w.plans[said.generation]
-	but, err := libcluster.ReadPartitions(said.but, plan.Total)
+	but, err := libcluster.ReadPartitions(said.remaining, plan.Total)
 	if err != nil {
-		w.Fail("%s has not stopped %q: %v", s.a, said.but, err)
+		w.Fail("%s has not stopped %q: %v", s.a, said.remaining, err)
 	}
-	if said.but != "" {
+	if said.remaining != "" {
 		w.Happened("partly released")
 	}
 	for _, n := range s.a.doing() {

@@ -215,7 +215,7 @@ func TestAChangeCostsTwoPlansAndAnAcknowledgementOfEachThatGives(t *testing.T) {
 				close(all)
 				wait(time.Minute)
 				require.Equal(l.T, 2, count(libclustertest.OpSwap))
-				require.Equal(l.T, c.give, count(libclustertest.OpDrained))
+				require.Equal(l.T, c.give, count(libclustertest.OpAcknowledge))
 				held := l.held()
 				for i := range c.newcomers {
 					share := c.workers * c.partitions / (c.members + c.newcomers*c.workers)

@@ -78,7 +78,7 @@ func (l *coordination) round() (bool, error) {
 		l.wait = again
 	}
 	if len(d.waiting) > 0 {
-		l.wait = min(l.wait, holdingUp)
+		l.wait = min(l.wait, blockerAfter)
 	}
 	return l.say(d.waiting)
 }
@@ -109,7 +109,7 @@ func (l *coordination) awaits(d decision) {
 			awaited[w.incarnation] = true
 		}
 	}
-	l.inc.planner().onStore().(*storeSession).awaited = awaited
+	l.inc.planner().onStore().awaited = awaited
 }
 
 func (l *coordination) swap(revision int64, d decision) error {
@@ -135,7 +135,7 @@ func (l *coordination) swap(revision int64, d decision) error {
 	}
 	l.inc.log.Debug("plan", zap.Bool("committed", next.committed), zap.Int64("generation", next.generation),
 		zap.Int("total", next.total), zap.Int("members", len(next.places)))
-	l.wait = holdingUp
+	l.wait = blockerAfter
 	for _, p := range next.places {
 		if _, known := l.since[p.incarnation]; !next.committed && !known {
 			l.since[p.incarnation] = time.Now()
@@ -165,7 +165,7 @@ func (l *coordination) say(waiting []planned) (bool, error) {
 			first = time.Now()
 		}
 		since[w.incarnation] = first
-		if time.Since(first) >= holdingUp && len(names) < maxBlockers {
+		if time.Since(first) >= blockerAfter && len(names) < maxBlockers {
 			fmt.Fprintf(says, "\n%d\t%s", first.UnixMilli(), w.ID)
 			if l.mode == ModeCooperative {
 				fmt.Fprintf(says, "\t%v", w.releases[:min(len(w.releases), maxBlockers)])

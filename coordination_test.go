@@ -43,7 +43,7 @@ func TestACoordinatorSurveysForTheFirstAndTheLastAcknowledgementOnly(t *testing.
 				c.before(b)
 				var surveys, acknowledged atomic.Int32
 				b.Intercept(func(ctx context.Context, call libclustertest.Call) error {
-					if call.Op == libclustertest.OpDrained {
+					if call.Op == libclustertest.OpAcknowledge {
 						time.Sleep(time.Duration(acknowledged.Add(1)) * time.Millisecond)
 					}
 					err := call.Send(ctx)

@@ -31,7 +31,7 @@ func (c *Coverage) shared(p *plan, s Survey, members []Recorded) {
 		case !here:
 			c.each(ProblemVanished, l, l.held, "its record has gone, or it has come back and the plan does not say so yet")
 		}
-		if !here && s.Drained[l.incarnation] != DrainedForGood {
+		if !here && s.Acknowledged[l.incarnation] != StoppedForGood {
 			open = open.or(l.held)
 		}
 		c.each(ProblemStopped, l, open.minus(l.held), "it has to stop them first, and then another instance gets them")

@@ -9,7 +9,7 @@ import (
 // partitioned is a plan of 12 partitions, and the survey of a cluster that is as it says.
 func partitioned(lines ...planned) (*plan, Survey) {
 	p := &plan{mode: ModeCooperative, committed: true, generation: 7, total: 12}
-	s := Survey{Drained: map[string]int64{}, But: map[string]string{}}
+	s := Survey{Acknowledged: map[string]int64{}, Remaining: map[string]string{}}
 	s.Coordinator = []byte("cooperative/12\t1")
 	for _, l := range lines {
 		l.Index, l.Workers = l.held.first(), 1
@@ -40,12 +40,12 @@ func TestCoverageOfPartitions(t *testing.T) {
 		{"one has no partition", append(whole, holds("c", "3", nil, nil)), func(*Survey) {}, nil, 0},
 		{"partitions that move", moving, func(*Survey) {}, []CoverageProblem{{Kind: ProblemStopped, From: 8, To: 12, ID: "b"}}, 1},
 		{
-			"some have stopped", moving, func(s *Survey) { s.Drained["2"], s.But["2"] = 7, "9" },
+			"some have stopped", moving, func(s *Survey) { s.Acknowledged["2"], s.Remaining["2"] = 7, "9" },
 			[]CoverageProblem{{Kind: ProblemGap, From: 8, To: 9}, {Kind: ProblemStopped, From: 9, To: 10, ID: "b"}, {Kind: ProblemGap, From: 10, To: 12}},
 			1,
 		},
 		{
-			"an acknowledgement of the plan before", moving, func(s *Survey) { s.Drained["2"] = 6 },
+			"an acknowledgement of the plan before", moving, func(s *Survey) { s.Acknowledged["2"] = 6 },
 			[]CoverageProblem{{Kind: ProblemStopped, From: 8, To: 12, ID: "b"}},
 			1,
 		},
@@ -55,7 +55,7 @@ func TestCoverageOfPartitions(t *testing.T) {
 			1,
 		},
 		{
-			"one has left", whole, func(s *Survey) { s.Members, s.Drained["2"] = s.Members[:1], DrainedForGood },
+			"one has left", whole, func(s *Survey) { s.Members, s.Acknowledged["2"] = s.Members[:1], StoppedForGood },
 			[]CoverageProblem{{Kind: ProblemVanished, From: 4, To: 12, ID: "b"}},
 			0,
 		},

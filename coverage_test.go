@@ -16,7 +16,7 @@ func healthy(t *rapid.T, mode Mode) (Survey, *plan) { return healthyOf(t, mode, 
 
 // healthyOf draws one of so many members or more.
 func healthyOf(t *rapid.T, mode Mode, least int) (Survey, *plan) {
-	s := Survey{Drained: map[string]int64{}}
+	s := Survey{Acknowledged: map[string]int64{}}
 	for i, m := range drawMembers(t, "workers", 0, rapid.IntRange(least, 8).Draw(t, "members"), 4) {
 		m.plans.mode = mode
 		s.Members = append(s.Members, Recorded{Member: m, Incarnation: fmt.Sprint("i", i), Since: int64(i + 1)})
@@ -224,11 +224,11 @@ func TestClusterThatHasStoppedIsNotCoveredAndNamesWhoHasNot(t *testing.T) {
 		var want []string
 		for _, l := range p.places {
 			if rapid.Bool().Draw(t, "drained") {
-				s.Drained[l.incarnation] = rapid.SampledFrom([]int64{p.generation, DrainedForGood}).Draw(t, "note")
+				s.Acknowledged[l.incarnation] = rapid.SampledFrom([]int64{p.generation, StoppedForGood}).Draw(t, "note")
 				continue
 			}
 			if rapid.Bool().Draw(t, "drained before") {
-				s.Drained[l.incarnation] = p.generation - 1
+				s.Acknowledged[l.incarnation] = p.generation - 1
 			}
 			want = append(want, l.ID)
 		}

@@ -96,7 +96,7 @@ func (d *damping) observe(members []Recorded, s Survey, at moment) {
 		present[m.ID] = a
 	}
 	for id, a := range d.came {
-		left := s.Drained[a.incarnation] == DrainedForGood
+		left := s.Acknowledged[a.incarnation] == StoppedForGood
 		if present[id] == nil && !left && !a.settled && at.sinceAtLeast(a.at) < soonTTLs*d.ttl {
 			d.vanishedSoon(a, at)
 		}

@@ -33,8 +33,8 @@ const (
 	vanishedPercent = 125
 	vanishedSlack   = 250 * time.Millisecond
 
-	// holdingUp is how long a wait for an instance must last before all members learn of it.
-	holdingUp = time.Second
+	// blockerAfter is how long a wait for an instance must last before all members learn of it.
+	blockerAfter = time.Second
 )
 
 // mostWindows bounds the window of a member that is given a place: it may be so many
@@ -206,7 +206,7 @@ func (d *deciding) members(s Survey) (members []Recorded, present map[string]boo
 		m.plans.draining = m.plans.draining || s.drains(m.ID)
 		copied := present[m.Incarnation]
 		present[m.Incarnation] = true
-		leaving := s.Drained[m.Incarnation] == DrainedForGood && !m.kept
+		leaving := s.Acknowledged[m.Incarnation] == StoppedForGood && !m.kept
 		long := d.longest > 0 && m.plans.window > d.longest
 		if m.plans.scheme == d.scheme && m.Incarnation != "" && !leaving && !copied && !long {
 			members = append(members, m)
@@ -259,8 +259,8 @@ func (d *deciding) mayStillAct(l planned, at moment, gone map[string]moment) tim
 // hasStopped reports whether an incarnation has said that it has stopped, for good or for
 // this plan.
 func (s Survey) hasStopped(incarnation string, p *plan) bool {
-	drained, noted := s.Drained[incarnation]
-	return noted && (drained == DrainedForGood || !p.committed && drained == p.generation)
+	latest, noted := s.Acknowledged[incarnation]
+	return noted && (latest == StoppedForGood || !p.committed && latest == p.generation)
 }
 
 // commit fills the plan with the members that serve, as near as may be to where they were.

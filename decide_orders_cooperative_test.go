@@ -66,7 +66,7 @@ func (s *small) say(m int) {
 		return
 	}
 	s.drained[member.incarnation] = p.generation
-	s.but[member.incarnation] = (member.acts.stops & smallSetOf(own.releases)).String()
+	s.remaining[member.incarnation] = (member.acts.stops & smallSetOf(own.releases)).String()
 }
 
 // isShared reports whether all partitions are worked on as the last plan says, in fair shares.

@@ -33,15 +33,15 @@ const halfWait = 4 * time.Second
 
 // small is one state of it. It is copied, never changed.
 type small struct {
-	plans   []string // the revision of each is its number, from 1
-	members []smallMember
-	drained map[string]int64
-	but     map[string]string
-	leaders [2]smallLeader
-	changes []change // that have not happened yet
-	half    int      // how often time has gone on
-	restart bool     // a coordinator may yet forget all that it knew
-	scheme  scheme
+	plans     []string // the revision of each is its number, from 1
+	members   []smallMember
+	drained   map[string]int64
+	remaining map[string]string
+	leaders   [2]smallLeader
+	changes   []change // that have not happened yet
+	half      int      // how often time has gone on
+	restart   bool     // a coordinator may yet forget all that it knew
+	scheme    scheme
 }
 
 // smallMember is one incarnation.
@@ -93,7 +93,7 @@ func (c change) id() string { return strings.Fields(c.what)[0] }
 
 func (s small) clone() small {
 	s.plans, s.members = slices.Clip(s.plans), slices.Clone(s.members)
-	s.drained, s.but = maps.Clone(s.drained), maps.Clone(s.but)
+	s.drained, s.remaining = maps.Clone(s.drained), maps.Clone(s.remaining)
 	s.changes = slices.Clip(s.changes)
 	return s
 }
@@ -118,7 +118,7 @@ func (s *small) key() string {
 			b = append(b, 'd')
 		}
 		b = append(b, byte(m.workers), byte(m.seen), byte(m.acts.index), byte(m.acts.workers), byte(m.acts.total), byte(m.acts.holds), byte(m.acts.stops))
-		b = append(append(strconv.AppendInt(b, s.drained[m.incarnation], 10), s.but[m.incarnation]...), '/')
+		b = append(append(strconv.AppendInt(b, s.drained[m.incarnation], 10), s.remaining[m.incarnation]...), '/')
 	}
 	for _, l := range s.leaders {
 		b = append(b, 'l')
@@ -151,7 +151,7 @@ func (s *small) key() string {
 }
 
 func (s *small) survey() Survey {
-	survey := Survey{Drained: s.drained, But: s.but}
+	survey := Survey{Acknowledged: s.drained, Remaining: s.remaining}
 	survey.Revision = 1
 	if n := len(s.plans); n > 0 {
 		survey.Plan, survey.Planning.Revision = []byte(s.plans[n-1]), int64(n)
@@ -225,7 +225,7 @@ func rejoins(id string) change {
 func (s *small) stopFor(m int) {
 	s.vanish(m)
 	s.members[m].over, s.members[m].acts = true, nowhere
-	s.drained[s.members[m].incarnation] = DrainedForGood
+	s.drained[s.members[m].incarnation] = StoppedForGood
 }
 
 // hear has a member hear of a plan: stop and say so, or start. What it says has no
@@ -418,7 +418,7 @@ func smallStart(ids []string, changes ...change) small {
 }
 
 func newSmall(of scheme, changes []change) small {
-	return small{drained: map[string]int64{}, but: map[string]string{}, changes: changes, restart: *allOrders, scheme: of}
+	return small{drained: map[string]int64{}, remaining: map[string]string{}, changes: changes, restart: *allOrders, scheme: of}
 }
 
 // begin has all act by a first plan.

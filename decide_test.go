@@ -21,10 +21,10 @@ func later(d time.Duration) moment { return moment{time.Unix(0, 0).Add(d), 0} }
 
 func TestEachPlanThatNobodyKnowsIsWaitedForAnew(t *testing.T) {
 	d := deciding{scheme: scheme{mode: ModeExclusive}, incarnation: "1"}
-	s := Survey{Members: []Recorded{recorded("a", "1", 1, 100)}, Drained: map[string]int64{}}
+	s := Survey{Members: []Recorded{recorded("a", "1", 1, 100)}, Acknowledged: map[string]int64{}}
 	stop := d.decide(s, later(0), 0).next
 	require.False(t, stop.committed)
-	s.Plan, s.Planning.Revision, s.Drained["1"] = stop.encode(), 1, stop.generation
+	s.Plan, s.Planning.Revision, s.Acknowledged["1"] = stop.encode(), 1, stop.generation
 	require.Nil(t, d.decide(s, later(0), 0).next)
 	// Others have gone on elsewhere, and now a record says so.
 	s.Members = append(s.Members, recorded("b", "2", 1, 200))
@@ -33,7 +33,7 @@ func TestEachPlanThatNobodyKnowsIsWaitedForAnew(t *testing.T) {
 	_, err := parsePlan(again.encode())
 	require.NoError(t, err, "whoever is unknown may be there twice")
 	s.Plan, s.Planning.Revision = again.encode(), 2
-	s.Drained["1"], s.Drained["2"] = again.generation, again.generation
+	s.Acknowledged["1"], s.Acknowledged["2"] = again.generation, again.generation
 	require.Nil(t, d.decide(s, later(7*time.Second), 0).next)
 	require.Nil(t, d.decide(s, later(10*time.Second), 0).next, "the later of them is waited for no shorter")
 	next := d.decide(s, later(7*time.Second+untilOver(window(DefaultTTL))), 0).next
@@ -43,7 +43,7 @@ func TestEachPlanThatNobodyKnowsIsWaitedForAnew(t *testing.T) {
 
 func TestACoordinatorRemembersThePlanThatItHasSurveyed(t *testing.T) {
 	d := deciding{scheme: scheme{mode: ModeExclusive}, incarnation: "1"}
-	s := Survey{Members: []Recorded{recorded("a", "1", 1, 0)}, Drained: map[string]int64{}}
+	s := Survey{Members: []Recorded{recorded("a", "1", 1, 0)}, Acknowledged: map[string]int64{}}
 	p := plan{mode: ModeExclusive, committed: true, generation: 7, total: 1, places: []planned{
 		{incarnation: "2", window: window(DefaultTTL), Place: Place{Member: Member{ID: "b", Workers: 1}}},
 	}}
@@ -66,12 +66,12 @@ func TestAfterTheRegistryHasGoneBackSomebodyUnknownIsWaitedFor(t *testing.T) {
 	for what, restored := range map[string][]byte{"an older plan": older.encode(), "no plan": nil, "garbage": []byte("x")} {
 		d := deciding{scheme: scheme{mode: ModeExclusive}, incarnation: "3", known: &known}
 		s := Survey{
-			Members: []Recorded{recorded("a", "3", 1, 9)}, Drained: map[string]int64{"2": DrainedForGood},
+			Members: []Recorded{recorded("a", "3", 1, 9)}, Acknowledged: map[string]int64{"2": StoppedForGood},
 			Planning: Planning{Plan: restored, Revision: 1},
 		}
 		stop := d.decide(s, later(0), 0).next
 		require.False(t, stop.committed, what)
-		s.Plan, s.Planning.Revision, s.Drained["3"] = stop.encode(), 2, stop.generation
+		s.Plan, s.Planning.Revision, s.Acknowledged["3"] = stop.encode(), 2, stop.generation
 		require.Nil(t, d.decide(s, later(0), 0).next, what)
 		require.Nil(t, d.decide(s, later(untilOver(window(DefaultTTL))-1), 0).next, what)
 		require.True(t, d.decide(s, later(untilOver(window(DefaultTTL))), 0).next.committed, what)
@@ -85,12 +85,12 @@ func TestOneWhoHadStoppedForAnEarlierPlanIsWaitedForAndNamed(t *testing.T) {
 	p := plan{mode: ModeExclusive, generation: 7}
 	p.commit(&plan{}, []Recorded{old, now})
 	old.Incarnation = "3" // it is back
-	s := Survey{Members: []Recorded{old, now}, Drained: map[string]int64{"1": 6, "2": 6}}
+	s := Survey{Members: []Recorded{old, now}, Acknowledged: map[string]int64{"1": 6, "2": 6}}
 	s.Plan, s.Planning.Revision, s.Coordinator = p.encode(), 1, []byte("exclusive\t2")
 	d := deciding{scheme: scheme{mode: ModeExclusive}, incarnation: "2"}
 	require.Len(t, d.decide(s, later(0), 0).waiting, 1)
 	require.Equal(t, []Blocker{{ID: "a"}}, cover(scheme{mode: ModeExclusive}, s).Blockers)
-	s.Drained["1"] = DrainedForGood
+	s.Acknowledged["1"] = StoppedForGood
 	require.NotNil(t, d.decide(s, later(0), 0).next)
 	require.Empty(t, cover(scheme{mode: ModeExclusive}, s).Blockers)
 }
@@ -101,13 +101,13 @@ func TestAPlanOfAnotherModeIsNotBuiltOn(t *testing.T) {
 	named.commit(&plan{}, []Recorded{recorded("b", "2", 1, 0)})
 	for _, text := range []string{"planned\tcommit\t7\t0", "planned\tprepare\t7\t0\n", string(named.encode()), "garbage"} {
 		d := deciding{scheme: scheme{mode: ModeExclusive}, incarnation: "1"}
-		s := Survey{Members: []Recorded{recorded("a", "1", 1, 0), recorded("b", "2", 1, 0)}, Drained: map[string]int64{}}
+		s := Survey{Members: []Recorded{recorded("a", "1", 1, 0), recorded("b", "2", 1, 0)}, Acknowledged: map[string]int64{}}
 		s.Plan, s.Planning.Revision = []byte(text), 1
 		stop := d.decide(s, later(0), 0).next
 		require.False(t, stop.committed, text)
 		require.Zero(t, stop.total, text)
 		require.True(t, slices.ContainsFunc(stop.places, func(l planned) bool { return l.incarnation == "2" }), "b is known, and must stop")
-		s.Plan, s.Planning.Revision, s.Drained["2"] = stop.encode(), 2, stop.generation
+		s.Plan, s.Planning.Revision, s.Acknowledged["2"] = stop.encode(), 2, stop.generation
 		require.Nil(t, d.decide(s, later(0), 0).next, text)
 		require.Nil(t, d.decide(s, later(untilOver(window(DefaultTTL))-1), 0).next, text)
 		next := d.decide(s, later(untilOver(window(DefaultTTL))), 0).next
@@ -135,7 +135,7 @@ func TestOneWhoseRecordHasGoneDoesNotCoordinate(t *testing.T) {
 func TestARecordThatWasCopiedUnderItsLeaseCountsOnce(t *testing.T) {
 	copied := recorded("copy", "1", 3, 0)
 	copied.Since = 2
-	s := Survey{Members: []Recorded{copied, recorded("a", "1", 1, 0), recorded("b", "2", 1, 0)}, Drained: map[string]int64{}}
+	s := Survey{Members: []Recorded{copied, recorded("a", "1", 1, 0), recorded("b", "2", 1, 0)}, Acknowledged: map[string]int64{}}
 	for _, mode := range []Mode{ModeExclusive, ModePlanned} {
 		for i := range s.Members {
 			s.Members[i].plans.mode = mode
@@ -156,7 +156,7 @@ func TestNumbersOfAStrangerDoNotEndPlanning(t *testing.T) {
 	for _, far := range []int64{now + farAhead, now + farAhead + 1, maxGeneration - 1, maxGeneration} {
 		for _, mode := range []Mode{ModePlanned, ModeExclusive} {
 			d := deciding{scheme: scheme{mode: mode}, incarnation: "1"}
-			s := Survey{Members: []Recorded{recorded("a", "1", 1, 0), recorded("b", "2", 1, far)}, Drained: map[string]int64{}}
+			s := Survey{Members: []Recorded{recorded("a", "1", 1, 0), recorded("b", "2", 1, far)}, Acknowledged: map[string]int64{}}
 			for i := range s.Members {
 				s.Members[i].plans.mode = mode
 			}
@@ -174,7 +174,7 @@ func TestNumbersOfAStrangerDoNotEndPlanning(t *testing.T) {
 					break
 				}
 				for _, l := range next.places {
-					s.Drained[l.incarnation] = next.generation
+					s.Acknowledged[l.incarnation] = next.generation
 				}
 			}
 			p, err := parsePlan(s.Plan)

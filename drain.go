@@ -18,7 +18,7 @@ type prepare struct {
 // stopped is what the application has stopped for a plan.
 type stopped struct {
 	prepare
-	but string // in mode cooperative: the partitions that it has not stopped yet
+	remaining string // in mode cooperative: the partitions that it has not stopped yet
 }
 
 // drain is how an incarnation stops acting for a plan. The balancer begins it, the
@@ -80,8 +80,8 @@ func (d *drain) end() {
 
 // say notes that the application has stopped for a plan, but for some partitions, which is to
 // be acknowledged. It does nothing if that has been said.
-func (d *drain) say(p prepare, but string) {
-	now := stopped{p, but}
+func (d *drain) say(p prepare, remaining string) {
+	now := stopped{p, remaining}
 	if before := d.stopped.Swap(&now); before == nil || *before != now {
 		d.unsaid.set()
 	}
@@ -97,8 +97,8 @@ func (d *drain) hasStopped(p prepare, these partitionSet) bool {
 	if latest == nil || latest.generation < p.generation {
 		return false
 	}
-	but, err := parsePartitions(latest.but, MaxPartitions)
-	return err == nil && len(but.and(these)) == 0
+	remaining, err := parsePartitions(latest.remaining, MaxPartitions)
+	return err == nil && len(remaining.and(these)) == 0
 }
 
 // acknowledge notes in the registry that the application has stopped. It reports false if
@@ -110,7 +110,7 @@ func (inc *incarnation) acknowledge() bool {
 	}
 	ctx, cancel := context.WithTimeout(inc.ctx, inc.patience())
 	defer cancel()
-	err := inc.planner().Drained(ctx, p.revision, p.generation, p.but)
+	err := inc.planner().Acknowledge(ctx, p.revision, p.generation, p.remaining)
 	switch {
 	case err == nil, errors.Is(err, ErrPlanChanged), inc.ctx.Err() != nil:
 		return true

@@ -78,7 +78,7 @@ func TestKeysOfTheLibrarysOwnAreNotReported(t *testing.T) {
 			}
 			joinInside("c", "d")
 			if mode == libcluster.ModeDirect { // left by a cluster of another mode
-				for _, name := range []string{"/p/plan", "/p/coordinator", "/drained/1234"} {
+				for _, name := range []string{"/p/plan", "/p/coordinator", "/acknowledged/1234"} {
 					_, err := client.Put(t.Context(), prefix+name, "1")
 					require.NoError(t, err)
 				}

@@ -313,7 +313,7 @@ func TestAnAttemptThatArrivesLateSaysNothingOfALaterOne(t *testing.T) {
 	drained := func(s libcluster.Session) map[string]int64 {
 		survey, err := s.(libcluster.Planner).Look(t.Context())
 		require.NoError(t, err)
-		return survey.Drained
+		return survey.Acknowledged
 	}
 	_, err = join()
 	require.ErrorContains(t, err, "no answer")

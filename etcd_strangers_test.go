@@ -118,7 +118,7 @@ func TestOneThatIsSaidToHaveStoppedIsNotWaitedFor(t *testing.T) {
 	require.NoError(t, err)
 
 	// The others would wait for most of an hour.
-	_, err = client.Put(t.Context(), prefix+"/drained/"+incarnation, fmt.Sprint(int64(libcluster.DrainedForGood)), clientv3.WithLease(lease()))
+	_, err = client.Put(t.Context(), prefix+"/acknowledged/"+incarnation, fmt.Sprint(int64(libcluster.StoppedForGood)), clientv3.WithLease(lease()))
 	require.NoError(t, err)
 	start(t, libcluster.Config{Key: cluster, ID: "c", Mode: libcluster.ModeExclusive, TTL: time.Hour}).becomes(1, 2)
 }

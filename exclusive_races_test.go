@@ -114,7 +114,7 @@ func TestNobodyIsToldOfAPlaceOfAnIncarnationThatIsOver(t *testing.T) {
 			if call.ID == "a" && call.Op == libclustertest.OpJoin {
 				time.Sleep(500 * time.Millisecond)
 			}
-			if call.ID == "a" && call.Op == libclustertest.OpDrained {
+			if call.ID == "a" && call.Op == libclustertest.OpAcknowledge {
 				armed.Store(true) // the next plan that it looks at gives it a place
 			}
 			return call.Send(ctx)

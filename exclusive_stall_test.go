@@ -114,7 +114,7 @@ func TestOneThatIsThereAndSaysNothingIsDoubtedOnce(t *testing.T) {
 		b.member("m")
 		wait(20 * time.Second)
 		b.Intercept(func(ctx context.Context, call libclustertest.Call) error {
-			if call.ID == "m" && (call.Op == libclustertest.OpDrained || call.Op == libclustertest.OpUpdate) {
+			if call.ID == "m" && (call.Op == libclustertest.OpAcknowledge || call.Op == libclustertest.OpUpdate) {
 				return errDown
 			}
 			return call.Send(ctx)

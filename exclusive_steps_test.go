@@ -244,7 +244,7 @@ func (w *world) stepCoordinator(a *app) {
 	}
 	ops := []libclustertest.Op{
 		libclustertest.OpSwap, libclustertest.OpSwap, libclustertest.OpSurvey,
-		libclustertest.OpClaim, libclustertest.OpDrained, libclustertest.OpJoin,
+		libclustertest.OpClaim, libclustertest.OpAcknowledge, libclustertest.OpJoin,
 	}
 	a.doom = &doom{op: ops[w.Steps.IntN(len(ops))], after: w.Steps.IntN(2) == 0}
 	if a.doom.op != libclustertest.OpJoin && (!w.mayCrash() || w.Steps.IntN(100) < 70) {
@@ -309,7 +309,7 @@ func exclusiveFaults() []string {
 		"context ended in Join", "context ended in Leave",
 	}
 	for _, op := range []libclustertest.Op{
-		libclustertest.OpClaim, libclustertest.OpSwap, libclustertest.OpDrained, libclustertest.OpSurvey,
+		libclustertest.OpClaim, libclustertest.OpSwap, libclustertest.OpAcknowledge, libclustertest.OpSurvey,
 	} {
 		for _, when := range []string{" before ", " after "} {
 			kinds = append(kinds, "dies"+when+string(op), "stands still"+when+string(op))
@@ -317,6 +317,6 @@ func exclusiveFaults() []string {
 	}
 	return append(kinds, simulator.FaultsOf(
 		libclustertest.OpJoin, libclustertest.OpRenew, libclustertest.OpUpdate, libclustertest.OpLeave, libclustertest.OpClaim,
-		libclustertest.OpSwap, libclustertest.OpDrained, libclustertest.OpNext, libclustertest.OpSurvey,
+		libclustertest.OpSwap, libclustertest.OpAcknowledge, libclustertest.OpNext, libclustertest.OpSurvey,
 	)...)
 }

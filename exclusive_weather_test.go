@@ -74,7 +74,7 @@ func (w *world) send(ctx context.Context, s *incarnation, call libclustertest.Ca
 		case err != nil:
 		case call.Op == libclustertest.OpSwap:
 			w.notePlan()
-		case call.Op == libclustertest.OpDrained:
+		case call.Op == libclustertest.OpAcknowledge:
 			s.checkNote(said)
 		}
 	})

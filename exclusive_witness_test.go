@@ -30,7 +30,7 @@ type incarnation struct {
 type (
 	note struct {
 		generation int64
-		but        string
+		remaining  string
 	}
 	noting struct{}
 )
@@ -146,6 +146,6 @@ func (s *incarnation) Swap(ctx context.Context, revision int64, plan []byte) err
 	return s.Planner.Swap(s.within(ctx), revision, plan)
 }
 
-func (s *incarnation) Drained(ctx context.Context, revision, generation int64, but string) error {
-	return s.Planner.Drained(context.WithValue(s.within(ctx), noting{}, note{generation, but}), revision, generation, but)
+func (s *incarnation) Acknowledge(ctx context.Context, revision, generation int64, remaining string) error {
+	return s.Planner.Acknowledge(context.WithValue(s.within(ctx), noting{}, note{generation, remaining}), revision, generation, remaining)
 }

@@ -203,7 +203,7 @@ func (w *world) end() {
 	left := w.survey()
 	w.Locked(func() {
 		members := slices.DeleteFunc(left.Members, func(m libcluster.Recorded) bool { return m.Incarnation == "" })
-		if len(members) > 0 || len(left.Drained) > 0 || left.Coordinator != nil {
+		if len(members) > 0 || len(left.Acknowledged) > 0 || left.Coordinator != nil {
 			w.Fail("something is left: %+v", left)
 		}
 		if a, b, found := findOverlap(w.acts); found {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -22,7 +23,7 @@ func (m *membership) closePlan(ctx context.Context, p Planner) {
 	revision := v.plan.revision
 	var survey Survey
 	for tries := 0; ; tries++ {
-		err := p.Drained(ctx, revision, DrainedForGood, "")
+		err := p.Acknowledge(ctx, revision, StoppedForGood, "")
 		if err != nil && !errors.Is(err, ErrPlanChanged) || tries > 2 {
 			return
 		}
@@ -36,7 +37,7 @@ func (m *membership) closePlan(ctx context.Context, p Planner) {
 		revision = survey.Planning.Revision
 	}
 	known := m.c.known.Load()
-	stopped := func(incarnation string) bool { return survey.Drained[incarnation] == DrainedForGood }
+	stopped := func(incarnation string) bool { return survey.Acknowledged[incarnation] == StoppedForGood }
 	last, err := parsePlan(survey.Plan)
 	if err != nil || !credible(last.generation, clockGeneration()) || last.scheme() != m.c.cfg.scheme() || known != nil && last.generation < known.generation ||
 		slices.ContainsFunc(last.places, func(l planned) bool { return !stopped(l.incarnation) }) ||
@@ -53,11 +54,14 @@ func (m *membership) closePlan(ctx context.Context, p Planner) {
 	}
 }
 
+// lastClaimTimeout is how long the last instance to leave tries to become the coordinator.
+const lastClaimTimeout = time.Second
+
 // claimForLast makes the last instance to leave the coordinator, since only the coordinator
 // may swap. If the coordinator leaves at the same time, it has the claim for a moment yet:
 // then Next tells when the claim is free. The balancer, whose Next it was, has ended.
 func (m *membership) claimForLast(ctx context.Context, p Planner) error {
-	ctx, cancel := context.WithTimeout(ctx, holdingUp)
+	ctx, cancel := context.WithTimeout(ctx, lastClaimTimeout)
 	defer cancel()
 	for {
 		claimed, err := p.Claim(ctx, []byte(m.c.cfg.scheme().String()+"\t"+p.Incarnation()))

@@ -143,9 +143,9 @@ func (n *notifier) acknowledge(v *view) {
 	switch {
 	case v.plan == nil || v.plan.prepare == nil:
 	case n.of.c.cfg.Mode == ModeCooperative:
-		but := n.told.state.held.partitions().or(n.run.running()).and(v.plan.releases)
-		if len(but) == 0 || v.inc.drain.isSlowFor(*v.plan.prepare) {
-			v.inc.drain.say(*v.plan.prepare, but.String())
+		remaining := n.told.state.held.partitions().or(n.run.running()).and(v.plan.releases)
+		if len(remaining) == 0 || v.inc.drain.isSlowFor(*v.plan.prepare) {
+			v.inc.drain.say(*v.plan.prepare, remaining.String())
 		}
 	case !n.told.state.Active():
 		v.inc.drain.say(*v.plan.prepare, "")

@@ -205,7 +205,7 @@ type Assignment struct {
 //     Survey before.
 //   - A Renew that succeeds has found the record after Renew was called.
 //   - A session whose record has gone never has it again.
-//   - Drained and a [Departure] have no effect for a session whose record has gone.
+//   - Acknowledge and a [Departure] have no effect for a session whose record has gone.
 //   - In these two modes a reserved record counts as stopped for good for as long as it
 //     stays. Otherwise everybody would wait for an acknowledgement that nobody is there to
 //     give.
@@ -233,21 +233,21 @@ type Planner interface {
 	// plan has that revision; 0 means that there must be no plan. Otherwise it returns
 	// [ErrNotCoordinator] or [ErrPlanChanged].
 	Swap(ctx context.Context, revision int64, plan []byte) error
-	// Drained notes that this session has stopped for the plan of that revision. If there
+	// Acknowledge notes that this session has stopped for the plan of that revision. If there
 	// is another plan by now, it returns [ErrPlanChanged].
 	//
-	// In mode [ModeCooperative] but names the partitions that it has not stopped yet, as text.
-	Drained(ctx context.Context, revision, generation int64, but string) error
+	// In mode [ModeCooperative] remaining names the partitions that it has not stopped yet, as text.
+	Acknowledge(ctx context.Context, revision, generation int64, remaining string) error
 	// SetDraining notes that the instance with an ID is to give its assignment away, or takes
 	// that back. It is so for as long as the note is there, also for a later instance with that ID.
 	SetDraining(ctx context.Context, id string, draining bool) error
 
-	onStore() Session
+	onStore() *storeSession
 }
 
-// DrainedForGood is the generation in the note of a session that has left, or that was
+// StoppedForGood is the generation in the note of a session that has left, or that was
 // followed by another session of the same membership.
-const DrainedForGood = math.MaxInt64
+const StoppedForGood = math.MaxInt64
 
 // Planning is what a session with a plan reports.
 type Planning struct {
@@ -267,10 +267,10 @@ type Survey struct {
 	Revision int64
 	Planning
 	Members []Recorded
-	// Drained is the generation of the latest note of each incarnation, and But what that
-	// note says the incarnation has not stopped yet, if anything.
-	Drained map[string]int64
-	But     map[string]string
+	// Acknowledged is the generation of the latest note of each incarnation, and Remaining what
+	// that note says the incarnation has not stopped yet, if anything.
+	Acknowledged map[string]int64
+	Remaining    map[string]string
 
 	foreign []foreign // what was found besides members, since the survey before
 }

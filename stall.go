@@ -113,7 +113,7 @@ func (d *deciding) mayBeDead(base *plan, s Survey, waiting []planned, at moment)
 func (d *deciding) listen(base *plan, s Survey, waiting []planned, at moment) (again time.Duration) {
 	seen := make(map[string]int64, len(s.Members)) // by those that are there
 	for _, m := range s.Members {
-		seen[m.Incarnation] = max(m.plans.seen, s.Drained[m.Incarnation])
+		seen[m.Incarnation] = max(m.plans.seen, s.Acknowledged[m.Incarnation])
 	}
 	says := func(l planned, generation int64) bool {
 		latest, present := seen[l.incarnation]
@@ -150,7 +150,7 @@ func (d *deciding) listen(base *plan, s Survey, waiting []planned, at moment) (a
 func (s Survey) anyWorks(p *plan, dead []planned) bool {
 	return slices.ContainsFunc(s.Members, func(m Recorded) bool {
 		is := func(l planned) bool { return l.incarnation == m.Incarnation }
-		return s.Drained[m.Incarnation] != DrainedForGood && slices.ContainsFunc(p.places, is) && !slices.ContainsFunc(dead, is)
+		return s.Acknowledged[m.Incarnation] != StoppedForGood && slices.ContainsFunc(p.places, is) && !slices.ContainsFunc(dead, is)
 	})
 }
 

@@ -171,7 +171,7 @@ func TestFailedCallsOfTheRegistryAreCountedByWhatTheyAreFor(t *testing.T) {
 		libcluster.RegistryWatch:       {libclustertest.OpNext, joins},
 		libcluster.RegistryCoordinate:  {libclustertest.OpSurvey, joins},
 		libcluster.RegistryJoin:        {libclustertest.OpJoin, func(b *bubble, _ *libcluster.Cluster) { b.Expire(simulated, "a") }},
-		libcluster.RegistryAcknowledge: {libclustertest.OpDrained, joins},
+		libcluster.RegistryAcknowledge: {libclustertest.OpAcknowledge, joins},
 		libcluster.RegistryPublish:     {libclustertest.OpUpdate, func(b *bubble, a *libcluster.Cluster) { _ = a.SetWorkers(b.T.Context(), 2) }},
 		libcluster.RegistryLook:        {libclustertest.OpLook, func(b *bubble, a *libcluster.Cluster) { _, _ = a.Coverage(b.T.Context()) }},
 		libcluster.RegistryLeave:       {libclustertest.OpLeave, func(b *bubble, a *libcluster.Cluster) { _ = a.Leave(b.T.Context()) }},

@@ -48,7 +48,7 @@ func (c *Cluster) fencedBy(s State) (*storeSession, *planView, error) {
 		return nil, nil, nil
 	}
 	if p, ok := v.inc.session.(Planner); ok {
-		return p.onStore().(*storeSession), v.plan, nil
+		return p.onStore(), v.plan, nil
 	}
 	return nil, v.plan, nil
 }
@@ -72,7 +72,7 @@ func (c *Cluster) PartitionFence(p Partition) (kv.Fence, error) {
 func (c *Cluster) fencedByPartition(p Partition) (session *storeSession, f kv.Fence, err error) {
 	inc := c.view.Load().inc
 	if inc != nil && c.cfg.Mode == ModeCooperative && !c.cfg.Passive {
-		session = inc.planner().onStore().(*storeSession)
+		session = inc.planner().onStore()
 	}
 	if session == nil {
 		return nil, f, fmt.Errorf("libcluster: no fence for a partition: the cluster must be joined in mode cooperative, and is in mode %v", c.cfg.Mode)
@@ -93,7 +93,7 @@ func (s *storeSession) noteFence() kv.Fence {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return kv.Fence{
-		Space: s.attempts.reg.Cluster(), Key: drainedKeys + s.Incarnation(), Mark: kv.Mark{Store: s.mark.Store, Revision: s.note.Version},
+		Space: s.attempts.reg.Cluster(), Key: acknowledgedKeys + s.Incarnation(), Mark: kv.Mark{Store: s.mark.Store, Revision: s.note.Version},
 		Member: s.id, Owner: s.owner,
 	}
 }

@@ -279,10 +279,10 @@ func (s *storeSession) enter(ctx context.Context, m Member, found kv.Record, pre
 			before = append(before, previous.owner)
 		}
 		for _, owner := range before {
-			tx.Put = append(tx.Put, drainedNote(owner, DrainedForGood, "", s.owner))
+			tx.Put = append(tx.Put, noteOf(owner, StoppedForGood, "", s.owner))
 		}
 	}
-	note := drainedNote(s.owner, 0, "", s.owner)
+	note := noteOf(s.owner, 0, "", s.owner)
 	if s.mode == ModeCooperative {
 		tx.Put = append(tx.Put, note) // which a fence may depend on
 	}

@@ -177,7 +177,7 @@ func TestAnAttemptOfWhichNoAnswerCameIsSaidToHaveStopped(t *testing.T) {
 	first.Store(false)
 	session, _, err := in.Join(t.Context(), a)
 	require.NoError(t, err)
-	note := recordOf(t, memory, "/drained/"+strconv.FormatInt(int64(before), 16))
-	require.Equal(t, strconv.Itoa(libcluster.DrainedForGood), string(note.Value))
+	note := recordOf(t, memory, "/acknowledged/"+strconv.FormatInt(int64(before), 16))
+	require.Equal(t, strconv.Itoa(libcluster.StoppedForGood), string(note.Value))
 	require.NoError(t, session.Leave(t.Context(), libcluster.Departure{}))
 }

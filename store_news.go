@@ -301,7 +301,7 @@ func found(all []foreign, prefix string, r kv.Record, why error) []foreign {
 
 // isOfPlan reports whether a key is of no member, and of no stranger.
 func isOfPlan(key string) bool {
-	return strings.HasPrefix(key, publicKeys) || strings.HasPrefix(key, drainedKeys) || strings.HasPrefix(key, besideKeys)
+	return strings.HasPrefix(key, publicKeys) || strings.HasPrefix(key, acknowledgedKeys) || strings.HasPrefix(key, besideKeys)
 }
 
 // isOfAnother reports whether a record is of a cluster whose name begins with this one's: a

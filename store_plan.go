@@ -12,10 +12,10 @@ import (
 // What a cluster with a plan has besides its members is below an empty segment,
 // where no ID, environment or partition can be. All members watch what is public.
 const (
-	publicKeys     = "/p/"
-	planKey        = publicKeys + "plan"
-	coordinatorKey = publicKeys + "coordinator"
-	drainedKeys    = "/drained/"
+	publicKeys       = "/p/"
+	planKey          = publicKeys + "plan"
+	coordinatorKey   = publicKeys + "coordinator"
+	acknowledgedKeys = "/acknowledged/"
 	// besideKeys are what package heartbeats keeps beside the members.
 	besideKeys = "/heartbeats/"
 )
@@ -40,31 +40,31 @@ func (now *Planning) reflect(r kv.Record, gone bool) {
 	}
 }
 
-// drainedNote is the record that says up to which generation an incarnation has stopped.
+// noteOf is the record that says up to which generation an incarnation has stopped.
 // Behind a space is what it has not stopped.
-func drainedNote(of kv.Owner, generation int64, but string, under kv.Owner) kv.Record {
+func noteOf(of kv.Owner, generation int64, remaining string, under kv.Owner) kv.Record {
 	value := strconv.AppendInt(nil, generation, 10)
-	if but != "" {
-		value = append(append(value, ' '), but...)
+	if remaining != "" {
+		value = append(append(value, ' '), remaining...)
 	}
-	return kv.Record{Key: drainedKeys + incarnationOf(of), Value: value, Owner: under}
+	return kv.Record{Key: acknowledgedKeys + incarnationOf(of), Value: value, Owner: under}
 }
 
 // readNote reads the value of a note that an incarnation has written.
-func readNote(value []byte) (generation int64, but string, err error) {
-	number, but, _ := strings.Cut(string(value), " ")
+func readNote(value []byte) (generation int64, remaining string, err error) {
+	number, remaining, _ := strings.Cut(string(value), " ")
 	generation, err = strconv.ParseInt(number, 10, 64)
-	return generation, but, err
+	return generation, remaining, err
 }
 
 // saysAsMuch reports whether a note says that all has stopped that a later one would say.
-func saysAsMuch(note kv.Record, generation int64, but string) bool {
+func saysAsMuch(note kv.Record, generation int64, remaining string) bool {
 	its, left, err := readNote(note.Value)
 	if err != nil || its != generation {
 		return false
 	}
 	has, err1 := parsePartitions(left, MaxPartitions)
-	mayHave, err2 := parsePartitions(but, MaxPartitions)
+	mayHave, err2 := parsePartitions(remaining, MaxPartitions)
 	return err1 == nil && err2 == nil && len(has.minus(mayHave)) == 0
 }
 
@@ -73,7 +73,7 @@ func writtenIn(mode Mode, passive bool) []string {
 	if passive || mode == ModeDirect {
 		return nil
 	}
-	return []string{planKey, coordinatorKey, drainedKeys + "0"}
+	return []string{planKey, coordinatorKey, acknowledgedKeys + "0"}
 }
 
 // Incarnation is the lease.
@@ -129,12 +129,12 @@ func (s *storeSession) Swap(ctx context.Context, revision int64, plan []byte) er
 	return ErrPlanChanged
 }
 
-// Drained writes a note under our lease, if the last one is as this session knows it: so an
+// Acknowledge writes a note under our lease, if the last one is as this session knows it: so an
 // earlier request that arrives late does not take back what a later one has said.
-func (s *storeSession) Drained(ctx context.Context, revision, generation int64, but string) error {
+func (s *storeSession) Acknowledge(ctx context.Context, revision, generation int64, remaining string) error {
 	for {
-		note, last := drainedNote(s.owner, generation, but, s.owner), s.lastNote()
-		if saysAsMuch(last, generation, but) {
+		note, last := noteOf(s.owner, generation, remaining, s.owner), s.lastNote()
+		if saysAsMuch(last, generation, remaining) {
 			note.Value = last.Value // and whether that plan is the present one is found out as ever
 		}
 		done, err := s.space.Commit(ctx, kv.Tx{
@@ -181,7 +181,7 @@ func (s *storeSession) leaveStopped(ctx context.Context) error {
 	s.mu.Lock()
 	claimed := s.claimed
 	s.mu.Unlock()
-	note, left := drainedNote(s.owner, DrainedForGood, "", s.owner), false
+	note, left := noteOf(s.owner, StoppedForGood, "", s.owner), false
 	tx := kv.Tx{If: []kv.Cond{s.ours()}, Put: []kv.Record{note}, Delete: []string{s.id}}
 	err := s.insist(ctx, func(ctx context.Context) (err error) {
 		var done kv.Result

@@ -58,7 +58,7 @@ func newStoreSession(space kv.Space, a *attempts, m Member) *storeSession {
 }
 
 // onStore seals Planner.
-func (s *storeSession) onStore() Session { return s }
+func (s *storeSession) onStore() *storeSession { return s }
 
 // sameStore tells whether an answer comes from the store that the mark was taken of, and
 // of no earlier time. Only a mark from before the request may be asked about, since answers
@@ -283,10 +283,10 @@ func (s *storeSession) reserve(ctx context.Context, d Departure) error {
 	}
 	records := []kv.Record{{Key: s.id, Value: d.Last.Record(), Owner: under}}
 	if d.Stopped || s.mode.excludes() {
-		records = append(records, drainedNote(under, DrainedForGood, "", under))
+		records = append(records, noteOf(under, StoppedForGood, "", under))
 	}
 	if d.Stopped {
-		records = append(records, drainedNote(s.owner, DrainedForGood, "", under))
+		records = append(records, noteOf(s.owner, StoppedForGood, "", under))
 	}
 	if err := s.writeUnder(ctx, under, records...); err != nil {
 		if isFinal(err) {

@@ -123,9 +123,9 @@ func (y *surveyor) await(ctx context.Context, s *storeSession, after int64) erro
 // gathers reports whether a change is an acknowledgement after which others are still awaited.
 // That an instance has stopped for good is more than an acknowledgement.
 func (y *surveyor) gathers(c kv.Change) bool {
-	incarnation, note := strings.CutPrefix(c.Key, drainedKeys)
+	incarnation, note := strings.CutPrefix(c.Key, acknowledgedKeys)
 	generation, _, err := readNote(c.Value)
-	if !note || c.Gone || err != nil || generation == DrainedForGood {
+	if !note || c.Gone || err != nil || generation == StoppedForGood {
 		return false
 	}
 	delete(y.awaited, incarnation)
@@ -141,21 +141,21 @@ func (y *surveyor) wrote(revision int64) {
 
 // mirror is what a space holds, as far as it means anything.
 type mirror struct {
-	prefix   string // of the keys, for people
-	planning Planning
-	members  map[string]Recorded // by ID
-	drained  map[string]int64    // by incarnation
-	but      map[string]string   // by incarnation
-	foreign  []foreign           // since the last survey
-	weights  *weights
-	mark     kv.Mark // of the answer that it was read with
-	latest   int64   // the latest version in that
+	prefix       string // of the keys, for people
+	planning     Planning
+	members      map[string]Recorded // by ID
+	acknowledged map[string]int64    // by incarnation
+	remaining    map[string]string   // by incarnation
+	foreign      []foreign           // since the last survey
+	weights      *weights
+	mark         kv.Mark // of the answer that it was read with
+	latest       int64   // the latest version in that
 }
 
 // readMirror reads everything, as of one revision.
 func (s *storeSession) readMirror(ctx context.Context) (*mirror, error) {
 	before := s.latest()
-	m := &mirror{prefix: s.prefix, members: make(map[string]Recorded), drained: make(map[string]int64), but: make(map[string]string), weights: newWeights()}
+	m := &mirror{prefix: s.prefix, members: make(map[string]Recorded), acknowledged: make(map[string]int64), remaining: make(map[string]string), weights: newWeights()}
 	mark, err := s.space.List(ctx, "", func(r kv.Record) error {
 		m.latest = max(m.latest, r.Version)
 		m.reflect(r, false)
@@ -174,18 +174,18 @@ func (m *mirror) reflect(r kv.Record, gone bool) {
 		m.planning.reflect(r, gone)
 		return
 	}
-	if incarnation, drained := strings.CutPrefix(r.Key, drainedKeys); drained {
-		generation, but, err := readNote(r.Value)
-		delete(m.but, incarnation)
+	if incarnation, acknowledged := strings.CutPrefix(r.Key, acknowledgedKeys); acknowledged {
+		generation, remaining, err := readNote(r.Value)
+		delete(m.remaining, incarnation)
 		if gone || err != nil || r.Owner == 0 {
-			delete(m.drained, incarnation)
+			delete(m.acknowledged, incarnation)
 			m.weights.put(r.Key, 0)
 		} else {
-			m.drained[incarnation] = generation
-			if but != "" {
-				m.but[incarnation] = but
+			m.acknowledged[incarnation] = generation
+			if remaining != "" {
+				m.remaining[incarnation] = remaining
 			}
-			m.weights.put(r.Key, len(r.Key)+len(but)+recordCost)
+			m.weights.put(r.Key, len(r.Key)+len(remaining)+recordCost)
 		}
 		return
 	}
@@ -208,12 +208,12 @@ func (m *mirror) survey(revision int64) Survey {
 	found := m.foreign
 	m.foreign = nil
 	all := Survey{
-		foreign:  found,
-		Revision: revision,
-		Planning: m.planning,
-		Members:  slices.Collect(maps.Values(m.members)),
-		Drained:  maps.Clone(m.drained),
-		But:      maps.Clone(m.but),
+		foreign:      found,
+		Revision:     revision,
+		Planning:     m.planning,
+		Members:      slices.Collect(maps.Values(m.members)),
+		Acknowledged: maps.Clone(m.acknowledged),
+		Remaining:    maps.Clone(m.remaining),
 	}
 	all.Members = all.sorted() // or a simulation would not be repeated
 	return all

@@ -10,7 +10,7 @@ import (
 
 func TestOnlyAcknowledgementsThatOthersFollowGather(t *testing.T) {
 	note := func(of kv.Owner, generation int64) kv.Change {
-		return kv.Change{Record: drainedNote(of, generation, "", of)}
+		return kv.Change{Record: noteOf(of, generation, "", of)}
 	}
 	y := surveyor{awaited: map[string]bool{incarnationOf(kv.Owner(1)): true, incarnationOf(kv.Owner(2)): true}}
 	for what, c := range map[string]kv.Change{
@@ -19,8 +19,8 @@ func TestOnlyAcknowledgementsThatOthersFollowGather(t *testing.T) {
 		"a draining key": {Record: kv.Record{Key: drainingKeys + "m1"}},
 		"a plan":         {Record: kv.Record{Key: planKey, Value: []byte("7")}},
 		"no note":        {Record: kv.Record{Key: note(1, 7).Key, Value: []byte("x")}},
-		"one for good":   note(1, DrainedForGood),
-		"and of another": note(3, DrainedForGood),
+		"one for good":   note(1, StoppedForGood),
+		"and of another": note(3, StoppedForGood),
 	} {
 		require.False(t, y.gathers(c), what)
 	}

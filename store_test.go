@@ -161,7 +161,7 @@ func TestAnOlderAcknowledgementThatArrivesLateTakesNothingBack(t *testing.T) {
 		store.armed.Store(true)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
-		require.Error(t, a.Drained(ctx, revision, generation, but))
+		require.Error(t, a.Acknowledge(ctx, revision, generation, but))
 	}
 	arrives := func() bool {
 		done, err := store.late()
@@ -171,14 +171,14 @@ func TestAnOlderAcknowledgementThatArrivesLateTakesNothingBack(t *testing.T) {
 	says := func() (int64, string) {
 		survey, err := a.Survey(t.Context(), 0)
 		require.NoError(t, err)
-		return survey.Drained[a.Incarnation()], survey.But[a.Incarnation()]
+		return survey.Acknowledged[a.Incarnation()], survey.Remaining[a.Incarnation()]
 	}
 	for generation := range int64(3) {
 		generation++ // of 0 is what it has written as it joined
 		loses(generation, "1-4")
-		require.NoError(t, a.Drained(t.Context(), revision, generation, "3"))
+		require.NoError(t, a.Acknowledge(t.Context(), revision, generation, "3"))
 		require.False(t, arrives())
-		require.NoError(t, a.Drained(t.Context(), revision, generation, "1-4"), "it is sent again, and that is late too")
+		require.NoError(t, a.Acknowledge(t.Context(), revision, generation, "1-4"), "it is sent again, and that is late too")
 		noted, but := says()
 		require.Equal(t, generation, noted)
 		require.Equal(t, "3", but)
@@ -186,9 +186,9 @@ func TestAnOlderAcknowledgementThatArrivesLateTakesNothingBack(t *testing.T) {
 	// If it arrives first, the later one finds it.
 	loses(3, "1-4")
 	require.True(t, arrives())
-	require.NoError(t, a.Drained(t.Context(), revision, 3, ""))
+	require.NoError(t, a.Acknowledge(t.Context(), revision, 3, ""))
 	_, but := says()
 	require.Empty(t, but)
 	require.NoError(t, a.Swap(t.Context(), revision, []byte("next")))
-	require.ErrorIs(t, a.Drained(t.Context(), revision, 4, "5"), libcluster.ErrPlanChanged)
+	require.ErrorIs(t, a.Acknowledge(t.Context(), revision, 4, "5"), libcluster.ErrPlanChanged)
 }

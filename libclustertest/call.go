@@ -32,7 +32,7 @@ const (
 	OpSurvey      Op = "survey"
 	OpClaim       Op = "claim"
 	OpSwap        Op = "swap"
-	OpDrained     Op = "drained"
+	OpAcknowledge Op = "acknowledge"
 )
 
 // Call is one call of one instance, as an interceptor sees it.

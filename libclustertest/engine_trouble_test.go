@@ -152,8 +152,8 @@ func TestSessionThatOpensAfterLeavingIsClosed(t *testing.T) {
 // not be brought to an end, and whoever wonders why looks into the log.
 func TestWritesThatFailInTheMiddleOfAChangeAreLogged(t *testing.T) {
 	for op, message := range map[libclustertest.Op]string{
-		libclustertest.OpSwap:    "cannot coordinate the cluster yet, will keep trying",
-		libclustertest.OpDrained: "cannot say yet that the application has stopped, will keep trying",
+		libclustertest.OpSwap:        "cannot coordinate the cluster yet, will keep trying",
+		libclustertest.OpAcknowledge: "cannot say yet that the application has stopped, will keep trying",
 	} {
 		inBubble(t, func(w *world) {
 			var log logs

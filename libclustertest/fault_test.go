@@ -448,7 +448,7 @@ func TestAttemptThatArrivesLateSaysNothingOfALaterOne(t *testing.T) {
 		drained := func(s libcluster.Session) map[string]int64 {
 			survey, err := s.(libcluster.Planner).Look(t.Context())
 			require.NoError(t, err)
-			return survey.Drained
+			return survey.Acknowledged
 		}
 		for _, late := range requests { // the second for the second time
 			_ = late.Send(t.Context()) // it may say that its lease has ended

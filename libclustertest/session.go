@@ -187,7 +187,7 @@ func (s *session) Swap(ctx context.Context, revision int64, plan []byte) error {
 	return order(ctx, s, OpSwap, func(ctx context.Context) error { return s.Planner.Swap(ctx, revision, plan) })
 }
 
-// Drained notes that the session has stopped.
-func (s *session) Drained(ctx context.Context, revision, generation int64, but string) error {
-	return order(ctx, s, OpDrained, func(ctx context.Context) error { return s.Planner.Drained(ctx, revision, generation, but) })
+// Acknowledge notes that the session has stopped.
+func (s *session) Acknowledge(ctx context.Context, revision, generation int64, remaining string) error {
+	return order(ctx, s, OpAcknowledge, func(ctx context.Context) error { return s.Planner.Acknowledge(ctx, revision, generation, remaining) })
 }

@@ -144,7 +144,7 @@ func membersDoNotWakeNext(s *suite) {
 	b.hears("1", "a")
 	c := s.plan("c")
 	b.update(4)
-	require.NoError(s, c.Drained(s.within(), a.now.Revision, 1, ""))
+	require.NoError(s, c.Acknowledge(s.within(), a.now.Revision, 1, ""))
 	c.left.Store(true)
 	require.NoError(s, c.Leave(s.within(), libcluster.Departure{Stopped: true}))
 	a.hearsNothing("a member has come, changed, said that it has stopped, and gone")
@@ -450,7 +450,7 @@ func planCallsReturnSoonAfterTheirContextEnds(s *suite) {
 	s.returnsSoon("Survey", func() error { _, err := a.Survey(over, survey.Revision); return err })
 	s.returnsSoon("Claim", func() error { _, err := a.Claim(over, nil); return err })
 	s.returnsSoon("Swap", func() error { return a.Swap(over, a.now.Revision, nil) })
-	s.returnsSoon("Drained", func() error { return a.Drained(over, a.now.Revision, 1, "") })
+	s.returnsSoon("Acknowledge", func() error { return a.Acknowledge(over, a.now.Revision, 1, "") })
 	a.left.Store(true)
 	s.returnsSoon("Leave", func() error { return a.Leave(over, libcluster.Departure{Stopped: true}) })
 }
@@ -494,14 +494,14 @@ func plansOfClustersAreKeptApart(s *suite) {
 		p.hears("", "")
 		require.True(s, p.claims(fmt.Sprint("coordinator ", n)))
 		p.swap(fmt.Sprint("plan ", n))
-		require.NoError(s, p.Drained(s.within(), p.now.Revision, int64(n), ""))
+		require.NoError(s, p.Acknowledge(s.within(), p.now.Revision, int64(n), ""))
 		all = append(all, p)
 	}
 	for n, p := range all {
 		p.hears(fmt.Sprint("plan ", n), fmt.Sprint("coordinator ", n))
 		survey := p.survey(0)
 		require.Len(s, survey.Members, 1)
-		require.Equal(s, map[string]int64{p.Incarnation(): int64(n)}, survey.Drained)
+		require.Equal(s, map[string]int64{p.Incarnation(): int64(n)}, survey.Acknowledged)
 		require.Equal(s, p.now, survey.Planning)
 	}
 }
@@ -514,7 +514,7 @@ func directSessionSeesNoPlan(s *suite) {
 	d.sees("a=1 d=1")
 	require.True(s, a.claims("a"))
 	a.swap("1")
-	require.NoError(s, a.Drained(s.within(), a.now.Revision, 1, ""))
+	require.NoError(s, a.Acknowledge(s.within(), a.now.Revision, 1, ""))
 	d.staysQuiet("a plan has changed")
 	s.join("e").sees("a=1 d=1 e=1")
 }

@@ -87,8 +87,8 @@ func surveyTellsAll(s *suite) {
 	b.swap("the plan")
 	a.hears("the plan", "b says")
 	c.hears("the plan", "b says")
-	require.NoError(s, c.Drained(s.within(), c.now.Revision, 41, ""))
-	require.NoError(s, b.Drained(s.within(), a.now.Revision, 42, ""))
+	require.NoError(s, c.Acknowledge(s.within(), c.now.Revision, 41, ""))
+	require.NoError(s, b.Acknowledge(s.within(), a.now.Revision, 42, ""))
 	b.update(5)
 
 	for _, p := range []*planner{a, b, c} {
@@ -103,7 +103,7 @@ func surveyTellsAll(s *suite) {
 		}
 		require.Equal(s, full, s.has(survey, "c").Member, "everything that a member publishes")
 		require.Equal(s, 5, s.has(survey, "b").Workers)
-		require.Equal(s, map[string]int64{c.Incarnation(): 41, b.Incarnation(): 42}, survey.Drained)
+		require.Equal(s, map[string]int64{c.Incarnation(): 41, b.Incarnation(): 42}, survey.Acknowledged)
 	}
 }
 
@@ -141,8 +141,8 @@ func surveyWaits(s *suite) {
 		{"a member is replaced", func() { c = s.plan("c", after(c.instance)) }},
 		{"another coordinates", func() { require.True(s, b.claims("b")); a.hears("", "b") }},
 		{"another swaps the plan", func() { b.swap("1"); a.hears("1", "b") }},
-		{"a member has stopped", func() { c.hears("1", "b"); require.NoError(s, c.Drained(s.within(), c.now.Revision, 1, "")) }},
-		{"it has again", func() { require.NoError(s, c.Drained(s.within(), c.now.Revision, 2, "")) }},
+		{"a member has stopped", func() { c.hears("1", "b"); require.NoError(s, c.Acknowledge(s.within(), c.now.Revision, 1, "")) }},
+		{"it has again", func() { require.NoError(s, c.Acknowledge(s.within(), c.now.Revision, 2, "")) }},
 		{"a member leaves", func() { c.leave() }},
 		{"another swaps the plan again", func() { b.swap("2"); a.hears("2", "b") }},
 		{"it says something else", func() { require.True(s, b.claims("b2")); a.hears("2", "b2") }},
@@ -152,7 +152,7 @@ func surveyWaits(s *suite) {
 			a.hears("2", "")
 		}},
 		{"one changes oneself", func() { a.update(7) }},
-		{"one has stopped oneself", func() { require.NoError(s, a.Drained(s.within(), a.now.Revision, 1, "")) }},
+		{"one has stopped oneself", func() { require.NoError(s, a.Acknowledge(s.within(), a.now.Revision, 1, "")) }},
 	}
 	survey := a.survey(0)
 	for _, change := range changes {
@@ -247,26 +247,26 @@ func surveyIsNoMixture(s *suite) {
 	require.NoError(s, <-writing)
 }
 
-func drainedIsForOnePlan(s *suite) {
+func acknowledgementIsForOnePlan(s *suite) {
 	a, b := s.plan("a"), s.plan("b")
 	require.True(s, a.claims("a"))
 	a.swap("1")
 	first := a.now.Revision
-	require.NoError(s, b.Drained(s.within(), first, 5, ""), "for the present plan")
-	require.NoError(s, b.Drained(s.within(), first, 5, ""), "again")
+	require.NoError(s, b.Acknowledge(s.within(), first, 5, ""), "for the present plan")
+	require.NoError(s, b.Acknowledge(s.within(), first, 5, ""), "again")
 	a.swap("2")
-	require.ErrorIs(s, b.Drained(s.within(), first, 6, ""), libcluster.ErrPlanChanged, "for the plan before")
-	require.ErrorIs(s, b.Drained(s.within(), a.now.Revision+1, 6, ""), libcluster.ErrPlanChanged, "for no plan")
-	require.Equal(s, map[string]int64{b.Incarnation(): 5}, a.survey(0).Drained)
-	require.NoError(s, b.Drained(s.within(), a.now.Revision, 7, ""))
-	require.Equal(s, map[string]int64{b.Incarnation(): 7}, a.survey(0).Drained)
-	require.Empty(s, a.survey(0).But)
-	require.NoError(s, b.Drained(s.within(), a.now.Revision, 8, "3-4,9"), "but for some partitions")
+	require.ErrorIs(s, b.Acknowledge(s.within(), first, 6, ""), libcluster.ErrPlanChanged, "for the plan before")
+	require.ErrorIs(s, b.Acknowledge(s.within(), a.now.Revision+1, 6, ""), libcluster.ErrPlanChanged, "for no plan")
+	require.Equal(s, map[string]int64{b.Incarnation(): 5}, a.survey(0).Acknowledged)
+	require.NoError(s, b.Acknowledge(s.within(), a.now.Revision, 7, ""))
+	require.Equal(s, map[string]int64{b.Incarnation(): 7}, a.survey(0).Acknowledged)
+	require.Empty(s, a.survey(0).Remaining)
+	require.NoError(s, b.Acknowledge(s.within(), a.now.Revision, 8, "3-4,9"), "but for some partitions")
 	some := a.survey(0)
-	require.Equal(s, map[string]int64{b.Incarnation(): 8}, some.Drained)
-	require.Equal(s, map[string]string{b.Incarnation(): "3-4,9"}, some.But)
-	require.NoError(s, b.Drained(s.within(), a.now.Revision, 8, ""), "and then for these too")
-	require.Empty(s, a.survey(0).But)
+	require.Equal(s, map[string]int64{b.Incarnation(): 8}, some.Acknowledged)
+	require.Equal(s, map[string]string{b.Incarnation(): "3-4,9"}, some.Remaining)
+	require.NoError(s, b.Acknowledge(s.within(), a.now.Revision, 8, ""), "and then for these too")
+	require.Empty(s, a.survey(0).Remaining)
 }
 
 func oneThatIsOverHasNoSay(s *suite) {
@@ -291,23 +291,23 @@ func oneThatIsOverHasNoSay(s *suite) {
 		over[expired] = libcluster.ErrRecordGone
 	}
 	for p, want := range over {
-		err := p.Drained(s.within(), w.now.Revision, 1, "")
-		require.ErrorIs(s, err, want, "Drained of %q", p.reg.Member.ID)
+		err := p.Acknowledge(s.within(), w.now.Revision, 1, "")
+		require.ErrorIs(s, err, want, "Acknowledge of %q", p.reg.Member.ID)
 		claimed, _ := p.Claim(s.within(), nil) // may say why not
 		require.False(s, claimed, "Claim of %q", p.reg.Member.ID)
 		p.left.Store(true)
 		_ = p.Leave(s.within(), libcluster.Departure{Stopped: true}) // may say why it has no effect
 	}
 	survey := w.survey(0)
-	require.Empty(s, survey.Drained, "one that is over has said nothing")
+	require.Empty(s, survey.Acknowledged, "one that is over has said nothing")
 	require.Nil(s, survey.Coordinator)
 	require.Equal(s, newer.Incarnation(), s.has(survey, "b").Incarnation, "nor has it taken anybody's record away")
 	_, there := found(survey, "a")
 	require.False(s, there)
 }
 
-// leavingDrainedIsOneStep: whoever sees that the record has gone sees the note.
-func leavingDrainedIsOneStep(s *suite) {
+// leavingStoppedIsOneStep: whoever sees that the record has gone sees the note.
+func leavingStoppedIsOneStep(s *suite) {
 	w := s.plan("w")
 	for n := range 10 {
 		a := s.plan("a")
@@ -317,21 +317,21 @@ func leavingDrainedIsOneStep(s *suite) {
 		leaving.Go(func() { failed = a.Leave(s.within(), libcluster.Departure{Stopped: true}) })
 		survey := w.surveys("a to leave", func(survey libcluster.Survey) bool {
 			_, there := found(survey, "a")
-			_, noted := survey.Drained[a.Incarnation()]
+			_, noted := survey.Acknowledged[a.Incarnation()]
 			require.NotEqual(s, there, noted, "round %d: a record and a note that it has gone", n)
 			return noted
 		})
 		leaving.Wait()
 		require.NoError(s, failed)
-		require.EqualValues(s, int64(math.MaxInt64), libcluster.DrainedForGood)
-		require.EqualValues(s, libcluster.DrainedForGood, survey.Drained[a.Incarnation()])
+		require.EqualValues(s, int64(math.MaxInt64), libcluster.StoppedForGood)
+		require.EqualValues(s, libcluster.StoppedForGood, survey.Acknowledged[a.Incarnation()])
 		_, err := a.session.Renew(s.briefly())
 		require.Error(s, err, "Renew after Leave")
 		require.Error(s, s.returnsSoon("Next after Leave", func() error { return a.nothing(s.within()) }))
 	}
 }
 
-func leavingDrainedForARestartKeepsTheRecord(s *suite) {
+func leavingStoppedForARestartKeepsTheRecord(s *suite) {
 	w, a := s.plan("w"), s.plan("a", workers(4))
 	first := s.has(w.survey(0), "a")
 	a.left.Store(true)
@@ -344,7 +344,7 @@ func leavingDrainedForARestartKeepsTheRecord(s *suite) {
 	require.Equal(s, first.Since, kept.Since, "it is the same record")
 	require.NotEmpty(s, kept.Incarnation, "it was no stranger who wrote it")
 	require.NotEqual(s, a.Incarnation(), kept.Incarnation, "the session does not hold it any more")
-	require.EqualValues(s, libcluster.DrainedForGood, survey.Drained[a.Incarnation()])
+	require.EqualValues(s, libcluster.StoppedForGood, survey.Acknowledged[a.Incarnation()])
 
 	again := s.plan("a", workers(4))
 	back := s.has(w.survey(0), "a")
@@ -354,7 +354,7 @@ func leavingDrainedForARestartKeepsTheRecord(s *suite) {
 	require.NoError(s, err, "Renew after coming back")
 }
 
-func leavingDrainedForARestartThatNeverComes(s *suite) {
+func leavingStoppedForARestartThatNeverComes(s *suite) {
 	w, a := s.plan("w", s.outliving()), s.plan("a")
 	a.left.Store(true)
 	sent := time.Now()
@@ -378,7 +378,7 @@ func rejoiningNotesThePreviousIncarnation(s *suite) {
 	second := s.plan("a", after(first.instance))
 	survey := w.survey(0)
 	require.Equal(s, second.Incarnation(), s.has(survey, "a").Incarnation)
-	require.Equal(s, map[string]int64{first.Incarnation(): libcluster.DrainedForGood}, survey.Drained)
+	require.Equal(s, map[string]int64{first.Incarnation(): libcluster.StoppedForGood}, survey.Acknowledged)
 
 	// Not so when the ID is somebody else's by now: nothing has joined.
 	second.close()
@@ -386,7 +386,7 @@ func rejoiningNotesThePreviousIncarnation(s *suite) {
 	_, err := s.tryJoin("a", after(second.instance))
 	require.ErrorIs(s, err, libcluster.ErrInstanceTaken)
 	survey = w.survey(0)
-	require.NotContains(s, survey.Drained, second.Incarnation())
+	require.NotContains(s, survey.Acknowledged, second.Incarnation())
 	require.Equal(s, third.Incarnation(), s.has(survey, "a").Incarnation)
 }
 
@@ -398,7 +398,7 @@ func rejoiningNotesAPreviousIncarnationWhoseRecordIsGone(s *suite) {
 	second := s.plan("a", after(first.instance))
 	survey := w.survey(0)
 	require.Equal(s, second.Incarnation(), s.has(survey, "a").Incarnation)
-	require.Equal(s, map[string]int64{first.Incarnation(): libcluster.DrainedForGood}, survey.Drained)
+	require.Equal(s, map[string]int64{first.Incarnation(): libcluster.StoppedForGood}, survey.Acknowledged)
 }
 
 func garbageIsNoMemberInASurvey(s *suite) {
@@ -418,7 +418,7 @@ func garbageIsNoMemberInASurvey(s *suite) {
 	}
 	slices.Sort(ids)
 	require.Equal(s, "a b", strings.Join(ids, " "))
-	require.Empty(s, survey.Drained)
+	require.Empty(s, survey.Acknowledged)
 
 	// What counts in the other modes is told, and whose it is: nobody's.
 	s.put("s", "3")

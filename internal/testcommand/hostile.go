@@ -30,13 +30,13 @@ func Hostile(t testing.TB, endpoint, cluster, mode string) {
 	require.NoError(t, err)
 	now := time.Now().UnixMilli()
 	for id, value := range map[string]string{
-		"x":                 string(record),
-		"k" + escapes:       "1",
-		"y":                 escapes,
-		"z":                 `{"workers":1,"mode":"` + escapes + `"}`,
-		"/p/plan":           fmt.Sprintf("%s\tcommit\t5\t1\n%x\t0\t0\t1\tx\ta%s\n", mode, lease.ID, escapes),
-		"/p/coordinator":    fmt.Sprintf("%s\t%s\n%d\tw%s\n%d\tslow\n", mode, escapes, now, escapes, now),
-		"/drained/" + "a\t": escapes,
+		"x":                      string(record),
+		"k" + escapes:            "1",
+		"y":                      escapes,
+		"z":                      `{"workers":1,"mode":"` + escapes + `"}`,
+		"/p/plan":                fmt.Sprintf("%s\tcommit\t5\t1\n%x\t0\t0\t1\tx\ta%s\n", mode, lease.ID, escapes),
+		"/p/coordinator":         fmt.Sprintf("%s\t%s\n%d\tw%s\n%d\tslow\n", mode, escapes, now, escapes, now),
+		"/acknowledged/" + "a\t": escapes,
 	} {
 		_, err := client.Put(t.Context(), "/"+cluster+"/production/"+id, value, clientv3.WithLease(lease.ID))
 		require.NoError(t, err)

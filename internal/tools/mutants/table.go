@@ -215,7 +215,7 @@ var mutants = []mutant{
 	},
 	{
 		"an acknowledgement counts for what it leaves out", "cooperate.go",
-		"			return l.releases.and(but)\n", "			_ = but\n			return nil\n",
+		"			return l.releases.and(remaining)\n", "			_ = remaining\n			return nil\n",
 		"TestEveryOrderOfEventsKeepsTwoOffOnePartition", "",
 		[]string{"-most-plans=3"},
 	},
