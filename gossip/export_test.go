@@ -47,6 +47,17 @@ func Kill(of libcluster.Session) {
 	s.node.stop()
 }
 
+// StopLingering ends the node that a membership without a session keeps for the next Join.
+func StopLingering(of libcluster.Membership) {
+	m := of.(*membership)
+	m.mu.Lock()
+	n, lingering := m.node, m.lingering
+	m.mu.Unlock()
+	if n != nil && lingering != nil && lingering.Stop() && m.unused(n) {
+		n.stop()
+	}
+}
+
 // Accuse has the node of a session say that another's process has ended.
 func Accuse(by, of libcluster.Session) { by.(*session).node.accuse(of.(*session).node.name) }
 
