@@ -15,8 +15,12 @@ type word struct {
 	Process string `json:"process"`
 	// Voters are the addresses in its list, sorted, its own included.
 	Voters []string `json:"voters"`
-	// Stage is how far its server has come.
+	// Stage is how far its server has come. A peer that is about to write its first data is forming.
 	Stage etcdserver.Stage `json:"stage"`
+	// Lots are its own, or those of all by which it makes a cluster, until its server serves.
+	Lots lots `json:"lots"`
+	// Cluster is the ID of the cluster that its data is of, once its server has opened it.
+	Cluster string `json:"cluster"`
 	// Primary is that the process has an instance with index 0.
 	Primary bool `json:"primary"`
 	// Leases are those that its instances renew, also such as it is about to ask for, and some

@@ -1,8 +1,6 @@
 package peers
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -277,11 +275,4 @@ func (c Config) addresses(self Peer) []string {
 	}
 	slices.Sort(all)
 	return all
-}
-
-// token is the name of the cluster of just these voters. Servers with another one refuse
-// each other.
-func token(addresses []string) string {
-	sum := sha256.Sum256([]byte(strings.Join(addresses, "\n")))
-	return "libcluster-" + hex.EncodeToString(sum[:8])
 }

@@ -62,8 +62,9 @@
 // A peer that has lost its data folder enters the cluster anew by itself, as long as a majority
 // still has theirs. Two of three that have lost them wait for their return, and never make a
 // second cluster. If all have lost theirs, they begin anew, and keep nothing but that fencing tokens
-// grow. An old folder must never come back then, as from a backup: etcd cannot tell the two
-// clusters apart, its leader panics, and two may act at once in any mode.
+// grow. What they make then is another cluster: all peers draw lots before it is made, of which
+// etcd's cluster ID is computed. So an old folder that comes back, as from a backup, is refused. Its
+// peer says which folder it is, and waits until it is moved away; the others say which peer has it.
 //
 // A new peer enters when it starts with a list that names all the others; it
 // is a learner until it has the data. [Peers.Remove] removes a peer for good, as does the

@@ -115,17 +115,6 @@ func onDisk(t testing.TB, p *process) (sum int64) {
 	return sum
 }
 
-func states(all ...*process) (sum int) {
-	for _, p := range all {
-		for _, e := range p.all() {
-			if e.Kind == "state" {
-				sum++
-			}
-		}
-	}
-	return sum
-}
-
 // term grows with each election.
 func term(t testing.TB, p *process) (number int) {
 	eventually(t, "a server answers", func() bool {

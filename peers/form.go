@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -21,65 +22,165 @@ const (
 	promoteAgain = 50 * time.Millisecond
 )
 
-// choose decides how a server whose data folder is empty begins. heard is what the others
-// say. If formed is not empty, the server enters the cluster that these peers have. If it is
-// empty and why is too, all make a new cluster. Otherwise it waits, and why says for what.
+// beginning is how a server whose data folder is empty begins. One of the fields is set.
+type beginning struct {
+	enter []string // the peers whose cluster it enters
+	form  lots     // by which it makes a new cluster, as all voters do
+	why   string   // what it waits for
+}
+
+// choose decides how a server begins whose data folder is empty, by what the others say.
 //
 // A new cluster needs all peers. A peer that does not answer may have data: two of three that
-// have lost theirs would otherwise make a second cluster of the same peers, and count
-// generations and fencing tokens anew, while an instance of the first may still act.
-func choose(own string, voters []string, heard map[string]word) (formed []string, why string) {
-	var silent []string
+// have lost theirs would otherwise make a second cluster, and count generations and fencing
+// tokens anew, while an instance of the first may still act. The same goes for a peer that has
+// data with which it has never served: it may be all that is left of what others have served.
+//
+// Peers decide one after the other, by what they have heard until then. So one that has not
+// decided follows one that has, if its own lot is among those decided by. Else it has lost its
+// folder since, and may have helped to make that cluster. That is also why no second cluster is
+// made beside one that was served: a peer of its majority that has lost its folder has no lot in
+// what was decided before.
+func choose(own string, voters []string, lot string, heard map[string]word) beginning {
+	var silent, begun []string
+	var unlike string
+	formed := map[string][]string{} // by cluster
+	all := lots{own: lot}           // of those that have not decided
 	for _, address := range voters {
-		if address == own {
-			continue
-		}
 		w, ok := heard[address]
 		switch {
+		case address == own:
 		case !ok:
 			silent = append(silent, address)
 		case w.Stage == etcdserver.Formed:
-			formed = append(formed, address)
-		case !slices.Equal(w.Voters, voters) && why == "":
-			why = fmt.Sprintf("the lists differ: here they are %s, and at %s they are %s; make the lists of all peers the same",
+			formed[w.Cluster] = append(formed[w.Cluster], address)
+		case !slices.Equal(w.Voters, voters) && unlike == "":
+			unlike = fmt.Sprintf("the lists differ: here they are %s, and at %s they are %s; make the lists of all peers the same",
 				strings.Join(voters, " "), address, strings.Join(w.Voters, " "))
+		case w.Stage == etcdserver.Empty:
+			all[address] = w.Lots[address]
+		default:
+			begun = append(begun, address)
 		}
 	}
 	switch {
 	case len(formed) > 0:
-		return formed, ""
-	case why == "" && len(silent) > 0:
-		why = fmt.Sprintf("waits for %s: with an empty data folder the first start needs all peers, since one that "+
-			"does not answer may have the cluster's data; start it", strings.Join(silent, " and "))
+		return chooseCluster(formed)
+	case unlike != "":
+		return beginning{why: unlike}
+	case len(silent) > 0:
+		return beginning{why: fmt.Sprintf("waits for %s: with an empty data folder the first start needs all peers, since one that "+
+			"does not answer may have the cluster's data; start it", strings.Join(silent, " and "))}
+	case len(begun) == 0:
+		return beginning{form: all}
 	}
-	return nil, why
+	if form := decided(own, voters, lot, begun, heard); form != nil {
+		return beginning{form: form}
+	}
+	return beginning{why: fmt.Sprintf("waits for %s to be ready, whose data is of a cluster that this data folder has no part in: start the "+
+		"peers that still have their folders. If these are lost for good, stop all and empty every data folder: the cluster "+
+		"begins anew, and nothing that it held is kept", strings.Join(begun, " and "))}
 }
 
-// begin returns the servers by which etcd starts on an empty folder, and whether their
+// decided returns the lots by which those that have decided make a cluster, if this peer may
+// follow them. Peers differ after one of them has lost its folder in between: then most count.
+func decided(own string, voters []string, lot string, begun []string, heard map[string]word) (most lots) {
+	support := map[string]int{}
+	for _, address := range begun {
+		form := heard[address].Lots
+		if !form.of(voters) || form[own] != lot {
+			continue
+		}
+		token := form.token()
+		support[token]++
+		if most == nil || support[token] > support[most.token()] {
+			most = form
+		}
+	}
+	return most
+}
+
+// chooseCluster decides which cluster to enter, of those that others have served.
+func chooseCluster(formed map[string][]string) beginning {
+	var most []string
+	unsure := false
+	for cluster, servers := range formed {
+		switch {
+		case cluster == "": // they have not opened their data yet
+		case len(servers) > len(most):
+			most, unsure = servers, false
+		case len(servers) == len(most):
+			unsure = true
+		}
+	}
+	starting := formed[""]
+	switch {
+	case unsure:
+		var all []string
+		delete(formed, "")
+		for _, cluster := range slices.Sorted(maps.Keys(formed)) {
+			all = append(all, fmt.Sprintf("%s of cluster %s", strings.Join(formed[cluster], " and "), cluster))
+		}
+		return beginning{why: fmt.Sprintf("the others have data of different clusters: %s; stop those that have old data, and empty their data folders",
+			strings.Join(all, ", "))}
+	case most == nil:
+		return beginning{why: fmt.Sprintf("waits until %s %s opened the data", strings.Join(starting, " and "), plural(len(starting), "has", "have"))}
+	}
+	return beginning{enter: most}
+}
+
+// elsewhere returns the peers that have served another cluster than that which this peer's data
+// is of, if they are a majority of the voters: then its own cluster has none.
+func elsewhere(voters []string, cluster string, heard map[string]word) (there []string) {
+	if there = strangers(voters, cluster, heard); 2*len(there) > len(voters) {
+		return there
+	}
+	return nil
+}
+
+// strangers returns the voters that have served another cluster.
+func strangers(voters []string, cluster string, heard map[string]word) (there []string) {
+	for _, address := range voters {
+		w := heard[address]
+		if w.Stage == etcdserver.Formed && w.Cluster != "" && cluster != "" && w.Cluster != cluster {
+			there = append(there, address)
+		}
+	}
+	return there
+}
+
+// begin decides how etcd starts on an empty folder, and tells the others before there is any
+// data. It returns the addresses of all servers, and what a new cluster is named by; nil: the
 // cluster is there already.
-func (r *run) begin(ctx context.Context) (servers []string, existing bool, err error) {
-	own, voters := r.p.self.Address, r.p.voters
+func (r *run) begin(ctx context.Context) (servers []string, named lots, err error) {
+	own, voters, dir := r.p.self.Address, r.p.voters, r.p.cfg.DataDir
+	said, _ := r.board.says()
 	for {
 		heard, changed := r.board.others()
-		formed, why := choose(own, voters, heard)
+		b := choose(own, voters, said.Lots[own], heard)
 		var again <-chan time.Time
 		switch {
-		case len(formed) > 0:
-			servers, err := r.enter(ctx, formed)
-			if err == nil {
-				return servers, true, nil
+		case b.form != nil:
+			if err := b.form.keep(dir); err != nil {
+				return nil, nil, fmt.Errorf("data folder: %w", err)
 			}
-			why = err.Error()
+			r.board.say(func(w *word) { w.Stage, w.Lots = etcdserver.Forming, b.form })
+			return voters, b.form, nil
+		case len(b.enter) > 0:
+			servers, err := r.enter(ctx, b.enter)
+			if err == nil {
+				r.board.say(func(w *word) { w.Stage = etcdserver.Forming })
+				return servers, nil, nil
+			}
+			b.why = err.Error()
 			again = time.After(enterAgain)
-		case why == "":
-			return voters, false, nil
 		}
-		r.waitsFor(why)
+		r.waitsFor(b.why)
 		select {
 		case <-changed:
 		case <-again:
 		case <-ctx.Done():
-			return nil, false, context.Cause(ctx)
+			return nil, nil, context.Cause(ctx)
 		}
 	}
 }

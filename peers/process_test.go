@@ -259,3 +259,15 @@ func settled(t testing.TB, all ...*process) {
 	t.Helper()
 	eventually(t, "the leader is not the primary", func() bool { return leader(t, all...) != primaryOf(t, all...) })
 }
+
+// states is how often the processes have been called back.
+func states(all ...*process) (sum int) {
+	for _, p := range all {
+		for _, e := range p.all() {
+			if e.Kind == "state" {
+				sum++
+			}
+		}
+	}
+	return sum
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -38,6 +39,7 @@ type run struct {
 	ended    chan struct{}          // closed when err is set
 	err      error                  // why the run has ended by itself
 	closing  error                  // etcd does not stop
+	cluster  string                 // that the data is of, once it was opened; of the goroutine of main
 	followed map[string]struct{}    // addresses that are followed; of the goroutine of main
 }
 
@@ -79,17 +81,33 @@ func (r *run) main(ctx context.Context) (err error) {
 	if n := len(r.p.voters); n%2 == 0 && r.p.news("even") {
 		r.log.Warn("an even number of peers survives the loss of no more than one less; take 3 or 5", zap.Int("peers", n))
 	}
-	dir := r.p.cfg.DataDir
-	lock, err := lockFolder(dir)
+	lock, err := lockFolder(r.p.cfg.DataDir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	stage, err := etcdserver.StageOf(dir)
+	work, stop := context.WithCancel(ctx)
+	defer r.work.Wait()
+	defer stop()
+	for {
+		err := r.serve(ctx, work)
+		if !errors.Is(err, errElsewhere) || r.closing != nil {
+			return err
+		}
+	}
+}
+
+// errElsewhere says that the others have another cluster than that of the data.
+var errElsewhere = errors.New("the others have another cluster")
+
+// serve opens the port, and the server when it may begin, until ctx ends or the server does.
+// work is the context of what it starts.
+func (r *run) serve(ctx, work context.Context) error {
+	stage, named, err := r.openFolder()
 	if err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
-	r.board.say(func(w *word) { w.Stage = stage })
+	r.board.say(func(w *word) { w.Stage, w.Lots, w.Cluster = stage, named, r.cluster })
 	secured, err := r.p.cfg.TLS.server()
 	if err != nil {
 		return err
@@ -99,22 +117,24 @@ func (r *run) main(ctx context.Context) (err error) {
 		return err
 	}
 	defer front.close()
-	work, stop := context.WithCancel(ctx)
-	defer r.work.Wait()
-	defer stop()
 	r.followAll(work, r.p.voters)
 
-	servers, existing := r.p.voters, false
+	servers := r.p.voters
 	if stage == etcdserver.Empty {
-		if servers, existing, err = r.begin(ctx); err != nil {
-			return err
-		}
+		servers, named, err = r.begin(ctx)
+	} else {
+		err = r.awaitOwn(ctx)
 	}
-	s, err := r.openServer(ctx, front, servers, existing)
+	if err != nil {
+		return err
+	}
+	s, err := r.openServer(ctx, front, servers, named)
 	if err != nil {
 		return err
 	}
 	defer func() { r.closing = s.close(closeTimeout) }()
+	r.cluster = s.etcd.Server.Cluster().ID().String()
+	r.board.say(func(w *word) { w.Cluster = r.cluster })
 	if err := r.awaitReady(ctx, s, servers); err != nil {
 		return err
 	}
@@ -124,8 +144,65 @@ func (r *run) main(ctx context.Context) (err error) {
 	defer r.client.Close() // clients before the server
 	close(r.ready)
 	r.p.forgetNews()
-	r.log.Info("the server is ready", zap.String("address", r.p.self.Address))
+	r.log.Info("the server is ready", zap.String("address", r.p.self.Address), zap.String("cluster", r.cluster))
 	return r.tend(ctx, work, s)
+}
+
+// openFolder returns how far the server has come on its data folder, and the lots that the
+// folder has.
+//
+// Data with which the server has never served goes if the others serve another cluster: its own
+// has no majority. The lot goes first, which must not make that cluster once more.
+func (r *run) openFolder() (etcdserver.Stage, lots, error) {
+	dir, own := r.p.cfg.DataDir, r.p.self.Address
+	stage, err := etcdserver.StageOf(dir)
+	if err != nil {
+		return "", nil, err
+	}
+	heard, _ := r.board.others()
+	if there := elsewhere(r.p.voters, r.cluster, heard); stage == etcdserver.Forming && there != nil {
+		r.log.Warn("the others have made another cluster; the server enters it", zap.String("folder", dir), zap.Strings("others", there))
+		if err := errors.Join(forgetLots(dir), os.RemoveAll(filepath.Join(dir, etcdserver.MemberDir))); err != nil {
+			return "", nil, err
+		}
+		stage, r.cluster = etcdserver.Empty, ""
+	}
+	if stage == etcdserver.Formed {
+		return stage, lots{}, forgetLots(dir)
+	}
+	named, err := readLots(dir)
+	if err != nil {
+		return "", nil, err
+	}
+	if stage == etcdserver.Empty {
+		named = named.drawn(own)
+		err = named.keep(dir)
+	}
+	return stage, named, err
+}
+
+// awaitOwn waits while the others are known to have another cluster.
+func (r *run) awaitOwn(ctx context.Context) error {
+	for {
+		heard, changed := r.board.others()
+		there := elsewhere(r.p.voters, r.cluster, heard)
+		if there == nil {
+			return nil
+		}
+		r.waitsFor(r.isOld(there))
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// isOld says what to do about data that is of another cluster than that of the others.
+func (r *run) isOld(there []string) string {
+	return fmt.Sprintf("the data folder %s is of another cluster (%s) than that of %s. If it is old, move it away, and this peer "+
+		"enters their cluster; if theirs are old, stop all, and bring back the right ones",
+		r.p.cfg.DataDir, r.cluster, strings.Join(there, " and "))
 }
 
 // followAll follows peers that are not followed yet.
@@ -140,23 +217,35 @@ func (r *run) followAll(ctx context.Context, addresses []string) {
 
 // awaitReady waits until the server has a majority of voters, and is one.
 func (r *run) awaitReady(ctx context.Context, s *server, servers []string) error {
-	r.waitsFor("waits for a majority of the peers " + fmt.Sprint(servers) + "; start them")
-	select {
-	case <-s.etcd.Server.ReadyNotify():
-	case <-s.etcd.Server.StopNotify():
-		return r.stopped()
-	case <-r.broken:
-		return r.stopped()
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	for ready := false; !ready; {
+		heard, changed := r.board.others()
+		if elsewhere(r.p.voters, r.cluster, heard) != nil {
+			return errElsewhere
+		}
+		why := "waits for a majority of the peers " + fmt.Sprint(servers) + "; start them"
+		if there := strangers(r.p.voters, r.cluster, heard); there != nil {
+			why += "; " + r.isOld(there)
+		}
+		r.waitsFor(why)
+		select {
+		case <-s.etcd.Server.ReadyNotify():
+			ready = true
+		case <-changed:
+		case <-s.etcd.Server.StopNotify():
+			return r.stopped()
+		case <-r.broken:
+			return r.stopped()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 	if s.etcd.Server.IsLearner() {
 		if err := r.promote(ctx, uint64(s.etcd.Server.MemberID()), servers, s.etcd.Server.StopNotify()); err != nil {
 			return err
 		}
 	}
-	r.board.say(func(w *word) { w.Stage = etcdserver.Formed })
-	return etcdserver.Serves(r.p.cfg.DataDir)
+	r.board.say(func(w *word) { w.Stage, w.Lots = etcdserver.Formed, nil })
+	return errors.Join(etcdserver.Serves(r.p.cfg.DataDir), forgetLots(r.p.cfg.DataDir))
 }
 
 // stopped says why etcd has ended by itself.

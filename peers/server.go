@@ -61,13 +61,13 @@ type server struct {
 
 // openServer starts etcd, and serves others on front and clients of this process on a pipe.
 // It is not ready yet.
-func (r *run) openServer(ctx context.Context, front *front, servers []string, existing bool) (*server, error) {
+func (r *run) openServer(ctx context.Context, front *front, servers []string, named lots) (*server, error) {
 	etcdLog := zap.NewNop() // it says much that nobody need do anything about
 	if given := r.p.cfg.Logger; given != nil {
 		etcdLog = given.With(zap.String("self", r.p.self.ID))
 	}
 	log, level := etcdserver.Logger(etcdLog, r.breaks)
-	config := r.p.etcdConfig(log, servers, existing)
+	config := r.p.etcdConfig(log, servers, named)
 	etcd, err := etcdserver.Start(ctx, config)
 	if err != nil {
 		return nil, err
@@ -109,7 +109,7 @@ func (s *server) close(timeout time.Duration) error {
 	}
 }
 
-func (p *Peers) etcdConfig(log *zap.Logger, servers []string, existing bool) *embed.Config {
+func (p *Peers) etcdConfig(log *zap.Logger, servers []string, named lots) *embed.Config {
 	c := embed.NewConfig()
 	c.Name, c.Dir = p.self.Address, p.cfg.DataDir
 
@@ -127,9 +127,9 @@ func (p *Peers) etcdConfig(log *zap.Logger, servers []string, existing bool) *em
 		initial = append(initial, address+"="+p.url(address))
 	}
 	c.InitialCluster = strings.Join(initial, ",")
-	c.InitialClusterToken = token(p.voters)
+	c.InitialClusterToken = named.token()
 	c.ClusterState = embed.ClusterStateFlagNew
-	if existing {
+	if named == nil {
 		c.ClusterState = embed.ClusterStateFlagExisting
 	}
 	c.StrictReconfigCheck = true

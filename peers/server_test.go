@@ -80,7 +80,7 @@ func TestServerThatDoesNotStopIsAnError(t *testing.T) {
 	f, err := openFront(t.Context(), p.cfg.Listen, nil, r.board)
 	require.NoError(t, err)
 	defer f.close()
-	s, err := r.openServer(t.Context(), f, p.voters, false)
+	s, err := r.openServer(t.Context(), f, p.voters, lots{p.self.Address: "x"})
 	require.NoError(t, err)
 	release := make(chan struct{})
 	s.serve.Go(func() { <-release })

@@ -53,7 +53,13 @@ func (r *run) tend(ctx, work context.Context, s *server) error {
 	defer every.Stop()
 	asked := moves{}
 	for {
-		_, changed := r.board.others()
+		heard, changed := r.board.others()
+		for _, address := range strangers(r.p.voters, r.cluster, heard) {
+			if r.p.news(address + heard[address].Cluster) {
+				r.log.Warn("a peer has data of another cluster, which is refused; if it is old, empty its data folder",
+					zap.String("peer", address), zap.String("its", heard[address].Cluster), zap.String("own", r.cluster))
+			}
+		}
 		r.moveLeader(ctx, s, asked)
 		select {
 		case <-every.C:
