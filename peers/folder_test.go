@@ -6,8 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/libcluster/libcluster/peers"
 )
@@ -100,6 +102,13 @@ func TestTwoThatLostTheirFoldersMakeNoClusterWithoutTheThird(t *testing.T) {
 	spawn(t, all[0].file, "direct")
 	b.says(t, "has no majority")
 	idles(t, b, c)
+	client, _, err := clientTo(all[0].file)
+	require.NoError(t, err)
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err = client.Get(ctx, "owner", clientv3.WithSerializable())
+	require.Error(t, err, "a server that is not ready is read")
 }
 
 func TestPowerCutLosesNothing(t *testing.T) {

@@ -142,6 +142,7 @@ func (r *run) serve(ctx, work context.Context) error {
 		return err
 	}
 	defer r.client.Close() // clients before the server
+	s.serveOn(front.grpc)
 	close(r.ready)
 	r.p.forgetNews()
 	r.log.Info("the server is ready", zap.String("address", r.p.self.Address), zap.String("cluster", r.cluster))

@@ -59,8 +59,8 @@ type server struct {
 	serve sync.WaitGroup
 }
 
-// openServer starts etcd, and serves others on front and clients of this process on a pipe.
-// It is not ready yet.
+// openServer starts etcd, and serves the other servers on front and clients of this process on a
+// pipe. It is not ready yet, and is not shown to other clients before it is: its data may be old.
 func (r *run) openServer(ctx context.Context, front *front, servers []string, named lots) (*server, error) {
 	etcdLog := zap.NewNop() // it says much that nobody need do anything about
 	if given := r.p.cfg.Logger; given != nil {
@@ -84,10 +84,13 @@ func (r *run) openServer(ctx context.Context, front *front, servers []string, na
 			grpc.WaitForHandlers(true),
 		),
 	}
-	for _, l := range []net.Listener{front.grpc, s.pipe} {
-		s.serve.Go(func() { _ = s.grpc.Serve(l) }) // nil after Stop, else the listener is gone
-	}
+	s.serveOn(s.pipe)
 	return s, nil
+}
+
+// serveOn serves clients.
+func (s *server) serveOn(l net.Listener) {
+	s.serve.Go(func() { _ = s.grpc.Serve(l) }) // nil after Stop, else the listener is gone
 }
 
 // close stops the server, and returns when nothing of it is left, or an error when that takes
