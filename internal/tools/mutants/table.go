@@ -339,4 +339,21 @@ var mutants = []mutant{
 		"ids[e.ID] = true", "ids[name] = true",
 		"TestVouchersAreInstancesAndNotNodes", "gossip", nil,
 	},
+	{
+		"peers that begin anew are the cluster of before", "peers/lots.go",
+		"fmt.Fprintln(sum, address, l[address])", "fmt.Fprintln(sum, address)",
+		"TestPeersFormOneCluster", "peers", nil,
+	},
+	{
+		"data that was never served counts for nothing", "peers/form.go",
+		"begun = append(begun, address)", "all[address] = w.Lots[address]",
+		"TestPeersFormOneCluster", "peers",
+		[]string{"-rapid.checks=10000"},
+	},
+	{
+		"a peer that has lost its folder makes the same cluster again", "peers/form.go",
+		"|| form[own] != lot", "",
+		"TestPeersFormOneCluster", "peers",
+		[]string{"-rapid.checks=3000"},
+	},
 }
