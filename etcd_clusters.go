@@ -3,7 +3,6 @@
 package libcluster
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,14 +20,6 @@ const (
 	clusterSamples  = 8
 )
 
-// ClusterName is what the instances of a cluster have in common.
-type ClusterName struct {
-	// Key, Partition and Env are those of [Config]. Partition may be empty.
-	Key, Partition, Env string
-	// Mode is the cluster's.
-	Mode Mode
-}
-
 // Clusters returns the clusters in this etcd that have members, by key, partition and
 // environment, and if key is not empty only those with that key. A cluster is there if one of
 // the first eight keys /KEY/ENV/ID, or /KEY/PARTITION/ENV/ID, is under a lease and holds a
@@ -39,11 +30,11 @@ type ClusterName struct {
 // at once is bounded, and the time is by nothing but ctx. It makes one attempt to connect. Of more than 200,000 keys
 // it returns an error. With [EtcdConfig.Client] it uses that.
 func (e EtcdConfig) Clusters(ctx context.Context, key string) ([]ClusterName, error) {
+	if err := checkClustersKey(key); err != nil {
+		return nil, err
+	}
 	prefix := "/"
 	if key != "" {
-		if err := checkName("Key", key); err != nil {
-			return nil, &ConfigError{"Key", err}
-		}
 		prefix += key + "/"
 	}
 	var connections etcdConnections
@@ -62,7 +53,7 @@ func (e EtcdConfig) Clusters(ctx context.Context, key string) ([]ClusterName, er
 		err = fmt.Errorf("no answer in time: %w%s", err, connectionTrouble(client))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("libcluster: cannot list the clusters: %w", e.explained(err, prefix))
+		return nil, cannotList(e.explained(err, prefix))
 	}
 	return found, nil
 }
@@ -89,9 +80,7 @@ func clustersBelow(ctx context.Context, client *clientv3.Client, prefix string) 
 			}
 		}
 	}
-	slices.SortFunc(found, func(a, b ClusterName) int {
-		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Env, b.Env))
-	})
+	slices.SortFunc(found, ClusterName.compare)
 	return found, nil
 }
 
@@ -123,19 +112,9 @@ func sampleClusters(ctx context.Context, client *clientv3.Client, prefix string)
 
 // clusterOf returns the cluster whose member may have a key, if there may be one.
 func clusterOf(key string) (name ClusterName, may bool) {
-	parts := strings.Split(key, "/")
-	switch len(parts) {
-	case 4: // the first is empty
-		name = ClusterName{Key: parts[1], Env: parts[2]}
-	case 5:
-		name = ClusterName{Key: parts[1], Partition: parts[2], Env: parts[3]}
-	default:
+	at := strings.LastIndexByte(key, '/')
+	if at < 1 || key[0] != '/' || checkName("", key[at+1:]) != nil {
 		return name, false
 	}
-	for i, part := range parts {
-		if (i == 0) != (part == "") || i > 0 && checkName("", part) != nil {
-			return name, false
-		}
-	}
-	return name, true
+	return clusterNamed(key[1:at])
 }

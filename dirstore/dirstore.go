@@ -63,7 +63,9 @@ package dirstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"time"
 
@@ -94,7 +96,7 @@ type Store struct {
 	folders map[string]*folder // by the name of the space; none is ever removed
 }
 
-var _ kv.Store = (*Store)(nil)
+var _ kv.Lister = (*Store)(nil)
 
 // Dir returns the store in a folder, which must exist.
 func Dir(path string) *Store {
@@ -130,6 +132,45 @@ func (s *Store) Open(ctx context.Context, name string) (kv.Space, error) {
 		return nil, err
 	}
 	return sp, nil
+}
+
+// Spaces returns the names of the spaces that have ever been opened: their leases are in their
+// documents. What is foreign in the folder is passed over.
+func (s *Store) Spaces(ctx context.Context) ([]string, error) {
+	return calls.Do(ctx, context.Background(), "listing spaces", func(context.Context) ([]string, error) {
+		if err := s.files.check(s.Network); err != nil {
+			return nil, fmt.Errorf("%w: %w", kv.ErrRefused, err)
+		}
+		folders, err := s.files.list(".")
+		if err != nil {
+			return nil, err
+		}
+		var names []string
+		for _, folder := range folders {
+			name, err := s.spaceIn(folder)
+			if err != nil {
+				return nil, err
+			}
+			if name != "" {
+				names = append(names, name)
+			}
+		}
+		return names, nil
+	})
+}
+
+// spaceIn returns the name of the space in a folder, or nothing if that is foreign. The name of a
+// folder may be too short for it.
+func (s *Store) spaceIn(folder string) (string, error) {
+	if name := spaceOf(folder); name != "" || !isShortened(folder) {
+		return name, nil
+	}
+	name, err := s.files.read(folder+"/"+fullName, maxName)
+	switch {
+	case errors.Is(err, errForeign), errors.Is(err, fs.ErrNotExist), err == nil && folderName(string(name)) != folder:
+		return "", nil
+	}
+	return string(name), err
 }
 
 // Look has the watches of a space look for changes at once, such as when another process has said

@@ -53,6 +53,7 @@ var errLost = errors.New("the document has been replaced")
 type folder struct {
 	store *Store
 	files files
+	space string
 	path  string
 
 	turn  chan struct{} // of the calls that change something
@@ -72,7 +73,7 @@ type folder struct {
 
 func newFolder(s *Store, space string) *folder {
 	return &folder{
-		store: s, files: s.files, path: folderName(space), turn: make(chan struct{}, 1), slots: make(chan struct{}, 64),
+		store: s, files: s.files, space: space, path: folderName(space), turn: make(chan struct{}, 1), slots: make(chan struct{}, 64),
 		changed: make(chan struct{}), observed: observer{}, own: kv.Owner(mathrand.Int64()),
 	}
 }
@@ -138,13 +139,17 @@ func (f *folder) make() error {
 	if err := f.files.mkdir(name); err != nil {
 		return err
 	}
-	if err = f.files.write(first, file, true); err == nil {
+	err = f.files.write(first, file, true)
+	if err == nil && isShortened(f.path) {
+		err = f.files.write(name+"/"+fullName, []byte(f.space), true)
+	}
+	if err == nil {
 		err = f.files.rename(name, f.path)
 	}
 	if err == nil {
 		return nil
 	}
-	_ = f.files.remove(first) // what is left of it harms nobody
+	_, _ = f.files.remove(name+"/"+fullName), f.files.remove(first) // what is left of it harms nobody
 	_ = f.files.remove(name)
 	if errors.Is(err, fs.ErrExist) {
 		return nil // another process was first

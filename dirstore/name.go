@@ -3,6 +3,7 @@ package dirstore
 import (
 	"crypto/sha256"
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -14,11 +15,16 @@ const (
 	documents  = "s."   // and the number
 	temporary  = "t."   // and the ID of a document that is being written
 	heartbeats = "h."   // and the owner
+	fullName   = "name" // the space's, if that of the folder is a shortened one
 	unfinished = "new." // a folder beside those of the spaces: one that is being made
 )
 
-// longest is how long the names of folders are at most, about.
-const longest = 120
+// longest is how long the names of folders are at most, but for the sum behind a shortened
+// one, and maxName how long those of spaces are.
+const (
+	longest = 120
+	maxName = 800
+)
 
 // folderName returns the name of the folder of a space. It is different for each space, also
 // where upper and lower case are the same, and never a path or hidden.
@@ -35,6 +41,19 @@ func folderName(space string) string {
 	name := b.String()
 	if len(name) > longest {
 		return fmt.Sprintf("%s~%x", name[:longest], sha256.Sum256([]byte(space)))
+	}
+	return name
+}
+
+// isShortened reports whether a folder has, as far as its name tells, a space with a longer name.
+func isShortened(folder string) bool { return len(folder) > longest && folder[longest] == '~' }
+
+// spaceOf returns the name of the space whose folder is called so; empty: there is none, or
+// it is a shortened one.
+func spaceOf(folder string) string {
+	name, err := url.PathUnescape(folder)
+	if err != nil || folderName(name) != folder {
+		return ""
 	}
 	return name
 }

@@ -119,7 +119,7 @@ type Store struct {
 	waiting map[string]kv.Owner // leases by which attempts to join were seen that waited, by space
 }
 
-var _ kv.Store = (*Store)(nil)
+var _ kv.Lister = (*Store)(nil)
 
 // Beside returns a store with heartbeats. It does nothing yet. What is wrong with the
 // configuration, or with the port, the first Begin says: its error wraps [kv.ErrRefused].
@@ -148,6 +148,14 @@ func (s *Store) Open(ctx context.Context, name string) (kv.Space, error) {
 		return nil, err
 	}
 	return &space{Space: opened, store: s, name: name, closing: make(chan struct{})}, nil
+}
+
+// Spaces returns what the store itself lists, if it can.
+func (s *Store) Spaces(ctx context.Context) ([]string, error) {
+	if lister, can := s.inner.(kv.Lister); can {
+		return lister.Spaces(ctx)
+	}
+	return nil, fmt.Errorf("listing spaces: %w", kv.ErrNoList)
 }
 
 // looker is a store whose watches can be told to look at once. Look does not block.

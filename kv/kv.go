@@ -28,6 +28,8 @@ var (
 	// ErrFenced means that a record is no longer as its fence says, and that what depends
 	// on it must not be done.
 	ErrFenced = errors.New("the fence does not stand any more")
+	// ErrNoList means that nothing tells which spaces, or which clusters, there are.
+	ErrNoList = errors.New("it keeps no list")
 	// ErrRefused means that the store has looked at a request and will never carry it
 	// out, such as without a permission. Every error that wraps none of these means that
 	// the outcome is unknown, and that the next attempt may succeed.
@@ -39,6 +41,15 @@ type Store interface {
 	// Open opens a space, which need not have been opened before. A space's name is
 	// not empty, at most 800 bytes of printable UTF-8, and may contain '/'.
 	Open(ctx context.Context, space string) (Space, error)
+}
+
+// Lister is a store that can tell which spaces are in it, for people: no cluster needs that.
+type Lister interface {
+	Store
+	// Spaces returns the names of the spaces that have leases, each once and in any order, and
+	// maybe those of others that were opened. It makes no space. A store around another one
+	// that cannot tell returns an error that wraps ErrNoList.
+	Spaces(ctx context.Context) ([]string, error)
 }
 
 // Owner names a lease. It is positive, and drawn at random by the caller: no two leases

@@ -21,6 +21,11 @@ func (p *Peers) Capabilities() libcluster.Capabilities {
 	return can
 }
 
+// Clusters returns the clusters with members that these peers keep, as [libcluster.Clusters] does.
+func (p *Peers) Clusters(ctx context.Context, key string) ([]libcluster.ClusterName, error) {
+	return p.etcd().Clusters(ctx, key)
+}
+
 // Enter begins a membership. It returns an error if the peers were closed.
 func (p *Peers) Enter(r libcluster.Registration) (libcluster.Membership, error) {
 	p.mu.Lock()

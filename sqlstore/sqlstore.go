@@ -124,7 +124,7 @@ func newStore(db *sql.DB, lang *dialect) *Store {
 	return &Store{db: db, lang: lang, keep: keep, names: map[string]int{}, watches: map[string]map[chan struct{}]bool{}}
 }
 
-var _ kv.Store = (*Store)(nil)
+var _ kv.Lister = (*Store)(nil)
 
 // Script returns the statements that make the tables. A user that may create tables has no need
 // of it: Open makes those that are missing. All users of the store need the permissions
@@ -159,6 +159,27 @@ func (s *Store) Open(ctx context.Context, name string) (kv.Space, error) {
 		return nil, err
 	}
 	return sp, nil
+}
+
+// Spaces returns the names of the spaces that have leases. It makes no tables.
+func (s *Store) Spaces(ctx context.Context) ([]string, error) {
+	return calls.Do(ctx, context.Background(), "listing spaces", func(ctx context.Context) (names []string, err error) {
+		err = s.again(ctx, func() error {
+			names = nil
+			return s.onPool(ctx, func(ctx context.Context, c session) error {
+				return c.query(ctx, `SELECT DISTINCT space FROM {lease}`, nil, func(rows *sql.Rows) error {
+					var name []byte
+					err := rows.Scan(&name)
+					names = append(names, string(name))
+					return err
+				})
+			})
+		})
+		if err != nil && s.lang.missing(err) {
+			return nil, nil
+		}
+		return names, err
+	})
 }
 
 // register counts a space that is opened, if the pool has enough connections: one for each

@@ -11,12 +11,8 @@ import (
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/internal/registryflag"
+	"github.com/libcluster/libcluster/kv"
 )
-
-// lister is a registry that can say which clusters are in it.
-type lister interface {
-	Clusters(ctx context.Context, key string) ([]libcluster.ClusterName, error)
-}
 
 // named is a cluster, and a line of -o json.
 type named struct {
@@ -29,15 +25,16 @@ type named struct {
 func newClusters(f *flags) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "clusters",
-		Short: "Show which clusters with members are in an etcd",
-		Long: `Shows the clusters in an etcd that have members. -k shows only those of one key, and then
-the user need not be allowed to read more than what is below /KEY/. -e and -p show fewer,
-too. Other registries cannot tell which clusters they hold.
+		Short: "Show which clusters with members are in a registry",
+		Long: `Shows the clusters in a registry that have members. -k, -e and -p show fewer. In an etcd
+the user need not, with -k, be allowed to read more than what is below /KEY/. Where instances
+gossip nobody knows of other clusters than its own.
 
 Exit status: 0 when the clusters were seen, also if there are none, 2 when the command line
 is wrong or the registry cannot tell, 3 when the registry could not be read.`,
-		Example: `  libcluster clusters -r http://etcd:2379`,
-		Args:    noArguments,
+		Example: `  libcluster clusters -r http://etcd:2379
+  libcluster clusters -r sqlite:/tmp/c.db`,
+		Args: noArguments,
 	}
 	l := newPrinting(f, command)
 	command.RunE = l.clusters
@@ -99,17 +96,19 @@ func (l *looking) list(ctx context.Context, command *cobra.Command) (found []nam
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, registry.Close()) }()
-	from, can := registry.Registry.(lister)
-	if !can {
-		return nil, usageError{fmt.Errorf("%v cannot tell which clusters it holds: only an etcd can; see libcluster ls", registry)}
-	}
 	if e := registry.Embedded; e != nil && !listens(e.Port) {
 		return nil, unseen(errNoEmbedded(e.Port))
+	}
+	if err := registry.Exists(); err != nil {
+		return nil, unseen(err)
 	}
 	if err := registry.Start(ctx, zap.NewNop()); err != nil {
 		return nil, unseen(err)
 	}
-	all, err := from.Clusters(ctx, l.key)
+	all, err := libcluster.Clusters(ctx, registry.Registry, l.key)
+	if errors.Is(err, kv.ErrNoList) {
+		return nil, usageError{fmt.Errorf("%v: cannot tell which clusters there are; to see one, name it: libcluster ls -k KEY", registry)}
+	}
 	if late := context.Cause(ctx); err != nil && late != nil {
 		err = fmt.Errorf("%w; last: %w", late, err)
 	}

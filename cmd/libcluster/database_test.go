@@ -25,3 +25,20 @@ func TestClustersInADatabaseAreSeenAndItsPasswordIsNot(t *testing.T) {
 		require.NotContains(t, text, "hunter2")
 	}
 }
+
+func TestClustersInADatabaseAreListed(t *testing.T) {
+	t.Parallel()
+	t.Run("PostgreSQL", func(t *testing.T) {
+		t.Parallel()
+		listed(t, "-r", testsql.OwnPostgres(t).URL())
+	})
+	t.Run("MariaDB", func(t *testing.T) {
+		t.Parallel()
+		name := testsql.OwnMariaDB(t)
+		db := testsql.Open(t, "mysql", name)
+		_, err := db.ExecContext(t.Context(), "CREATE DATABASE c")
+		require.NoError(t, err)
+		address, _, _ := strings.Cut(strings.TrimPrefix(name, "root@tcp("), ")")
+		listed(t, "-r", "mysql://root@"+address+"/c")
+	})
+}

@@ -76,6 +76,7 @@ var claims = []claim{
 	{"OddKeysAndValuesAreKeptApart", oddKeysAndValues},
 	{"SpacesAreKeptApart", spacesAreKeptApart},
 	{"MarkNamesOneStore", markNamesOneStore},
+	{"SpacesWithLeasesAreListed", spacesAreListed},
 
 	{"LeaseIsGrantedForWhatIsAskedOrMore", leaseIsGranted},
 	{"LeaseThatIsNotRenewedEnds", leaseThatIsNotRenewedEnds},

@@ -31,7 +31,7 @@ type Memory struct {
 	armed  time.Time   // for when alarm is set; zero: it is not
 }
 
-var _ kv.Store = (*Memory)(nil)
+var _ kv.Lister = (*Memory)(nil)
 
 // contents is what one space holds, and what has become of it.
 type contents struct {
@@ -66,6 +66,22 @@ func (m *Memory) Open(ctx context.Context, name string) (kv.Space, error) {
 		return nil, err
 	}
 	return &space{m: m, name: name}, nil
+}
+
+// Spaces returns the names of the spaces that have ever had a lease.
+func (m *Memory) Spaces(ctx context.Context) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	m.lock()
+	defer m.unlock()
+	var names []string
+	for name, c := range m.spaces {
+		if len(c.leases) > 0 {
+			names = append(names, name)
+		}
+	}
+	return names, nil
 }
 
 func checkName(what, name string, most int) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"runtime"
 	"slices"
 	"strings"
@@ -222,6 +223,9 @@ var mutants = []mutant{
 	}},
 	{name: "spaces lose a slash behind", claims: []string{"SpacesAreKeptApart"}, space: func(name string) string { return strings.TrimRight(name, "/") }},
 	{name: "spaces have no case", claims: []string{"SpacesAreKeptApart"}, space: strings.ToUpper},
+	{name: "a space is not listed", claims: []string{"SpacesWithLeasesAreListed"}, spaces: func(names []string) ([]string, error) { return names[:max(0, len(names)-1)], nil }},
+	{name: "a space is listed twice", claims: []string{"SpacesWithLeasesAreListed"}, spaces: func(names []string) ([]string, error) { return append(names, names...), nil }},
+	{name: "spaces cannot be listed", claims: []string{"SpacesWithLeasesAreListed"}, spaces: func([]string) ([]string, error) { return nil, io.EOF }},
 	{name: "the names of spaces are cut", claims: []string{"SpacesAreKeptApart"}, space: func(name string) string { return name[:min(len(name), 255)] }},
 	{name: "a mark names a connection", claims: []string{"MarkNamesOneStore"}, alter: func(a *altered) {
 		name := rand.Text()

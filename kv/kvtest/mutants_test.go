@@ -26,6 +26,7 @@ type mutant struct {
 	claims []string
 	alter  func(a *altered)
 	space  func(name string) string // what it takes a space's name for
+	spaces func(names []string) ([]string, error)
 }
 
 // altered is a space of a mutant. What is nil is as it was.
@@ -160,6 +161,14 @@ func (m *mutated) Open(ctx context.Context, name string) (kv.Space, error) {
 		m.mutant.alter(a)
 	}
 	return a, nil
+}
+
+func (m *mutated) Spaces(ctx context.Context) ([]string, error) {
+	names, err := m.Memory.Spaces(ctx)
+	if err != nil || m.mutant.spaces == nil {
+		return names, err
+	}
+	return m.mutant.spaces(slices.Sorted(slices.Values(names)))
 }
 
 func (m *mutated) remember(key string, value int64) {

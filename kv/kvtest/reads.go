@@ -2,6 +2,7 @@ package kvtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -335,14 +336,19 @@ func oddKeysAndValues(s *suite) {
 	}
 }
 
-func spacesAreKeptApart(s *suite) {
+// oddSpaces returns names of spaces that a store might take for one another.
+func (s *suite) oddSpaces() []string {
 	names := []string{s.space}
 	for _, more := range []string{" ", "/", "/k", "/k/k", "%", "_", "K", "k", "é", "e\u0301"} {
 		if !s.h.Nests || !strings.HasPrefix(more, "/") {
 			names = append(names, s.space+more)
 		}
 	}
-	names = append(names, strings.ToUpper(s.space), s.space+strings.Repeat("x", 800-len(s.space)), s.space+strings.Repeat("x", 799-len(s.space)))
+	return append(names, strings.ToUpper(s.space), s.space+strings.Repeat("x", 800-len(s.space)), s.space+strings.Repeat("x", 799-len(s.space)))
+}
+
+func spacesAreKeptApart(s *suite) {
+	names := s.oddSpaces()
 	var users []*user
 	var owners []kv.Owner
 	for i, name := range names {
@@ -371,6 +377,38 @@ func spacesAreKeptApart(s *suite) {
 		s.that((r.Version == 0) == (i == len(users)-1), "space %q holds %s", names[i], text(r))
 		s.that(r.Version == 0 || string(r.Value) == names[len(names)-1], "space %q holds %s", names[i], text(r))
 	}
+}
+
+// spacesAreListed: a store that is no Lister need not tell.
+func spacesAreListed(s *suite) {
+	lister, is := s.store.(kv.Lister)
+	if !is {
+		return
+	}
+	if _, err := lister.Spaces(s.within()); errors.Is(err, kv.ErrNoList) {
+		return // such as a store around another one
+	}
+	ours := func() []string {
+		all, err := lister.Spaces(s.within())
+		s.ok(err, "Spaces")
+		prefix := strings.ToUpper(s.space)
+		all = slices.DeleteFunc(all, func(name string) bool { return !strings.HasPrefix(strings.ToUpper(name), prefix) })
+		return slices.Sorted(slices.Values(all))
+	}
+	s.same(nil, ours(), "before any was opened")
+	names := s.oddSpaces()
+	for _, name := range names {
+		u := s.openNamed(name)
+		u.begin()
+		u.begin()
+	}
+	slices.Sort(names)
+	s.same(names, ours(), "of those with leases")
+
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err := lister.Spaces(over)
+	s.is(err, context.Canceled, "Spaces when its context has ended")
 }
 
 func markNamesOneStore(s *suite) {
