@@ -30,7 +30,7 @@ func changeTo(before *picture, now picture) change {
 	}
 }
 
-// whatChanged tells people what is new in a picture.
+// whatChanged tells people what is new in a picture; empty: all are where they were.
 func whatChanged(before *picture, now picture) string {
 	if before == nil {
 		return "first look"
@@ -72,10 +72,29 @@ func whatChanged(before *picture, now picture) string {
 	}
 	say(newIn(now.Blockers, before.Blockers), "waited for")
 	say(newIn(before.Blockers, now.Blockers), "waited for no longer")
+	return strings.Join(said, "; ")
+}
+
+const nothingMoved = "nothing has moved"
+
+// whatIsReserved tells people of assignments that are reserved now, or were, by their IDs.
+func whatIsReserved(before, now []string) string {
+	var said []string
+	if left := without(now, before); len(left) > 0 {
+		said = append(said, first(left)+" left for a restart, and what it holds is reserved")
+	}
+	if back := without(before, now); len(back) > 0 {
+		said = append(said, first(back)+" back from a restart")
+	}
 	if len(said) == 0 {
-		return "nothing has moved"
+		return nothingMoved
 	}
 	return strings.Join(said, "; ")
+}
+
+// without returns the IDs that are not among others.
+func without(ids, others []string) []string {
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return slices.Contains(others, id) })
 }
 
 // newIn returns the IDs of blockers that were none before.

@@ -22,7 +22,7 @@ func TestWhatChangedIsToldInWords(t *testing.T) {
 		crowd.Members = append(crowd.Members, at(fmt.Sprint("n", n), 3+n, 1))
 	}
 	for want, now := range map[string]picture{
-		"nothing has moved":            before,
+		"":                             before,
 		"c joined":                     {State: before.State, Members: []member{a, b, c}},
 		"b gone":                       {State: before.State, Members: []member{a}},
 		"a gone; b moved":              {State: before.State, Members: []member{at("b", 0, 1)}},
@@ -35,6 +35,20 @@ func TestWhatChangedIsToldInWords(t *testing.T) {
 	}
 	require.Equal(t, "b waited for no longer", whatChanged(&picture{State: before.State, Members: before.Members, Blockers: []blocker{{ID: "b"}}}, before))
 	require.Equal(t, "first look", whatChanged(nil, before))
+}
+
+func TestWhatIsReservedIsToldInWords(t *testing.T) {
+	for _, c := range []struct {
+		before, now []string
+		want        string
+	}{
+		{nil, nil, "nothing has moved"},
+		{[]string{"a"}, []string{"a"}, "nothing has moved"},
+		{nil, []string{"a"}, "a left for a restart, and what it holds is reserved"},
+		{[]string{"a", "b"}, []string{"b", "c"}, "c left for a restart, and what it holds is reserved; a back from a restart"},
+	} {
+		require.Equal(t, c.want, whatIsReserved(c.before, c.now))
+	}
 }
 
 // The dumb twin of strip: a column has the colour of whoever holds the index at its middle.

@@ -149,6 +149,32 @@ func TestEventsTellOfEachChange(t *testing.T) {
 	})
 }
 
+// says reports whether the line of the time line holds a text.
+func says(text string) func(view map[string]any) bool {
+	return func(view map[string]any) bool {
+		return strings.Contains(view["change"].(map[string]any)["text"].(string), text)
+	}
+}
+
+func TestEventsTellThatAnAssignmentIsReserved(t *testing.T) {
+	t.Parallel()
+	for _, m := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive, libcluster.ModeCooperative} {
+		t.Run(m.String(), func(t *testing.T) {
+			t.Parallel()
+			registry := libclustertest.New()
+			a, b := join(t, registry, "a", mode(m)), join(t, registry, "b", mode(m))
+			events := listen(t, show(t, a)+"/v1/events")
+			events.until(t, hasMembers(2))
+			ctx, cancel := context.WithTimeout(t.Context(), watchdog)
+			defer cancel()
+			require.NoError(t, b.Leave(ctx, libcluster.Returning(time.Hour)))
+			events.until(t, says("b left for a restart, and what it holds is reserved"))
+			join(t, registry, "b", mode(m))
+			events.until(t, says("b back from a restart"))
+		})
+	}
+}
+
 func TestEventsGoOnWhereTheyWere(t *testing.T) {
 	t.Parallel()
 	registry := libclustertest.New()

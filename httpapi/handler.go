@@ -76,7 +76,8 @@ func New(cluster *libcluster.Cluster, options ...Option) (*Handler, error) {
 		}
 	}
 	h.ctx, h.end = context.WithCancel(context.Background())
-	h.hub, h.looks = newHub(cluster), &looks{cluster: cluster, ctx: h.ctx}
+	h.looks = &looks{cluster: cluster, ctx: h.ctx}
+	h.hub = newHub(h.ctx, cluster, h.looks)
 	h.routes = h.newRoutes()
 	go func() {
 		defer close(h.ended)

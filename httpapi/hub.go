@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -28,16 +29,21 @@ const (
 	// a large cluster that never comes to rest does not cost more than a tenth of a processor.
 	restTimes   = 9
 	longestRest = time.Second
+
+	// longestRead is how long an event waits for the registry.
+	longestRead = time.Second
 )
 
 // hub sees the changes of a cluster, and keeps the newest as events. Its one goroutine only
-// reads the cluster and waits for no client: a client fetches the next event when it has
-// written the one before.
+// reads the cluster, and the registry when a generation shows in nothing else. It waits for no client: a
+// client fetches the next event when it has written the one before.
 type hub struct {
-	cluster *libcluster.Cluster
-	colors  colors   // the goroutine's
-	before  *picture // the goroutine's
-	body    []byte   // the goroutine's: before, as JSON
+	cluster  *libcluster.Cluster
+	looks    *looks
+	colors   colors   // the goroutine's
+	before   *picture // the goroutine's
+	body     []byte   // the goroutine's: before, as JSON
+	reserved []string // the goroutine's: the members that it knows to have left for a restart
 
 	mu        sync.Mutex // guards what follows
 	last      int64      // the ID of the newest event
@@ -50,9 +56,9 @@ type hub struct {
 
 // newHub has looked once. IDs begin with the microsecond: one of an earlier process is then older
 // than all, and cannot be mistaken for one of this one.
-func newHub(c *libcluster.Cluster) *hub {
-	h := &hub{cluster: c, last: time.Now().UnixMicro(), more: make(chan struct{})}
-	h.look()
+func newHub(ctx context.Context, c *libcluster.Cluster, l *looks) *hub {
+	h := &hub{cluster: c, looks: l, last: time.Now().UnixMicro(), more: make(chan struct{})}
+	h.look(ctx)
 	return h
 }
 
@@ -63,7 +69,7 @@ func (h *hub) follow(ctx context.Context) {
 	for {
 		changed := h.cluster.Changed()
 		began := time.Now()
-		h.look()
+		h.look(ctx)
 		rest.Reset(min(restTimes*time.Since(began), longestRest))
 		select {
 		case <-rest.C:
@@ -79,7 +85,7 @@ func (h *hub) follow(ctx context.Context) {
 }
 
 // look makes an event of the picture if that is another one than before.
-func (h *hub) look() {
+func (h *hub) look(ctx context.Context) {
 	p := pictureOf(h.cluster)
 	h.colors.paint(p.Members)
 	body := marshal(p)
@@ -87,8 +93,36 @@ func (h *hub) look() {
 		return
 	}
 	now := changeTo(h.before, p)
+	h.reserved = slices.DeleteFunc(h.reserved, func(id string) bool {
+		return !slices.ContainsFunc(p.Members, func(m member) bool { return m.ID == id })
+	})
+	switch {
+	case now.Text != "":
+	case h.before.State.Generation != now.Generation:
+		now.Text = h.reservations(ctx)
+	default:
+		now.Text = nothingMoved
+	}
 	h.before, h.body = &p, body
 	h.add(now, body)
+}
+
+// reservations tells of a generation by which nobody has moved. Of a reserved assignment only the
+// registry's records tell.
+func (h *hub) reservations(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, longestRead)
+	defer cancel()
+	before, now := h.reserved, h.reserved
+	if found, err := h.looks.get(ctx); err == nil {
+		now = nil
+		for _, p := range found.Problems {
+			if p.Kind == libcluster.ProblemReserved && !slices.Contains(now, p.ID) {
+				now = append(now, p.ID)
+			}
+		}
+	}
+	h.reserved = now
+	return whatIsReserved(before, now)
 }
 
 // add keeps an event, and wakes who waits for one. The body is an object with fields.
