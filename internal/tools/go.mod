@@ -3,6 +3,7 @@ module github.com/libcluster/libcluster/internal/tools
 go 1.26.0
 
 require (
+	github.com/grafana/grafana-foundation-sdk/go v0.0.22
 	github.com/tetratelabs/wazero v1.12.0
 	golang.org/x/tools v0.51.0
 	k8s.io/api v0.37.2

@@ -1,5 +1,6 @@
 // Manifests checks what the examples give to Kubernetes: it reads each object into the type that a
-// Kubernetes server has for it, and refuses what that type has not, and finds what does not fit.
+// Kubernetes server has for it, and refuses what that type has not, and finds what does not fit. It
+// does the same with the dashboard, for which Grafana publishes types.
 //
 //	go -C internal/tools run ./manifests
 package main
@@ -20,19 +21,25 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-const folder = "../../examples/kubernetes"
-
 func main() {
-	if err := run(); err != nil {
+	err := try("../../examples/kubernetes/*.yaml", checkManifest, manifestMistakes)
+	if err == nil {
+		err = try("../../deploy/grafana-dashboard.json", checkDashboard, dashboardMistakes)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "manifests:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
-	names, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
+// mistake is another text in the place of one.
+type mistake struct{ old, new string }
+
+// try checks files, and then that each mistake in them is found.
+func try(pattern string, check func(text string) error, mistakes []mistake) error {
+	names, err := filepath.Glob(pattern)
 	if err != nil || len(names) == 0 {
-		return errors.Join(fmt.Errorf("no manifest in %s", folder), err)
+		return errors.Join(fmt.Errorf("there is no %s", pattern), err)
 	}
 	tried := map[string]bool{}
 	for _, name := range names {
@@ -43,26 +50,26 @@ func run() error {
 		if err := check(string(text)); err != nil {
 			return fmt.Errorf("%s: %w", filepath.Base(name), err)
 		}
-		for _, mistake := range mistakes { // which must not count as fine
-			wrong := strings.Replace(string(text), mistake.old, mistake.new, 1)
+		for _, m := range mistakes { // which must not count as fine
+			wrong := strings.Replace(string(text), m.old, m.new, 1)
 			if wrong == string(text) {
 				continue
 			}
-			tried[mistake.new] = true
+			tried[m.new] = true
 			if check(wrong) == nil {
-				return fmt.Errorf("%s: %q in place of %q is not found", filepath.Base(name), mistake.new, mistake.old)
+				return fmt.Errorf("%s: %q in place of %q is not found", filepath.Base(name), m.new, m.old)
 			}
 		}
 	}
 	if len(tried) < len(mistakes) {
-		return fmt.Errorf("of %d mistakes only %v could be made", len(mistakes), slices.Sorted(maps.Keys(tried)))
+		return fmt.Errorf("%s: of %d mistakes only %v could be made", pattern, len(mistakes), slices.Sorted(maps.Keys(tried)))
 	}
-	fmt.Printf("%d manifests are fine, and each of %d mistakes in them is found\n", len(names), len(mistakes))
+	fmt.Printf("%s: %d fine, and each of %d mistakes is found\n", filepath.Base(pattern), len(names), len(mistakes))
 	return nil
 }
 
-// mistakes are of each kind that check finds.
-var mistakes = []struct{ old, new string }{
+// manifestMistakes are of each kind that checkManifest finds.
+var manifestMistakes = []mistake{
 	{"terminationGracePeriodSeconds:", "terminationGracePeriod:"},
 	{"terminationGracePeriodSeconds: 60", "terminationGracePeriodSeconds: 5"},
 	{"clusterIP: None", "clusterIP: 10.0.0.1"},
@@ -79,8 +86,8 @@ type objects struct {
 	sets     []appsv1.StatefulSet
 }
 
-// check checks a manifest.
-func check(manifest string) error {
+// checkManifest checks the objects of one file.
+func checkManifest(manifest string) error {
 	found := objects{services: map[string]corev1.Service{}}
 	for _, text := range strings.Split(manifest, "\n---\n") {
 		if err := found.add([]byte(text)); err != nil {
