@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
 
 	"github.com/libcluster/libcluster/internal/etcd"
@@ -190,10 +191,17 @@ func (e EtcdConfig) toBeAllowed(r Registration) []string {
 	return writtenIn(r.Mode, r.Passive)
 }
 
+// nothingAnswers is all that is known of an address that swallows what is sent to it.
+const nothingAnswers = "nothing has answered the attempt to connect"
+
 // connectionTrouble tells why there is no connection, if there is none. The
 // client's own requests wait for one and then say only that time is up, whether
 // nobody listens there or the certificates do not fit.
 func connectionTrouble(client *clientv3.Client) string {
+	switch client.ActiveConnection().GetState() {
+	case connectivity.Idle, connectivity.Connecting: // and nothing has failed before
+		return ": " + nothingAnswers
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), releaseGrace)
 	defer cancel()
 	_, err := pb.NewMaintenanceClient(client.ActiveConnection()).Status(ctx, &pb.StatusRequest{})

@@ -3,15 +3,19 @@ package libcluster_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster"
 )
@@ -32,6 +36,37 @@ func TestNameWhoseFirstAddressSwallowsEverythingIsJoinedByItsSecond(t *testing.T
 		return ours, nil
 	}}
 	start(t, libcluster.Config{Key: key(t), Registry: libcluster.Etcd("http://etcd.test.:" + u.Port())}).becomes(0, 1)
+}
+
+// Nobody need wait until an attempt to connect has failed so as to learn what it waits for.
+func TestAddressThatSwallowsEverythingIsNamed(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp4", "127.0.0.3:0")
+	require.NoError(t, err)
+	port := l.Addr().(*net.TCPAddr).Port
+	require.NoError(t, l.Close())
+	swallow(t, [4]byte{127, 0, 0, 3}, port)
+	etcd := libcluster.EtcdConfig{Endpoints: []string{fmt.Sprintf("http://127.0.0.3:%d", port)}, DialTimeout: time.Hour, RequestTimeout: time.Hour}
+	const trouble = ": nothing has answered the attempt to connect (key /mailer/"
+	c, err := libcluster.New(libcluster.Config{Key: "mailer", Logger: zap.NewNop(), Registry: etcd})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	joined := make(chan error, 1)
+	go func() { joined <- c.Join(ctx) }()
+	require.Eventually(t, func() bool {
+		return strings.Contains(c.Err().Error(), "; last: "+etcd.String()+": not connected yet"+trouble)
+	}, patience, patience/1000)
+	require.ErrorContains(t, c.Err(), "a firewall, or a machine that is not there, may swallow what is sent; check EtcdConfig.Endpoints")
+	tired := errors.New("tired")
+	cancel(tired)
+	err = <-joined
+	require.ErrorIs(t, err, tired)
+	require.ErrorContains(t, err, trouble)
+
+	short, cancelShort := context.WithTimeout(t.Context(), time.Second)
+	defer cancelShort()
+	_, err = etcd.Clusters(short, "mailer")
+	require.ErrorContains(t, err, etcd.String()+": no answer in time: context deadline exceeded"+trouble)
 }
 
 // swallow has an address take no connection: it listens, and its queue is full.

@@ -15,13 +15,18 @@ import (
 // what is sent to it, and the second shall have its turn.
 const connectTimeout = 5 * time.Second
 
+// slowConnect is after how long it is told that nothing has answered yet: not everybody waits
+// until an attempt to connect has failed.
+const slowConnect = 500 * time.Millisecond
+
 // connect waits for a connection, and not for long if there is none to be had. So what is
 // sent later need not be given up soon so as to find out that nobody is there. It calls failing
-// whenever dialling has failed and goes on.
+// whenever dialling has failed and goes on, or takes long.
 func connect(ctx context.Context, client *clientv3.Client, timeout time.Duration, failing func()) error {
 	conn := client.ActiveConnection()
 	conn.Connect()
-	for _, d := range []time.Duration{timeout, connectTimeout} {
+	slow := min(slowConnect, timeout/2)
+	for n, d := range []time.Duration{slow, timeout - slow, connectTimeout} {
 		limit, cancel := context.WithTimeout(ctx, d)
 		state := conn.GetState()
 		for state != connectivity.Ready && state != connectivity.Shutdown && conn.WaitForStateChange(limit, state) {
@@ -35,6 +40,8 @@ func connect(ctx context.Context, client *clientv3.Client, timeout time.Duration
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case n == 0:
+			failing()
 		case state == connectivity.TransientFailure:
 			return context.DeadlineExceeded
 		}

@@ -43,10 +43,14 @@ var etcdAdvice = []struct {
 	{"server preface", nil, "no etcd answers there; check EtcdConfig.Endpoints"},
 	{"connection refused", nil, "nobody listens there; check EtcdConfig.Endpoints"},
 	{"no such host", nil, "check EtcdConfig.Endpoints"},
+	{nothingAnswers, nil, swallows},
+	{"i/o timeout", nil, swallows},
 }
 
 const refusesCert = "the server refuses this client's certificate; is it still valid, and from an authority that the server knows? " +
 	"Check EtcdConfig.Cert and CertKey"
+
+const swallows = "a firewall, or a machine that is not there, may swallow what is sent; check EtcdConfig.Endpoints"
 
 func isSecure(_ EtcdConfig, secure bool) bool  { return secure }
 func isPlain(_ EtcdConfig, secure bool) bool   { return !secure }
