@@ -36,6 +36,11 @@ func (r *runner) check() error {
 	if r.also != nil && (r.primary || r.also.also != nil) {
 		return errors.New("libcluster: WithPrimary: give it once, to Run, RunWorkers or RunPartitions")
 	}
+	for _, one := range r.all() {
+		if one.tasks == nil && (one.partitions == nil || one.partitions.f == nil) {
+			return errors.New("libcluster: a function given to Run, RunWorkers, RunPrimary, RunPartitions or WithPrimary is nil")
+		}
+	}
 	return r.leaving.check()
 }
 

@@ -101,13 +101,17 @@ func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, wo
 	if c.cfg.Mode == ModeCooperative {
 		return errors.New("libcluster: RunWorkers: in mode cooperative workers have no indexes; use RunPartitions")
 	}
-	return c.run(&runner{ctx: ctx, tasks: func(s State) []task {
-		tasks := make([]task, s.Workers)
-		for n := range tasks {
-			tasks[n] = func(ctx context.Context) error { return f(ctx, s.Index+n, s) }
+	r := &runner{ctx: ctx}
+	if f != nil {
+		r.tasks = func(s State) []task {
+			tasks := make([]task, s.Workers)
+			for n := range tasks {
+				tasks[n] = func(ctx context.Context) error { return f(ctx, s.Index+n, s) }
+			}
+			return tasks
 		}
-		return tasks
-	}}, options)
+	}
+	return c.run(r, options)
 }
 
 // RunPrimary is [Cluster.Run] while this instance is the primary, which is the instance
@@ -148,8 +152,11 @@ func (c *Cluster) RunPrimary(ctx context.Context, f func(ctx context.Context, s 
 // isStatic reports whether places never change.
 func (c *Cluster) isStatic() bool { return !c.cfg.Registry.Capabilities().Members }
 
-// alone makes f the only task, for Run and RunPrimary.
+// alone makes f the only task, for Run and RunPrimary. It returns nil if there is none.
 func alone(f func(context.Context, State) error) func(State) []task {
+	if f == nil {
+		return nil
+	}
 	return func(s State) []task {
 		return []task{func(ctx context.Context) error { return f(ctx, s) }}
 	}

@@ -241,6 +241,24 @@ func TestRunOfAPassiveInstanceIsRefused(t *testing.T) {
 	})
 }
 
+// Otherwise the process would end when the instance gets an assignment, or becomes the primary.
+func TestRunWithoutAFunctionIsRefused(t *testing.T) {
+	inBubble(t, func(t *world) {
+		ctx, a := t.Context(), t.app("a")
+		for name, err := range map[string]error{
+			"Run":           a.Run(ctx, nil),
+			"RunWorkers":    a.RunWorkers(ctx, nil),
+			"RunPrimary":    a.RunPrimary(ctx, nil),
+			"RunPartitions": t.app("p", mode(libcluster.ModeCooperative)).RunPartitions(ctx, nil),
+			"WithPrimary":   a.Run(ctx, untilStopped, libcluster.WithPrimary(nil)),
+		} {
+			require.ErrorContains(t, err, "is nil", name)
+		}
+		require.Empty(t, t.Members(cluster))
+		require.Equal(t, libcluster.PhaseLeft, a.Phase())
+	})
+}
+
 func TestRunThatEndsBeforeItHasJoinedSaysWhy(t *testing.T) {
 	inBubble(t, func(t *world) {
 		t.CutAll()
