@@ -78,6 +78,46 @@ func TestStoreThatWasRemovedIsAnotherOne(t *testing.T) {
 	})
 }
 
+// An administrator has removed one, or has put back only some.
+func TestStoreThatHasLostATableIsAnotherOne(t *testing.T) {
+	for _, table := range []string{"space", "record", "lease", "change"} {
+		t.Run(table, func(t *testing.T) {
+			on(t, all, func(t *testing.T, db *sql.DB, store *sqlstore.Store) {
+				space := open(t, store)
+				put(t, space, "gone", begin(t, space, long))
+				before := put(t, space, "k", 0)
+				watch, err := space.Watch(patience(t), "", 0)
+				require.NoError(t, err)
+				exec(t, db, "DROP TABLE libcluster_"+table)
+				after := put(t, space, "k", 0)
+				_, err = watch.Next(patience(t))
+				require.ErrorIs(t, err, kv.ErrMissed)
+				require.NotEqual(t, before.Store, after.Store)
+				require.Greater(t, after.Revision, before.Revision)
+				_, again, err := space.Get(patience(t), "k")
+				require.NoError(t, err)
+				require.Equal(t, after.Store, again.Store, "it changes its name once")
+				if table == "lease" {
+					r, _, err := space.Get(patience(t), "gone")
+					require.NoError(t, err)
+					require.Zero(t, r.Version, "it would stay for ever")
+				}
+			})
+		})
+	}
+}
+
+func TestSpaceThatHasLostItsRowGoesOnFromItsChanges(t *testing.T) {
+	on(t, all, func(t *testing.T, db *sql.DB, store *sqlstore.Store) {
+		space := open(t, store)
+		put(t, space, "k", 0)
+		before := put(t, space, "k", 0)
+		exec(t, db, "DELETE FROM libcluster_space")
+		after := put(t, space, "k", 0)
+		require.Equal(t, kv.Mark{Store: before.Store, Revision: before.Revision + 1}, after)
+	})
+}
+
 func TestWatchOfAStoreThatHasGoneBackHasMissedSomething(t *testing.T) {
 	on(t, all, func(t *testing.T, db *sql.DB, store *sqlstore.Store) {
 		space := open(t, store)

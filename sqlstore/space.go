@@ -224,8 +224,8 @@ func (s *Store) again(ctx context.Context, f func() error) error {
 // caller calls a function with a connection.
 type caller func(ctx context.Context, f func(context.Context, session) error) error
 
-// with calls f with a connection. If the tables or the row of the space have been removed,
-// it makes them anew: that is another store.
+// with calls f with a connection. If a table or the row of the space has been removed, it makes
+// that anew. Without a table it is another store.
 func (sp *space) with(ctx context.Context, on caller, f func(context.Context, session) error) error {
 	s := sp.store
 	made := false

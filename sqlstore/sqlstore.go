@@ -236,7 +236,7 @@ func (s *Store) prepare(ctx context.Context, space string) error {
 	conflicts := 0
 	return s.again(ctx, func() error {
 		return s.onPool(ctx, func(ctx context.Context, c session) error {
-			err := s.enter(ctx, c, space)
+			id, err := s.enter(ctx, c, space)
 			if err == nil || !s.lang.missing(err) {
 				return err
 			}
@@ -250,30 +250,56 @@ func (s *Store) prepare(ctx context.Context, space string) error {
 					return err
 				}
 			}
-			return s.enter(ctx, c, space)
+			if id != "" {
+				if err := c.rename(ctx, id); err != nil {
+					return err
+				}
+			}
+			_, err = s.enter(ctx, c, space)
+			return err
 		})
 	})
 }
 
-// enter has a row for the store and one for the space. Revisions begin with 1: to watch
-// after revision 0 means another thing.
-func (s *Store) enter(ctx context.Context, c session, space string) error {
-	named := false
-	err := c.query(ctx, `SELECT id FROM {store}`, nil, func(*sql.Rows) error {
-		named = true
-		return nil
-	})
-	if err != nil {
-		return err
+// rename makes another store of one that has lost a table, and what was in it. Only the first to
+// notice does so: another one knows the old name.
+func (c session) rename(ctx context.Context, id string) error {
+	// Without its lease a record would stay for ever.
+	_, err := c.exec(ctx, `DELETE FROM {record} WHERE owner <> 0 AND owner NOT IN (SELECT owner FROM {lease})`)
+	if err == nil {
+		_, err = c.exec(ctx, `UPDATE {store} SET id = ? WHERE id = ?`, newID(), id)
 	}
-	if !named {
+	return err
+}
+
+// enter has a row for the store and one for the space, and returns the name of the store. If a
+// table is missing, the name is that from before this was noticed. Revisions begin with 1: to watch
+// after revision 0 means another thing. If the row of a space is lost they go on from its changes.
+func (s *Store) enter(ctx context.Context, c session, space string) (id string, err error) {
+	err = c.query(ctx, `SELECT id FROM {store}`, nil, func(rows *sql.Rows) error { return rows.Scan(&id) })
+	if err != nil {
+		return id, err
+	}
+	nothing := func(*sql.Rows) error { return nil }
+	if err := c.query(ctx, `SELECT 1 FROM {record}, {lease}, {change} WHERE 1 = 0`, nil, nothing); err != nil {
+		return id, err
+	}
+	if id == "" {
 		_, err := c.exec(ctx, `INSERT {ignore} INTO {store} (one, id) VALUES (1, ?) {unless}`, newID())
 		if err != nil {
-			return err
+			return id, err
 		}
 	}
-	_, err = c.exec(ctx, `INSERT {ignore} INTO {space} (name, revision, pruned) VALUES (?, 1, 0) {unless}`, []byte(space))
-	return err
+	there := false
+	err = c.query(ctx, `SELECT 1 FROM {space} WHERE name = ?`, []any{[]byte(space)}, func(*sql.Rows) error {
+		there = true
+		return nil
+	})
+	if err == nil && !there {
+		_, err = c.exec(ctx, `INSERT {ignore} INTO {space} (name, revision, pruned)
+SELECT ?, COALESCE(MAX(revision), 1), COALESCE(MAX(revision), 0) FROM {change} WHERE space = ? {unless}`, []byte(space), []byte(space))
+	}
+	return id, err
 }
 
 // newID returns a random UUID.
