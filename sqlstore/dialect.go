@@ -72,6 +72,7 @@ type dialect struct {
 	end      []string // what its connection needs when it has ended
 	gate     string   // has a transaction of the application wait for its turn in a space, or write; "": no need
 	notify   string   // the end of an UPDATE of one row, which tells a channel of a payload; "": there is none
+	file     string   // selects the file that the database is in; "": it is in none
 	words    map[string]string
 	faults   faults
 }

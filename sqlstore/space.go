@@ -105,6 +105,9 @@ func discard(c *sql.Conn) {
 // onPool calls f with a connection of the pool. One to a server that does not write is not
 // given back: the next one may lead to another server.
 func (s *Store) onPool(ctx context.Context, f func(context.Context, session) error) error {
+	if err := s.moved(); err != nil {
+		return err
+	}
 	c, err := s.db.Conn(ctx)
 	if err != nil {
 		return err
@@ -154,7 +157,7 @@ func (sp *space) onOwnIfAny(ctx context.Context, f func(context.Context, session
 }
 
 func (sp *space) useOwn(ctx context.Context, f func(context.Context, session) error) error {
-	err := closed(sp.store.db)
+	err := errors.Join(closed(sp.store.db), sp.store.moved())
 	if err == nil {
 		err = f(ctx, session{sp.store, sp.own})
 	}

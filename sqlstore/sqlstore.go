@@ -28,7 +28,9 @@
 //	UPDATE libcluster_store SET id = 'restored-2026-11-27'
 //
 // In SQLite all are processes of one machine, on a local file system, and the file should
-// be in WAL mode. Under MariaDB and MySQL the driver's interpolateParams=true saves a round
+// be in WAL mode. Before the file is removed or replaced, end all of them. A process that has
+// it open would go on with the old one, so its instances are fenced, and stay so until it
+// is started again. Under MariaDB and MySQL the driver's interpolateParams=true saves a round
 // trip in each statement. MySQL's binary log must not be in the format STATEMENT.
 //
 // # Connections
@@ -74,6 +76,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libcluster/libcluster/internal/calls"
@@ -111,6 +114,7 @@ type Store struct {
 	db   *sql.DB
 	lang *dialect
 	keep int64
+	file atomic.Pointer[file] // nil: none is known
 
 	mu      sync.Mutex
 	open    int                               // how many spaces are open
@@ -237,7 +241,10 @@ func (s *Store) prepare(ctx context.Context, space string) error {
 	return s.again(ctx, func() error {
 		return s.onPool(ctx, func(ctx context.Context, c session) error {
 			id, err := s.enter(ctx, c, space)
-			if err == nil || !s.lang.missing(err) {
+			if err == nil {
+				return s.findFile(ctx, c)
+			}
+			if !s.lang.missing(err) {
 				return err
 			}
 			for _, statement := range tables {
@@ -255,8 +262,10 @@ func (s *Store) prepare(ctx context.Context, space string) error {
 					return err
 				}
 			}
-			_, err = s.enter(ctx, c, space)
-			return err
+			if _, err = s.enter(ctx, c, space); err != nil {
+				return err
+			}
+			return s.findFile(ctx, c)
 		})
 	})
 }

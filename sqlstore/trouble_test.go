@@ -3,6 +3,7 @@ package sqlstore_test
 import (
 	"context"
 	"database/sql"
+	"os"
 	"testing"
 	"time"
 
@@ -81,6 +82,36 @@ func TestHeartbeatsEndWithThePool(t *testing.T) {
 		_, _, err = space.Get(patience(t), "k")
 		require.ErrorContains(t, err, "closed")
 	})
+}
+
+// A newcomer would find another file, and be alone there: so would the others, in the old one.
+func TestNothingIsDoneInAFileThatWasRemovedOrReplaced(t *testing.T) {
+	db := onSQLite.db(t)
+	store := sqlstore.SQLite(db)
+	space := open(t, store)
+	owner := begin(t, space, long)
+	var path string
+	require.NoError(t, db.QueryRow(`SELECT file FROM pragma_database_list`).Scan(&path))
+	away := path + ".away"
+	refused := func() {
+		t.Helper()
+		_, err := space.Renew(patience(t), owner)
+		require.ErrorIs(t, err, kv.ErrRefused)
+		require.ErrorContains(t, err, path+" was removed or replaced")
+		_, _, err = space.Get(patience(t), "k")
+		require.ErrorIs(t, err, kv.ErrRefused)
+		_, err = space.Commit(patience(t), kv.Tx{Delete: []string{"k"}})
+		require.ErrorIs(t, err, kv.ErrRefused)
+		_, err = store.Open(patience(t), "space")
+		require.ErrorIs(t, err, kv.ErrRefused)
+	}
+	require.NoError(t, os.Rename(path, away))
+	refused()
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	refused()
+	require.NoError(t, os.Rename(away, path))
+	_, err := space.Renew(patience(t), owner)
+	require.NoError(t, err)
 }
 
 func TestLeaseThatWasRenewedMeanwhileIsNotEnded(t *testing.T) {
