@@ -23,8 +23,13 @@ const guardName = "worker-guard"
 // ordersFile is where a guard reads its orders.
 const ordersFile = 3
 
-// killAgain is how often SIGKILL is sent to what is still there.
-const killAgain = 20 * time.Millisecond
+// killAgain is how often SIGKILL is sent to what is still there, and killSoon how soon after a
+// process has ended, whose children are the guard's then. To find all children takes a look at
+// every process of the machine, so that is not done for each of a thousand that end.
+const (
+	killAgain = 20 * time.Millisecond
+	killSoon  = time.Millisecond
+)
 
 // deadlineSignal is what a guard dies of when it has ended its command at the deadline. When
 // others send it the signal has no effect. Of those that end a Go program by default it is one
@@ -60,6 +65,7 @@ type guard struct {
 	status   int   // with that
 	grace    <-chan time.Time
 	again    <-chan time.Time // not nil: everything is being killed
+	soon     bool             // again comes soon
 }
 
 // ending is a child that has ended.
@@ -136,18 +142,23 @@ func (g *guard) run() int {
 			if !ok {
 				return g.status
 			}
-			if e.pid == g.pid {
-				g.reaped, g.status = true, shellStatus(e.status)
-				g.stop() // what it has left behind
-			}
-			if g.again != nil {
-				g.kill() // its children are the guard's now
-			}
+			g.note(e)
 		}
 		if g.pid == 0 && (g.stopping || g.orders == nil) {
 			g.ordered = true // it has not been started in time
 			return g.status
 		}
+	}
+}
+
+// note notes that a child has ended.
+func (g *guard) note(e ending) {
+	if e.pid == g.pid {
+		g.reaped, g.status = true, shellStatus(e.status)
+		g.stop() // what it has left behind
+	}
+	if g.again != nil && !g.soon {
+		g.again, g.soon = time.After(killSoon), true
 	}
 }
 
@@ -222,7 +233,7 @@ func (g *guard) kill() {
 	for _, child := range children() {
 		g.killer.kill(child.pid)
 	}
-	g.again = time.After(killAgain)
+	g.again, g.soon = time.After(killAgain), false
 }
 
 // signal sends a signal to the group. Once the command has ended, its number may be

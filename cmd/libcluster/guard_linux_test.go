@@ -139,6 +139,19 @@ func TestGuardStartsNothingAfterTheDeadlineAndWaitsForALaterOne(t *testing.T) {
 	require.True(t, g.ordered, "and says why")
 }
 
+// To find the children takes a look at every process of the machine. With one for each that ends, a
+// thousand would take minutes.
+func TestGuardLooksOnceForTheChildrenOfAllThatHaveEndedMeanwhile(t *testing.T) {
+	t.Parallel()
+	g := &guard{pid: 1, again: make(chan time.Time)}
+	later := g.again
+	g.note(ending{pid: 2})
+	require.NotEqual(t, later, g.again, "it looks soon")
+	soon := g.again
+	g.note(ending{pid: 3})
+	require.Equal(t, soon, g.again)
+}
+
 // killTwice tries to kill a process, twice.
 func killTwice(pid string) {
 	n, err := strconv.Atoi(pid)
