@@ -60,12 +60,51 @@ func (c *closing) Close() error {
 // has closed its own.
 func (p *pipes) events(t *testing.T) (client net.Conn, closed <-chan struct{}) {
 	t.Helper()
+	return p.ask(t, "GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+}
+
+func (p *pipes) ask(t *testing.T, request string) (client net.Conn, closed <-chan struct{}) {
+	t.Helper()
 	client, server := net.Pipe()
 	c := &closing{Conn: server, closed: make(chan struct{})}
 	p.conns <- c
-	_, err := io.WriteString(client, "GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	_, err := io.WriteString(client, request)
 	require.NoError(t, err)
 	return client, c.closed
+}
+
+// Nobody can hold a connection for long by a request that does not end, or a reply that is not read.
+func TestClientThatStandsStillIsDropped(t *testing.T) {
+	for name, request := range map[string]string{
+		"in the header":    "GET / HTTP/1.1\r\nHost: loc",
+		"before the body":  "POST /v1/state HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n",
+		"after it asked":   "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"and is refused":   "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"before the state": "GET /v1/state HTTP/1.1\r\nHost: localhost\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := handler(t, join(t, libclustertest.New(), "a"))
+				l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+				ctx, end := context.WithCancel(t.Context())
+				var serving sync.WaitGroup
+				defer serving.Wait()
+				defer end()
+				serving.Go(func() { require.NoError(t, h.Serve(ctx, l)) })
+				began := time.Now()
+				client, closed := l.ask(t, request)
+				defer client.Close()
+				if strings.HasPrefix(request, "POST") { // it reads the answer
+					go func() { _, _ = io.Copy(io.Discard, client) }()
+				}
+				select {
+				case <-closed:
+				case <-time.After(time.Hour):
+				}
+				require.LessOrEqual(t, time.Since(began), 31*time.Second)
+			})
+		})
+	}
 }
 
 // An hour in which something changes twice a second. One client reads, and another one never

@@ -116,6 +116,7 @@ func (h *Handler) newRoutes() *http.ServeMux {
 
 // ServeHTTP serves a request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer bound(w, r)()
 	header := w.Header()
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")

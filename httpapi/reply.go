@@ -70,11 +70,18 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, body func(io.Writ
 	if r.Method == http.MethodHead {
 		return
 	}
-	out := http.NewResponseController(w)
-	if out.SetWriteDeadline(time.Now().Add(longestReply)) == nil {
-		defer out.SetWriteDeadline(time.Time{})
-	}
 	_ = body(w) // the client has gone, if not
+}
+
+// bound bounds a reply, unless the server does so. Its deadline is also for what it has yet to send
+// when the handler has returned.
+func bound(w http.ResponseWriter, r *http.Request) (done func()) {
+	out := http.NewResponseController(w)
+	server, is := r.Context().Value(http.ServerContextKey).(*http.Server)
+	if is && server.WriteTimeout > 0 || out.SetWriteDeadline(time.Now().Add(longestReply)) != nil {
+		return func() {}
+	}
+	return func() { _ = out.SetWriteDeadline(time.Time{}) } // which has worked
 }
 
 // has reports whether an If-None-Match names a tag.

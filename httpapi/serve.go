@@ -12,10 +12,11 @@ import (
 )
 
 const (
-	// Bounds of what a client may do before it has sent a request.
-	longestHeader = 10 * time.Second
-	longestIdle   = 2 * time.Minute
-	largestHeader = 32 << 10
+	// Bounds of what a client may do until it has sent a request.
+	longestHeader  = 10 * time.Second
+	longestRequest = 30 * time.Second // with a body, of which nothing is wanted
+	longestIdle    = 2 * time.Minute
+	largestHeader  = 32 << 10
 
 	// lastReplies is how long replies may take that are under way when serving ends.
 	lastReplies = 5 * time.Second
@@ -71,7 +72,8 @@ func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 	}
 	server := &http.Server{
 		Handler: handler, TLSConfig: h.tls,
-		ReadHeaderTimeout: longestHeader, IdleTimeout: longestIdle, MaxHeaderBytes: largestHeader,
+		ReadHeaderTimeout: longestHeader, ReadTimeout: longestRequest, WriteTimeout: longestReply,
+		IdleTimeout: longestIdle, MaxHeaderBytes: largestHeader,
 		BaseContext: func(net.Listener) context.Context { return ctx }, // which ends the streams
 		ErrorLog:    log.New(io.Discard, "", 0),
 	}
