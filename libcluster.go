@@ -229,7 +229,9 @@ func (c *Cluster) enter(run *runner) (*membership, error) {
 // Leave returns within 250 ms after ctx has ended, whatever else hangs. But it always has
 // at least a second, so a context that a signal has already ended will do. The error then
 // says what was not finished: a callback that has not returned, or a record that will stay
-// until its TTL has passed. In either case the instance has left.
+// until its TTL has passed. In either case the instance has left. A callback that has not
+// returned goes on, and the last one, with index -1, comes after it. Another Leave does not wait
+// for them, but what calls back after the next Join does.
 func (c *Cluster) Leave(ctx context.Context, options ...LeaveOption) error {
 	var how leaving
 	for _, option := range options {

@@ -16,7 +16,8 @@ type State struct {
 	// follows [Cluster.SetWorkers] with a short delay.
 	Workers int
 	// Total is the number of workers in the whole cluster. While Index is -1 it is the
-	// number of the others' workers, as far as known. In mode [ModeCooperative] it is
+	// number of the others' workers, as far as known; an earlier incarnation of this instance
+	// that a plan still names is another one. In mode [ModeCooperative] it is
 	// [Config.Partitions], or 0 while no plan is known.
 	Total int
 	// Generation numbers the set of members that the state was computed from.

@@ -15,7 +15,7 @@ type View struct {
 	// Members is every member with its range, as [Cluster.Members] returns them. Except
 	// in a static cluster, their ranges tile [0, total) if a total is known. That total is
 	// State.Total; while this instance has no range but is in the list, its own workers
-	// come on top.
+	// come on top, unless it is there as an earlier incarnation that a plan still names.
 	Members []Place
 	// Blockers are the instances that the cluster waits for, as [Cluster.Blockers]
 	// returns them.
