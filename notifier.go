@@ -32,6 +32,7 @@ type notifier struct {
 	// The goroutine's.
 	told    told
 	primary bool // the application has been told that it is
+	behind  bool // OnRebalance has not been told of what was told last, and will be told of something later
 }
 
 func newNotifier(m *membership, run *runner) *notifier {
@@ -142,6 +143,7 @@ func (n *notifier) look(v *view, state State, leaving bool) {
 func (n *notifier) acknowledge(v *view) {
 	switch {
 	case v.plan == nil || v.plan.prepare == nil:
+	case n.behind: // by OnRebalance the application may act on all that it had
 	case n.of.c.cfg.Mode == ModeCooperative:
 		remaining := n.told.state.held.partitions().or(n.run.running()).and(v.plan.releases)
 		if len(remaining) == 0 || v.inc.drain.isSlowFor(*v.plan.prepare) {
@@ -221,7 +223,7 @@ func (n *notifier) call(v *view, state State) {
 	if granted := state.held.without(was.held, state.Total); len(granted) > 0 && m.c.cfg.OnGranted != nil {
 		m.c.cfg.OnGranted(granted)
 	}
-	if counts() {
+	if n.behind = !counts(); !n.behind {
 		m.c.stats.rebalanced()
 		if m.c.cfg.OnRebalance != nil {
 			m.c.cfg.OnRebalance(state)

@@ -71,6 +71,40 @@ func TestLeaveEndsByItselfWhenTheRegistryHangs(t *testing.T) {
 	})
 }
 
+// What is to move was revoked, and OnRebalance is not told of that, since the instance leaves. An
+// application that goes by OnRebalance acts on it until it has been told index -1.
+func TestNothingMovesBeforeOnRebalanceHasReturnedThoughTheInstanceLeavesMeanwhile(t *testing.T) {
+	inBubble(t, func(t *world) {
+		revoking := make(chan struct{})
+		b := t.app("b", mode(libcluster.ModeCooperative))
+		var early []libcluster.State
+		a := t.join("a", mode(libcluster.ModeCooperative), func(c *libcluster.Config) {
+			c.OnRevoked = func(lost []libcluster.Partition) {
+				if len(lost) < 16 && revoking != nil {
+					close(revoking)
+					revoking = nil
+					wait(3 * time.Second)
+				}
+			}
+		})
+		a.inCallback(func(s libcluster.State) {
+			if !s.Active() {
+				wait(3 * time.Second)
+				early = append(early, b.State())
+			}
+		})
+		revoked := revoking
+		go func() { _ = b.Join(t.Context()) }()
+		<-revoked
+		require.NoError(t, a.Leave(t.within(time.Minute)))
+		require.Len(t, early, 1)
+		require.False(t, early[0].Active(), "%+v", early)
+		wait(time.Minute)
+		require.Equal(t, "0/16", b.place())
+		require.NoError(t, b.Leave(t.Context()))
+	})
+}
+
 func TestLeaveEndsWithinItsDeadlineWhenACallbackHangs(t *testing.T) {
 	inBubble(t, func(t *world) {
 		a := t.join("a")
