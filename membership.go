@@ -215,6 +215,9 @@ func (m *membership) leave(ctx context.Context, returning time.Duration) error {
 		close(m.done)
 	}()
 
+	late, stop := shortlyAfter(ctx)
+	defer stop()
+
 	// The record stays and is renewed while the application winds down.
 	select {
 	case <-m.notifier.ended:
@@ -227,14 +230,13 @@ func (m *membership) leave(ctx context.Context, returning time.Duration) error {
 	}
 	m.cancel()
 	if !m.awaitPing(ctx) {
-		m.leaveErr = errors.Join(m.leaveErr, errors.New("libcluster: left, but a call of the registry has not returned"))
-		m.log.Error("a call of the registry has not returned")
+		m.leaveErr = errors.Join(m.leaveErr, m.abandoned())
 		go func() { // ends with that call, and with what it may still have opened
 			<-m.pinger.ended
 			m.pinger.discard(m.pinger.current.Load())
 		}()
 	} else if inc := m.pinger.current.Load(); inc != nil {
-		m.leaveErr = errors.Join(m.leaveErr, m.remove(ctx, inc.session, returning))
+		m.leaveErr = errors.Join(m.leaveErr, m.awaitRemoved(ctx, late, inc.session, returning))
 		m.pinger.in.Assigned(m.c.view.Load().state.inactive())
 	}
 	m.leaveErr = quote.Error(errors.Join(m.leaveErr, m.hook.await(ctx)))
@@ -260,15 +262,51 @@ func (m *membership) awaitPing(ctx context.Context) bool {
 	}
 }
 
-// remove ends a session and its record, or only the session if the assignment is to be
-// reserved.
-func (m *membership) remove(ctx context.Context, session Session, returning time.Duration) error {
+// abandoned says that a call of the registry goes on though its context has ended.
+func (m *membership) abandoned() error {
+	m.log.Error("a call of the registry has not returned")
+	return errors.New("libcluster: left, but a call of the registry has not returned")
+}
+
+// shortlyAfter returns what is closed a little later than ctx ends, since the registry's calls
+// end only then.
+func shortlyAfter(ctx context.Context) (late <-chan struct{}, stop func() bool) {
+	closed := make(chan struct{})
+	return closed, context.AfterFunc(ctx, func() { time.AfterFunc(releaseGrace, func() { close(closed) }) })
+}
+
+// awaitRemoved removes the record. It waits for that until shortly after its time has passed, but
+// not longer than until late.
+func (m *membership) awaitRemoved(ctx context.Context, late <-chan struct{}, session Session, returning time.Duration) error {
 	limit := leaveTimeout
 	if deadline, ends := ctx.Deadline(); ends {
 		limit = max(limit, time.Until(deadline)/2) // an overloaded registry may need it
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
+	over, stop := shortlyAfter(ctx)
+	removed := make(chan error, 1)
+	go func() {
+		defer cancel()
+		removed <- m.remove(ctx, session, returning)
+		stop()
+	}()
+	select {
+	case err := <-removed:
+		return err
+	case <-over:
+	case <-late:
+	}
+	select {
+	case err := <-removed:
+		return err
+	default:
+		return m.abandoned()
+	}
+}
+
+// remove ends a session and its record, or only the session if the assignment is to be
+// reserved.
+func (m *membership) remove(ctx context.Context, session Session, returning time.Duration) error {
 	stopped := m.c.cfg.Mode.excludes() && !m.c.cfg.Passive && !m.notifier.acting.Load()
 	d := Departure{Reserve: returning, Last: m.kept(stopped), Stopped: stopped}
 	if m.c.cfg.Mode == ModePlanned && !m.c.cfg.Passive && returning == 0 {

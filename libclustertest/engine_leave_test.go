@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -69,6 +70,38 @@ func TestLeaveEndsByItselfWhenTheRegistryHangs(t *testing.T) {
 		require.Error(t, a.Leave(context.Background()))
 		require.LessOrEqual(t, time.Since(start), 10*time.Second, "Leave without a deadline has one of its own")
 	})
+}
+
+func TestLeaveEndsSoonAfterItsContextWhenTheRegistryDoesNotHeedIt(t *testing.T) {
+	const soon = 250 * time.Millisecond
+	for _, m := range everyMode {
+		for op, ops := range map[string][]libclustertest.Op{
+			"the record": {libclustertest.OpLeave, libclustertest.OpEnd}, "the plan": {libclustertest.OpSwap}, "all": nil,
+		} {
+			t.Run(fmt.Sprint(m, " ", op), func(t *testing.T) {
+				inBubble(t, func(t *world) {
+					leave := func(ctx context.Context, most time.Duration) {
+						a := t.join("a", mode(m))
+						t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+							if ops == nil || slices.Contains(ops, call.Op) {
+								wait(time.Minute)
+							}
+							return call.Send(ctx)
+						})
+						start := time.Now()
+						_ = a.Leave(ctx)
+						require.LessOrEqual(t, time.Since(start), most)
+						require.Equal(t, libcluster.PhaseLeft, a.Phase())
+						t.Intercept(nil)
+						wait(2 * time.Minute)
+						require.Empty(t, t.Members(cluster))
+					}
+					leave(t.within(3*time.Second), 3*time.Second+soon)
+					leave(context.Background(), 10*time.Second+2*soon)
+				})
+			})
+		}
+	}
 }
 
 // What is to move was revoked, and OnRebalance is not told of that, since the instance leaves. An
