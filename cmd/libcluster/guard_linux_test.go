@@ -128,11 +128,15 @@ func TestGuardStartsNothingAfterTheDeadlineAndWaitsForALaterOne(t *testing.T) {
 		g.run()
 	}()
 	orders <- order{Start: []string{"/bin/true", "true"}, Until: bootClock()}
-	rings <- struct{}{}
+	select {
+	case rings <- struct{}{}:
+	case <-ended:
+		require.FailNow(t, "it has not waited for a ring")
+	}
 	select {
 	case orders <- order{Stop: true}:
 	case <-ended:
-		require.FailNow(t, "it has not waited")
+		require.FailNow(t, "it has not waited for an order")
 	}
 	<-ended
 	require.Zero(t, g.pid)
