@@ -109,6 +109,35 @@ func TestOneWhoFindsAnotherModeWhenItIsBackAsksNowAndAgain(t *testing.T) {
 	})
 }
 
+// The record is older than what the one that rejoins has written, as in a backup. But its instance
+// acts, and no plan of the other mode would wait for it.
+func TestOneWhoRejoinsARestoredStoreReplacesNobodyOfAnotherMode(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		released := make(chan struct{})
+		before := b.member("a", func(c *libcluster.Config) {
+			c.Mode = libcluster.ModeCooperative
+			c.OnRebalance = func(s libcluster.State) {
+				if !s.Active() {
+					<-released
+				}
+			}
+		})
+		for n := range 20 { // so that what it has written is late, by the restored store's count
+			require.NoError(t, before.SetWorkers(context.Background(), 2+n))
+		}
+		b.Restore(libclustertest.Snapshot{})
+		wait(time.Second)
+		after := b.member("a")
+		require.True(t, after.State().Active())
+		close(released)
+		wait(time.Minute)
+		require.True(t, after.State().Active(), after.Err())
+		require.False(t, before.State().Active())
+		require.NoError(t, after.Leave(context.Background()))
+		require.LessOrEqual(t, becomesActive(before), 20*time.Second)
+	})
+}
+
 func TestAStrangersGenerationDoesNotBecomeEverybodys(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		a := b.member("a")

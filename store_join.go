@@ -230,7 +230,7 @@ func (s *storeSession) lookBefore(ctx context.Context, m Member, previous *store
 	}
 	if previous != nil {
 		if previous.sameStore(previous.latest(), now) != nil || s.attempts.isOlder(found) {
-			return found, nil // from a backup: its instance may long be over
+			return found, s.fits(found) // from a backup, or written since: its instance may long be over
 		}
 		return found, s.holder(found)
 	}
@@ -239,6 +239,16 @@ func (s *storeSession) lookBefore(ctx context.Context, m Member, previous *store
 		return found, err
 	}
 	return found, mayTakeOver(m, survey)
+}
+
+// fits returns an error if the record of this ID is of another mode: by plans of that mode its
+// instance may still act, and no plan of this one would wait for it.
+func (s *storeSession) fits(found kv.Record) error {
+	m, err := ParseMember(s.id, found.Value)
+	if err == nil && !m.kept && m.plans.scheme != s.as {
+		return s.as.refuses(m.plans.scheme)
+	}
+	return nil
 }
 
 // mayTakeOver returns the error with which the cluster would refuse this instance, or nil.
