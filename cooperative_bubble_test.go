@@ -404,6 +404,52 @@ func TestAPrimaryHasItsTaskBesideItsPartitions(t *testing.T) {
 	})
 }
 
+// While a callback runs, partition 0 is to be released, and then stays with this instance, which
+// learns of both at once. A coordinator that is told that it was released must find that so.
+func TestATaskOfThePrimaryEndsWhenPartitionNoughtIsGrantedAnew(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		var slow, runs atomic.Bool
+		var tokens []int64
+		a := b.instance("a", cooperative(4, func(c *libcluster.Config) {
+			c.OnRebalance = func(libcluster.State) {
+				if slow.Swap(false) {
+					time.Sleep(3 * time.Second)
+				}
+			}
+			c.OnPrimary = func(bool) { require.False(b.T, runs.Load(), "beside the task") }
+		}))
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() {
+			done <- a.RunPrimary(ctx, func(ctx context.Context, s libcluster.State) error {
+				for p := range s.Held() {
+					tokens = append(tokens, p.Token)
+					break
+				}
+				runs.Store(true)
+				<-ctx.Done()
+				runs.Store(false)
+				return nil
+			})
+		}()
+		b.ends = func() { cancel(); require.NoError(b.T, <-done) }
+		wait(time.Second)
+		slow.Store(true)
+		other := b.instance("b", cooperative(4))
+		go func() { _ = other.Join(ctx) }()
+		wait(time.Second)
+		require.False(b.T, slow.Load(), "the callback runs")
+		require.NoError(b.T, a.SetDraining(ctx, true))
+		wait(time.Second)
+		require.NoError(b.T, a.SetDraining(ctx, false))
+		wait(time.Minute)
+		require.True(b.T, a.State().Primary())
+		require.True(b.T, runs.Load())
+		require.Len(b.T, tokens, 2)
+		require.Greater(b.T, tokens[1], tokens[0])
+	})
+}
+
 func TestNobodyIsThePrimaryWhileThereIsNoPlan(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		front := b.instance("front", cooperative(8, func(c *libcluster.Config) { c.Passive = true }))

@@ -88,6 +88,13 @@ func (h *holding) partitions() partitionSet {
 	return h.set
 }
 
+// holdsAs reports whether a partition is held by the same token in both states, or in neither.
+func (s State) holdsAs(t State, partition int) bool {
+	is, _ := s.held.token(partition)
+	was, _ := t.held.token(partition)
+	return is == was
+}
+
 // token returns the token of a partition, and whether it is held.
 func (h *holding) token(partition int) (int64, bool) {
 	if h == nil {

@@ -128,7 +128,8 @@ func (c *Cluster) RunWorkers(ctx context.Context, f func(ctx context.Context, wo
 //
 // Unlike with Run, and except in mode [ModeExclusive], a new state does not stop f if this
 // instance stays the primary: f goes on for as long as the index stays 0 in one
-// incarnation, whatever happens to workers and total. So [Config.OnRebalance] can be
+// incarnation, whatever happens to workers and total, or in mode [ModeCooperative] for as long
+// as partition 0 is held by one token. So [Config.OnRebalance] can be
 // called while f runs.
 //
 // In modes [ModeDirect] and [ModePlanned] the next primary can start before this instance has
@@ -287,7 +288,7 @@ func (r *runner) isOver(v *view, state State) bool {
 		return false
 	}
 	t := r.turn
-	same := state.sameTo(t.told) || r.primary && state.Primary()
+	same := state.sameTo(t.told) || r.primary && state.Primary() && state.holdsAs(t.told, 0)
 	return !same || v.inc != t.inc
 }
 
