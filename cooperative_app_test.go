@@ -9,34 +9,26 @@ import (
 	"github.com/libcluster/libcluster"
 )
 
-// run is how an app stays that does not join by itself: in RunPartitions.
+// run is how an app stays that does not join by itself: in Run, or one like it.
 type run struct {
+	call func(context.Context) error
 	stop context.CancelFunc
-	over chan struct{} // closed when RunPartitions has returned; nil: it was never called
+	over chan struct{} // closed when call has returned; nil: it has never been called
 }
 
-// cooperate has an app act on partitions: in functions, or as its callbacks say.
-func (a *app) cooperate() {
-	if a.w.Steps.IntN(2) == 0 {
-		a.run = &run{}
-		return
-	}
-	a.cfg.OnGranted, a.cfg.OnRevoked, a.cfg.OnLost = a.onGranted, a.onRevoked, a.onLost
-}
-
-// begin calls RunPartitions, which ends when the app leaves.
+// begin calls Run, which ends when the app leaves.
 func (r *run) begin(a *app) {
 	w := a.w
 	ctx, stop := context.WithCancel(context.Background())
 	over := make(chan struct{})
 	r.stop, r.over = stop, over
 	a.Joined = true // it tries for as long as it takes
-	w.Say("%s: RunPartitions", a)
+	w.Say("%s: %s", a, a.style)
 	w.Running.Go(func() {
 		defer stop()
-		err := a.RunPartitions(ctx, a.work)
+		err := r.call(ctx)
 		w.Locked(func() {
-			w.Say("%s: RunPartitions: %v", a, err)
+			w.Say("%s: %s: %v", a, a.style, err)
 			a.InStay, a.Joined = false, false
 			if a.State().Active() || len(a.open) > 0 {
 				w.Fail("%s runs no more, and acts on %v: %v", a, a.doing(), a.State())
@@ -46,13 +38,9 @@ func (r *run) begin(a *app) {
 	})
 }
 
-// leave ends RunPartitions by its context, or by the call of Leave that is given.
-func (r *run) leave(a *app, leave func(context.Context) error) func(context.Context) error {
+// leave ends Run by its context, or by the call of Leave that is given.
+func (r *run) leave(leave func(context.Context) error, stops bool) func(context.Context) error {
 	stop, over := r.stop, r.over
-	if over == nil {
-		return leave
-	}
-	stops := a.w.Steps.IntN(2) == 0
 	return func(ctx context.Context) (err error) {
 		if stops {
 			stop()
@@ -68,23 +56,24 @@ func (r *run) leave(a *app, leave func(context.Context) error) func(context.Cont
 // every third partition, or of all.
 func (a *app) work(ctx context.Context, p libcluster.Partition) error {
 	w := a.w
+	if a.style == besidePrimary && p.Number == 0 {
+		return a.idle(ctx, libcluster.State{}) // the function of WithPrimary acts on that
+	}
 	var of *incarnation
 	w.Locked(func() {
 		a.begins(p)
 		of = a.view
 	})
 	<-ctx.Done()
-	var slow func()
+	lingers := false
 	w.Locked(func() {
 		if errors.Is(context.Cause(ctx), libcluster.ErrRebalanced) {
 			w.checkMoved(of, p)
 		}
-		if a.Stay%3 == 0 || (p.Number+a.Stay)%3 == 0 {
-			slow = a.Slow
-		}
+		lingers = a.Stay%3 == 0 || (p.Number+a.Stay)%3 == 0
 	})
-	if slow != nil {
-		slow()
+	if lingers {
+		a.linger()
 	}
 	w.Locked(func() {
 		w.Happened("function")
@@ -96,7 +85,9 @@ func (a *app) work(ctx context.Context, p libcluster.Partition) error {
 func (a *app) onGranted(ps []libcluster.Partition) {
 	a.callback(fmt.Sprintf("granted %v", ps), func() {
 		for _, p := range ps {
-			a.begins(p)
+			if a.style == byGrants {
+				a.begins(p)
+			}
 		}
 	}, func() {})
 }
@@ -104,7 +95,7 @@ func (a *app) onGranted(ps []libcluster.Partition) {
 func (a *app) onRevoked(ps []libcluster.Partition) {
 	a.callback(fmt.Sprintf("revoked %v", ps), func() {
 		for _, p := range ps {
-			if a.Joined {
+			if a.Joined && a.style == byGrants {
 				a.w.checkMoved(a.open[p.Number].of, p)
 			}
 		}
@@ -116,6 +107,9 @@ func (a *app) onLost(ps []libcluster.Partition) {
 }
 
 func (a *app) stopEach(what string, ps []libcluster.Partition) {
+	if a.style != byGrants {
+		return
+	}
 	for _, p := range ps {
 		if d := a.open[p.Number]; d == nil || d.generation != p.Token {
 			a.w.Fail("%s has %s %v, and has %v", a, what, p, d)
@@ -132,7 +126,8 @@ func (a *app) begins(p libcluster.Partition) {
 		w.Fail("%s begins with %v, and has not stopped %v", a, p, d.acting)
 	}
 	one := place{p.Number, p.Of}
-	if p.Token <= w.tokens[one] {
+	// Run begins anew with what it has kept.
+	if least := w.tokens[one] + 1; p.Token < least && (a.style != inRun || p.Token < least-1) {
 		w.Fail("%s begins with %v by a token that is not above %d", a, p, w.tokens[one])
 	}
 	w.tokens[one] = p.Token
@@ -223,8 +218,8 @@ func (w *world) checkShares() {
 			held[p.Number]++
 			numbers = append(numbers, p.Number)
 		}
-		if a.shouldBeActive() && !slices.Equal(numbers, a.doing()) {
-			w.Fail("%s holds %v and acts on %v", a, numbers, a.doing())
+		if a.shouldBeActive() {
+			a.checkActs(numbers)
 		}
 	}
 	for n, times := range held {

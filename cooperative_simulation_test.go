@@ -47,6 +47,6 @@ func (w *world) addOther() {
 }
 
 func cooperativeFaults() []string {
-	return append(slices.DeleteFunc(exclusiveFaults(), func(kind string) bool { return kind == "new generation, same places" }),
-		"function", "revoked", "lost", "partition moves", "partly released", "granted anew before it has stopped", "another scheme")
+	kinds := append(actedBy(cooperativeStyles()), slices.DeleteFunc(exclusiveFaults(), func(kind string) bool { return kind == "new generation, same places" })...)
+	return append(kinds, "function", "revoked", "lost", "partition moves", "partly released", "granted anew before it has stopped", "another scheme")
 }

@@ -32,7 +32,11 @@ type app struct {
 	calling    bool
 	generation int64         // the greatest that its State has had
 	open       map[int]*deed // what it does now, as it was told, by the first index
-	run        *run          // of RunPartitions; nil: it joins and is called back
+	run        *run          // nil: it joins and is called back
+	style      style
+	told       libcluster.State // by OnRebalance
+	working    int              // functions of RunWorkers that have not returned
+	inside     func()           // what it calls in the next of its callbacks
 }
 
 // deed is what an app does, for one incarnation.
@@ -68,9 +72,7 @@ func (w *world) addAppOf(of scheme, id string) *app {
 	if of != w.scheme {
 		a.cfg.TTL = longestTTL
 	}
-	if of.cooperates() {
-		a.cooperate()
-	}
+	a.take(w.drawStyle(of), of)
 	var err error
 	if a.Cluster, err = libcluster.New(a.cfg); err != nil {
 		panic(err)
@@ -136,11 +138,15 @@ func (a *app) join(patience time.Duration) {
 }
 
 func (a *app) leave(patience time.Duration, options ...libcluster.LeaveOption) {
-	a.Joined = false
 	leave := func(ctx context.Context) error { return a.Leave(ctx, options...) }
-	if a.run != nil {
-		leave = a.run.leave(a, leave)
+	if a.run != nil && a.run.over != nil {
+		leave = a.run.leave(leave, a.w.Steps.IntN(2) == 0)
 	}
+	a.leaveBy(patience, leave)
+}
+
+func (a *app) leaveBy(patience time.Duration, leave func(context.Context) error) {
+	a.Joined = false
 	a.do("Leave", patience, leave, func(error) {
 		a.InStay = false
 		if a.State().Active() {
@@ -157,7 +163,15 @@ func (a *app) setWorkers(n int, patience time.Duration) {
 // onRebalance is the callback.
 func (a *app) onRebalance(s libcluster.State) {
 	a.callback(fmt.Sprintf("%d+%d/%d in %d", s.Index, s.Workers, s.Total, s.Generation), func() {
-		if s.Active() && a.cfg.Mode == libcluster.ModeExclusive {
+		a.told = s
+		if (a.style == inRun || a.style == inWorkers) && len(a.open) > 0 {
+			a.w.Fail("%s is told %v beside a function: %v", a, s, a.doing())
+		}
+		switch {
+		case a.style != byRebalance || !s.Active():
+		case a.cfg.Mode == libcluster.ModeCooperative:
+			a.tellHeld(s)
+		default:
 			for _, d := range a.open {
 				if d.of.stay == a.Stay {
 					a.w.Fail("%s is told of a place before it was told to stop: %v", a, s)
@@ -169,7 +183,11 @@ func (a *app) onRebalance(s libcluster.State) {
 			a.w.checkPlace(a, s)
 		}
 	}, func() {
-		if !s.Active() && a.cfg.Mode == libcluster.ModeExclusive {
+		switch {
+		case a.style != byRebalance:
+		case a.cfg.Mode == libcluster.ModeCooperative:
+			a.toldHeld(s)
+		case !s.Active():
 			a.stopAll()
 		}
 	})
@@ -178,19 +196,16 @@ func (a *app) onRebalance(s libcluster.State) {
 // callback is any of them: what it does at its beginning, and when it is about to return.
 func (a *app) callback(what string, begin, end func()) {
 	w := a.w
-	var slow func()
 	w.Locked(func() {
 		w.Say("%s is told %s", a, what)
 		w.Happened("callback")
 		if a.calling {
 			w.Fail("%s: two callbacks at the same time", a)
 		}
-		a.calling, slow = true, a.Slow
+		a.calling = true
 		begin()
 	})
-	if slow != nil {
-		slow()
-	}
+	a.linger()
 	w.Locked(func() {
 		a.calling = false
 		end()
@@ -202,7 +217,10 @@ func (a *app) acts(s libcluster.State) acting {
 	return acting{a.Name, s.Index, s.Workers, s.Total, s.Generation, a.w.stamp(), 0}
 }
 
-func (a *app) begin(what acting) { a.open[what.index] = &deed{what, a.view} }
+func (a *app) begin(what acting) {
+	a.open[what.index] = &deed{what, a.view}
+	a.w.Happened(a.style.acted())
+}
 
 func (a *app) stop(index int) {
 	if d := a.open[index]; d != nil {

@@ -18,7 +18,7 @@ var (
 func TestNeverTwoAtOnceWhateverHappens(t *testing.T) {
 	simulator.Seeds{
 		First: *exclusiveFirst, Count: *exclusiveSeeds, One: *exclusiveSeed, Times: *exclusiveTimes,
-		Found: "testdata/exclusive_seeds", Enough: 2000, Wants: exclusiveFaults(), Again: "go test -run NeverTwo . -exclusive-seed",
+		Found: "testdata/exclusive_seeds", Enough: 2000, Wants: append(exclusiveFaults(), actedBy(exclusiveStyles())...), Again: "go test -run NeverTwo . -exclusive-seed",
 	}.Run(t, func(t *testing.T, seed uint64) *simulator.World {
 		return simulate(t, func() *world { return newWorld(seed, *exclusiveSeed > 0) }).World
 	})

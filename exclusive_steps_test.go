@@ -25,6 +25,10 @@ func (w *world) populate() {
 
 // step does one thing at random.
 func (w *world) step() {
+	if w.styled && w.Steps.IntN(4) > 0 {
+		w.Locked(w.stepStyled)
+		return
+	}
 	n := w.Steps.IntN(100)
 	if n < 9 {
 		// Nobody is so quick that a plan is made in the same millisecond.
@@ -315,6 +319,7 @@ func exclusiveFaults() []string {
 			kinds = append(kinds, "dies"+when+string(op), "stands still"+when+string(op))
 		}
 	}
+	kinds = append(kinds, insideCalls()...)
 	return append(kinds, simulator.FaultsOf(
 		libclustertest.OpJoin, libclustertest.OpRenew, libclustertest.OpUpdate, libclustertest.OpLeave, libclustertest.OpClaim,
 		libclustertest.OpSwap, libclustertest.OpAcknowledge, libclustertest.OpNext, libclustertest.OpSurvey,

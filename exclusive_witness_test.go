@@ -62,7 +62,7 @@ func (m *membership) Join(ctx context.Context, own libcluster.Member) (libcluste
 	m.a.w.Locked(func() {
 		s.stay = m.a.Stay
 		if m.last != nil && m.last.acts() {
-			m.a.w.Fail("%s rejoins before it has stopped", m.a)
+			m.a.w.Fail("%s rejoins before it has stopped %v", m.a, m.a.doing())
 		}
 	})
 	sent := time.Now()

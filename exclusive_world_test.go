@@ -32,6 +32,7 @@ func (s scheme) cooperates() bool { return s.mode == libcluster.ModeCooperative 
 type world struct {
 	*simulator.World
 	scheme
+	styled bool // each app has a style of its own
 
 	// Guarded by its lock.
 	apps       []*app
@@ -64,6 +65,7 @@ func newWorld(seed uint64, verbose bool) *world {
 	w := &world{
 		World:  simulator.NewWorld(seed, verbose),
 		scheme: scheme{mode: libcluster.ModeExclusive},
+		styled: seed%2 == 0,
 		plans:  map[int64]libcluster.PlanText{},
 		texts:  map[int64]string{},
 		tokens: map[place]int64{},
@@ -124,7 +126,7 @@ func (w *world) settle() {
 		close(w.Calm)
 		w.HealAll()
 		for _, a := range w.apps {
-			a.Sky, a.Slow, a.doom = simulator.Weather{}, nil, nil
+			a.Sky, a.Slow, a.inside, a.doom = simulator.Weather{}, nil, nil, nil
 			w.Delete(simulated, drainingKey+a.ID)
 			if a.cfg.Partitions != w.partitions {
 				a.Crash() // it is no member of this cluster
@@ -159,6 +161,8 @@ func (w *world) settle() {
 				w.Fail("%s has not the %d workers that it wants: %v", a, a.Wants, s)
 			case len(a.Blockers()) > 0:
 				w.Fail("%s waits for %v", a, a.Blockers())
+			case !w.cooperates():
+				a.checkActs([]int{s.Index})
 			}
 		}
 		if w.cooperates() {

@@ -52,24 +52,28 @@ func (a *App) Crashed() bool {
 	}
 }
 
-// StepCallback changes how long an app's callbacks take. In calm they return at once.
-func (w *World) StepCallback(a *App) {
-	wait := func(d <-chan time.Time) {
+// SlowCallbacks has an app's callbacks take so long. In calm they return at once.
+func (w *World) SlowCallbacks(a *App, d time.Duration) {
+	a.Slow = func() {
+		w.Locked(func() { w.Happened("slow callback") })
 		select {
-		case <-d:
+		case <-time.After(d):
 		case <-w.Calm:
 		}
 	}
+	w.Say("%s: callbacks take %v", a, d)
+}
+
+// StepCallback changes how long an app's callbacks take.
+func (w *World) StepCallback(a *App) {
 	switch n := w.Steps.IntN(100); {
 	case n < 40:
 		a.Slow = nil
 		w.Say("%s: prompt callbacks", a)
 	case n < 85:
-		d := w.Draw(8 * time.Second)
-		a.Slow = func() { w.Locked(func() { w.Happened("slow callback") }); wait(time.After(d)) }
-		w.Say("%s: callbacks take %v", a, d)
+		w.SlowCallbacks(a, w.Draw(8*time.Second))
 	default:
-		a.Slow = func() { w.Locked(func() { w.Happened("hanging callback") }); wait(nil) }
+		a.Slow = func() { w.Locked(func() { w.Happened("hanging callback") }); <-w.Calm }
 		w.Say("%s: callbacks hang", a)
 	}
 }

@@ -192,6 +192,22 @@ var mutants = []mutant{
 		[]string{"-cooperative-seeds=50"},
 	},
 	{
+		"a partition counts as released before OnRebalance has been told", "notifier.go",
+		"	case n.behind:", "	case false && n.behind:",
+		"TestNeverTwoOnOnePartitionWhateverHappens", "",
+		[]string{"-cooperative-first=100", "-cooperative-seeds=100"},
+	},
+	{
+		"the task of the primary goes on when partition 0 is granted anew", "run.go",
+		" && state.holdsAs(t.told, 0)", "",
+		"TestATaskOfThePrimaryEndsWhenPartitionNoughtIsGrantedAnew", "", nil,
+	},
+	{
+		"one that rejoins replaces an instance of another mode", "store_join.go",
+		"return found, s.fits(found)", "return found, nil",
+		"TestOneWhoRejoinsARestoredStoreReplacesNobodyOfAnotherMode", "", nil,
+	},
+	{
 		"a token stays when a partition is handed over", "holding.go",
 		"now.grants = append(now.grants, grant{r, generation})", "now.grants = append(now.grants, grant{r, 1})",
 		"TestNeverTwoOnOnePartitionWhateverHappens", "",
