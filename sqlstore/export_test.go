@@ -54,3 +54,13 @@ func (s *Store) Pause(hears, leases bool, due time.Duration) time.Duration {
 	s.hears = hears
 	return s.pause(head{leases: leases, due: due})
 }
+
+// ReadOnlyIs has the server say so when it is asked whether it is read-only.
+func (s *Store) ReadOnlyIs(value string) {
+	lang := *s.lang
+	lang.words = maps.Clone(lang.words)
+	for word, text := range lang.words {
+		lang.words[word] = strings.ReplaceAll(text, "@@global.read_only", value)
+	}
+	s.lang = &lang
+}

@@ -23,9 +23,9 @@ var mysql = dialect{
 		// Whatever the time zone of the session is, and when it changes to summer time.
 		"now": "TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6))",
 		"int": "SIGNED",
-		// Some users may write on a server that is read-only.
-		"read-only":  "@@global.read_only",
-		"writes":     "@@global.read_only = 0",
+		// Some users may write on a server that is read-only. Newer versions of MariaDB have a word there.
+		"read-only":  "CASE WHEN CAST(@@global.read_only AS CHAR) IN ('0', 'OFF') THEN 0 ELSE 1 END",
+		"writes":     "CAST(@@global.read_only AS CHAR) IN ('0', 'OFF')",
 		"timeline":   "",
 		"lock":       "FOR UPDATE",
 		"share":      "LOCK IN SHARE MODE",
