@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/libcluster/libcluster/internal/testsql"
+	"github.com/libcluster/libcluster/kv"
 	"github.com/libcluster/libcluster/sqlstore"
 )
 
@@ -27,6 +29,16 @@ func TestServerSaysInAnyFormThatItIsReadOnly(t *testing.T) {
 				require.ErrorContains(t, err, "the server is read-only")
 				require.ErrorContains(t, got, "the server is read-only")
 			}
+		})
+	}
+}
+
+func TestConnectionsThatDoNotEndTransactionsAreRefused(t *testing.T) {
+	for parameter, named := range map[string]string{"autocommit=0": "autocommit = 0", "completion_type=1": "completion_type = CHAIN"} {
+		t.Run(parameter, func(t *testing.T) {
+			_, err := sqlstore.MySQL(testsql.Open(t, "mysql", testsql.MariaDB(t)+"?"+parameter)).Open(patience(t), "space")
+			require.ErrorIs(t, err, kv.ErrRefused)
+			require.ErrorContains(t, err, named)
 		})
 	}
 }

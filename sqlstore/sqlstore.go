@@ -31,7 +31,8 @@
 // be in WAL mode. Before the file is removed or replaced, end all of them. A process that has
 // it open would go on with the old one, so its instances are fenced, and stay so until it
 // is started again. Under MariaDB and MySQL the driver's interpolateParams=true saves a round
-// trip in each statement. MySQL's binary log must not be in the format STATEMENT.
+// trip in each statement. MySQL's binary log must not be in the format STATEMENT. Connections must have
+// autocommit=1 and completion_type=NO_CHAIN, the defaults.
 //
 // # Connections
 //
@@ -240,6 +241,9 @@ func (s *Store) prepare(ctx context.Context, space string) error {
 	conflicts := 0
 	return s.again(ctx, func() error {
 		return s.onPool(ctx, func(ctx context.Context, c session) error {
+			if err := c.fit(ctx); err != nil {
+				return err
+			}
 			id, err := s.enter(ctx, c, space)
 			if err == nil {
 				return s.findFile(ctx, c)
@@ -268,6 +272,20 @@ func (s *Store) prepare(ctx context.Context, space string) error {
 			return s.findFile(ctx, c)
 		})
 	})
+}
+
+// fit returns an error if the application, or the server, has set up connections that will not do.
+func (c session) fit(ctx context.Context) error {
+	if c.store.lang.unfit == "" {
+		return nil
+	}
+	var setting sql.NullString
+	err := c.query(ctx, c.store.lang.unfit, nil, func(rows *sql.Rows) error { return rows.Scan(&setting) })
+	if err == nil && setting.Valid {
+		err = fmt.Errorf("%w: the connections of the pool have %s: set it to the default, in what the driver is given or in the server",
+			kv.ErrRefused, setting.String)
+	}
+	return err
 }
 
 // rename makes another store of one that has lost a table, and what was in it. Only the first to
