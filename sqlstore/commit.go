@@ -214,7 +214,7 @@ func (t *txn) conditions(ctx context.Context, conditions []kv.Cond) ([]kv.Record
 // records returns those that a condition in SQL is true of.
 func (t *txn) records(ctx context.Context, where string, args ...any) ([]kv.Record, error) {
 	var records []kv.Record
-	err := t.query(ctx, `SELECT name, value, owner, version, created FROM {record} WHERE space = ? AND `+where,
+	err := t.query(ctx, `SELECT name, value, owner, version, created FROM {record} WHERE space = ? AND `+where+` {all}`,
 		append([]any{t.sp.name}, args...), func(rows *sql.Rows) error {
 			var r kv.Record
 			var name []byte
@@ -237,7 +237,7 @@ func (t *txn) live(ctx context.Context, puts []kv.Record) error {
 	}
 	for some := range slices.Chunk(owners, most) {
 		living := 0
-		err := t.query(ctx, `SELECT owner FROM {lease} WHERE space = ? AND owner IN (`+marks(len(some))+`)`,
+		err := t.query(ctx, `SELECT owner FROM {lease} WHERE space = ? AND owner IN (`+marks(len(some))+`) {all}`,
 			append([]any{t.sp.name}, some...), func(*sql.Rows) error {
 				living++
 				return nil

@@ -64,6 +64,7 @@ var tables = []string{
 //	space-name  the types of names and values: compared byte for byte
 //	key
 //	value
+//	all         has a SELECT return all rows
 //	plain       the options of a table
 //	hot         those of a table whose rows are often updated
 type dialect struct {

@@ -159,7 +159,7 @@ func (sp *space) reapNow(ctx context.Context) error {
 // reap ends the leases that have had their time.
 func (t *txn) reap(ctx context.Context) error {
 	var owners []kv.Owner
-	err := t.query(ctx, `SELECT owner FROM {lease} WHERE space = ? AND expires <= {now}`, []any{t.sp.name},
+	err := t.query(ctx, `SELECT owner FROM {lease} WHERE space = ? AND expires <= {now} {all}`, []any{t.sp.name},
 		func(rows *sql.Rows) error {
 			var owner kv.Owner
 			err := rows.Scan(&owner)

@@ -39,6 +39,7 @@ var mysql = dialect{
 		"space-name": "VARBINARY(800)",
 		"key":        "VARBINARY(600)",
 		"value":      "LONGBLOB",
+		"all":        "LIMIT 18446744073709551615", // whatever sql_select_limit is
 		"plain":      " ENGINE=InnoDB ROW_FORMAT=DYNAMIC",
 		"hot":        " ENGINE=InnoDB ROW_FORMAT=DYNAMIC",
 	},

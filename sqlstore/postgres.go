@@ -37,6 +37,7 @@ FROM (SELECT hashtextextended(encode(name, 'hex'), 0) AS turn FROM {space} WHERE
 		"space-name": "BYTEA",
 		"key":        "BYTEA",
 		"value":      "BYTEA",
+		"all":        "",
 		"plain":      "",
 		"hot":        " WITH (fillfactor = 50)",
 	},

@@ -29,9 +29,9 @@ const (
 FROM {space}, {store} WHERE {space}.name = ?
 UNION ALL `
 	selectRecords = selectHead + `SELECT NULL, NULL, NULL, NULL, NULL, name, value, owner, version, created, 0
-FROM {record} WHERE space = ? AND name >= ? AND name < ?`
+FROM {record} WHERE space = ? AND name >= ? AND name < ? {all}`
 	selectChanges = selectHead + `SELECT NULL, NULL, NULL, NULL, NULL, name, value, owner, revision, created, gone
-FROM {change} WHERE space = ? AND name >= ? AND name < ? AND revision > ? AND revision <= ?`
+FROM {change} WHERE space = ? AND name >= ? AND name < ? AND revision > ? AND revision <= ? {all}`
 )
 
 // reapWithin is how long one that reads waits for its turn to end leases.

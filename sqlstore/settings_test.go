@@ -3,6 +3,7 @@
 package sqlstore_test
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -41,4 +42,28 @@ func TestConnectionsThatDoNotEndTransactionsAreRefused(t *testing.T) {
 			require.ErrorContains(t, err, named)
 		})
 	}
+}
+
+func TestAllRowsAreReadWhateverTheLimitOfTheServer(t *testing.T) {
+	space := open(t, sqlstore.MySQL(testsql.Open(t, "mysql", testsql.MariaDB(t)+"?sql_select_limit=1")))
+	watch, err := space.Watch(patience(t), "", 0)
+	require.NoError(t, err)
+	const n = 5
+	tx := kv.Tx{}
+	for i := range n {
+		tx.Put = append(tx.Put, kv.Record{Key: strconv.Itoa(i), Owner: begin(t, space, long)})
+	}
+	each := func(found *int) func(kv.Record) error { return func(kv.Record) error { *found++; return nil } }
+	var committed, listed int
+	tx.Each = each(&committed)
+	result, err := space.Commit(patience(t), tx)
+	require.NoError(t, err)
+	require.True(t, result.Done)
+	require.Equal(t, n, committed)
+	_, err = space.List(patience(t), "", each(&listed))
+	require.NoError(t, err)
+	require.Equal(t, n, listed)
+	changes, err := watch.Next(patience(t))
+	require.NoError(t, err)
+	require.Len(t, changes.Records, n)
 }

@@ -33,6 +33,7 @@ var sqlite = dialect{
 		"space-name": "BLOB",
 		"key":        "BLOB",
 		"value":      "BLOB",
+		"all":        "",
 		"plain":      "",
 		"hot":        "",
 	},

@@ -172,7 +172,7 @@ func (s *Store) Spaces(ctx context.Context) ([]string, error) {
 		err = s.again(ctx, func() error {
 			names = nil
 			return s.onPool(ctx, func(ctx context.Context, c session) error {
-				return c.query(ctx, `SELECT DISTINCT space FROM {lease}`, nil, func(rows *sql.Rows) error {
+				return c.query(ctx, `SELECT DISTINCT space FROM {lease} {all}`, nil, func(rows *sql.Rows) error {
 					var name []byte
 					err := rows.Scan(&name)
 					names = append(names, string(name))
