@@ -111,11 +111,11 @@ func (t *txn) tidy(ctx context.Context, statements ...string) {
 // lock locks the space, and reads how far it has come.
 func (t *txn) lock(ctx context.Context) error {
 	found, readOnly := false, 0
-	err := t.query(ctx, `SELECT revision, pruned, (SELECT id{timeline} FROM {store}), {read-only}, {idle}, {turn} FROM {space} WHERE name = ? {lock}`,
+	err := t.query(ctx, `SELECT revision, pruned, (SELECT id{timeline} FROM {store}), {read-only}, {idle}, {turn}, {lasting} FROM {space} WHERE name = ? {lock}`,
 		[]any{t.sp.name}, func(rows *sql.Rows) error {
 			found = true
-			var idle, turn any
-			return rows.Scan(&t.mark.Revision, &t.pruned, &t.mark.Store, &readOnly, &idle, &turn)
+			var idle, turn, lasting any
+			return rows.Scan(&t.mark.Revision, &t.pruned, &t.mark.Store, &readOnly, &idle, &turn, &lasting)
 		})
 	switch {
 	case err != nil:

@@ -58,6 +58,7 @@ var tables = []string{
 //	share       has a SELECT lock its rows so that others can still read them
 //	idle        has the database end this transaction if nothing more comes of it for
 //	            ten seconds
+//	lasting     has the commit of this transaction outlast a crash of the database
 //	ignore      }  have an INSERT do nothing
 //	unless      }  if the row is there
 //	replace     has an INSERT of a record replace the one that is there

@@ -32,6 +32,7 @@ var mysql = dialect{
 		"lock":       "FOR UPDATE",
 		"share":      "LOCK IN SHARE MODE",
 		"turn":       "''",
+		"lasting":    "''",
 		"idle":       "''",
 		"ignore":     "IGNORE",
 		"unless":     "",

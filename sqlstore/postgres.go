@@ -30,6 +30,7 @@ FROM (SELECT hashtextextended(encode(name, 'hex'), 0) AS turn FROM {space} WHERE
 		"lock":       "FOR UPDATE",
 		"share":      "FOR SHARE",
 		"turn":       "CAST(pg_advisory_xact_lock(hashtextextended(encode(name, 'hex'), 0)) AS TEXT)",
+		"lasting":    "CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', TRUE) ELSE '' END",
 		"idle":       "set_config('idle_in_transaction_session_timeout', '10s', TRUE)",
 		"ignore":     "",
 		"unless":     "ON CONFLICT DO NOTHING",

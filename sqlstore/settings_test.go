@@ -67,3 +67,20 @@ func TestAllRowsAreReadWhateverTheLimitOfTheServer(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, changes.Records, n)
 }
+
+// An administrator may have chosen speed. A commit that a crash takes back was told to instances, which then act as
+// nobody else knows.
+func TestCommitOutlastsACrashWhateverTheServerIsSetTo(t *testing.T) {
+	t.Parallel()
+	server := testsql.OwnPostgres(t, "-c", "synchronous_commit=off", "-c", "wal_writer_delay=10s", "-c", "wal_writer_flush_after=1GB")
+	space := open(t, sqlstore.Postgres(testsql.Open(t, "pgx", server.URL())))
+	var last kv.Mark
+	for range 20 {
+		last = put(t, space, "k", 0)
+	}
+	server.Kill()
+	server.Start()
+	var revision int64
+	require.NoError(t, testsql.Open(t, "pgx", server.URL()).QueryRow(`SELECT revision FROM libcluster_space`).Scan(&revision))
+	require.Equal(t, last.Revision, revision)
+}

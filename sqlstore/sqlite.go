@@ -26,6 +26,7 @@ var sqlite = dialect{
 		"lock":       "",
 		"share":      "",
 		"turn":       "''",
+		"lasting":    "''",
 		"idle":       "''",
 		"ignore":     "",
 		"unless":     "ON CONFLICT DO NOTHING",

@@ -27,6 +27,10 @@
 //
 //	UPDATE libcluster_store SET id = 'restored-2026-11-27'
 //
+// A commit must outlast a crash of the server, which else goes back in time, too. In MariaDB and MySQL
+// that is innodb_flush_log_at_trx_commit=1, the default. In PostgreSQL each transaction asks for it,
+// whatever synchronous_commit is.
+//
 // In SQLite all are processes of one machine, on a local file system, and the file should
 // be in WAL mode. Before the file is removed or replaced, end all of them. A process that has
 // it open would go on with the old one, so its instances are fenced, and stay so until it
