@@ -66,6 +66,7 @@ type world struct {
 	loses   func() bool                // whether a packet is lost; nil: none is
 	sent    func(bytes int)            // is told what is sent; nil: nobody is
 	lookup  func(ctx context.Context, host string) ([]netip.Addr, error)
+	now     func() time.Time
 	probe   time.Duration // how often a node probes another one
 	linger  time.Duration // how long a node runs on whose session was closed
 	dead    time.Duration // how long memberlist itself speaks to nodes that are down
@@ -77,6 +78,7 @@ var realWorld = world{
 	lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
 		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	},
+	now:    time.Now,
 	probe:  200 * time.Millisecond,
 	linger: 2 * time.Second,
 	dead:   30 * time.Second,

@@ -15,6 +15,7 @@ type World struct {
 	Loses   func() bool
 	Sent    func(bytes int)
 	Lookup  func(ctx context.Context, host string) ([]netip.Addr, error)
+	Now     func() time.Time
 	Probe   time.Duration
 	Dead    time.Duration
 	Linger  time.Duration
@@ -26,6 +27,9 @@ func (c Config) In(w World) Config {
 	in.reaches, in.loses, in.sent, in.linger = w.Reaches, w.Loses, w.Sent, 100*time.Millisecond
 	if w.Lookup != nil {
 		in.lookup = w.Lookup
+	}
+	if w.Now != nil {
+		in.now = w.Now
 	}
 	if w.Probe != 0 {
 		in.probe = w.Probe

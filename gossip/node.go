@@ -70,9 +70,10 @@ func start(ctx context.Context, cfg Config, reg libcluster.Registration) (*node,
 	if err != nil {
 		return nil, err
 	}
+	name := newName(cfg.world().now())
 	n := &node{
-		cfg: cfg, reg: reg, name: newName(time.Now()), log: reg.Logger,
-		ready: make(chan struct{}), records: newRecords(), changed: make(chan struct{}), asked: map[uint64]*question{},
+		cfg: cfg, reg: reg, name: name, log: reg.Logger,
+		ready: make(chan struct{}), records: newRecords(name), changed: make(chan struct{}), asked: map[uint64]*question{},
 	}
 	logger := log.New(logWriter{n.log}, "", 0)
 	if n.transport, err = listen(ctx, cfg); err != nil {

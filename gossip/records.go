@@ -55,8 +55,9 @@ func (e entry) hasIDBefore(other entry) bool {
 
 // peer is what is known of a node's life.
 type peer struct {
-	address string // HOST:PORT
-	up      bool
+	address string    // HOST:PORT
+	here    bool      // memberlist says that it is up
+	up      bool      // and the port is its own
 	over    bool      // it has left, or its process has ended: it never comes back
 	changed time.Time // when up changed
 }
@@ -65,6 +66,7 @@ type peer struct {
 // record, and whether it is up. They do no I/O and know no clock. What comes twice, late, or
 // in another order makes no difference to the records.
 type records struct {
+	own     string          // the name of the node itself
 	entries map[string]held // by node
 	peers   map[string]peer // by node
 }
@@ -76,7 +78,7 @@ type held struct {
 	until time.Time // the record is kept until then, even if the node seems to be down
 }
 
-func newRecords() records { return records{map[string]held{}, map[string]peer{}} }
+func newRecords(own string) records { return records{own, map[string]held{}, map[string]peer{}} }
 
 // put takes in an entry, and reports whether it is news.
 func (r *records) put(e entry, now time.Time) (news bool) {
@@ -100,26 +102,39 @@ func (r *records) hold(node string, until time.Time) {
 	}
 }
 
-// setUp notes that a node is up. Of two nodes at one address the later one is, since a port is
-// one process's. Names say which is the later one, as news of them come in any order.
+// setUp notes that a node is up.
 func (r *records) setUp(node, address string, now time.Time) {
-	up := true
-	for name, p := range r.peers {
-		switch {
-		case name == node || p.address != address:
-		case name < node:
-			r.setDown(name, now)
-		case p.up:
-			up = false
-		}
-	}
-	r.peers[node] = peer{address: address, up: up, changed: now}
+	r.peers[node] = peer{address: address, here: true, changed: now}
+	r.settle(address, now)
 }
 
 // setDown notes that a node is down.
 func (r *records) setDown(node string, now time.Time) {
-	if p, there := r.peers[node]; there && p.up {
-		r.peers[node] = peer{address: p.address, over: r.entries[node].Gone, changed: now}
+	if p := r.peers[node]; p.here {
+		p.here = false
+		r.peers[node] = p
+		r.settle(p.address, now)
+	}
+}
+
+// settle decides whose a port is, since it is one process's: this node's own, or else the later
+// one's. Names say which is the later one, as news of them come in any order. Where a clock was set back
+// they are wrong, until memberlist finds that the other one is down.
+func (r *records) settle(address string, now time.Time) {
+	latest := ""
+	for name, p := range r.peers {
+		if p.here && p.address == address {
+			latest = max(latest, name)
+		}
+	}
+	if own := r.peers[r.own]; own.here && own.address == address {
+		latest = r.own
+	}
+	for name, p := range r.peers {
+		if up := name == latest; p.address == address && p.up != up {
+			p.up, p.over, p.changed = up, !up && r.entries[name].Gone, now
+			r.peers[name] = p
+		}
 	}
 }
 

@@ -63,7 +63,7 @@ func texts(entries map[string]entry) map[string]string {
 
 func TestRecordsAreWhatTheLatestEntriesSay(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		r, w := newRecords(), twin{up: map[string]bool{}}
+		r, w := newRecords(""), twin{up: map[string]bool{}}
 		t.Repeat(map[string]func(*rapid.T){
 			"put": func(t *rapid.T) {
 				e := drawEntry(t)
@@ -97,7 +97,7 @@ func TestRecordsAreWhatTheLatestEntriesSay(t *testing.T) {
 func TestOrderAndRepetitionMakeNoDifference(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		entries := rapid.SliceOf(rapid.Custom(drawEntry)).Draw(t, "entries")
-		a, b := newRecords(), newRecords()
+		a, b := newRecords(""), newRecords("")
 		for _, e := range entries {
 			a.put(e, began)
 		}
@@ -113,7 +113,7 @@ func TestOrderAndRepetitionMakeNoDifference(t *testing.T) {
 
 func TestTwoThatCompareKnowTheSame(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		both := [2]records{newRecords(), newRecords()}
+		both := [2]records{newRecords(""), newRecords("")}
 		for _, r := range both {
 			for n := range 6 {
 				r.setUp(fmt.Sprint("n", n), fmt.Sprint("host:", n), began)
@@ -146,7 +146,7 @@ func (r *records) ids(now time.Time) []string {
 func TestAPortIsOfTheLaterOfTwoNodes(t *testing.T) {
 	for name, order := range map[string][]string{"in order": {"1", "2"}, "the other way": {"2", "1"}} {
 		t.Run(name, func(t *testing.T) {
-			r := newRecords()
+			r := newRecords("")
 			for _, node := range order {
 				r.put(published(node, node), began)
 				r.setUp(node, "host:1", began)
@@ -156,8 +156,30 @@ func TestAPortIsOfTheLaterOfTwoNodes(t *testing.T) {
 	}
 }
 
+// The clock of its machine was set back before it was started again.
+func TestAPortIsOfTheEarlierNodeWhenTheLaterOneIsDown(t *testing.T) {
+	r := newRecords("")
+	for _, node := range []string{"2", "1"} {
+		r.put(published(node, node), began)
+		r.setUp(node, "host:1", began)
+	}
+	r.setDown("2", began)
+	require.Equal(t, []string{"1"}, r.ids(began.Add(presumed)))
+	r.setDown("1", began)
+	require.Empty(t, r.ids(began.Add(presumed)))
+}
+
+func TestAPortIsOfTheNodeThatListensThere(t *testing.T) {
+	r := newRecords("1")
+	for _, node := range []string{"1", "2"} { // of which the others still speak
+		r.put(published(node, node), began)
+		r.setUp(node, "host:1", began)
+	}
+	require.Equal(t, []string{"1"}, r.ids(began))
+}
+
 func TestARecordMayComeBeforeItsNode(t *testing.T) {
-	r := newRecords()
+	r := newRecords("")
 	r.put(published("1", "a"), began)
 	_, again := r.members(began)
 	require.Equal(t, began.Add(presumed), again)
@@ -168,7 +190,7 @@ func TestARecordMayComeBeforeItsNode(t *testing.T) {
 }
 
 func TestARecordIsHeldForAsLongAsWasPromised(t *testing.T) {
-	r := newRecords()
+	r := newRecords("")
 	r.put(published("1", "a"), began)
 	r.setUp("1", "host:1", began)
 	r.hold("1", began.Add(3*time.Second))
@@ -186,7 +208,7 @@ func TestARecordIsHeldForAsLongAsWasPromised(t *testing.T) {
 }
 
 func TestWhatIsOfNoUseIsForgotten(t *testing.T) {
-	r := newRecords()
+	r := newRecords("")
 	for _, node := range []string{"down", "up"} {
 		r.put(published(node, node), began)
 		r.setUp(node, node+":1", began)

@@ -180,7 +180,7 @@ func (m *membership) claim(n *node, member libcluster.Member) (own, before entry
 		}
 	}
 	if !m.joined {
-		m.since = max(now.UnixMilli(), before.Since+1)
+		m.since = max(m.cfg.world().now().UnixMilli(), before.Since+1)
 	}
 	own = n.publish(func(e *entry) {
 		e.Node, e.ID, e.Since, e.Gone = n.name, member.ID, m.since, false

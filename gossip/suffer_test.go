@@ -184,3 +184,24 @@ func TestThreeThousandKeysOfThirtyMembersArriveEverywhere(t *testing.T) {
 		}
 	}
 }
+
+// Names tell which of two nodes at one port is the later one, and names are drawn from the clock.
+func TestInstanceIsBackAtItsPortThoughItsClockWasSetBack(t *testing.T) {
+	t.Parallel()
+	for _, id := range []string{"a", "b"} { // with the same ID, and with another one
+		t.Run(id, func(t *testing.T) {
+			t.Parallel()
+			where := addresses(t, 2)
+			witness := joined(t, "witness", at(where[0], nil, gossip.World{}))
+			registry := keep(at(where[1], where[:1], gossip.World{}))
+			joined(t, "a", registry.Config, registry.given)
+			sees(t, witness, "a", "witness")
+			gossip.Kill(registry.session("a"))
+			yesterday := func() time.Time { return time.Now().Add(-24 * time.Hour) }
+			back := joined(t, id, at(where[1], where[:1], gossip.World{Now: yesterday}))
+			sees(t, back, id, "witness")
+			sees(t, witness, id, "witness")
+			require.NoError(t, back.Err())
+		})
+	}
+}

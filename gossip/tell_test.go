@@ -7,7 +7,7 @@ import (
 )
 
 func knowing(own string, others map[string]string) *node {
-	n := &node{name: "self", own: entry{ID: own}, records: newRecords()}
+	n := &node{name: "self", own: entry{ID: own}, records: newRecords("")}
 	for name, id := range others {
 		n.records.put(entry{Node: name, ID: id, Version: 1}, began)
 		n.records.setUp(name, name+":1", began)

@@ -21,7 +21,7 @@ func watching(t *testing.T) (n *node, at net.Listener, dials *atomic.Int64) {
 	require.NoError(t, err)
 	n = &node{
 		cfg: cfg, name: "1", log: zap.NewNop(), transport: transport,
-		records: newRecords(), changed: make(chan struct{}), asked: map[uint64]*question{},
+		records: newRecords(""), changed: make(chan struct{}), asked: map[uint64]*question{},
 	}
 	n.ctx, n.cancel = context.WithCancel(t.Context())
 	n.records.put(published("2", "a"), time.Now())
