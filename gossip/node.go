@@ -60,7 +60,7 @@ type node struct {
 	session *session // the latest; nil: none
 	changed chan struct{}
 	asked   map[uint64]*question
-	asks    uint64 // how many there have been
+	asks    uint64 // the number of the last one
 	crowded bool   // it has warned of too many members
 }
 
@@ -74,6 +74,7 @@ func start(ctx context.Context, cfg Config, reg libcluster.Registration) (*node,
 	n := &node{
 		cfg: cfg, reg: reg, name: name, log: reg.Logger,
 		ready: make(chan struct{}), records: newRecords(name), changed: make(chan struct{}), asked: map[uint64]*question{},
+		asks: rand.Uint64() >> 1, // or an answer to the node before at this port would count
 	}
 	logger := log.New(logWriter{n.log}, "", 0)
 	if n.transport, err = listen(ctx, cfg); err != nil {
@@ -178,7 +179,7 @@ func (n *node) receive(m message) {
 		news = n.records.put(e, now) || news
 	}
 	if m.Hold > 0 {
-		n.records.hold(m.From, now.Add(m.hold()))
+		n.records.hold(m.From, m.Ask, now.Add(m.hold()))
 	}
 	if news {
 		n.defend(now)

@@ -76,6 +76,7 @@ type held struct {
 	entry
 	came  time.Time // the first entry of the node
 	until time.Time // the record is kept until then, even if the node seems to be down
+	asked uint64    // the number of the question that has said so
 }
 
 func newRecords(own string) records { return records{own, map[string]held{}, map[string]peer{}} }
@@ -94,10 +95,11 @@ func (r *records) put(e entry, now time.Time) (news bool) {
 	return true
 }
 
-// hold keeps the record of a node that has just been heard of, for that long.
-func (r *records) hold(node string, until time.Time) {
-	if known, there := r.entries[node]; there && known.until.Before(until) {
-		known.until = until
+// hold keeps the record of a node that has just been heard of, for that long. A question that
+// comes again says nothing: somebody on the way may have kept it.
+func (r *records) hold(node string, asked uint64, until time.Time) {
+	if known, there := r.entries[node]; there && known.asked < asked {
+		known.until, known.asked = until, asked
 		r.entries[node] = known
 	}
 }

@@ -193,9 +193,11 @@ func TestARecordIsHeldForAsLongAsWasPromised(t *testing.T) {
 	r := newRecords("")
 	r.put(published("1", "a"), began)
 	r.setUp("1", "host:1", began)
-	r.hold("1", began.Add(3*time.Second))
-	r.hold("1", began.Add(time.Second)) // an earlier request that comes late
-	r.hold("2", began.Add(time.Second)) // of which there is no record
+	r.hold("1", 8, began.Add(3*time.Second))
+	r.hold("1", 7, began.Add(time.Second)) // an earlier request that comes late
+	r.hold("1", 7, began.Add(time.Hour))   // and again
+	r.hold("1", 8, began.Add(time.Hour))
+	r.hold("2", 1, began.Add(time.Second)) // of which there is no record
 	r.setDown("1", began)
 	_, again := r.members(began)
 	require.Equal(t, began.Add(3*time.Second), again)

@@ -4,6 +4,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster"
 )
 
 func knowing(own string, others map[string]string) *node {
@@ -41,4 +44,16 @@ func TestNodeThatDoesNotVouchYetIsAskedAgainIfThatCounts(t *testing.T) {
 	asked, waitedFor = n.silent(q)
 	require.Equal(t, map[string]string{"b": "b:1", "c": "c:1"}, asked)
 	require.Equal(t, []string{"c"}, waitedFor)
+}
+
+// It may come late, or somebody on the way may have kept it.
+func TestAnswerToTheNodeBeforeAnswersNothing(t *testing.T) {
+	asks := map[uint64]bool{}
+	for range 2 {
+		n, err := start(t.Context(), Config{Bind: "127.0.0.1:0"}, libcluster.Registration{Key: "k", Logger: zap.NewNop()})
+		require.NoError(t, err)
+		asks[n.asks+1] = true
+		n.stop()
+	}
+	require.Len(t, asks, 2, "the first questions of two nodes have the same number")
 }
