@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	mathrand "math/rand/v2"
+	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -227,7 +228,7 @@ func (f *folder) newest(ctx context.Context) (*document, error) {
 			return d, err
 		}
 		if err := again.wait(ctx); err != nil {
-			return nil, fmt.Errorf("%w: %s has no document that follows another one; if it was damaged, remove it when all have left", err, f.path)
+			return nil, fmt.Errorf("%w: %s has no document that follows another one; if it was damaged, remove it when all have left", err, filepath.Join(f.store.dir, f.path))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package dirstore_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -100,6 +103,19 @@ func TestDocumentsThatAPowerCutHasEmptiedAreAsIfTheyHadChangedNothing(t *testing
 		require.Equal(t, "kept", string(get(t, after, "k").Value))
 		require.Greater(t, put(t, after, "k", "kept", 0), last)
 	}
+}
+
+func TestSpaceWithoutDocumentsIsNamed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := shm(t)
+		open(t, dirstore.Dir(dir))
+		require.NoError(t, os.Remove(dir+"/space/s.1"))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := dirstore.Dir(dir).Open(ctx, "space")
+		require.ErrorContains(t, err, dir+"/space has no document")
+	})
 }
 
 func TestFullDiskStopsNoHeartbeat(t *testing.T) {

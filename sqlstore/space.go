@@ -218,7 +218,7 @@ func (s *Store) again(ctx context.Context, f func() error) error {
 		case <-wait.C:
 		case <-ctx.Done():
 			wait.Stop()
-			return errors.Join(ctx.Err(), err)
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
 		pause = min(2*pause, lastPause)
 	}

@@ -18,6 +18,9 @@ const (
 	maxSpace = 800
 	maxKey   = 600
 	maxValue = 1 << 20
+
+	// moment is how long a call that was late may take to tell what it has waited for.
+	moment = 20 * time.Millisecond
 )
 
 // Certain reports whether an error says that nothing was done.
@@ -45,6 +48,15 @@ func Do[T any](ctx, life context.Context, what string, f func(context.Context) (
 		case out = <-ended:
 		case <-inner.Done():
 			out.err = inner.Err()
+			if !errors.Is(out.err, context.DeadlineExceeded) {
+				break // nobody asks for what it has waited
+			}
+			over := time.NewTimer(moment)
+			defer over.Stop()
+			select {
+			case out = <-ended:
+			case <-over.C:
+			}
 		}
 	} else {
 		out.err = context.Canceled
