@@ -44,6 +44,23 @@ func TestConnectionsThatDoNotEndTransactionsAreRefused(t *testing.T) {
 	}
 }
 
+func TestHeartbeatsAreRefusedWhenConnectionsDoNotEndTransactionsAnyMore(t *testing.T) {
+	t.Parallel()
+	t.Run(onMariaDB.name, func(t *testing.T) {
+		url := testsql.OwnMariaDB(t)
+		admin := testsql.Open(t, "mysql", url+"?autocommit=1")
+		exec(t, admin, "CREATE DATABASE test")
+		space := open(t, sqlstore.MySQL(testsql.Open(t, "mysql", url+"test")))
+		owner := begin(t, space, long)
+		exec(t, admin, "SET GLOBAL autocommit = 0")
+		killOthers(t, testsql.Open(t, "mysql", url+"test?autocommit=1"))
+		_, _ = space.Renew(patience(t), owner) // it finds its connection ended
+		_, err := space.Renew(patience(t), owner)
+		require.ErrorIs(t, err, kv.ErrRefused)
+		require.ErrorContains(t, err, "autocommit = 0")
+	})
+}
+
 func TestAllRowsAreReadWhateverTheLimitOfTheServer(t *testing.T) {
 	space := open(t, sqlstore.MySQL(testsql.Open(t, "mysql", testsql.MariaDB(t)+"?sql_select_limit=1")))
 	watch, err := space.Watch(patience(t), "", 0)

@@ -135,6 +135,10 @@ func (sp *space) onOwn(ctx context.Context, f func(context.Context, session) err
 		if err != nil {
 			return err
 		}
+		if err := (session{sp.store, c}).fit(ctx); err != nil { // the server may be set up anew
+			c.Close()
+			return err
+		}
 		sp.own = c
 	}
 	return sp.useOwn(ctx, f)
