@@ -13,12 +13,16 @@
 // Linux or macOS, and a folder on a local disk or in memory, such as one of ext4, xfs, btrfs
 // or tmpfs. All are processes of one machine, in containers or not. Open refuses a file system that it does
 // not know to be local, unless Network is set. The folder must be there: one that Join made could be below
-// a mount point on which nothing is mounted yet. Who may write to the folder may change all. Every
+// a mount point on which nothing is mounted yet. For the same reason name a folder inside what is mounted, and not the
+// mount point: where nothing is mounted that is another folder, and an empty one is another cluster.
+// Who may write to the folder may change all. Every
 // user may not: Open refuses that. Several users need a common group, and a folder that is
 // the group's and hands it on (chgrp GROUP, chmod 2770): what a process makes there its group may read and
 // write, whatever the umask. A space that one user has made before that needs the same.
 //
-// To start anew, or to put back a backup, stop all processes first.
+// To start anew, or to put back a backup, stop all processes first. An instance that finds another
+// folder, or an older state, is fenced with libcluster.ErrRegistryReset, but only when it looks next: until then
+// it acts beside those that were there before it.
 //
 // # How it works
 //

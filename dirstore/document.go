@@ -22,6 +22,7 @@ type document struct {
 	size   int    // of the file
 
 	store   string // the name of the history
+	turn    int    // how often this process has seen that go back before; it is in no file
 	network bool   // heartbeats are commits
 	oldest  int64  // all files of lower numbers had been removed before
 	leases  map[kv.Owner]lease
@@ -50,7 +51,13 @@ func (d *document) next(id string) *document {
 	return &n
 }
 
-func (d *document) mark() kv.Mark { return kv.Mark{Store: d.store, Revision: d.number} }
+func (d *document) mark() kv.Mark {
+	m := kv.Mark{Store: d.store, Revision: d.number}
+	if d.turn > 0 {
+		m.Store += fmt.Sprintf(" after it went back (%d)", d.turn)
+	}
+	return m
+}
 
 // get returns a record as a caller may keep it.
 func (d *document) get(key string) kv.Record {

@@ -63,6 +63,8 @@ type folder struct {
 	mu      sync.Mutex    // guards what follows
 	recent  []*document   // the last that were accepted, one after another
 	removed int64         // all below this number have been removed
+	lost    *document     // the newest that was known, if it is not there any more; nil: it is
+	turns   int           // how often the space has gone back
 	changed chan struct{} // is closed when there is another document, or somebody says so
 
 	tending  sync.Mutex // guards what follows; it is held during calls of files
@@ -201,8 +203,34 @@ func (f *folder) lose(d *document) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if n := len(f.recent); n > 0 && f.recent[n-1].id == d.id {
-		f.recent, f.removed = nil, 0
+		f.recent, f.removed, f.lost = nil, 0, d
 	}
+}
+
+// goesOn decides whether a document comes after the one that was lost. If not, somebody has put back
+// what was there before, and it may soon come to higher numbers than it had: so it is another history.
+func (f *folder) goesOn(d *document) error {
+	f.mu.Lock()
+	lost := f.lost
+	f.mu.Unlock()
+	back := false
+	if lost != nil && lost.id != d.id {
+		sign, err := f.signAt(lost.number)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		back = d.number <= lost.number || err == nil && sign != lost.sign
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lost == lost { // or another goroutine was faster
+		f.lost = nil
+		if back {
+			f.turns++
+		}
+	}
+	d.turn = f.turns
+	return nil
 }
 
 // news returns what is closed when there is another document than the newest known.
@@ -270,6 +298,7 @@ func (f *folder) after(d *document) (*document, error) {
 	if err != nil || len(file) > maxDocument || next.prev != d.id {
 		return d.void(signOf(file)), nil
 	}
+	next.turn = d.turn
 	return next, nil
 }
 
@@ -306,6 +335,9 @@ func (f *folder) find() (*document, error) {
 	slices.Sort(numbers)
 	for _, number := range slices.Backward(numbers) {
 		d, err := f.accept(number)
+		if err == nil {
+			err = f.goesOn(d)
+		}
 		if err == nil {
 			f.learn(d)
 			return d, nil

@@ -42,6 +42,9 @@ func (f *folder) since(newest *document, number int64) (*document, error) {
 		return nil, fmt.Errorf("%w: the space has come to revision %d, and not to %d", kv.ErrMissed, newest.number, number)
 	}
 	d, err := f.accept(number)
+	if err == nil {
+		d.turn = newest.turn
+	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errGarbage) || errors.Is(err, errForeign) {
 		err = fmt.Errorf("%w: revision %d is not there any more", kv.ErrMissed, number)
 	}
