@@ -14,7 +14,9 @@
 //
 // # What it needs
 //
-// The tables are made on first use; [Store.Script] has them for an administrator. All
+// The tables are made on first use; [Store.Script] has them for an administrator. PostgreSQL finds them by
+// the search_path of each connection: name the schema in [Store.Prefix] if that may change, since other
+// tables are another cluster. All
 // must use the same server, which must be one that writes: what a replica holds is old. A
 // server that has become read-only is noticed by the next call, and the connection to it
 // is given up, so that the one after it may find another server.
