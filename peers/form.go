@@ -36,11 +36,11 @@ type beginning struct {
 // tokens anew, while an instance of the first may still act. The same goes for a peer that has
 // data with which it has never served: it may be all that is left of what others have served.
 //
-// Peers decide one after the other, by what they have heard until then. So one that has not
-// decided follows one that has, if its own lot is among those decided by. Else it has lost its
-// folder since, and may have helped to make that cluster. That is also why no second cluster is
-// made beside one that was served: a peer of its majority that has lost its folder has no lot in
-// what was decided before.
+// Peers decide one after the other, by what they have heard until then. So a peer that has not
+// decided follows a peer that has, if its own lot is among the lots of that decision. If its lot is
+// not, this peer has lost its folder since, and may have helped to make that cluster. That is also why
+// no second cluster is made beside a cluster that was served: a peer of the majority that has lost its
+// folder has no lot in what was decided before.
 func choose(own string, voters []string, lot string, heard map[string]word) beginning {
 	var silent, begun []string
 	var unlike string

@@ -306,7 +306,7 @@ func oneThatIsOverHasNoSay(s *suite) {
 	require.False(s, there)
 }
 
-// leavingStoppedIsOneStep: whoever sees that the record has gone sees the note.
+// leavingStoppedIsOneStep: a session that sees that the record has gone sees the note.
 func leavingStoppedIsOneStep(s *suite) {
 	w := s.plan("w")
 	for n := range 10 {

@@ -294,8 +294,8 @@ func (c session) fit(ctx context.Context) error {
 	return err
 }
 
-// rename makes another store of one that has lost a table, and what was in it. Only the first to
-// notice does so: another one knows the old name.
+// rename gives a store that has lost a table another name: it is another store. Only the first
+// process to notice does so: id, the old name, is not there for any later process.
 func (c session) rename(ctx context.Context, id string) error {
 	// Without its lease a record would stay for ever.
 	_, err := c.exec(ctx, `DELETE FROM {record} WHERE owner <> 0 AND owner NOT IN (SELECT owner FROM {lease})`)
