@@ -1,5 +1,5 @@
-// Systems type-checks the module as on other systems, its dependencies included. A compiler
-// would find no more of the module's mistakes, and takes minutes for an etcd server.
+// Systems type-checks the module as on other systems, and of its dependencies what they declare. A
+// compiler would find no more of the module's mistakes, and takes minutes for an etcd server.
 //
 //	go -C internal/tools run ./systems
 package main
@@ -11,6 +11,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -52,7 +53,9 @@ func check(system string) (checked int, err error) {
 	packages.Visit(all, nil, func(p *packages.Package) {
 		checked++
 		for _, e := range p.Errors {
-			wrong = append(wrong, e)
+			if e.Kind != packages.TypeError || isOurs(e.Pos) { // others lack the bodies that use their imports
+				wrong = append(wrong, e)
+			}
 		}
 	})
 	return checked, errors.Join(wrong...)
@@ -69,10 +72,30 @@ type parsing struct {
 	err  error
 }
 
-// parse parses each file once, into files.
+// parse parses each file once, into files. Of a dependency's functions it leaves the bodies out.
 func parse(_ *token.FileSet, name string, text []byte) (*ast.File, error) {
 	found, _ := parsed.LoadOrStore(name, new(parsing))
 	p := found.(*parsing)
-	p.once.Do(func() { p.file, p.err = parser.ParseFile(files, name, text, parser.SkipObjectResolution) })
+	p.once.Do(func() {
+		p.file, p.err = parser.ParseFile(files, name, text, parser.SkipObjectResolution)
+		if p.err != nil || isOurs(name) {
+			return
+		}
+		for _, d := range p.file.Decls {
+			if f, is := d.(*ast.FuncDecl); is {
+				f.Body = nil
+			}
+		}
+	})
 	return p.file, p.err
 }
+
+var module = func() string {
+	folder, err := filepath.Abs("../..")
+	if err != nil {
+		panic(err)
+	}
+	return folder + string(filepath.Separator)
+}()
+
+func isOurs(file string) bool { return strings.HasPrefix(file, module) }
