@@ -212,7 +212,7 @@ func (w *world) stepStyled() {
 
 // stepInside changes what an app calls in one of its callbacks.
 func (w *world) stepInside(a *app) {
-	n, patience := 1+w.Steps.IntN(9), w.Draw(10*time.Second)+time.Millisecond
+	n, patience, rest := 1+w.Steps.IntN(9), w.Draw(10*time.Second)+time.Millisecond, w.Draw(5*time.Second)
 	var returning []libcluster.LeaveOption
 	if w.Steps.IntN(3) == 0 {
 		returning = append(returning, libcluster.Returning(patience))
@@ -236,6 +236,15 @@ func (w *world) stepInside(a *app) {
 			})
 		},
 		func() {
+			drain := func(ctx context.Context) error { return a.SetDraining(ctx, true) }
+			a.callInside("SetDraining", patience, drain)
+			select {
+			case <-time.After(rest):
+			case <-w.Calm:
+			}
+			a.callInside("SetDraining", patience, func(ctx context.Context) error { return a.SetDraining(ctx, false) })
+		},
+		func() {
 			w.Locked(func() {
 				if !a.Busy && a.InStay {
 					w.Happened("Leave beside a callback")
@@ -247,7 +256,7 @@ func (w *world) stepInside(a *app) {
 				}
 			})
 		},
-	}[w.Steps.IntN(3)]
+	}[w.Steps.IntN(4)]
 }
 
 // callInside calls a method within a callback.
@@ -263,7 +272,7 @@ func (a *app) callInside(what string, patience time.Duration, call func(context.
 
 func insideCalls() []string {
 	return []string{
-		"SetWorkers within a callback", "SetMetadata within a callback", "Leave beside a callback",
+		"SetWorkers within a callback", "SetMetadata within a callback", "SetDraining within a callback", "Leave beside a callback",
 	}
 }
 

@@ -58,7 +58,8 @@ func (c Call) of(op Op) Call {
 func (c Call) Send(ctx context.Context) error { return c.send(ctx) }
 
 // Intercept has f called for each call of each instance, in place of the call,
-// from now on. What f returns the caller gets: an error, or the answer if it is
+// from now on. Of a call that changes something it is called for each request: mostly
+// that is one, and another if its outcome is unknown. What f returns the caller gets: an error, or the answer if it is
 // nil, and then f must have called [Call.Send] successfully. A nil f ends it.
 // Calls that have begun already are left alone.
 //

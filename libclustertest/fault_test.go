@@ -191,7 +191,7 @@ func TestInterceptedErrorIsWhatTheCallerGets(t *testing.T) {
 		require.ErrorIs(t, err, down)
 		_, err = a.Next(t.Context())
 		require.ErrorIs(t, err, down)
-		require.ErrorIs(t, a.Update(t.Context(), libcluster.Member{ID: "a", Workers: 2}), down)
+		require.ErrorIs(t, a.Update(t.within(time.Second), libcluster.Member{ID: "a", Workers: 2}), down) // it is sent again
 		_, _, err = between.Join(t.Context(), t, registration("b", 1))
 		require.ErrorIs(t, err, down)
 		require.Len(t, t.Members(cluster), 1)

@@ -9,9 +9,9 @@ import (
 	"github.com/libcluster/libcluster/kv"
 )
 
-// line is one session's way to the store. It counts, and while the session is being
-// opened it can be cut and intercepted; later that is done above it, for each call of the
-// session as a whole.
+// line is one session's way to the store. It counts, and what changes something is intercepted
+// here, request by request: one that arrives late has the conditions that it was sent with. What
+// only tells something is intercepted above, as a call of the session.
 type line struct {
 	r       *Registry
 	call    Call // without its Op
@@ -26,6 +26,21 @@ type line struct {
 // Close does nothing: what is under way may arrive after the session has been closed.
 func (l *line) Close() error { return nil }
 
+// asking marks the context of a call of a session whose requests are intercepted, with its Op.
+type asking struct{}
+
+// send sends a request. It is intercepted if it is one of such a call.
+func send[T any](ctx context.Context, l *line, effect func(context.Context) (T, error)) (T, error) {
+	if op, marked := ctx.Value(asking{}).(Op); marked {
+		return exchange(ctx, l.r, l.call.of(op), effect)
+	}
+	if err := l.pass(ctx); err != nil {
+		var zero T
+		return zero, err
+	}
+	return effect(ctx)
+}
+
 // pass waits until the instance is not cut off, while it joins.
 func (l *line) pass(ctx context.Context) error {
 	if !l.joining.Load() {
@@ -34,23 +49,24 @@ func (l *line) pass(ctx context.Context) error {
 	return l.r.pass(ctx, l.call.ID)
 }
 
-// Begin grants what [Registry.GrantTTL] says.
+// Begin grants what [Registry.GrantTTL] says to one that joins.
 func (l *line) Begin(ctx context.Context, owner kv.Owner, ttl time.Duration) (time.Duration, error) {
-	if !l.joining.Load() {
+	var begun atomic.Bool // the request may arrive more than once
+	begin := func(ctx context.Context) (time.Duration, error) {
+		if begun.Swap(true) {
+			return l.Space.Renew(ctx, owner)
+		}
 		return l.Space.Begin(ctx, owner, ttl)
+	}
+	if !l.joining.Load() {
+		return send(ctx, l, begin)
 	}
 	l.r.mu.Lock()
 	if l.r.granted > 0 {
 		ttl = l.r.granted
 	}
 	l.r.mu.Unlock()
-	var begun atomic.Bool // the request may arrive more than once
-	return exchange(ctx, l.r, l.call.of(OpOpen), func(ctx context.Context) (time.Duration, error) {
-		if begun.Swap(true) {
-			return l.Space.Renew(ctx, owner)
-		}
-		return l.Space.Begin(ctx, owner, ttl)
-	})
+	return exchange(ctx, l.r, l.call.of(OpOpen), begin)
 }
 
 // Renew is a part of joining.
@@ -78,19 +94,24 @@ func (l *line) End(ctx context.Context, owner kv.Owner) error {
 		return none{}, l.Space.End(ctx, owner)
 	}
 	if !l.joining.Load() {
-		_, err := end(ctx)
+		_, err := send(ctx, l, end)
 		return err
 	}
 	_, err := exchange(ctx, l.r, l.call.of(OpEnd), end)
 	return err
 }
 
-// Get is a part of joining.
+// Get is a part of joining, or of a call.
 func (l *line) Get(ctx context.Context, key string) (kv.Record, kv.Mark, error) {
-	if err := l.pass(ctx); err != nil {
-		return kv.Record{}, kv.Mark{}, err
+	type found struct {
+		kv.Record
+		kv.Mark
 	}
-	return l.Space.Get(ctx, key)
+	got, err := send(ctx, l, func(ctx context.Context) (got found, err error) {
+		got.Record, got.Mark, err = l.Space.Get(ctx, key)
+		return got, err
+	})
+	return got.Record, got.Mark, err
 }
 
 // List counts as a read.
@@ -122,34 +143,26 @@ func (l *line) List(ctx context.Context, prefix string, each func(kv.Record) err
 // Commit counts what it writes and reads. What lists with it is a request by itself.
 func (l *line) Commit(ctx context.Context, tx kv.Tx) (kv.Result, error) {
 	if tx.Each == nil {
-		if err := l.pass(ctx); err != nil {
-			return kv.Result{}, err
-		}
-		return l.commit(ctx, tx)
+		done, err := send(ctx, l, func(ctx context.Context) (kv.Result, error) { return l.commit(ctx, tx) })
+		return met(done, err)
 	}
 	op := OpList
 	if l.joining.Load() {
 		op = OpJoin
 	}
-	done, err := exchange(ctx, l.r, l.call.of(op), func(ctx context.Context) (listing, error) {
+	listed, err := exchange(ctx, l.r, l.call.of(op), func(ctx context.Context) (listing, error) {
 		l.epoch.Store(l.r.epoch.Load())
 		got, once := listing{}, tx
 		once.Each = got.each // the request may arrive more than once
 		var err error
 		got.Result, err = l.commit(ctx, once)
-		if err == nil && !got.Done {
-			err = &unmet{got.Result}
-		}
 		return got, err
 	})
-	var not *unmet
-	switch {
-	case errors.As(err, &not):
-		return not.result, nil
-	case err != nil:
-		return kv.Result{}, err
+	done, err := met(listed.Result, err)
+	if err != nil || !done.Done {
+		return done, err
 	}
-	return done.Result, done.hand(tx.Each)
+	return done, listed.hand(tx.Each)
 }
 
 // unmet is the answer to a request that had no effect, since its conditions did not hold.
@@ -159,9 +172,21 @@ func (*unmet) Error() string {
 	return "libclustertest: the record has changed since the request was made"
 }
 
+// met is what the sender of a transaction is told.
+func met(done kv.Result, err error) (kv.Result, error) {
+	if not := (*unmet)(nil); errors.As(err, &not) {
+		return not.result, nil
+	}
+	return done, err
+}
+
 func (l *line) commit(ctx context.Context, tx kv.Tx) (kv.Result, error) {
 	done, err := l.Space.Commit(ctx, tx)
-	if err == nil && done.Done {
+	switch {
+	case err != nil:
+	case !done.Done:
+		err = &unmet{done}
+	default:
 		l.r.count(func(c *Counts) {
 			c.Writes += len(tx.Put) + len(tx.Delete)
 			if tx.Each != nil {

@@ -8,8 +8,9 @@ import (
 	"github.com/libcluster/libcluster"
 )
 
-// session is a session on the store, of which each call is a request that may meet a
-// fault. The session below is never closed: requests of one that was closed may be under way.
+// session is a session on the store. Each call that only asks is one request that may meet a
+// fault; of one that changes something each request may (see line). The session below is never
+// closed: requests of one that was closed may be under way.
 type session struct {
 	libcluster.Planner // what it is on the store
 
@@ -113,7 +114,7 @@ func (s *session) deliver(found *pending) bool {
 	return true
 }
 
-// request is the way of every other call.
+// request is the way of a call that only asks: to renew a lease is that here as well.
 func request[T any](ctx context.Context, s *session, op Op, effect func(context.Context) (T, error)) (T, error) {
 	if err := s.usable(); err != nil {
 		var zero T
@@ -122,9 +123,15 @@ func request[T any](ctx context.Context, s *session, op Op, effect func(context.
 	return exchange(ctx, s.registry, s.call.of(op), effect)
 }
 
-func order(ctx context.Context, s *session, op Op, effect func(context.Context) error) error {
-	_, err := request(ctx, s, op, func(ctx context.Context) (none, error) { return none{}, effect(ctx) })
-	return err
+// change makes a call that changes something: each of its requests may meet a fault.
+func (s *session) change(ctx context.Context, op Op, call func(context.Context) error) error {
+	if err := s.usable(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, asking{}, op))
+	defer cancel(nil)
+	defer context.AfterFunc(s.life, func() { cancel(errClosed) })()
+	return call(ctx)
 }
 
 // Renew gives the record its whole TTL again. For a passive session it only
@@ -141,15 +148,13 @@ func (s *session) Renew(ctx context.Context) (time.Duration, error) {
 
 // Update writes the record, if it is still this session's.
 func (s *session) Update(ctx context.Context, m libcluster.Member) error {
-	return order(ctx, s, OpUpdate, func(ctx context.Context) error { return s.Planner.Update(ctx, m) })
+	return s.change(ctx, OpUpdate, func(ctx context.Context) error { return s.Planner.Update(ctx, m) })
 }
 
 // Leave deletes the record or keeps it, if it is still this session's, and closes the
 // session whether or not that worked.
 func (s *session) Leave(ctx context.Context, d libcluster.Departure) error {
-	_, err := exchange(ctx, s.registry, s.call.of(OpLeave), func(ctx context.Context) (none, error) {
-		return none{}, s.Planner.Leave(ctx, d)
-	})
+	err := s.Planner.Leave(context.WithValue(ctx, asking{}, OpLeave), d)
 	return errors.Join(err, s.Close())
 }
 
@@ -167,7 +172,7 @@ func (s *session) Look(ctx context.Context) (libcluster.Survey, error) {
 // SetDraining notes that an instance is to give its assignment away, or takes that back. The
 // session may have lost its record.
 func (s *session) SetDraining(ctx context.Context, id string, draining bool) error {
-	return order(ctx, s, OpSetDraining, func(ctx context.Context) error { return s.Planner.SetDraining(ctx, id, draining) })
+	return s.change(ctx, OpSetDraining, func(ctx context.Context) error { return s.Planner.SetDraining(ctx, id, draining) })
 }
 
 // Survey returns the whole cluster.
@@ -179,15 +184,20 @@ func (s *session) Survey(ctx context.Context, after int64) (libcluster.Survey, e
 
 // Claim makes the session the coordinator if there is none.
 func (s *session) Claim(ctx context.Context, says []byte) (bool, error) {
-	return request(ctx, s, OpClaim, func(ctx context.Context) (bool, error) { return s.Planner.Claim(ctx, says) })
+	var claimed bool
+	err := s.change(ctx, OpClaim, func(ctx context.Context) (err error) {
+		claimed, err = s.Planner.Claim(ctx, says)
+		return err
+	})
+	return claimed, err
 }
 
 // Swap replaces the plan, if the session coordinates.
 func (s *session) Swap(ctx context.Context, revision int64, plan []byte) error {
-	return order(ctx, s, OpSwap, func(ctx context.Context) error { return s.Planner.Swap(ctx, revision, plan) })
+	return s.change(ctx, OpSwap, func(ctx context.Context) error { return s.Planner.Swap(ctx, revision, plan) })
 }
 
 // Acknowledge notes that the session has stopped.
 func (s *session) Acknowledge(ctx context.Context, revision, generation int64, remaining string) error {
-	return order(ctx, s, OpAcknowledge, func(ctx context.Context) error { return s.Planner.Acknowledge(ctx, revision, generation, remaining) })
+	return s.change(ctx, OpAcknowledge, func(ctx context.Context) error { return s.Planner.Acknowledge(ctx, revision, generation, remaining) })
 }
