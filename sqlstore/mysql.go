@@ -18,9 +18,11 @@ var mysql = dialect{
 		"SET @libcluster = 1 /*M!100300 , SESSION idle_transaction_timeout = 10 */",
 		"START TRANSACTION",
 	},
-	// Else a lease, or what comes after a commit, would stay in a transaction without an end.
-	unfit: `SELECT CASE WHEN @@autocommit = 0 THEN 'autocommit = 0' WHEN @@completion_type = 'CHAIN' THEN 'completion_type = CHAIN' END`,
-	end:   []string{"SET @libcluster = NULL /*M!100300 , SESSION idle_transaction_timeout = DEFAULT */"},
+	// Else a lease, or what comes after a commit, would stay in a transaction without an end. Or what is rolled back
+	// would be read. The isolation has one name in MySQL, and another one in MariaDB.
+	unfit: `SELECT CASE WHEN @@autocommit = 0 THEN 'autocommit = 0' WHEN @@completion_type = 'CHAIN' THEN 'completion_type = CHAIN'
+WHEN /*!80003 @@transaction_isolation *//*M! @@tx_isolation */ = 'READ-UNCOMMITTED' THEN 'READ-UNCOMMITTED as the isolation of transactions' END`,
+	end: []string{"SET @libcluster = NULL /*M!100300 , SESSION idle_transaction_timeout = DEFAULT */"},
 	words: map[string]string{
 		// Whatever the time zone of the session is, and when it changes to summer time.
 		"now": "TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6))",

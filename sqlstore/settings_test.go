@@ -44,6 +44,18 @@ func TestConnectionsThatDoNotEndTransactionsAreRefused(t *testing.T) {
 	}
 }
 
+// A plan that is rolled back must not be acted on.
+func TestConnectionsThatReadWhatIsNotCommittedAreRefused(t *testing.T) {
+	url := testsql.MariaDB(t)
+	_, err := sqlstore.MySQL(testsql.Open(t, "mysql", url+"?tx_isolation=%27READ-UNCOMMITTED%27")).Open(patience(t), "space")
+	require.ErrorIs(t, err, kv.ErrRefused)
+	require.ErrorContains(t, err, "the connections of the pool have READ-UNCOMMITTED as the isolation of transactions")
+	for _, isolation := range []string{"READ-COMMITTED", "REPEATABLE-READ", "SERIALIZABLE"} {
+		space := open(t, sqlstore.MySQL(testsql.Open(t, "mysql", url+"?tx_isolation=%27"+isolation+"%27")))
+		put(t, space, "k", begin(t, space, long))
+	}
+}
+
 func TestHeartbeatsAreRefusedWhenConnectionsDoNotEndTransactionsAnyMore(t *testing.T) {
 	t.Parallel()
 	t.Run(onMariaDB.name, func(t *testing.T) {

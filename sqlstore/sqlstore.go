@@ -38,7 +38,7 @@
 // it open would go on with the old one, so its instances are fenced, and stay so until it
 // is started again. Under MariaDB and MySQL the driver's interpolateParams=true saves a round
 // trip in each statement. MySQL's binary log must not be in the format STATEMENT. Connections must have
-// autocommit=1 and completion_type=NO_CHAIN, the defaults.
+// autocommit=1 and completion_type=NO_CHAIN, the defaults, and another isolation than READ-UNCOMMITTED.
 //
 // # Connections
 //
