@@ -8,20 +8,34 @@ import (
 	"io"
 	"net"
 	"os/exec"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-// muffled connects to PostgreSQL so that all comes through but notifications.
+// asking notes that something has been asked.
+type asking struct {
+	io.Writer
+	asked *atomic.Bool
+}
+
+func (a asking) Write(p []byte) (int, error) {
+	a.asked.Store(true)
+	return a.Writer.Write(p)
+}
+
+// muffled connects to PostgreSQL as PgBouncer does in transaction mode: what comes while nothing is
+// asked is lost, as notifications of others are. One that a statement sends to itself comes before its end.
 func muffled(ctx context.Context, network, address string) (net.Conn, error) {
 	server, err := new(net.Dialer).DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
 	near, far := net.Pipe()
+	asked := new(atomic.Bool)
 	go func() {
-		_, _ = io.Copy(server, far) // its end is the other's, too
+		_, _ = io.Copy(asking{server, asked}, far) // its end is the other's, too
 		server.Close()
 	}()
 	go func() {
@@ -35,9 +49,12 @@ func muffled(ctx context.Context, network, address string) (net.Conn, error) {
 			if _, err := io.ReadFull(server, body); err != nil {
 				return
 			}
-			const notification = 'A'
-			if head[0] == notification {
+			const notification, ready = 'A', 'Z'
+			if head[0] == notification && !asked.Load() {
 				continue
+			}
+			if head[0] == ready {
+				asked.Store(false)
 			}
 			if _, err := far.Write(append(head, body...)); err != nil {
 				return

@@ -6,7 +6,8 @@
 //	store := sqlstore.Postgres(stdlib.OpenDB(*config))
 //	store.Wake = pgnotify.Listener{Config: config}.Listen
 //
-// A listener has a connection of its own, besides those of the pool. What it hears is a
+// A listener has a connection of its own, besides those of the pool, and a second one for a moment when it
+// begins. What it hears is a
 // hint to look. A notification that is lost costs time, [sqlstore.Store] says how much,
 // and nothing else. A connection that has gone silent is noticed within ten seconds.
 package pgnotify
@@ -37,8 +38,8 @@ const (
 // Listener listens by a connection that it opens, and opens anew when it is lost.
 type Listener struct {
 	// Config, which pgx.ParseConfig makes, says where to connect. Behind PgBouncer in
-	// transaction mode nothing is heard, which the listener notices: have it connect to
-	// PostgreSQL itself.
+	// transaction or statement mode nothing is heard, which the listener notices: have it connect to
+	// PostgreSQL itself. In session mode it has a connection of PgBouncer's for itself.
 	Config *pgx.ConnConfig
 	// OnTrouble is called with why nothing is heard, after each attempt, in the goroutine that
 	// listens. No error holds the password. Optional.
@@ -79,12 +80,8 @@ func (l Listener) listen(ctx context.Context, to sqlstore.Listening) (heard bool
 	if err != nil {
 		return false, fmt.Errorf("connecting to listen: %w", err)
 	}
-	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
-		defer cancel()
-		_ = conn.Close(closing) // it is lost already, or nobody needs it
-	}()
-	if err := prove(ctx, conn, to.Channel); err != nil {
+	defer disconnect(ctx, conn)
+	if err := l.prove(ctx, conn, to.Channel); err != nil {
 		return false, fmt.Errorf("beginning to listen: %w", err)
 	}
 	to.Hears(true)
@@ -115,27 +112,47 @@ func (l Listener) connect(ctx context.Context) (*pgx.Conn, error) {
 	return pgx.ConnectConfig(ctx, config)
 }
 
+// disconnect closes a connection that is lost already, or that nobody needs.
+func disconnect(ctx context.Context, conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
+	defer cancel()
+	_ = conn.Close(ctx)
+}
+
 // prove has the connection listen on the channel, and proves by a channel that nobody else
-// knows that what it is told comes back.
-func prove(ctx context.Context, conn *pgx.Conn, channel string) error {
+// knows that what another connection tells is heard. What a connection tells itself it also hears by
+// a server's connection that is lent to it for that statement only.
+func (l Listener) prove(ctx context.Context, conn *pgx.Conn, channel string) error {
 	own := channel + "_" + rand.Text()
-	for _, statement := range []string{
-		"LISTEN " + pgx.Identifier{channel}.Sanitize(), "LISTEN " + pgx.Identifier{own}.Sanitize(),
-		"NOTIFY " + pgx.Identifier{own}.Sanitize(),
-	} {
-		if err := exec(ctx, conn, statement); err != nil {
+	for _, name := range []string{channel, own} {
+		if err := exec(ctx, conn, "LISTEN "+pgx.Identifier{name}.Sanitize()); err != nil {
 			return err
 		}
+	}
+	if err := l.tell(ctx, own); err != nil {
+		return err
 	}
 	for {
 		n, err := await(ctx, conn, answerWithin)
 		if err != nil {
-			return fmt.Errorf("a notification to itself does not come, as behind PgBouncer in transaction mode: %w", err)
+			// Else a connection of PgBouncer's would go on listening for nobody.
+			_ = exec(ctx, conn, "UNLISTEN *")
+			return fmt.Errorf("a notification does not come, as behind PgBouncer in transaction mode: %w", err)
 		}
 		if n.Channel == own {
 			return exec(ctx, conn, "UNLISTEN "+pgx.Identifier{own}.Sanitize())
 		}
 	}
+}
+
+// tell notifies a channel by another connection.
+func (l Listener) tell(ctx context.Context, channel string) error {
+	conn, err := l.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer disconnect(ctx, conn)
+	return exec(ctx, conn, "NOTIFY "+pgx.Identifier{channel}.Sanitize())
 }
 
 func await(ctx context.Context, conn *pgx.Conn, within time.Duration) (*pgconn.Notification, error) {
