@@ -72,7 +72,7 @@ type dialect struct {
 	numbered bool     // $1 instead of ?
 	begin    []string // how a transaction begins that will write
 	end      []string // what its connection needs when it has ended
-	gate     string   // has a transaction of the application wait for its turn in a space, or write; "": no need
+	gate     string   // has a transaction of the application wait for its turn in space %x, or write; "": no need
 	unfit    string   // selects the setting for which a connection will not do, or NULL; "": there is none
 	notify   string   // the end of an UPDATE of one row, which tells a channel of a payload; "": there is none
 	file     string   // selects the file that the database is in; "": it is in none

@@ -3,8 +3,10 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/libcluster/libcluster/kv"
 )
@@ -38,7 +40,9 @@ func (s *Store) Guard(ctx context.Context, tx *sql.Tx, f kv.Fence) error {
 		return fmt.Errorf("guarding a transaction: %w: it is an empty one", kv.ErrFenced)
 	}
 	if s.lang.gate != "" {
-		if _, err := tx.ExecContext(ctx, s.expand(s.lang.gate), []byte(f.Space)); err != nil {
+		// Without arguments drivers send several statements as they are.
+		gate := strings.ReplaceAll(s.expand(s.lang.gate), "%x", hex.EncodeToString([]byte(f.Space)))
+		if _, err := tx.ExecContext(ctx, gate); err != nil {
 			return fmt.Errorf("guarding a transaction: %w", err)
 		}
 	}

@@ -16,9 +16,10 @@ var postgres = dialect{
 	begin:  []string{"BEGIN ISOLATION LEVEL READ COMMITTED"},
 	notify: " RETURNING pg_notify('%s', '%s')",
 	// A row that is locked by those who share it is theirs as long as others join them, and a
-	// commit would wait for ever.
-	gate: `SELECT CAST(pg_advisory_lock_shared(turn) AS TEXT), CAST(pg_advisory_unlock_shared(turn) AS TEXT), {idle}
-FROM (SELECT hashtextextended(encode(name, 'hex'), 0) AS turn FROM {space} WHERE name = ?) AS turns`,
+	// commit would wait for ever. The lock goes with the savepoint, also if the statement is cancelled when it
+	// has just got it: a lock of the session would stay with the connection.
+	gate: `SAVEPOINT libcluster; SELECT pg_advisory_xact_lock_shared(hashtextextended('%x', 0));
+ROLLBACK TO SAVEPOINT libcluster; RELEASE SAVEPOINT libcluster; SELECT {idle}`,
 	words: map[string]string{
 		"now":       "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
 		"int":       "BIGINT",

@@ -15,7 +15,7 @@ var sqlite = dialect{
 	// It waits for its turn now, and not when it has read already.
 	begin: []string{"BEGIN IMMEDIATE"},
 	// From then on nobody else writes, and what it has read before is what is there.
-	gate: `UPDATE {space} SET name = name WHERE 1 = 0 AND name = ?`,
+	gate: `UPDATE {space} SET name = name WHERE 1 = 0`,
 	file: `SELECT file FROM pragma_database_list WHERE name = 'main'`,
 	words: map[string]string{
 		"now":        "CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER)",
