@@ -3,8 +3,11 @@ package sqlstore
 import (
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/libcluster/libcluster/kv"
 )
 
 var (
@@ -20,11 +23,12 @@ var (
 // them by the methods, or by the text, of errors.
 type faults struct {
 	code     func(error) string
-	conflict []string // with another transaction: this one has changed nothing
-	missing  []string // a table is missing
-	exists   []string // a row or a table exists
-	readOnly []string // the server, or the session, does not write
-	refused  []string // prefixes of those that will not succeed another time either
+	conflict []string          // with another transaction: this one has changed nothing
+	missing  []string          // a table is missing
+	exists   []string          // a row or a table exists
+	readOnly []string          // the server, or the session, does not write
+	refused  []string          // prefixes of those that will not succeed another time either
+	advice   map[string]string // what is to be done, of those that do not say it well
 }
 
 func (l *dialect) is(err error, codes []string) bool {
@@ -52,6 +56,14 @@ func (l *dialect) refuses(err error) bool {
 	return code != "" && slices.ContainsFunc(l.faults.refused, func(c string) bool {
 		return l.numbered && strings.HasPrefix(code, c) || code == c || strings.Contains(c, " ") && strings.HasPrefix(code, c)
 	})
+}
+
+// refusal tells why the database will not do it, and maybe what is to be done.
+func (l *dialect) refusal(err error) error {
+	if advice := l.faults.advice[l.faults.code(err)]; advice != "" {
+		return fmt.Errorf("%w: %w: %s", kv.ErrRefused, err, advice)
+	}
+	return fmt.Errorf("%w: %w", kv.ErrRefused, err)
 }
 
 // stale reports whether nothing was sent by a connection, which had ended before.

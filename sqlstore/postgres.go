@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"database/sql"
 	"errors"
+	"strings"
 )
 
 // Postgres returns the store in a PostgreSQL database, of version 11 or later. The
@@ -49,15 +50,32 @@ ROLLBACK TO SAVEPOINT libcluster; RELEASE SAVEPOINT libcluster; SELECT {idle}`,
 		missing:  []string{"42P01"},
 		exists:   []string{"23505", "42P07", "42710"},
 		readOnly: []string{"25006"},
-		refused:  []string{"42", "28", "3D", "3F", "0A"},
+		refused:  []string{"42", "28", "3D", "3F", "0A", "26", statementPooling},
+		advice: map[string]string{
+			"26000":          prepares,
+			"42P05":          prepares,
+			statementPooling: "PgBouncer must have pool_mode = session or transaction",
+		},
 	},
 }
 
-// sqlState returns the SQLSTATE of an error, or "".
+const (
+	// statementPooling is the code of what PgBouncer says of every transaction in statement mode.
+	statementPooling = "08P01 statement pooling"
+
+	prepares = "behind PgBouncer in transaction mode the driver must prepare no statements: " +
+		"give pgx default_query_exec_mode=exec, or pq binary_parameters=yes"
+)
+
+// sqlState returns the SQLSTATE of an error, or "". That of the many errors with which PgBouncer ends
+// connections is followed by what this one is.
 func sqlState(err error) string {
 	var e interface{ SQLState() string }
-	if errors.As(err, &e) {
-		return e.SQLState()
+	switch {
+	case !errors.As(err, &e):
+		return ""
+	case e.SQLState() == "08P01" && strings.Contains(err.Error(), "statement pooling mode"):
+		return statementPooling
 	}
-	return ""
+	return e.SQLState()
 }

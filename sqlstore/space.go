@@ -213,7 +213,7 @@ func (s *Store) again(ctx context.Context, f func() error) error {
 			staled++
 		case s.lang.conflict(err):
 		case s.lang.refuses(err):
-			return fmt.Errorf("%w: %w", kv.ErrRefused, err)
+			return s.lang.refusal(err)
 		default:
 			return err
 		}

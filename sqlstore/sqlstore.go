@@ -53,6 +53,18 @@
 //
 // An application that closes the pool ends its heartbeats. It should leave its clusters first.
 //
+// # Behind a pooler or a proxy
+//
+// In PgBouncer's session mode each connection of a pool has one of PgBouncer's for itself, also when it is idle, and so has a
+// [Store.Wake]: its default_pool_size must permit them all, or nobody joins any more. In transaction mode fewer do,
+// but the driver must send each statement as a whole and prepare none: give pgx default_query_exec_mode=exec,
+// or pq binary_parameters=yes. With another way, such as pgx's describe_exec, a connection may
+// execute what another client has prepared. A Wake hears nothing there. In statement mode nothing can be committed.
+//
+// A proxy that leads to another server must end the connections to the one before, as HAProxy does with
+// on-marked-down shutdown-sessions. If that one still writes, an instance with connections to it goes on there,
+// beside those at the other one.
+//
 // # Leases
 //
 // Leases live by the clock of the database. A lease whose time has passed ends when any
