@@ -9,6 +9,9 @@ import (
 	"github.com/libcluster/libcluster/kv"
 )
 
+// IsMounted reports whether Linux has mounted something at a path.
+var IsMounted = isMounted
+
 // Keep sets for how many revisions the changes are kept.
 func (s *Store) Keep(revisions int64) { s.keep = revisions }
 

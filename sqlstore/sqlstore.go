@@ -34,7 +34,8 @@
 // whatever synchronous_commit is.
 //
 // In SQLite all are processes of one machine, on a local file system, and the file should
-// be in WAL mode. Before the file is removed or replaced, end all of them. A process that has
+// be in WAL mode. The file must have one name: one with a hard link, or that is mounted in a container without its folder, is
+// refused. Before the file is removed, replaced or copied over, end all of them. A process that has
 // it open would go on with the old one, so its instances are fenced, and stay so until it
 // is started again. Under MariaDB and MySQL the driver's interpolateParams=true saves a round
 // trip in each statement. MySQL's binary log must not be in the format STATEMENT. Connections must have
@@ -260,6 +261,9 @@ func (s *Store) prepare(ctx context.Context, space string) error {
 	return s.again(ctx, func() error {
 		return s.onPool(ctx, func(ctx context.Context, c session) error {
 			if err := c.fit(ctx); err != nil {
+				return err
+			}
+			if err := s.findFile(ctx, c); err != nil { // before anything is written
 				return err
 			}
 			id, err := s.enter(ctx, c, space)
