@@ -31,11 +31,12 @@
 //
 // A commit must outlast a crash of the server, which else goes back in time, too. In MariaDB and MySQL
 // that is innodb_flush_log_at_trx_commit=1, the default. In PostgreSQL each transaction asks for it,
-// whatever synchronous_commit is.
+// whatever synchronous_commit is, but fsync must be on. Else instances are fenced when they find that the
+// server has gone back, but one that looks only when others have come as far again does not find it.
 //
 // In SQLite all are processes of one machine, on a local file system, and the file should
-// be in WAL mode. The file must have one name: one with a hard link, or that is mounted in a container without its folder, is
-// refused. Before the file is removed, replaced or copied over, end all of them. A process that has
+// be in WAL mode. The file must have one name: one with a hard link, or that is mounted in a container
+// without its folder, is refused. Before the file is removed, replaced or copied over, end all of them. A process that has
 // it open would go on with the old one, so its instances are fenced, and stay so until it
 // is started again. Under MariaDB and MySQL the driver's interpolateParams=true saves a round
 // trip in each statement. MySQL's binary log must not be in the format STATEMENT. Connections must have
@@ -56,11 +57,12 @@
 //
 // # Behind a pooler or a proxy
 //
-// In PgBouncer's session mode each connection of a pool has one of PgBouncer's for itself, also when it is idle, and so has a
-// [Store.Wake]: its default_pool_size must permit them all, or nobody joins any more. In transaction mode fewer do,
-// but the driver must send each statement as a whole and prepare none: give pgx default_query_exec_mode=exec,
-// or pq binary_parameters=yes. With another way, such as pgx's describe_exec, a connection may
-// execute what another client has prepared. A Wake hears nothing there. In statement mode nothing can be committed.
+// In PgBouncer's session mode each connection of a pool has one of PgBouncer's for itself, also when it is
+// idle, and so has a [Store.Wake]: its default_pool_size must permit them all, or nobody joins any more. In
+// transaction mode fewer do, but the driver must send each statement as a whole and prepare none: give pgx
+// default_query_exec_mode=exec, or pq binary_parameters=yes. With another way, such as pgx's describe_exec,
+// a connection may execute what another client has prepared. A Wake hears nothing there. In statement mode
+// nothing can be committed.
 //
 // A proxy that leads to another server must end the connections to the one before, as HAProxy does with
 // on-marked-down shutdown-sessions. If that one still writes, an instance with connections to it goes on there,
