@@ -3,6 +3,7 @@ package heartbeats
 import (
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/libcluster/libcluster/kv"
@@ -11,18 +12,54 @@ import (
 const (
 	// enoughRefusals is how many packets in a row a port must refuse.
 	enoughRefusals = 2
-	// mostLiars bounds what is remembered of processes, most of which have ended.
-	mostLiars = 1024
+	// mostRefusals bounds of how many processes it is remembered that their ports have refused.
+	mostRefusals = 1024
 )
 
 // circle is what one lease knows of the others in its space. It does nothing: it is told what
 // has happened, and when, and is asked what follows.
 type circle struct {
-	others map[kv.Owner]*other
-	awake  time.Time // since when nothing here has been late
-	// liars are the keys of processes that live although their ports have refused: a
-	// firewall's doing.
-	liars map[string]bool
+	others   map[kv.Owner]*other
+	awake    time.Time // since when nothing here has been late
+	refusals *refusals
+}
+
+// refusals are what a process remembers of ports that have refused, for all its leases: with each
+// lease that was ended by mistake it would otherwise forget, and processes that end one another's
+// leases would never come to an end.
+type refusals struct {
+	mu sync.Mutex // guards what follows
+	// lies has the keys of processes whose ports have refused, and whether they were heard
+	// since: a firewall's doing.
+	lies map[string]bool
+}
+
+func newRefusals() *refusals { return &refusals{lies: map[string]bool{}} }
+
+// note notes that the port of a process has refused. It may have ended, and is never seen again.
+func (r *refusals) note(key string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.lies) >= mostRefusals {
+		clear(r.lies)
+	}
+	r.lies[key] = r.lies[key]
+}
+
+// heard notes that a process is heard.
+func (r *refusals) heard(key string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, refused := r.lies[key]; refused {
+		r.lies[key] = true
+	}
+}
+
+// isLie reports whether a port has refused before whose process was heard again.
+func (r *refusals) isLie(key string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lies[key]
 }
 
 // other is another lease.
@@ -36,8 +73,8 @@ type other struct {
 	refusals int // in a row
 }
 
-func newCircle(now time.Time) *circle {
-	return &circle{others: map[kv.Owner]*other{}, awake: now, liars: map[string]bool{}}
+func newCircle(now time.Time, r *refusals) *circle {
+	return &circle{others: map[kv.Owner]*other{}, awake: now, refusals: r}
 }
 
 // found notes a lease's record, and reports whether it is new.
@@ -61,6 +98,7 @@ func (c *circle) hear(p packet, now time.Time) bool {
 	if !c.hears(o, now) {
 		o.steady = now
 	}
+	c.refusals.heard(string(o.Key))
 	o.number, o.heard, o.accused, o.refusals = p.number, now, p.accused, 0
 	if p.last {
 		o.heard = time.Time{} // as if it had never been heard, or its silence would be held against it
@@ -76,17 +114,17 @@ func (c *circle) refused(owner kv.Owner) (again bool) {
 	if its == nil {
 		return false
 	}
-	lies := c.liars[string(its.Key)]
+	key := string(its.Key)
+	if c.refusals.isLie(key) {
+		return false
+	}
 	for o := range maps.Values(c.others) {
-		if string(o.Key) != string(its.Key) || o.heard.IsZero() || lies && o.refusals == 0 {
+		if string(o.Key) != key || o.heard.IsZero() {
 			continue
 		}
 		o.refusals++
 		again = again || o.refusals < enoughRefusals
-		if len(c.liars) >= mostLiars {
-			clear(c.liars)
-		}
-		c.liars[string(o.Key)] = true // or it has ended, and is never seen again
+		c.refusals.note(key)
 	}
 	return again
 }

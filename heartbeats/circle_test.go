@@ -22,7 +22,7 @@ type clocked struct {
 
 func circleOf(others int) *clocked {
 	c := &clocked{now: time.Now()}
-	c.circle = newCircle(c.now)
+	c.circle = newCircle(c.now, newRefusals())
 	for i := range others {
 		c.comes(kv.Owner(i + 1))
 	}
@@ -226,17 +226,26 @@ func TestPortThatRefusesAndIsHeardAgainIsNotBelieved(t *testing.T) {
 		require.False(t, c.refused(2), "its lease would be ended for ever")
 	}
 	require.Empty(t, c.dead(c.now))
+
+	anew := circleOf(0) // of another lease of this process, whose own was ended
+	anew.circle = newCircle(c.now, c.circle.refusals)
+	anew.found(3, its, c.now)
+	anew.says(3)
+	for range 3 {
+		require.False(t, anew.refused(3), "two that end each other's leases would do so for ever")
+	}
+	require.Empty(t, anew.dead(c.now))
 }
 
 func TestWhatIsRememberedOfRefusalsIsBounded(t *testing.T) {
 	c := circleOf(0)
-	for owner := kv.Owner(1); owner < 3*mostLiars; owner++ {
+	for owner := kv.Owner(1); owner < 3*mostRefusals; owner++ {
 		c.comes(owner)
 		c.says(owner)
 		c.refused(owner)
 		c.gone(owner)
 	}
-	require.LessOrEqual(t, len(c.liars), mostLiars)
+	require.LessOrEqual(t, len(c.refusals.lies), mostRefusals)
 }
 
 func TestPacketThatIsSentAgainSaysNothing(t *testing.T) {

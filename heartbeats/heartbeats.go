@@ -109,10 +109,11 @@ func (c Config) check() error {
 // The first lease that is begun in a space, each time the space is opened, has heartbeats, and
 // its first record says in the store where. Others, which outlive their process on purpose, have none.
 type Store struct {
-	inner   kv.Store
-	config  Config
-	network network
-	log     *zap.Logger
+	inner    kv.Store
+	config   Config
+	network  network
+	log      *zap.Logger
+	refusals *refusals
 
 	mu      sync.Mutex          // guards what follows
 	port    *port               // nil: nobody listens
@@ -130,7 +131,7 @@ func Beside(store kv.Store, c Config) *Store {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
-	return &Store{inner: store, config: c, network: udp(), log: outlet.Logger(c.Logger), waiting: map[string]kv.Owner{}}
+	return &Store{inner: store, config: c, network: udp(), log: outlet.Logger(c.Logger), refusals: newRefusals(), waiting: map[string]kv.Owner{}}
 }
 
 // String returns what the store itself is called.

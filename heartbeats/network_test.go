@@ -23,6 +23,7 @@ type party struct {
 	net   *testnet.Network
 	space kv.Space
 	all   []*process // by their hosts; the first is the primary
+	ended int        // leases that were ended by others, as exchange was told
 }
 
 func newParty(t *testing.T, requires bool) *party {
@@ -53,7 +54,12 @@ func (p *party) exchange() {
 		one.exchange(2)
 	}
 	for _, one := range p.all {
-		one.await(exchanged, func(s said) bool { return s.log == exchanged })
+		one.await(exchanged, func(s said) bool {
+			if strings.HasPrefix(s.log, "the lease of another instance was ended") {
+				p.ended++
+			}
+			return s.log == exchanged
+		})
 	}
 }
 
@@ -180,4 +186,21 @@ func TestAllStepDownWhenAllLinesAreDown(t *testing.T) {
 	for _, one := range p.all {
 		one.await("an index of three", func(s said) bool { return s.index >= 0 && s.total == 3 })
 	}
+}
+
+// Each of three is refused by another one's firewall, which it hears nevertheless. Each lease is ended
+// by mistake once, and its process, which has another one then, must not make its own mistake again.
+func TestProcessesThatEndOneAnothersLeasesComeToAnEnd(t *testing.T) {
+	t.Parallel()
+	p := newParty(t, false)
+	for host := range p.all {
+		// Linux tells a host of one refusal a second. With a TTL of 40 s it would be told of each.
+		testnet.Run(t, append(p.net.On(host), "sysctl", "-q", "net.ipv4.icmp_ratelimit=0")...)
+		from := testnet.Address((host + 2) % len(p.all))
+		p.net.Rule(host, "INPUT", "-s", from, "-p", "udp", "-j", "REJECT", "--reject-with", "icmp-port-unreachable")
+	}
+	for range 20 {
+		p.exchange()
+	}
+	require.LessOrEqual(t, p.ended, len(p.all))
 }

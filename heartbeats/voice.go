@@ -55,7 +55,7 @@ type voice struct {
 func (s *Store) newVoice(ctx context.Context, space kv.Space, name string) (*voice, error) {
 	v := &voice{
 		store: s, space: space, name: name, log: s.log, early: make(chan struct{}, 1),
-		circle: newCircle(time.Now()), lines: map[kv.Owner]*line{}, ending: map[kv.Owner]bool{}, moved: make(chan struct{}),
+		circle: newCircle(time.Now(), s.refusals), lines: map[kv.Owner]*line{}, ending: map[kv.Owner]bool{}, moved: make(chan struct{}),
 	}
 	v.ctx, v.cancel = context.WithCancel(context.Background())
 	return v, s.enter(ctx, v)
