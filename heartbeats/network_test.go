@@ -3,6 +3,7 @@
 package heartbeats_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -26,12 +27,16 @@ type party struct {
 	ended int        // leases that were ended by others, as exchange was told
 }
 
-func newParty(t *testing.T, requires bool) *party {
+func newParty(t *testing.T, requires bool) *party { return partyAt(t, requires, testnet.Address) }
+
+// partyAt has each listen at an address.
+func partyAt(t *testing.T, requires bool, at func(host int) string) *party {
 	p := &party{T: t, net: testnet.New(t, 3)}
 	dir := shm(t)
 	for host, id := range []string{"a", "b", "c"} {
+		p.address(host, testnet.Address(host))
 		p.all = append(p.all, spawn(t, role{
-			Dir: dir, ID: id, Bind: testnet.Address(host) + ":44330", Require: requires, Mode: libcluster.ModePlanned, TTL: ttl,
+			Dir: dir, ID: id, Bind: at(host) + ":44330", Require: requires, Mode: libcluster.ModePlanned, TTL: ttl,
 		}, p.net.On(host)...))
 		p.all[host].until(host, host+1)
 	}
@@ -45,6 +50,13 @@ func newParty(t *testing.T, requires bool) *party {
 	require.NoError(t, err)
 	t.Cleanup(func() { p.space.Close() })
 	return p
+}
+
+// address gives a host another address, as DHCP may.
+func (p *party) address(host int, address string) {
+	for _, command := range []string{"addr flush dev eth0", "addr add " + address + "/24 dev eth0", "route add default dev eth0"} {
+		testnet.Run(p, append(p.net.On(host), append([]string{"ip"}, strings.Fields(command)...)...)...)
+	}
 }
 
 // exchange has each send to all others.
@@ -203,4 +215,24 @@ func TestProcessesThatEndOneAnothersLeasesComeToAnEnd(t *testing.T) {
 		p.exchange()
 	}
 	require.LessOrEqual(t, p.ended, len(p.all))
+}
+
+// An address that was found out, and not given, is found out anew when the others are not heard.
+func TestInstanceIsHeardAgainWhoseAddressHasChanged(t *testing.T) {
+	for _, requires := range []bool{false, true} {
+		t.Run(fmt.Sprint("required: ", requires), func(t *testing.T) {
+			t.Parallel()
+			p := partyAt(t, requires, func(int) string { return "0.0.0.0" })
+			leases := p.leases()
+			p.address(0, testnet.Address(100))
+			if requires {
+				p.all[0].stops()
+				p.all[0].await("an index of three", func(s said) bool { return s.index >= 0 && s.total == 3 })
+				return
+			}
+			p.says(p.all[0], fewAreHeard)
+			p.says(p.all[0], mostAreHeard)
+			require.Equal(t, leases, p.leases())
+		})
+	}
 }

@@ -39,14 +39,15 @@ func udp() network {
 // port is where all leases of a Store listen.
 type port struct {
 	conn    net.PacketConn
-	address string // at which the others reach it
+	config  Config
 	key     []byte
 	reading sync.WaitGroup
 
-	mu     sync.Mutex // guards what follows
-	voices map[*voice]bool
-	looks  map[string]bool      // spaces that are about to be looked at
-	looked map[string]time.Time // when they were
+	mu      sync.Mutex // guards what follows
+	address string     // at which the others reach it
+	voices  map[*voice]bool
+	looks   map[string]bool      // spaces that are about to be looked at
+	looked  map[string]time.Time // when they were
 }
 
 // openPort listens. The errors say what to change.
@@ -58,7 +59,7 @@ func openPort(ctx context.Context, c Config, n network, look func(space string))
 	if err != nil {
 		return nil, fmt.Errorf("heartbeats.Config.Bind: cannot listen at %q: %w; each process needs a port of its own, or port 0", c.Bind, err)
 	}
-	p := &port{conn: conn, key: make([]byte, keySize), voices: map[*voice]bool{}, looks: map[string]bool{}, looked: map[string]time.Time{}}
+	p := &port{conn: conn, config: c, key: make([]byte, keySize), voices: map[*voice]bool{}, looks: map[string]bool{}, looked: map[string]time.Time{}}
 	_, _ = rand.Read(p.key) // never fails
 	if p.address, err = c.advertised(conn.LocalAddr()); err != nil {
 		return nil, errors.Join(err, conn.Close())
@@ -88,6 +89,19 @@ func (c Config) advertised(bound net.Addr) (string, error) {
 		return "", fmt.Errorf("heartbeats.Config.Advertise: is missing, and is not found out: %w; give HOST:PORT", err)
 	}
 	return netip.AddrPortFrom(ip, at.Port()).String(), nil
+}
+
+// where returns at which address the others reach this process. One that was found out, and not
+// given, is found out anew when this machine does not have it any more.
+func (p *port) where() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if at, err := netip.ParseAddrPort(p.address); err == nil && p.config.Advertise == "" && hostport.IsGone(at.Addr()) {
+		if address, err := p.config.advertised(p.conn.LocalAddr()); err == nil {
+			p.address = address
+		}
+	}
+	return p.address
 }
 
 // read hands packets to those that may know the sender, until the port is closed, and has

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -38,6 +39,7 @@ type voice struct {
 	work    sync.WaitGroup
 	sending sync.Mutex
 	early   chan struct{} // has an element when a round is due at once
+	moving  atomic.Bool   // while move runs
 
 	mu     sync.Mutex    // guards what follows
 	owner  kv.Owner      // 0: it has not been started
@@ -48,6 +50,7 @@ type voice struct {
 	number uint64            // of the last packet
 	read   bool              // the records were read once
 	alone  bool              // it has been said, or obeyed, that it is isolated
+	said   string            // the address that the store was last given; empty: none
 	moved  chan struct{}     // closed when anybody is found, heard or gone
 }
 
@@ -81,7 +84,32 @@ func (v *voice) stop() {
 
 // says is what the others have to know of a lease that is heard here.
 func (v *voice) says(owner kv.Owner, life time.Duration) kv.Record {
-	return record{v.port.address, v.port.key, max(1, (life / silentPart).Milliseconds())}.put(owner)
+	address := v.port.where()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.said = address
+	return record{address, v.port.key, max(1, (life / silentPart).Milliseconds())}.put(owner)
+}
+
+// move has the store say where this lease is heard, if that has changed since the store was told.
+func (v *voice) move() {
+	v.mu.Lock()
+	before := v.said
+	v.mu.Unlock()
+	if before == "" || v.port.where() == before {
+		return
+	}
+	ctx, cancel := context.WithTimeout(v.ctx, v.life/silentPart)
+	defer cancel()
+	_, err := v.space.Commit(ctx, kv.Tx{Put: []kv.Record{v.says(v.owner, v.life)}})
+	if err != nil {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.said = before // the next round tries again
+		return
+	}
+	v.log.Info("the address has changed at which this instance is heard")
+	v.tell()
 }
 
 // beat sends and judges, again and again.
@@ -114,6 +142,13 @@ func (v *voice) round(due time.Time) {
 	v.send(packet{}, nil)
 	for _, owner := range dead {
 		v.end(owner)
+	}
+	if alone && v.moving.CompareAndSwap(false, true) {
+		v.work.Go(func() {
+			v.move()
+			sleep(v.ctx, v.life/silentPart)
+			v.moving.Store(false)
+		})
 	}
 	v.judge(alone)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -43,6 +44,15 @@ func Private() (netip.Addr, error) {
 		return netip.Addr{}, err
 	}
 	return netip.ParseAddr(private)
+}
+
+// IsGone reports whether an address is none of this machine's.
+func IsGone(ip netip.Addr) bool {
+	own, err := net.InterfaceAddrs()
+	return err == nil && !slices.ContainsFunc(own, func(a net.Addr) bool {
+		prefix, err := netip.ParsePrefix(a.String())
+		return err == nil && prefix.Addr() == ip.WithZone("")
+	})
 }
 
 // The numbers are Windows', where others have these names for what it never returns.
