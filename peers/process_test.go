@@ -199,14 +199,19 @@ func leader(t testing.TB, all ...*process) (found *process) {
 	return found
 }
 
-func leads(p *process) bool {
-	status, err := statusOf(p)
+func leads(p *process) bool { return leadsAt(p.file) }
+
+// leadsAt reports whether the server of a file leads.
+func leadsAt(file string) bool {
+	status, err := statusAt(file)
 	return err == nil && status.Leader == status.Header.MemberId
 }
 
 // statusOf asks a process's server.
-func statusOf(p *process) (*clientv3.StatusResponse, error) {
-	client, endpoint, err := clientTo(p.file)
+func statusOf(p *process) (*clientv3.StatusResponse, error) { return statusAt(p.file) }
+
+func statusAt(file string) (*clientv3.StatusResponse, error) {
+	client, endpoint, err := clientTo(file)
 	if err != nil {
 		return nil, err
 	}

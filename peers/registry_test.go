@@ -30,14 +30,22 @@ func (s spread) Enter(r libcluster.Registration) (libcluster.Membership, error) 
 
 func TestPeersKeepThePromisesOfARegistry(t *testing.T) {
 	s := spread{next: new(atomic.Int64)}
-	list := files(t, 3, nil)
+	// The suite joins once, and not again and again as an instance does. So no leader may be missed
+	// while it keeps all processors and the disk busy, and it must not begin before the leadership has
+	// come to stay: while it moves writes are refused.
+	list := files(t, 3, map[string]any{"election": "1s"})
+	var warm []*libcluster.Cluster
 	for _, file := range list {
 		p := load(t, file)
 		s.peers = append(s.peers, p)
 		c := newCluster(t, p, func(c *libcluster.Config) { c.Key = "warm" })
 		go join(t, c)
-		defer func() { eventually(t, "joined", func() bool { return c.State().Active() }) }()
+		warm = append(warm, c)
 	}
+	for n, c := range warm {
+		eventually(t, "joined", func() bool { return c.State().Total == len(warm) && c.State().Index == n })
+	}
+	eventually(t, "the leader is not the primary", func() bool { return leadsAt(list[1]) || leadsAt(list[2]) })
 	stranger, _, err := clientTo(list[0])
 	require.NoError(t, err)
 	t.Cleanup(func() { stranger.Close() })
