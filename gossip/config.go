@@ -36,7 +36,8 @@ type Config struct {
 	// Advertise is HOST:PORT, at which the others reach this instance, if that is not where it
 	// listens: behind a NAT, or with an address that Bind does not name. Port 0 is the one
 	// that it listens at. Required if Bind is [::], and if Bind is 0.0.0.0 on a machine without
-	// a private address; otherwise found out.
+	// a private address; otherwise found out, and if Bind is for all addresses found out anew
+	// when this machine has it no more: the instance then joins again.
 	Advertise string
 	// Seeds are HOST:PORT of other instances, any of which is enough to find all. Names are
 	// looked up again for as long as the instance runs, all addresses of a name count, and the

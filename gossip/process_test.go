@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -18,13 +19,20 @@ import (
 // childEnv has the test's program be an instance. It holds the ID, the address and the seed.
 const childEnv = "LIBCLUSTER_GOSSIP_CHILD"
 
+// expectEnv has it be one of so many, in the real world, and say what it is told.
+const expectEnv = "LIBCLUSTER_GOSSIP_EXPECT"
+
 // child is an instance that never leaves.
 func child(what string) {
 	words := strings.Fields(what)
-	c, err := libcluster.New(libcluster.Config{
-		Key: "gossip-test", ID: words[0],
-		Registry: at(words[1], words[2:], gossip.World{Probe: never}),
-	})
+	config := libcluster.Config{Key: "gossip-test", ID: words[0]}
+	if expect, err := strconv.Atoi(os.Getenv(expectEnv)); err == nil {
+		config.Registry = gossip.Config{Bind: words[1], Seeds: words[2:], Expect: expect}
+		config.OnRebalance = func(s libcluster.State) { fmt.Println("index", s.Index, "of", s.Total) }
+	} else {
+		config.Registry = at(words[1], words[2:], gossip.World{Probe: never})
+	}
+	c, err := libcluster.New(config)
 	if err == nil {
 		err = c.Join(context.Background())
 	}

@@ -134,8 +134,12 @@ func (s *session) Update(ctx context.Context, m libcluster.Member) error {
 
 // Leave tells everybody that the record has gone, and ends the node.
 func (s *session) Leave(ctx context.Context, _ libcluster.Departure) error {
-	if s.shut() && s.of.drop(s.node) {
+	switch {
+	case !s.shut():
+	case s.of.drop(s.node):
 		s.node.leave(ctx)
+	default:
+		s.node.stop() // or wait until it has, if it gives way to another one
 	}
 	return nil
 }

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/hostport"
 )
 
 const (
@@ -40,7 +43,39 @@ func (n *node) tend() {
 		n.mu.Lock()
 		n.records.forget(time.Now())
 		n.mu.Unlock()
+		if n.hasMoved() {
+			n.giveWay()
+			return
+		}
 	}
+}
+
+// hasMoved reports whether the address was found out, and not given, that the others know, and this
+// machine has another one by now, as DHCP may give it.
+func (n *node) hasMoved() bool {
+	at := n.transport.address
+	if n.cfg.Advertise != "" || !n.transport.bound().Addr().IsUnspecified() || !hostport.IsGone(at.Addr()) {
+		return false
+	}
+	now, err := advertised(n.ctx, n.cfg, n.transport.bound())
+	return err == nil && now != at
+}
+
+// giveWay ends the node and its session, so that the instance joins by another node. The others
+// do not reach this one any more.
+func (n *node) giveWay() {
+	n.mu.Lock()
+	s := n.session
+	n.mu.Unlock()
+	if s == nil || !s.of.drop(n) {
+		return // it is ending, or an attempt to join that fails starts another one
+	}
+	go func() { // of which stop waits for the end
+		n.stop() // before the session, or its port would be in use
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		s.end(fmt.Errorf("%w: %s is no address of this machine any more", libcluster.ErrRecordGone, n.transport.address.Addr()))
+	}()
 }
 
 // look looks once for all seeds that are not here, and for some nodes that are down. It returns
