@@ -33,6 +33,10 @@ const (
 	crowdCap    = 40 * time.Second
 )
 
+// A password that is denied was changed, and each instance that has the last one still asks. It asks
+// again after deniedAgain, doubled each time, up to crowdCap.
+const deniedAgain = time.Second
+
 // etcdLogin is a membership's log-in with a password: the token that it has brought is
 // sent with each request, of all the membership's clients, until etcd refuses it.
 //
@@ -50,6 +54,8 @@ type etcdLogin struct {
 	token   string     // empty if it wants none
 	pending *pendingLogin
 	crowded int       // how often in a row there was a crowd
+	denied  error     // why etcd has denied the password; nil: it has not
+	denials int       // in a row
 	due     time.Time // before this nothing is sent
 }
 
@@ -129,6 +135,10 @@ func (l *etcdLogin) get(ctx context.Context, cc *grpc.ClientConn) (string, error
 			defer l.mu.Unlock()
 			return l.token, nil
 		}
+		if l.denied != nil && time.Now().Before(l.due) {
+			defer l.mu.Unlock()
+			return "", l.denied
+		}
 		p := l.pending
 		if p == nil || p.conn != cc { // the log-in of a closed connection is ending
 			p = &pendingLogin{conn: cc, done: make(chan struct{})}
@@ -158,6 +168,11 @@ func (l *etcdLogin) logIn(p *pendingLogin) {
 	defer l.mu.Unlock()
 	if err == nil {
 		l.known, l.token, l.crowded = true, answer.Token, 0
+		l.denied, l.denials = nil, 0
+	} else if errors.Is(rpctypes.Error(err), rpctypes.ErrAuthFailed) {
+		pause := min(deniedAgain<<l.denials, crowdCap)
+		l.denied, l.denials = err, min(l.denials+1, 10)
+		l.due = time.Now().Add(pause/2 + l.chance.Below(pause/2))
 	}
 	if l.pending == p {
 		l.pending = nil
@@ -166,11 +181,14 @@ func (l *etcdLogin) logIn(p *pendingLogin) {
 	close(p.done)
 }
 
-// wait tells that it is too early to log in again, if it is.
+// wait tells why it is too early to log in again, if it is.
 func (l *etcdLogin) wait() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if left := time.Until(l.due); left > 0 && !l.known {
+		if l.denied != nil {
+			return l.denied
+		}
 		return fmt.Errorf("too many log in at once: will try again in %v", left.Round(time.Millisecond))
 	}
 	return nil
