@@ -142,15 +142,19 @@ func (r *records) settle(address string, now time.Time) {
 
 // forget drops what has been of no use for long.
 func (r *records) forget(now time.Time) {
-	for name, p := range r.peers {
-		if !p.up && now.Sub(p.changed) >= addressKept {
-			delete(r.peers, name)
-		}
-	}
 	for name, e := range r.entries {
 		p, there := r.peers[name]
 		if !p.up && now.Sub(e.came) >= recordKept && (!there || now.Sub(p.changed) >= recordKept) && !now.Before(e.until) {
 			delete(r.entries, name)
+		}
+	}
+	for name, p := range r.peers {
+		kept := addressKept
+		if _, recorded := r.entries[name]; p.over && !recorded {
+			kept = recordKept // each start of a process is another node, and they can be many in a day
+		}
+		if !p.up && now.Sub(p.changed) >= kept {
+			delete(r.peers, name)
 		}
 	}
 }

@@ -217,9 +217,16 @@ func TestWhatIsOfNoUseIsForgotten(t *testing.T) {
 	}
 	r.put(published("never came", "x"), began)
 	r.setDown("down", began)
+	over := published("over", "over")
+	r.setUp("over", "over:1", began)
+	over.Gone = true
+	r.put(over, began)
+	r.setDown("over", began)
 	r.forget(began.Add(recordKept - 1))
-	require.Len(t, r.entries, 3)
+	require.Len(t, r.entries, 4)
+	require.Len(t, r.peers, 3)
 	r.forget(began.Add(recordKept))
+	require.NotContains(t, r.peers, "over", "it never comes back")
 	require.Equal(t, []string{"up"}, slices.Collect(maps.Keys(r.entries)))
 	up, down := r.addresses()
 	require.Equal(t, []string{"up:1"}, up)
