@@ -16,6 +16,7 @@ import (
 
 // network is what a Store sends and hears by.
 type network struct {
+	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 	listen func(ctx context.Context, address string) (net.PacketConn, error)
 	dial   func(ctx context.Context, address string) (net.Conn, error)
 }
@@ -27,6 +28,9 @@ func udp() network {
 		dialer   net.Dialer
 	)
 	return network{
+		lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		},
 		listen: func(ctx context.Context, address string) (net.PacketConn, error) {
 			return listener.ListenPacket(ctx, "udp", address)
 		},
@@ -34,6 +38,37 @@ func udp() network {
 			return dialer.DialContext(ctx, "udp", address)
 		},
 	}
+}
+
+// addresses returns those that HOST:PORT stands for now.
+func (n network) addresses(ctx context.Context, address string) (all []string, err error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return []string{address}, nil
+	}
+	ips, err := n.lookup(ctx, host)
+	for _, ip := range ips {
+		all = append(all, net.JoinHostPort(ip.Unmap().String(), port))
+	}
+	return all, err
+}
+
+// reach dials one of the addresses that HOST:PORT stands for, of which the next one has its turn
+// when one refuses. It returns how many there are.
+func (n network) reach(ctx context.Context, address string, turn int) (conn net.Conn, of int, err error) {
+	all, err := n.addresses(ctx, address)
+	for i := range all {
+		if conn, err = n.dial(ctx, all[(turn+i)%len(all)]); err == nil {
+			break
+		}
+	}
+	if conn == nil && err == nil {
+		err = fmt.Errorf("%q has no address", address)
+	}
+	return conn, len(all), err
 }
 
 // port is where all leases of a Store listen.
@@ -215,6 +250,8 @@ type line struct {
 	end     context.CancelFunc
 	mu      sync.Mutex
 	conn    net.Conn // nil: there is none yet
+	of      int      // how many addresses its name has
+	turn    int      // how often one of several has refused
 }
 
 // send sends a packet, and reports whether the port has refused one before. A socket that
@@ -227,39 +264,62 @@ func (l *line) send(b []byte) (refused bool) {
 		return false
 	}
 	_, err := conn.Write(b)
-	if err != nil && !hostport.IsRefused(err) {
+	refused = hostport.IsRefused(err)
+	if err != nil && (!refused || l.next()) {
 		_ = conn.Close()
 	}
-	return hostport.IsRefused(err)
+	return refused
+}
+
+// next gives its turn to the next of several addresses, since one has refused. It reports whether
+// there are several.
+func (l *line) next() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of > 1 {
+		l.turn++
+	}
+	return l.of > 1
 }
 
 // hold keeps a socket until ctx ends. It calls dialled when there is one, and refused when the port
 // has refused a packet.
 func (l *line) hold(ctx context.Context, n network, dialled, refused func()) {
 	for ctx.Err() == nil {
-		conn, err := n.dial(ctx, l.address)
+		turn := l.turns()
+		conn, of, err := n.reach(ctx, l.address, turn)
 		if err == nil {
-			l.set(conn)
+			l.set(conn, of)
 			unblock := context.AfterFunc(ctx, func() { _ = conn.Close() })
 			dialled()
 			for err == nil {
 				if _, err = conn.Read(make([]byte, 1)); hostport.IsRefused(err) {
+					if !l.next() {
+						err = nil
+					}
 					refused()
-					err = nil
 				}
 			}
 			unblock()
-			l.set(nil)
+			l.set(nil, of)
 			_ = conn.Close()
 		}
-		sleep(ctx, dialAgain)
+		if turns := l.turns(); turns == turn || turns%max(1, of) == 0 { // or the next address has its turn at once
+			sleep(ctx, dialAgain)
+		}
 	}
 }
 
-func (l *line) set(conn net.Conn) {
+func (l *line) set(conn net.Conn, of int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.conn = conn
+	l.conn, l.of = conn, of
+}
+
+func (l *line) turns() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.turn
 }
 
 func sleep(ctx context.Context, d time.Duration) {
