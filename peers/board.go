@@ -23,6 +23,8 @@ type word struct {
 	Cluster string `json:"cluster"`
 	// Primary is that the process has an instance with index 0.
 	Primary bool `json:"primary"`
+	// Leaving is that its server is about to end.
+	Leaving bool `json:"leaving,omitempty"`
 	// Leases are those that its instances renew, also such as it is about to ask for, and some
 	// that have ended.
 	Leases []int64 `json:"leases"`

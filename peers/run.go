@@ -86,7 +86,7 @@ func (r *run) main(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	work, stop := context.WithCancel(ctx)
+	work, stop := context.WithCancel(context.WithoutCancel(ctx)) // the server hears the others to its end
 	defer r.work.Wait()
 	defer stop()
 	for {

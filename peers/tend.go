@@ -30,10 +30,10 @@ type refusal struct {
 }
 
 // candidate returns the first of the voters that the leadership may go to: one that is heard,
-// has no primary, and is not waited for.
+// stays, has no primary, and is not waited for.
 func (m moves) candidate(voters []string, heard map[string]word, now time.Time) (string, bool) {
 	for _, address := range voters {
-		if w, ok := heard[address]; ok && !w.Primary && !now.Before(m[address].until) {
+		if w, ok := heard[address]; ok && !w.Primary && !w.Leaving && !now.Before(m[address].until) {
 			return address, true
 		}
 	}
@@ -60,7 +60,9 @@ func (r *run) tend(ctx, work context.Context, s *server) error {
 					zap.String("peer", address), zap.String("its", heard[address].Cluster), zap.String("own", r.cluster))
 			}
 		}
-		r.moveLeader(ctx, s, asked)
+		if own, _ := r.board.says(); own.Primary {
+			r.moveLeader(ctx, s, asked)
+		}
 		select {
 		case <-every.C:
 			var there []string
@@ -77,21 +79,24 @@ func (r *run) tend(ctx, work context.Context, s *server) error {
 		case <-r.broken:
 			return r.stopped()
 		case <-ctx.Done():
+			r.board.say(func(w *word) { w.Leaving = true })
+			r.moveLeader(context.WithoutCancel(ctx), s, moves{})
 			return nil
 		}
 	}
 }
 
-// moveLeader gives the leadership away if this process is primary: when the primary's process
-// ends, the others then need not elect a leader before they can learn of it. The leadership
+// moveLeader gives the leadership away if this process has it and is primary, or its server is about to
+// end. When the primary's process ends, the others then need not elect a leader before they can
+// learn of it. A server that ends would be asked by etcd to give it to any other, and if that is the
+// primary, which gives it away in turn, etcd would wait for several seconds. The leadership
 // goes to a process that is primary of no cluster; if there is none, it stays.
 //
 // While etcd waits for the other server to take the leadership, it refuses all writes. So a
 // peer is asked for a pong first: one that is stopped holds its connections, and does not answer.
 func (r *run) moveLeader(ctx context.Context, s *server, m moves) {
-	own, _ := r.board.says()
 	id := s.etcd.Server.MemberID()
-	if !own.Primary || s.etcd.Server.Leader() != id {
+	if s.etcd.Server.Leader() != id {
 		return
 	}
 	var voters []string
@@ -117,7 +122,7 @@ func (r *run) moveLeader(ctx context.Context, s *server, m moves) {
 	}
 	if err != nil {
 		m.failed(to, time.Now())
-		r.log.Debug("the leadership stays with the primary", zap.String("asked", to), zap.Error(err))
+		r.log.Debug("the leadership stays", zap.String("asked", to), zap.Error(err))
 		return
 	}
 	delete(m, to)

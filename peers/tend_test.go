@@ -9,8 +9,8 @@ import (
 
 func TestLeadershipGoesToAPeerThatMayTakeIt(t *testing.T) {
 	now := time.Now()
-	voters := []string{"a", "b", "c", "d"}
-	heard := map[string]word{"b": {Primary: true}, "c": {}, "d": {}} // a is this peer, or silent
+	voters := []string{"a", "b", "c", "d", "e"}
+	heard := map[string]word{"b": {Primary: true}, "c": {}, "d": {}, "e": {Leaving: true}} // a is this peer, or silent
 	m := moves{}
 	asks := func(want string) {
 		t.Helper()
