@@ -19,22 +19,24 @@ type run struct {
 // begin calls Run, which ends when the app leaves.
 func (r *run) begin(a *app) {
 	w := a.w
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := a.drawContext()
 	over := make(chan struct{})
 	r.stop, r.over = stop, over
 	a.Joined = true // it tries for as long as it takes
 	w.Say("%s: %s", a, a.style)
 	w.Running.Go(func() {
+		err := errGone
+		defer close(over)
 		defer stop()
-		err := r.call(ctx)
-		w.Locked(func() {
+		defer w.Locked(func() {
 			w.Say("%s: %s: %v", a, a.style, err)
+			a.ranUntil(ctx, err)
 			a.InStay, a.Joined = false, false
 			if a.State().Active() || len(a.open) > 0 {
 				w.Fail("%s runs no more, and acts on %v: %v", a, a.doing(), a.State())
 			}
 		})
-		close(over)
+		err = r.call(ctx)
 	})
 }
 
@@ -64,7 +66,7 @@ func (a *app) work(ctx context.Context, p libcluster.Partition) error {
 		a.begins(p)
 		of = a.view
 	})
-	<-ctx.Done()
+	end := a.awaitEnd(ctx, p.Number)
 	lingers := false
 	w.Locked(func() {
 		if errors.Is(context.Cause(ctx), libcluster.ErrRebalanced) {
@@ -78,8 +80,9 @@ func (a *app) work(ctx context.Context, p libcluster.Partition) error {
 	w.Locked(func() {
 		w.Happened("function")
 		a.stop(p.Number)
+		a.returns(ctx, end, p.Number, p.Token, p.Number)
 	})
-	return nil
+	return a.outcome(ctx, end)
 }
 
 func (a *app) onGranted(ps []libcluster.Partition) {
@@ -126,11 +129,13 @@ func (a *app) begins(p libcluster.Partition) {
 		w.Fail("%s begins with %v, and has not stopped %v", a, p, d.acting)
 	}
 	one := place{p.Number, p.Of}
-	// Run begins anew with what it has kept.
-	if least := w.tokens[one] + 1; p.Token < least && (a.style != inRun || p.Token < least-1) {
-		w.Fail("%s begins with %v by a token that is not above %d", a, p, w.tokens[one])
+	// Run begins anew with what it has kept, and so does a function after an error.
+	last := w.tokens[one]
+	again := p.Token == last.token && last.to == a && (a.style == inRun || a.restarts)
+	if p.Token <= last.token && !again {
+		w.Fail("%s begins with %v by a token that is not above %d", a, p, last.token)
 	}
-	w.tokens[one] = p.Token
+	w.tokens[one] = given{p.Token, a}
 	a.begin(a.actsOn(p))
 }
 

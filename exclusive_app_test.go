@@ -37,6 +37,9 @@ type app struct {
 	told       libcluster.State // by OnRebalance
 	working    int              // functions of RunWorkers that have not returned
 	inside     func()           // what it calls in the next of its callbacks
+	functions
+	calls  int // of its methods that have not returned
+	leaves int // the stay that a Leave beside another call is to end
 }
 
 // deed is what an app does, for one incarnation.
@@ -72,6 +75,7 @@ func (w *world) addAppOf(of scheme, id string) *app {
 	if of != w.scheme {
 		a.cfg.TTL = longestTTL
 	}
+	a.functions = functions{ending: newEnding(), done: map[int]int64{}, over: map[through]bool{}}
 	a.take(w.drawStyle(of), of)
 	var err error
 	if a.Cluster, err = libcluster.New(a.cfg); err != nil {
@@ -88,16 +92,22 @@ func (a *app) shouldBeActive() bool {
 		!errors.Is(a.Err(), libcluster.ErrInstanceTaken) && !errors.As(a.Err(), new(*libcluster.ModeError))
 }
 
-// do calls a method in a goroutine of its own; an app has one at a time.
+// called counts the calls of its methods that have not returned.
+func (a *app) called(n int) {
+	a.calls += n
+	a.Busy = a.calls > 0
+}
+
+// do calls a method in a goroutine of its own; an app has one at a time, but for leaveBeside.
 func (a *app) do(what string, patience time.Duration, call func(context.Context) error, after func(error)) {
 	a.w.Say("%s: %s within %v", a, what, patience)
-	a.Busy = true
+	a.called(1)
 	a.w.Running.Go(func() {
 		ctx, cancel := a.w.patience(patience)
 		defer cancel()
 		err := call(ctx)
 		a.w.Locked(func() {
-			a.Busy = false
+			a.called(-1)
 			a.w.Say("%s: %s: %v", a, what, err)
 			if ctx.Err() != nil {
 				a.w.Happened("context ended in " + what)
@@ -116,6 +126,10 @@ func (w *world) patience(d time.Duration) (context.Context, context.CancelFunc) 
 	default:
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	if d == 0 {
+		cancel()
+		return ctx, cancel
+	}
 	go func() {
 		select {
 		case <-time.After(d):
@@ -134,7 +148,10 @@ func (a *app) join(patience time.Duration) {
 		a.run.begin(a)
 		return
 	}
-	a.do("Join", patience, a.Join, func(err error) { a.Joined, a.InStay = err == nil, err == nil })
+	a.do("Join", patience, a.Join, func(err error) {
+		a.Joined = err == nil && a.leaves != a.Stay
+		a.InStay = a.InStay && err == nil
+	})
 }
 
 func (a *app) leave(patience time.Duration, options ...libcluster.LeaveOption) {
@@ -164,6 +181,9 @@ func (a *app) setWorkers(n int, patience time.Duration) {
 func (a *app) onRebalance(s libcluster.State) {
 	a.callback(fmt.Sprintf("%d+%d/%d in %d", s.Index, s.Workers, s.Total, s.Generation), func() {
 		a.told = s
+		if !s.Active() {
+			clear(a.done)
+		}
 		if (a.style == inRun || a.style == inWorkers) && len(a.open) > 0 {
 			a.w.Fail("%s is told %v beside a function: %v", a, s, a.doing())
 		}
@@ -218,7 +238,14 @@ func (a *app) acts(s libcluster.State) acting {
 }
 
 func (a *app) begin(what acting) {
+	if late := time.Since(a.view.deadline); late > rounding {
+		a.w.Fail("%s begins %v after its deadline: %v", a, late, what)
+	}
 	a.open[what.index] = &deed{what, a.view}
+	if token, done := a.done[what.index]; done && (token == 0 || token == what.generation) {
+		a.w.Fail("%s begins again with what a function has done: %v", a, what)
+	}
+	delete(a.done, what.index)
 	a.w.Happened(a.style.acted())
 }
 

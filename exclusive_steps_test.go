@@ -16,6 +16,7 @@ func (w *world) populate() {
 		if w.Steps.IntN(2) == 0 {
 			w.ttl = ttls[w.Steps.IntN(len(ttls))]
 		}
+		w.primaries = w.styled && w.Steps.IntN(4) == 0
 		for n := range 3 + w.Steps.IntN(4) {
 			w.addApp(string(rune('a' + n))).join(time.Minute)
 		}
@@ -74,7 +75,7 @@ func (w *world) stepApp(a *app) {
 	if a.Busy || a.Crashed() {
 		return
 	}
-	patience := w.Draw(40*time.Second) + time.Millisecond
+	patience := w.drawPatience()
 	switch n := w.Steps.IntN(100); {
 	case !a.InStay:
 		w.Happened("join")
@@ -319,7 +320,7 @@ func exclusiveFaults() []string {
 			kinds = append(kinds, "dies"+when+string(op), "stands still"+when+string(op))
 		}
 	}
-	kinds = append(kinds, insideCalls()...)
+	kinds = append(append(kinds, insideCalls()...), styledEvents()...)
 	return append(kinds, simulator.FaultsOf(
 		libclustertest.OpJoin, libclustertest.OpRenew, libclustertest.OpUpdate, libclustertest.OpLeave, libclustertest.OpClaim,
 		libclustertest.OpSwap, libclustertest.OpAcknowledge, libclustertest.OpNext, libclustertest.OpSurvey,

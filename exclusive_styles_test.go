@@ -42,7 +42,7 @@ func actedBy(styles []style) (kinds []string) {
 	for _, s := range styles {
 		kinds = append(kinds, s.acted())
 	}
-	return kinds
+	return append(kinds, returnedBy(styles)...)
 }
 
 // ofPrimary tells whether apps of this style act as the primary only.
@@ -53,6 +53,8 @@ func (s style) ofPrimary() bool { return s == byPrimary || s == inPrimary }
 func (w *world) drawStyle(of scheme) style {
 	styles := []style{byRebalance}
 	switch {
+	case w.primaries:
+		styles = []style{byPrimary, inPrimary, besidePrimary}
 	case w.styled && of.cooperates():
 		styles = cooperativeStyles()
 	case w.styled:
@@ -75,45 +77,53 @@ func (a *app) take(s style, of scheme) {
 	if of.cooperates() && (a.w.styled || s == byGrants) {
 		a.cfg.OnGranted, a.cfg.OnRevoked, a.cfg.OnLost = a.onGranted, a.onRevoked, a.onLost
 	}
-	var call func(context.Context) error
+	var call func(context.Context, ...libcluster.RunOption) error
+	var options []libcluster.RunOption
 	switch {
 	case s == inRun:
-		call = func(ctx context.Context) error { return a.Run(ctx, a.whole) }
+		call = func(ctx context.Context, o ...libcluster.RunOption) error { return a.Run(ctx, a.whole, o...) }
 	case s == inWorkers:
-		call = func(ctx context.Context) error { return a.RunWorkers(ctx, a.worker) }
+		call = func(ctx context.Context, o ...libcluster.RunOption) error { return a.RunWorkers(ctx, a.worker, o...) }
 	case s == inPartitions:
-		call = func(ctx context.Context) error { return a.RunPartitions(ctx, a.work) }
+		call = func(ctx context.Context, o ...libcluster.RunOption) error { return a.RunPartitions(ctx, a.work, o...) }
 	case s == inPrimary:
-		call = func(ctx context.Context) error { return a.RunPrimary(ctx, a.whole) }
+		call = func(ctx context.Context, o ...libcluster.RunOption) error { return a.RunPrimary(ctx, a.whole, o...) }
 	case s == besidePrimary && of.cooperates():
-		call = func(ctx context.Context) error { return a.RunPartitions(ctx, a.work, libcluster.WithPrimary(a.whole)) }
+		call = func(ctx context.Context, o ...libcluster.RunOption) error { return a.RunPartitions(ctx, a.work, o...) }
+		options = append(options, libcluster.WithPrimary(a.whole))
 	case s == besidePrimary:
-		call = func(ctx context.Context) error { return a.Run(ctx, a.idle, libcluster.WithPrimary(a.whole)) }
+		call = func(ctx context.Context, o ...libcluster.RunOption) error { return a.Run(ctx, a.idle, o...) }
+		options = append(options, libcluster.WithPrimary(a.whole))
 	default:
 		return
 	}
-	a.run = &run{call: call}
+	if a.w.styled {
+		options = append(options, a.drawOptions()...)
+	}
+	a.run = &run{call: func(ctx context.Context) error { return call(ctx, options...) }}
 }
 
 // whole is the function of Run, RunPrimary and WithPrimary.
 func (a *app) whole(ctx context.Context, s libcluster.State) error {
 	var begun []int
 	a.w.Locked(func() { begun = a.beginsIn(s) })
-	<-ctx.Done()
+	end := a.awaitEnd(ctx, 0)
 	a.linger()
 	a.w.Locked(func() {
 		for _, index := range begun {
 			a.stop(index)
 		}
+		a.returns(ctx, end, 0, tokenOf(s, 0), begun...)
 	})
-	return nil
+	return a.outcome(ctx, end)
 }
 
 // idle is a function beside that of WithPrimary, which does all that is done.
 func (a *app) idle(ctx context.Context, _ libcluster.State) error {
-	<-ctx.Done()
+	end := a.awaitEnd(ctx, beside)
 	a.linger()
-	return nil
+	a.w.Locked(func() { a.ends(ctx, end, beside) })
+	return a.outcome(ctx, end)
 }
 
 // worker is the function of RunWorkers. They act from when the first of them begins until the
@@ -127,14 +137,15 @@ func (a *app) worker(ctx context.Context, n int, s libcluster.State) error {
 			a.w.Fail("%s runs worker %d in %v, and does %v", a, n, s, d)
 		}
 	})
-	<-ctx.Done()
+	end := a.awaitEnd(ctx, n)
 	a.linger()
 	a.w.Locked(func() {
 		if a.working--; a.working == 0 {
 			a.stop(s.Index)
 		}
+		a.returns(ctx, end, n, 0)
 	})
-	return nil
+	return a.outcome(ctx, end)
 }
 
 // beginsIn notes that it acts in a state from now on, or as the primary of that state if that
@@ -193,10 +204,21 @@ func (a *app) toldHeld(s libcluster.State) {
 // few apps have anything to be told but that all is lost.
 func (w *world) stepStyled() {
 	a := w.apps[w.Steps.IntN(len(w.apps))]
+	if w.primaries && w.Steps.IntN(2) == 0 {
+		if primary := slices.IndexFunc(w.apps, func(b *app) bool { return b.State().Primary() }); primary >= 0 {
+			a = w.apps[primary]
+		}
+	}
 	switch n := w.Steps.IntN(100); {
-	case n < 40:
+	case n < 35:
 		w.SlowCallbacks(a.App, w.Draw(2*time.Second))
 		w.stepInside(a)
+	case n < 40:
+		w.stepEnding(a)
+	case n < 44:
+		w.stepOperator(a.ID)
+	case n < 48:
+		w.stepLeaveBeside()
 	case n < 85:
 		w.stepApp(a)
 	case n < 90:
@@ -222,12 +244,13 @@ func (w *world) stepInside(a *app) {
 			busy := true
 			w.Locked(func() {
 				if busy = a.Busy; !busy {
-					a.Busy, a.Wants = true, n
+					a.called(1)
+					a.Wants = n
 				}
 			})
 			if !busy {
 				a.callInside("SetWorkers", patience, func(ctx context.Context) error { return a.SetWorkers(ctx, n) })
-				w.Locked(func() { a.Busy = false })
+				w.Locked(func() { a.called(-1) })
 			}
 		},
 		func() {
@@ -292,7 +315,9 @@ func (a *app) checkActs(held []int) {
 	if a.style.ofPrimary() || a.style == besidePrimary && !a.w.cooperates() {
 		held = slices.DeleteFunc(slices.Clone(held), func(n int) bool { return n != 0 })
 	}
+	s := a.State()
+	held = slices.DeleteFunc(slices.Clone(held), func(n int) bool { return a.isDone(s, n) })
 	if !slices.Equal(held, a.doing()) {
-		a.w.Fail("%s holds %v and acts on %v: %v", a, held, a.doing(), a.State())
+		a.w.Fail("%s holds %v and acts on %v: %v", a, held, a.doing(), s)
 	}
 }

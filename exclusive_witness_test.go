@@ -134,6 +134,10 @@ func (s *incarnation) Leave(ctx context.Context, d libcluster.Departure) error {
 	return s.Planner.Leave(s.within(ctx), d)
 }
 
+func (s *incarnation) SetDraining(ctx context.Context, id string, draining bool) error {
+	return s.Planner.SetDraining(s.within(ctx), id, draining)
+}
+
 func (s *incarnation) Survey(ctx context.Context, after int64) (libcluster.Survey, error) {
 	return s.Planner.Survey(s.within(ctx), after)
 }

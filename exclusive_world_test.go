@@ -32,7 +32,8 @@ func (s scheme) cooperates() bool { return s.mode == libcluster.ModeCooperative 
 type world struct {
 	*simulator.World
 	scheme
-	styled bool // each app has a style of its own
+	styled    bool // each app has a style of its own
+	primaries bool // and acts as the primary
 
 	// Guarded by its lock.
 	apps       []*app
@@ -46,11 +47,17 @@ type world struct {
 	lastStamp  int64
 	acts       []acting        // that are over
 	checked    int             // how many of them had been checked at the last step
-	tokens     map[place]int64 // the greatest of each partition so far
+	tokens     map[place]given // the greatest of each partition so far
 }
 
 // place is a partition, and of how many.
 type place struct{ index, total int }
+
+// given is a token, and who has begun with it.
+type given struct {
+	token int64
+	to    *app
+}
 
 // backup is a snapshot, and whom its plan gives a place; nil if nobody has one.
 type backup struct {
@@ -68,7 +75,7 @@ func newWorld(seed uint64, verbose bool) *world {
 		styled: seed%2 == 0,
 		plans:  map[int64]libcluster.PlanText{},
 		texts:  map[int64]string{},
-		tokens: map[place]int64{},
+		tokens: map[place]given{},
 	}
 	w.Intercept(w.intercept)
 	return w
@@ -127,12 +134,20 @@ func (w *world) settle() {
 		w.HealAll()
 		for _, a := range w.apps {
 			a.Sky, a.Slow, a.inside, a.doom = simulator.Weather{}, nil, nil, nil
-			w.Delete(simulated, drainingKey+a.ID)
 			if a.cfg.Partitions != w.partitions {
 				a.Crash() // it is no member of this cluster
 			}
 		}
 	})
+	undrain := func() {
+		w.Locked(func() {
+			for _, a := range w.apps {
+				w.Delete(simulated, drainingKey+a.ID)
+			}
+		})
+	}
+	undrain()
+	time.AfterFunc(simulator.Latest, undrain) // what an operator has asked for may be late
 	// One that has crashed may be back under an ID that is new: then it may have to wait.
 	bound := backWithin(longestGrant, longestTTL) + libcluster.LongestHold(longestTTL)
 	for began := time.Now(); !w.isBack() && time.Since(began) < bound; {
