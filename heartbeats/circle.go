@@ -43,7 +43,9 @@ func (r *refusals) note(key string) {
 	if len(r.lies) >= mostRefusals {
 		clear(r.lies)
 	}
-	r.lies[key] = r.lies[key]
+	if _, known := r.lies[key]; !known {
+		r.lies[key] = false
+	}
 }
 
 // heard notes that a process is heard.
