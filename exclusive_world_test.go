@@ -53,7 +53,7 @@ type world struct {
 // place is a partition, and of how many.
 type place struct{ index, total int }
 
-// given is a token, and who has begun with it.
+// given is a token of a partition, and the app that has begun with that token.
 type given struct {
 	token int64
 	to    *app

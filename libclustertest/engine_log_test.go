@@ -181,8 +181,8 @@ func TestAnHourOfAFlappingRegistryIsLoggedInFewLines(t *testing.T) {
 				for _, line := range logs.All() {
 					cause := fmt.Sprint(line.Level, ": ", line.ContextMap()["instance"], ": ", line.Message)
 					causes[cause]++
-					// What comes anew after five minutes is told twice in its first minute, and then
-					// after one, two, four and seven. Which instance has what trouble is left to chance.
+					// Which instance has what trouble is left to chance. Trouble that is new after five
+					// minutes without gives four lines in seven minutes at most.
 					most := 4 * 9
 					if line.Level == zap.InfoLevel {
 						most = 3 * 60 // without an assignment, with the first one, and when the others are back

@@ -29,9 +29,14 @@ func (l *line) Close() error { return nil }
 // asking marks the context of a call of a session whose requests are intercepted, with its Op.
 type asking struct{}
 
-// send sends a request. It is intercepted if it is one of such a call.
-func send[T any](ctx context.Context, l *line, effect func(context.Context) (T, error)) (T, error) {
-	if op, marked := ctx.Value(asking{}).(Op); marked {
+// send sends a request. It is intercepted if it is one of such a call, or if it has an Op while
+// the instance joins.
+func send[T any](ctx context.Context, l *line, joining Op, effect func(context.Context) (T, error)) (T, error) {
+	op, marked := ctx.Value(asking{}).(Op)
+	if !marked && l.joining.Load() {
+		op = joining
+	}
+	if op != "" {
 		return exchange(ctx, l.r, l.call.of(op), effect)
 	}
 	if err := l.pass(ctx); err != nil {
@@ -51,22 +56,18 @@ func (l *line) pass(ctx context.Context) error {
 
 // Begin grants what [Registry.GrantTTL] says to one that joins.
 func (l *line) Begin(ctx context.Context, owner kv.Owner, ttl time.Duration) (time.Duration, error) {
+	l.r.mu.Lock()
+	if l.joining.Load() && l.r.granted > 0 {
+		ttl = l.r.granted
+	}
+	l.r.mu.Unlock()
 	var begun atomic.Bool // the request may arrive more than once
-	begin := func(ctx context.Context) (time.Duration, error) {
+	return send(ctx, l, OpOpen, func(ctx context.Context) (time.Duration, error) {
 		if begun.Swap(true) {
 			return l.Space.Renew(ctx, owner)
 		}
 		return l.Space.Begin(ctx, owner, ttl)
-	}
-	if !l.joining.Load() {
-		return send(ctx, l, begin)
-	}
-	l.r.mu.Lock()
-	if l.r.granted > 0 {
-		ttl = l.r.granted
-	}
-	l.r.mu.Unlock()
-	return exchange(ctx, l.r, l.call.of(OpOpen), begin)
+	})
 }
 
 // Renew is a part of joining.
@@ -79,7 +80,7 @@ func (l *line) Renew(ctx context.Context, owner kv.Owner) (time.Duration, error)
 
 // End counts the records that it deletes.
 func (l *line) End(ctx context.Context, owner kv.Owner) error {
-	end := func(ctx context.Context) (none, error) {
+	_, err := send(ctx, l, OpEnd, func(ctx context.Context) (none, error) {
 		held := 0
 		_, err := l.Space.List(ctx, "", func(r kv.Record) error {
 			if r.Owner == owner {
@@ -92,12 +93,7 @@ func (l *line) End(ctx context.Context, owner kv.Owner) error {
 		}
 		l.r.count(func(c *Counts) { c.Writes += held })
 		return none{}, l.Space.End(ctx, owner)
-	}
-	if !l.joining.Load() {
-		_, err := send(ctx, l, end)
-		return err
-	}
-	_, err := exchange(ctx, l.r, l.call.of(OpEnd), end)
+	})
 	return err
 }
 
@@ -107,7 +103,7 @@ func (l *line) Get(ctx context.Context, key string) (kv.Record, kv.Mark, error) 
 		kv.Record
 		kv.Mark
 	}
-	got, err := send(ctx, l, func(ctx context.Context) (got found, err error) {
+	got, err := send(ctx, l, "", func(ctx context.Context) (got found, err error) {
 		got.Record, got.Mark, err = l.Space.Get(ctx, key)
 		return got, err
 	})
@@ -143,7 +139,7 @@ func (l *line) List(ctx context.Context, prefix string, each func(kv.Record) err
 // Commit counts what it writes and reads. What lists with it is a request by itself.
 func (l *line) Commit(ctx context.Context, tx kv.Tx) (kv.Result, error) {
 	if tx.Each == nil {
-		done, err := send(ctx, l, func(ctx context.Context) (kv.Result, error) { return l.commit(ctx, tx) })
+		done, err := send(ctx, l, "", func(ctx context.Context) (kv.Result, error) { return l.commit(ctx, tx) })
 		return met(done, err)
 	}
 	op := OpList

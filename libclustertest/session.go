@@ -114,7 +114,7 @@ func (s *session) deliver(found *pending) bool {
 	return true
 }
 
-// request is the way of a call that only asks: to renew a lease is that here as well.
+// request is the way of a call that only asks, and of a renewal, which may be late as a whole.
 func request[T any](ctx context.Context, s *session, op Op, effect func(context.Context) (T, error)) (T, error) {
 	if err := s.usable(); err != nil {
 		var zero T

@@ -269,10 +269,7 @@ func (s *Store) prepare(ctx context.Context, space string) error {
 				return err
 			}
 			id, err := s.enter(ctx, c, space)
-			if err == nil {
-				return s.findFile(ctx, c)
-			}
-			if !s.lang.missing(err) {
+			if err == nil || !s.lang.missing(err) {
 				return err
 			}
 			for _, statement := range tables {
@@ -290,10 +287,8 @@ func (s *Store) prepare(ctx context.Context, space string) error {
 					return err
 				}
 			}
-			if _, err = s.enter(ctx, c, space); err != nil {
-				return err
-			}
-			return s.findFile(ctx, c)
+			_, err = s.enter(ctx, c, space)
+			return err
 		})
 	})
 }
