@@ -20,10 +20,14 @@ func TestOneWhoMeetsAPlanFromBeforeRejoinsOnceAndMakesAnother(t *testing.T) {
 		generation := a.State().Generation
 		var joins atomic.Int32
 		b.Intercept(func(ctx context.Context, call libclustertest.Call) error {
-			if call.Op == libclustertest.OpJoin && joins.Add(1) > 100 {
+			if call.Op == libclustertest.OpJoin && joins.Load() > 100 {
 				return errDown // or virtual time would stand still
 			}
-			return call.Send(ctx)
+			err := call.Send(ctx)
+			if call.Op == libclustertest.OpJoin && err == nil {
+				joins.Add(1)
+			}
+			return err
 		})
 		b.PutPlan(simulated, before)
 		b.Depose(simulated)

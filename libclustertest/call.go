@@ -20,7 +20,8 @@ const (
 
 	// Besides, an attempt to join begins a lease, and ends its own if it has failed, or
 	// that of the incarnation before; and in mode direct a Next that has missed something
-	// lists the members, and with it writes its record again.
+	// lists the members, and with it writes its record again. The request of OpJoin does not
+	// wait for that of OpOpen: if it comes first it fails without an effect, and is sent again.
 	OpOpen Op = "open"
 	OpEnd  Op = "end"
 	OpList Op = "list"
@@ -59,9 +60,9 @@ func (c Call) Send(ctx context.Context) error { return c.send(ctx) }
 
 // Intercept has f called for each call of each instance, in place of the call,
 // from now on. Of a call that changes something it is called for each request: mostly
-// that is one, and another if its outcome is unknown. What f returns the caller gets: an error, or the answer if it is
-// nil, and then f must have called [Call.Send] successfully. A nil f ends it.
-// Calls that have begun already are left alone.
+// that is one, and another if its outcome is unknown. What f returns the caller gets: an
+// error, or the answer if it is nil, and then f must have called [Call.Send] successfully.
+// A nil f ends it. Calls that have begun already are left alone.
 //
 // To let a request fail, return an error. To delay it, wait before Send; to
 // delay the answer, wait after it. To lose the answer of something that did

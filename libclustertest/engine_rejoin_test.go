@@ -191,7 +191,7 @@ func TestRejoiningWhoseAnswerWasLostDoesNotLockItselfOut(t *testing.T) {
 		lose.Store(true)
 		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 			err := call.Send(ctx)
-			if call.Op == libclustertest.OpJoin && lose.Load() {
+			if call.Op == libclustertest.OpJoin && err == nil && lose.Load() {
 				return gone(ctx)
 			}
 			return err

@@ -75,7 +75,7 @@ func TestInstanceTakenDuringItsFirstJoinDoesNotFight(t *testing.T) {
 					return trouble
 				}
 				err := call.Send(ctx)
-				if call.Op == libclustertest.OpJoin && joins.Add(1) == 1 {
+				if call.Op == libclustertest.OpJoin && err == nil && joins.Add(1) == 1 {
 					time.Sleep(2 * time.Second)
 				}
 				return err
