@@ -450,7 +450,7 @@ func (t *turn) outcome(err error) (counts error, stopped bool) {
 		return err, ended != nil
 	}
 	if cause := context.Cause(t.ctx); err != nil && !errors.Is(err, ended) && !errors.Is(err, cause) {
-		t.inc.log.Warn("a function given to Run has returned an error after its context has ended, "+
+		t.inc.report(zap.WarnLevel, "a function given to Run has returned an error after its context has ended, "+
 			"which counts as stopped", zap.Error(err), zap.NamedError("cause", cause))
 	}
 	return nil, true
@@ -468,7 +468,7 @@ func (t *turn) returned(err error) {
 	}
 	if t.running--; t.running > 0 {
 		if err == nil && !stopped && !t.inc.c.isStatic() {
-			t.inc.log.Warn("a worker has returned; its index is idle until the state changes or all have returned",
+			t.inc.report(zap.WarnLevel, "a worker has returned; its index is idle until the state changes or all have returned",
 				zap.Int("still running", t.running))
 		}
 		return

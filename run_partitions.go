@@ -101,7 +101,7 @@ func (r *partitionRunner) begin(of *runner, v *view, told State) {
 		go t.do(func(ctx context.Context) error {
 			err := r.f(ctx, p)
 			if err == nil && ctx.Err() == nil {
-				t.inc.log.Warn("the function of a partition has returned; the partition is idle until it moves",
+				t.inc.report(zap.WarnLevel, "the function of a partition has returned; the partition is idle until it moves",
 					zap.Int("partition", p.Number))
 			}
 			return err

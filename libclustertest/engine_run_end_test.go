@@ -85,6 +85,7 @@ func TestWhateverAFunctionReturnsAfterItsContextHasEndedMeansThatItHasStopped(t 
 					t.join("a")
 					require.Equal(t, fmt.Sprintf("1/%d", n+1), j.place(), "it goes on")
 					require.Len(t, j.workers(), n)
+					wait(time.Minute)
 					require.NoError(t, j.end())
 					told := logs.FilterMessageSnippet("after its context has ended").All()
 					for _, entry := range told {
@@ -93,12 +94,39 @@ func TestWhateverAFunctionReturnsAfterItsContextHasEndedMeansThatItHasStopped(t 
 					if c.logged == "" {
 						require.Empty(t, told)
 					} else {
-						require.Len(t, told, 2*n, "each was stopped twice")
+						require.Len(t, told, 2, "one line for each of the two stops")
+						if n > 1 {
+							require.EqualValues(t, n-1, told[1].ContextMap()["unsaid"])
+						}
 					}
 				})
 			}
 		})
 	}
+}
+
+// Of many functions that return at once, in one change, one line is enough.
+func TestPartitionsThatEndTogetherAreOneLine(t *testing.T) {
+	inBubble(t, func(t *world) {
+		core, logs := observer.New(zapcore.WarnLevel)
+		a := t.app("a", mode(libcluster.ModeCooperative), logger(core))
+		ended := make(chan error, 1)
+		ctx, end := context.WithCancel(t.Context())
+		go func() {
+			ended <- a.RunPartitions(ctx, func(ctx context.Context, p libcluster.Partition) error {
+				if p.Number < 8 {
+					return nil
+				}
+				<-ctx.Done()
+				return errors.New("canceling statement due to user request")
+			})
+		}()
+		wait(time.Minute)
+		require.Equal(t, 1, logs.FilterMessageSnippet("is idle until it moves").Len())
+		end()
+		require.NoError(t, <-ended)
+		require.Equal(t, 1, logs.FilterMessageSnippet("after its context has ended").Len())
+	})
 }
 
 // A primary that had to stop waits for its next turn, whatever its function has returned.
