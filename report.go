@@ -18,6 +18,9 @@ const (
 	firstPause = 10 * time.Second
 	mostPause  = 5 * time.Minute
 
+	// mostCauses is how many kinds of trouble are told apart.
+	mostCauses = 100
+
 	// mostForeign is how many foreign keys are each reported by name.
 	mostForeign = 20
 )
@@ -78,11 +81,27 @@ func (r *report) due(now time.Time) (due bool, unsaid int) {
 // report logs trouble at once, and now and again while it lasts, with the number of times
 // that it was not logged in between. The message identifies the cause.
 func (r *reporter) report(level zapcore.Level, message string, fields ...zap.Field) {
+	r.reportCause(message, level, message, fields...)
+}
+
+// reportError is report of an error of the application's: the same message with another error is
+// another cause, as long as there are few.
+func (r *reporter) reportError(level zapcore.Level, message string, err error, fields ...zap.Field) {
+	cause := message + ": " + err.Error()
 	r.mu.Lock()
-	of := r.by[message]
+	if r.by[cause] == nil && len(r.by) >= mostCauses {
+		cause = message
+	}
+	r.mu.Unlock()
+	r.reportCause(cause, level, message, append(fields, zap.Error(err))...)
+}
+
+func (r *reporter) reportCause(cause string, level zapcore.Level, message string, fields ...zap.Field) {
+	r.mu.Lock()
+	of := r.by[cause]
 	if of == nil {
 		of = &report{}
-		r.by[message] = of
+		r.by[cause] = of
 	}
 	due, unsaid := of.due(time.Now())
 	r.mu.Unlock()

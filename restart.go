@@ -72,8 +72,8 @@ func (w *restartWaits) do(t *turn, f task) error {
 			wait = w.least
 		}
 		pause := wait - t.inc.c.chance.Below(wait/2+1)
-		t.inc.log.Warn("a function given to Run has returned an error, and will be run again",
-			zap.Error(err), zap.Duration("in", pause))
+		t.inc.reportError(zap.WarnLevel, "a function given to Run has returned an error, and will be run again",
+			err, zap.Duration("in", pause))
 		if !sleep(t.ctx, pause) {
 			return nil
 		}

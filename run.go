@@ -450,8 +450,8 @@ func (t *turn) outcome(err error) (counts error, stopped bool) {
 		return err, ended != nil
 	}
 	if cause := context.Cause(t.ctx); err != nil && !errors.Is(err, ended) && !errors.Is(err, cause) {
-		t.inc.report(zap.WarnLevel, "a function given to Run has returned an error after its context has ended, "+
-			"which counts as stopped", zap.Error(err), zap.NamedError("cause", cause))
+		t.inc.reportError(zap.WarnLevel, "a function given to Run has returned an error after its context has ended, "+
+			"which counts as stopped", err, zap.NamedError("cause", cause))
 	}
 	return nil, true
 }

@@ -79,7 +79,7 @@ func logged(method *ast.SelectorExpr, args []ast.Expr) []string {
 	}
 	log, is := on.(*ast.Ident)
 	switch {
-	case method.Sel.Name == "report" && len(args) > 1:
+	case (method.Sel.Name == "report" || method.Sel.Name == "reportError") && len(args) > 1:
 		return constant(args[1])
 	case !is || log.Name != "log" || len(args) == 0:
 	case method.Sel.Name == "Warn", method.Sel.Name == "Error":

@@ -3,6 +3,7 @@ package libclustertest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -152,10 +153,39 @@ func TestRestartRunsAWorkerThatFailedAgainAndLeavesTheOthersAlone(t *testing.T) 
 			require.GreaterOrEqual(t, begun[i]-begun[i-1], most/2)
 		}
 		require.Greater(t, len(begun), 10)
-		require.Len(t, logs.FilterMessageSnippet("run again").All(), len(begun))
+		said, failed := 0, 0
+		lines := logs.FilterMessageSnippet("run again").All()
+		for _, line := range lines {
+			unsaid, _ := line.ContextMap()["unsaid"].(int64)
+			said += 1 + int(unsaid)
+		}
+		for _, at := range begun {
+			if !start.Add(at).After(lines[len(lines)-1].Time) {
+				failed++
+			}
+		}
+		require.Equal(t, failed, said, "each is told of, or counted")
 		began := time.Now()
 		require.NoError(t, j.end())
 		require.Equal(t, began, time.Now(), "nobody waits for the end of a pause")
+	})
+}
+
+// An error that many workers have is one line, and another error is a line of its own.
+func TestManyWorkersThatFailForAnHourAreFewLines(t *testing.T) {
+	inBubble(t, func(t *world) {
+		core, logs := observer.New(zapcore.WarnLevel)
+		j := t.job("a", workers(100), logger(core))
+		j.begin(func(ctx context.Context) error {
+			return j.RunWorkers(ctx, func(_ context.Context, worker int, _ libcluster.State) error {
+				return fmt.Errorf("no shard %d", worker%2)
+			}, libcluster.Restart(time.Second, time.Minute))
+		})
+		wait(time.Hour)
+		lines := logs.FilterMessageSnippet("run again").All()
+		require.NotEqual(t, lines[0].ContextMap()["error"], lines[1].ContextMap()["error"])
+		require.Less(t, len(lines), 2*20, "after 10 s, 20 s …, 5 min")
+		require.NoError(t, j.end())
 	})
 }
 
