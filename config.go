@@ -127,9 +127,9 @@ type Config struct {
 
 	// DrainTimeout is how long the application may take to stop in mode
 	// [ModeExclusive], while all others wait for it, or in mode [ModeCooperative] to stop a
-	// partition that is to move. After that the instance lets its
-	// record go, logs that, and calls OnStuck. The others go on when the instance's
-	// deadline must have passed. It rejoins when the application has stopped.
+	// partition that is to move, also because the instance leaves. After that the instance lets
+	// its record go, logs that, and calls OnStuck. The others go on when the instance's
+	// deadline must have passed. It rejoins when the application has stopped, unless it leaves.
 	// Default: [DefaultDrainTimeout].
 	DrainTimeout time.Duration
 	// OnStuck is called, in a goroutine of its own, when DrainTimeout has passed and the
@@ -179,7 +179,9 @@ type Config struct {
 	// OnPrimary is called with true when this instance has become the primary, after
 	// OnRebalance has returned, and with false when it is the primary no longer, before
 	// OnRebalance is called. For both hold the rules of OnRebalance: no call runs
-	// beside another, nor beside a function of [Cluster.Run]. In modes
+	// beside another, nor beside a function of [Cluster.Run]. In mode [ModeCooperative] the call
+	// with false waits until the function of [WithPrimary] or [Cluster.RunPrimary] has returned,
+	// for which OnRebalance does not wait. In modes
 	// [ModeExclusive] and [ModeCooperative] no other instance is told true before the call with
 	// false has returned, or this instance's deadline has passed; in the other modes the next
 	// primary may be told sooner. While a call

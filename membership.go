@@ -57,6 +57,7 @@ type life struct {
 	failed  chan struct{} // closed when joining has been refused for good
 	leaving chan struct{} // closed by the first leave
 	left    atomic.Bool   // set just before leaving is closed
+	lingers atomic.Bool   // leaving takes long, and the record says that the instance drains
 	done    chan struct{} // closed when leave is through
 
 	leaveOnce sync.Once
@@ -219,6 +220,7 @@ func (m *membership) leave(ctx context.Context, returning time.Duration) error {
 	defer stop()
 
 	// The record stays and is renewed while the application winds down.
+	stopDraining := m.drainIfSlow(returning)
 	select {
 	case <-m.notifier.ended:
 	case <-ctx.Done():
@@ -228,6 +230,7 @@ func (m *membership) leave(ctx context.Context, returning time.Duration) error {
 		}
 		m.leaveErr = fmt.Errorf("libcluster: left, but %s: %w", what, context.Cause(ctx))
 	}
+	stopDraining()
 	m.cancel()
 	if !m.awaitPing(ctx) {
 		m.leaveErr = errors.Join(m.leaveErr, m.abandoned())
@@ -242,6 +245,21 @@ func (m *membership) leave(ctx context.Context, returning time.Duration) error {
 	m.leaveErr = quote.Error(errors.Join(m.leaveErr, m.hook.await(ctx)))
 	m.log.Debug("left the cluster", zap.Error(m.leaveErr))
 	return m.leaveErr
+}
+
+// drainIfSlow has an instance that takes long to wind down give its partitions away one by one,
+// as one that drains does. One function that is slow, or hangs, then holds up its own partition
+// alone, and the others see for what they wait. For what is reserved nobody waits.
+func (m *membership) drainIfSlow(returning time.Duration) (stop func() bool) {
+	if m.c.cfg.Mode != ModeCooperative || m.c.cfg.Passive || returning > 0 {
+		return func() bool { return false }
+	}
+	return time.AfterFunc(window(m.c.cfg.TTL)/slowDrainPart, func() {
+		m.lingers.Store(true)
+		if inc := m.pinger.current.Load(); inc != nil {
+			inc.record.compare()
+		}
+	}).Stop
 }
 
 // awaitPing waits for ping to end until ctx does, and a little longer, since
@@ -373,6 +391,9 @@ func (m *membership) registration() Registration {
 	r := m.c.cfg.registration()
 	r.Member = m.c.own.desired().clone()
 	r.Logger, r.chance, r.note, r.Members = m.c.log, m.c.chance, m.note, m.c.cfg.watchesMembers()
+	if m.lingers.Load() {
+		r.Member.plans.draining = true
+	}
 	if known := m.c.known.Load(); known != nil && m.c.cfg.Mode != ModeDirect {
 		r.Member.plans.seen = known.generation
 	}

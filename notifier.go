@@ -39,7 +39,7 @@ func newNotifier(m *membership, run *runner) *notifier {
 	return &notifier{of: m, run: run, changed: newSignal(), rested: newSignal(), ended: make(chan struct{})}
 }
 
-// notify is the goroutine. It ends when it has reported the leaving.
+// notify is the goroutine. It ends when it has reported the leaving and nothing runs any more.
 func (n *notifier) notify() {
 	defer close(n.ended)
 	m := n.of
@@ -52,20 +52,21 @@ func (n *notifier) notify() {
 	defer deadline.Stop()
 
 	n.told.state = State{Index: -1}
-	for leaving := false; !leaving; {
+	left := (<-chan struct{})(m.leaving)
+	for leaving, reported := false, false; !leaving || len(n.run.running()) > 0; reported = leaving {
 		select {
 		case <-n.changed:
 		case <-deadline.C:
-		case <-m.leaving:
-			leaving = true
+		case <-left:
+			leaving, left = true, nil
 		}
 		v, state := n.newest()
-		if leaving {
-			n.run.awaitPartitions(v, state)
-		}
 		switch {
 		case v.inc != nil && v.inc.membership == m && m.ctx.Err() == nil:
-			n.look(v, state, leaving)
+			if !reported {
+				n.look(v, state, leaving)
+			}
+			n.resign(n.told.state)
 			n.acknowledge(v)
 			n.run.resume(v, n.told.state)
 			if !n.told.state.Active() {
@@ -77,8 +78,11 @@ func (n *notifier) notify() {
 		case leaving && n.told.state.Active():
 			// The last callback has outlived Leave. The view may be the next membership's.
 			n.tell(v, n.told.state.inactive())
+			n.told.state = n.told.state.inactive()
 		}
 	}
+	n.resign(n.told.state)
+	n.rest()
 }
 
 // newest returns the newest view and its state, with nothing running under another one.
@@ -182,6 +186,15 @@ func (n *notifier) rest() {
 	}
 }
 
+// resign tells that the application is the primary no more, once the primary's function has
+// returned, and before partition 0 is released.
+func (n *notifier) resign(state State) {
+	if n.primary && !state.Primary() && !n.run.leading() {
+		n.primary = false
+		n.of.c.cfg.OnPrimary(false)
+	}
+}
+
 // moved is what the log says of a change of the state.
 func (c *Cluster) moved(was, is State) []zap.Field {
 	fields := []zap.Field{
@@ -206,10 +219,7 @@ func (n *notifier) call(v *view, state State) {
 			zap.Duration("since", slowCallback), zap.Int("index", state.Index), zap.Int64("generation", state.Generation))
 	})
 	defer slow.Stop()
-	if n.primary && !state.Primary() {
-		n.primary = false
-		m.c.cfg.OnPrimary(false)
-	}
+	n.resign(state)
 	gone := was.held.without(state.held, state.Total)
 	if len(gone) > 0 {
 		tell := m.c.cfg.OnRevoked

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -226,7 +227,8 @@ func (c *Cluster) endRun() {
 // runner runs the application's functions under one state after another. The
 // notifier starts and stops them as a part of calling back, so all that holds for
 // callbacks holds for them: in particular an index of -1 has been told only when
-// they have returned. A nil runner runs nothing.
+// they have returned. What works for one partition is not waited for: the partition counts as
+// held until then. A nil runner runs nothing.
 type runner struct {
 	ctx   context.Context    // Run's
 	tasks func(State) []task // what to run at the same time
@@ -264,16 +266,19 @@ func (r *runner) finish(err error) {
 
 type task func(context.Context) error
 
-// stopOver stops what runs and is not allowed by this state of this view. It reports whether
-// there was anything.
-func (r *runner) stopOver(v *view, state State) (any bool) {
+// stopOver stops what runs and is not allowed by this state of this view. It reports whether it
+// has waited for any: it does not for what works for one partition.
+func (r *runner) stopOver(v *view, state State) (waited bool) {
 	var over []*runner
 	for _, one := range r.all() {
 		if one.partitions != nil {
 			one.partitions.stopOver(v, state)
 		}
-		if one.isOver(v, state) {
-			one.turn.cancel(one.turn.why())
+		if !one.isOver(v, state) {
+			continue
+		}
+		one.turn.cancel(one.turn.why())
+		if !one.leads() || isClosed(one.turn.done) {
 			over = append(over, one)
 		}
 	}
@@ -281,6 +286,12 @@ func (r *runner) stopOver(v *view, state State) (any bool) {
 		one.await()
 	}
 	return len(over) > 0
+}
+
+// leads reports whether the function is the primary's in mode cooperative, which is work of
+// partition 0 and of no other.
+func (r *runner) leads() bool {
+	return r.primary && r.turn != nil && r.turn.inc.c.cfg.Mode == ModeCooperative
 }
 
 func (r *runner) isOver(v *view, state State) bool {
@@ -330,21 +341,18 @@ func (r *runner) begin(v *view, told State) {
 func (r *runner) running() (set partitionSet) {
 	for _, one := range r.all() {
 		if one.partitions != nil {
-			set = one.partitions.running()
+			set = set.or(one.partitions.running())
 		}
+	}
+	if r.leading() {
+		set = set.or(partitionSet{{0, 1}})
 	}
 	return set
 }
 
-// awaitPartitions waits for the functions of partitions, whose contexts have ended because the
-// instance leaves. For all else stopOver has waited.
-func (r *runner) awaitPartitions(v *view, state State) {
-	for _, one := range r.all() {
-		if one.partitions != nil {
-			one.partitions.await()
-			one.partitions.stopOver(v, state)
-		}
-	}
+// leading reports whether the primary's function has not returned in mode cooperative.
+func (r *runner) leading() bool {
+	return slices.ContainsFunc(r.all(), func(one *runner) bool { return one.leads() && !isClosed(one.turn.done) })
 }
 
 // await waits for what was told to end.
@@ -368,8 +376,6 @@ type turn struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	done   chan struct{} // closed when all functions have returned
-	// wakes the notifier then; the end of one of many is no end of the whole.
-	wakes bool
 	// watching is watch, if it is needed.
 	watching sync.WaitGroup
 
@@ -473,12 +479,10 @@ func (t *turn) returned(err error) {
 		}
 		return
 	}
-	if t.err != nil || !stopped && !t.wakes && t.run == t.run.of {
+	if t.err != nil || !stopped && t.run == t.run.of && t.run.partitions == nil {
 		t.run.of.finish(t.err)
 	}
 	t.cancel(nil) // releases the context
 	close(t.done)
-	if t.wakes {
-		t.inc.notifier.changed.set()
-	}
+	t.inc.notifier.changed.set() // it may wait for this
 }

@@ -16,8 +16,10 @@ import (
 // of all other partitions go on, and notice nothing.
 //
 // [context.Cause] says why a context has ended, as with Run: [ErrRebalanced] means that the
-// partition moves. One function that is slow to return holds up its own partition only; see
-// [Config.DrainTimeout] for one that does not return at all.
+// partition moves. One function that is slow to return holds up its own partition only, also
+// when the instance leaves, and so does the function of [WithPrimary] with partition 0; see
+// [Config.DrainTimeout] for one that does not return at all. An instance that leaves to come back
+// ([Returning]) gives nothing away, and each partition waits for all its functions.
 //
 // f never runs twice for one partition at the same time, in this instance or in any other.
 // p.Token is the fencing token of this run.
@@ -95,7 +97,7 @@ func (r *partitionRunner) begin(of *runner, v *view, told State) {
 			r.term.watching.Go(r.term.watch)
 			r.turns = make(map[int]*partitionTurn)
 		}
-		t := &turn{run: of, inc: v.inc, told: told, done: make(chan struct{}), running: 1, wakes: true}
+		t := &turn{run: of, inc: v.inc, told: told, done: make(chan struct{}), running: 1}
 		t.ctx, t.cancel = context.WithCancelCause(r.term.ctx)
 		r.turns[p.Number] = &partitionTurn{t, p.Token}
 		go t.do(func(ctx context.Context) error {
@@ -117,11 +119,4 @@ func (r *partitionRunner) running() (set partitionSet) {
 		}
 	}
 	return set
-}
-
-// await waits until all functions have returned.
-func (r *partitionRunner) await() {
-	for _, t := range r.turns {
-		<-t.done
-	}
 }
