@@ -192,6 +192,16 @@ var mutants = []mutant{
 		[]string{"-cooperative-seeds=50"},
 	},
 	{
+		"partition 0 counts as released while the task of the primary runs", "run.go",
+		"	if r.leading() {\n", "	if false && r.leading() {\n",
+		"TestTaskOfThePrimaryHoldsUpItsPartitionAlone", "", nil,
+	},
+	{
+		"one that leaves gives nothing away before all has stopped", "membership.go",
+		"		m.lingers.Store(true)\n", "",
+		"TestOneThatLeavesGivesAwayEachPartitionThatHasStopped", "", nil,
+	},
+	{
 		"a partition counts as released before OnRebalance has been told", "notifier.go",
 		"	case n.behind:", "	case false && n.behind:",
 		"TestNeverTwoOnOnePartitionWhateverHappens", "",
