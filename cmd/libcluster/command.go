@@ -63,9 +63,10 @@ func (x *execution) once(ctx context.Context, name string, env []string) error {
 
 // guarded is a command and its guard, as this process sees them.
 type guarded struct {
-	cmd    *exec.Cmd
-	orders *os.File
-	ended  chan struct{} // closed when the guard has ended
+	cmd     *exec.Cmd
+	orders  *os.File
+	ended   chan struct{} // closed when the guard has ended
+	crashed bool          // it has ended before its command, or did not start it; with ended
 }
 
 // start starts a guard, which waits for orders.
@@ -79,12 +80,17 @@ func (x *execution) start(name string, env []string) (*guarded, error) {
 		return nil, err
 	}
 	defer theirs.Close()
+	last, allEnded, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, orders.Close())
+	}
+	defer allEnded.Close()
 	g := &guarded{orders: orders, ended: make(chan struct{})}
 	g.cmd = &exec.Cmd{
 		// The name is not this program's: who kills all that are called libcluster, or as
 		// the command is, shall not hit the guards.
 		Path: self, Args: []string{guardName, name}, Env: env,
-		ExtraFiles:  []*os.File{theirs},
+		ExtraFiles:  []*os.File{theirs, allEnded},
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true}, // nor who kills this process group
 	}
 	out, err := x.connect(g.cmd, name+": ")
@@ -93,11 +99,14 @@ func (x *execution) start(name string, env []string) (*guarded, error) {
 		out.close()
 	}
 	if err != nil {
-		return nil, errors.Join(err, orders.Close())
+		return nil, errors.Join(err, orders.Close(), last.Close())
 	}
 	go func() {
+		defer last.Close()
 		_ = g.cmd.Wait() // result says how it has ended
-		x.guards.ended(g.cmd)
+		n, _ := last.Read(make([]byte, 1))
+		g.crashed = n == 0
+		x.guards.ended(g.cmd, g.crashed)
 		await(&out.copying, lastOutput)
 		_ = orders.Close()
 		close(g.ended)
@@ -181,13 +190,15 @@ func (g *guarded) result(name string) error {
 	switch {
 	case status.Signaled() && status.Signal() == deadlineSignal:
 		return errDeadline
+	case g.crashed:
+		return statusError{fmt.Errorf("%s: the guard of COMMAND has failed with status %d", name, shellStatus(status)), shellStatus(status)}
 	case shellStatus(status) != 0:
 		return statusError{fmt.Errorf("%s: COMMAND has ended with status %d", name, shellStatus(status)), shellStatus(status)}
 	}
 	return nil
 }
 
-// guards are those that run. They and what a killed one has left behind are this process's
+// guards are those that run. They and what a crashed one has left behind are this process's
 // children.
 type guards struct {
 	killer killer
@@ -196,7 +207,7 @@ type guards struct {
 	pids map[int]bool
 }
 
-// prepare has this process inherit what a killed guard leaves behind.
+// prepare has this process inherit what a guard that has crashed leaves behind.
 func (g *guards) prepare(log *zap.Logger) error {
 	g.killer.log, g.pids = log, map[int]bool{}
 	return inheritOrphans()
@@ -212,13 +223,13 @@ func (g *guards) start(cmd *exec.Cmd) error {
 	return nil
 }
 
-// ended notes that a guard has ended. If somebody has killed it, what it has left behind is
-// killed too.
-func (g *guards) ended(cmd *exec.Cmd) {
+// ended notes that a guard has ended. What a guard that has crashed has left behind is killed.
+// A crash may look like a COMMAND's end: a Go program that has no memory left ends with status 2.
+func (g *guards) ended(cmd *exec.Cmd, crashed bool) {
 	g.mu.Lock()
 	delete(g.pids, cmd.Process.Pid)
 	g.mu.Unlock()
-	if status := cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signaled() && status.Signal() != deadlineSignal {
+	if crashed {
 		for g.endOrphans() {
 			time.Sleep(killAgain)
 		}

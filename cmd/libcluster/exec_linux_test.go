@@ -81,6 +81,7 @@ func TestExitStatusIsThatOfTheCommand(t *testing.T) {
 		command []string
 	}{
 		{0, []string{"true"}},
+		{2, []string{"sh", "-c", "exit 2"}},
 		{7, []string{"sh", "-c", "exit 7"}},
 		{137, []string{"sh", "-c", "kill -9 $$"}},
 		{143, []string{"sh", "-c", "kill $$"}},

@@ -113,7 +113,7 @@ func TestExclusiveIsExclusiveUnderFaults(t *testing.T) {
 		awaitActing(t, 2, all...)
 		which := random.IntN(2)
 		c, other := all[which], all[1-which]
-		what := []string{"program", "its group", "guard", "command", "child", "stop"}[random.IntN(6)]
+		what := []string{"program", "its group", "guard", "guard crashes", "command", "child", "stop"}[random.IntN(7)]
 		counts[what]++
 		switch what {
 		case "program", "its group":
@@ -127,9 +127,13 @@ func TestExclusiveIsExclusiveUnderFaults(t *testing.T) {
 				awaitActing(t, 1, other)
 			}
 			begin(c)
-		case "guard":
+		case "guard", "guard crashes":
+			how := syscall.SIGKILL
+			if what == "guard crashes" {
+				how = syscall.SIGABRT
+			}
 			if guard := parentOf(c.acts[0]); guard > 1 { // on a busy machine it may just have been fenced
-				_ = syscall.Kill(guard, syscall.SIGKILL)
+				_ = syscall.Kill(guard, how)
 			}
 			awaitGone(t, c.acts...)
 		case "command":

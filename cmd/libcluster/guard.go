@@ -20,8 +20,12 @@ import (
 // guardName is what a guard is called in a list of processes.
 const guardName = "worker-guard"
 
-// ordersFile is where a guard reads its orders.
-const ordersFile = 3
+// ordersFile is where a guard reads its orders, and allEndedFile where it says, as the last thing
+// it does, that its command has ended with all descendants. A guard that crashes says nothing.
+const (
+	ordersFile   = 3
+	allEndedFile = 4
+)
 
 // killAgain is how often SIGKILL is sent to what is still there, and killSoon how soon after a
 // process has ended, whose children are the guard's then. To find all children takes a look at
@@ -80,6 +84,7 @@ func guardMain() int {
 	keepFromDefault(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE,
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU)
 	syscall.CloseOnExec(ordersFile)
+	syscall.CloseOnExec(allEndedFile)
 	if err := inheritOrphans(); err != nil {
 		return cannotGuard(err)
 	}
@@ -88,7 +93,11 @@ func guardMain() int {
 		return cannotGuard(err)
 	}
 	g := &guard{orders: readOrders(os.NewFile(ordersFile, "orders")), alarm: alarm, killer: killer{log: guardLog()}}
-	status := g.run()
+	status, err := g.run()
+	if err != nil {
+		return cannotGuard(err)
+	}
+	_, _ = syscall.Write(allEndedFile, []byte{1}) // an error says that nobody is there to be told
 	if g.ordered {
 		signal.Reset(deadlineSignal)
 		_ = syscall.Kill(os.Getpid(), deadlineSignal)
@@ -119,7 +128,7 @@ func readOrders(from *os.File) <-chan order {
 }
 
 // run guards the command, and returns its status as a shell has it.
-func (g *guard) run() int {
+func (g *guard) run() (status int, err error) {
 	for {
 		select {
 		case o, ok := <-g.orders:
@@ -127,7 +136,7 @@ func (g *guard) run() int {
 				g.orders = nil
 				g.kill()
 			} else if err := g.obey(o); err != nil {
-				return cannotGuard(err)
+				return 0, err
 			}
 		case <-g.alarm.rings:
 			if g.passed() && g.pid != 0 {
@@ -140,13 +149,13 @@ func (g *guard) run() int {
 			g.kill()
 		case e, ok := <-g.ended:
 			if !ok {
-				return g.status
+				return g.status, nil
 			}
 			g.note(e)
 		}
 		if g.pid == 0 && (g.stopping || g.orders == nil) {
 			g.ordered = true // it has not been started in time
-			return g.status
+			return g.status, nil
 		}
 	}
 }

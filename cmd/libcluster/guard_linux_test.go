@@ -37,6 +37,34 @@ func TestKilledGuardLeavesNothingBehind(t *testing.T) {
 	requireGone(t, pids...)
 }
 
+// A Go program that crashes ends with status 2, as its command may.
+func TestCrashedGuardLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	for _, s := range []syscall.Signal{syscall.SIGABRT, syscall.SIGSEGV} {
+		t.Run(s.String(), func(t *testing.T) {
+			t.Parallel()
+			p := execute(t, with(inFolder(t), "--ttl", unfenced, "--", "sh", "-c", family)...)
+			pids := p.await(t, places)[2:]
+			defer killAll(pids)
+			require.NoError(t, syscall.Kill(guardOf(t, pids[0]), s))
+			<-p.ended // its output ends with the last of those who write it
+			requireGone(t, pids...)
+			status, text := p.ends(t)
+			require.Equal(t, 2, status)
+			require.Contains(t, text, "worker 0: the guard of COMMAND has failed with status 2")
+		})
+	}
+}
+
+// killAll kills what a test that has failed leaves behind.
+func killAll(pids []int) {
+	for _, pid := range pids {
+		if !isGone(pid) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
+
 // Nobody is left who could end what has been started, and so the system ends the command.
 // Its descendants it does not end.
 func TestCommandEndsWithTheProgramAndItsGuard(t *testing.T) {
@@ -125,7 +153,7 @@ func TestGuardStartsNothingAfterTheDeadlineAndWaitsForALaterOne(t *testing.T) {
 	g := &guard{orders: orders, alarm: &alarm{rings, timer}}
 	go func() {
 		defer close(ended)
-		g.run()
+		_, _ = g.run()
 	}()
 	orders <- order{Start: []string{"/bin/true", "true"}, Until: bootClock()}
 	select {

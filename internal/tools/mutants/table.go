@@ -320,6 +320,11 @@ var mutants = []mutant{
 		"TestGuardThatHearsNothingEndsTheCommandAtTheDeadlineAndSaysSo", "cmd/libcluster", nil,
 	},
 	{
+		"only a guard that a signal has killed has crashed", "cmd/libcluster/command.go",
+		"		g.crashed = n == 0\n", "		g.crashed = n == 0 && g.cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled()\n",
+		"TestCrashedGuardLeavesNothingBehind", "cmd/libcluster", nil,
+	},
+	{
 		"a swap does not look whether its predecessor was removed", "dirstore/swap.go",
 		"there, err := f.there(d)", "there, err := true, error(nil)",
 		"TestSleeperThatLinksARemovedNumberHasNotSwapped", "dirstore", nil,
