@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -231,4 +232,15 @@ func TestTakenIDIsSaidWithWhatToDo(t *testing.T) {
 	require.Contains(t, text, `another instance has taken over the ID "a": give each instance its own with --id`)
 	b.await(t, places)
 	b.terminate(t)
+}
+
+func TestLogSpeaksOfFlags(t *testing.T) {
+	t.Parallel()
+	host, port := freeAddress(t)
+	p := execute(t, "-r", fmt.Sprintf("http://%s:%d", host, port), "--", "true")
+	p.await(t, "WARN  cannot join yet.*nobody listens there; check -r/--registry")
+	p.terminate(t)
+	p = execute(t, with(inFolder(t), "--mode", "direct", "--primary", "--", "sleep", "1000000")...)
+	p.await(t, "WARN .*give --mode planned or exclusive to have a primary that stays")
+	p.terminate(t)
 }

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/libcluster/libcluster/internal/quote"
+	"github.com/libcluster/libcluster/internal/registryflag"
 )
 
 // oneSignal is for how long further signals count as the first one. Who signals a
@@ -41,12 +42,12 @@ func obey(signals <-chan os.Signal, end, restore func()) {
 	restore()
 }
 
-// quotedLines is what a log is written to. What an etcd that is embedded logs may be
-// what others wrote.
-type quotedLines struct{ zapcore.WriteSyncer }
+// forPeople is what a log is written to. It speaks of flags, and what an etcd that is embedded logs
+// may be what others wrote.
+type forPeople struct{ zapcore.WriteSyncer }
 
-func (q quotedLines) Write(lines []byte) (int, error) {
-	if _, err := io.WriteString(q.WriteSyncer, quote.Lines(string(lines))); err != nil {
+func (p forPeople) Write(lines []byte) (int, error) {
+	if _, err := io.WriteString(p.WriteSyncer, quote.Lines(registryflag.InFlags(string(lines)))); err != nil {
 		return 0, err
 	}
 	return len(lines), nil
@@ -67,5 +68,5 @@ func NewLogger(level zapcore.Level, w zapcore.WriteSyncer) *zap.Logger {
 		EncodeDuration:   zapcore.StringDurationEncoder,
 		ConsoleSeparator: " ",
 	})
-	return zap.New(zapcore.NewCore(encoder, quotedLines{w}, level))
+	return zap.New(zapcore.NewCore(encoder, forPeople{w}, level))
 }

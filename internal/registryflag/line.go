@@ -149,20 +149,28 @@ func (l Line) Explain(err error, flagOf map[string]string) error {
 	return fmt.Errorf("%s%s", l.Label(name), rule)
 }
 
-// forFlags says in flags what the library says in fields, and all in one line.
-var forFlags = strings.NewReplacer("\r", "", "\n", "; ",
+var forFlags = strings.NewReplacer(
 	"EtcdConfig.Endpoints", "-r/--registry",
 	"EtcdConfig.CACert", "--cacert",
 	"EtcdConfig.Cert and CertKey", "--cert and --cert-key",
 	"EtcdConfig.Username and Password", "--user",
+	"gossip.Config.Secret", gossipSecretEnv,
+	"set Config.Mode to ModePlanned or ModeExclusive", "give --mode planned or exclusive",
+	"Config.Mode", "--mode",
+	"Config.Partitions", "--partitions",
 )
+
+// InFlags says in flags what the library says in fields.
+func InFlags(text string) string { return forFlags.Replace(text) }
+
+var inOneLine = strings.NewReplacer("\r", "", "\n", "; ")
 
 // OneLine is an error's message for people: without the package's name, and
 // in one line whatever a file's name holds.
 func OneLine(err error) string {
 	message := strings.TrimPrefix(err.Error(), "libcluster: ")
 	message = strings.TrimPrefix(message, "embedded: ")
-	return forFlags.Replace(message)
+	return inOneLine.Replace(InFlags(message))
 }
 
 // Mode is the value of a flag for the cluster's mode.
