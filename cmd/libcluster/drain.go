@@ -25,14 +25,14 @@ What is asked for outlives the instance: it is drained when it is started again,
 time of --timeout has passed, it is asked for nevertheless. Without a member ID nothing is.
 
 Exit status: 0 when the member holds nothing, 1 when it still holds something after --timeout
-or there is no such member, 2 when the command line is wrong, 3 when the cluster could not be
-seen.`,
+or there is no such member, 2 when the command line is wrong or the registry cannot have it
+noted, as where instances gossip, 3 when the cluster could not be seen.`,
 		Example: `  libcluster drain -k mailer -r http://etcd:2379 node2 && ssh node2 reboot`,
 		Args:    oneMember,
 	}
 	l := newLooking(f, command)
 	command.RunE = func(command *cobra.Command, args []string) error {
-		return l.look(command, func(ctx context.Context, x *looker) error { return x.drain(ctx, args[0]) })
+		return l.look(command, noted(func(ctx context.Context, x *looker) error { return x.drain(ctx, args[0]) }))
 	}
 	return command
 }
@@ -45,14 +45,14 @@ func newUndrain(f *flags) *cobra.Command {
 again. It returns when the registry has it, and does not wait for the assignment.
 
 Exit status: 0 when it is not drained, and so if it was not before, 1 when it drains by its own
-wish (Cluster.SetDraining), 2 when the command line is wrong, 3 when the cluster could not be
-seen.`,
+wish (Cluster.SetDraining), 2 when the command line is wrong or the registry cannot have it
+noted, as where instances gossip, 3 when the cluster could not be seen.`,
 		Example: `  libcluster undrain -k mailer -r http://etcd:2379 node2`,
 		Args:    oneMember,
 	}
 	l := newLooking(f, command)
 	command.RunE = func(command *cobra.Command, args []string) error {
-		return l.look(command, func(ctx context.Context, x *looker) error { return x.undrain(ctx, args[0]) })
+		return l.look(command, noted(func(ctx context.Context, x *looker) error { return x.undrain(ctx, args[0]) }))
 	}
 	return command
 }
@@ -66,6 +66,16 @@ func oneMember(command *cobra.Command, args []string) error {
 		return usageError{err}
 	}
 	return nil
+}
+
+// noted has something asked for, if the registry can have it noted.
+func noted(ask func(context.Context, *looker) error) func(context.Context, *looker) error {
+	return func(ctx context.Context, x *looker) error {
+		if !x.registry.Capabilities().Plans {
+			return usageError{fmt.Errorf("%v: keeps nothing that operators ask for, so no member can be drained here; end it instead", x.registry)}
+		}
+		return ask(ctx, x)
+	}
 }
 
 // lookForDrained is how often drain looks whether the member holds something.

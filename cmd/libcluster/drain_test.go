@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -73,4 +74,17 @@ func TestDrainSaysWhatIsInItsWay(t *testing.T) {
 	require.Contains(t, text, `ID "a/b"`)
 	status, _ = failing(t, on("drain")...)
 	require.Equal(t, exitUsage, status)
+}
+
+func TestNobodyIsDrainedWhereInstancesGossip(t *testing.T) {
+	t.Parallel()
+	host, port := freeAddress(t)
+	where := []string{"-k", key(t), "-r", fmt.Sprintf("gossip:%s:%d", host, port)}
+	joined(t, libcluster.ModeDirect, "a", 1, where...)
+	for _, command := range []string{"drain", "undrain"} {
+		status, text := failing(t, append([]string{command, "a"}, where...)...)
+		require.Equal(t, exitUsage, status, text)
+		require.Contains(t, text, "libcluster: gossip with "+host)
+		require.Contains(t, text, ": keeps nothing that operators ask for, so no member can be drained here; end it instead; try 'libcluster "+command+" --help'")
+	}
 }
