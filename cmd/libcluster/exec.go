@@ -37,7 +37,7 @@ type execution struct {
 	workers              registryflag.Number
 	perInstance, primary bool
 	signal               signalFlag
-	grace                time.Duration
+	grace, timeout       time.Duration
 	restart, prefix      bool
 
 	path   string   // of the command
@@ -87,9 +87,13 @@ it again instead. COMMAND reads from /dev/null. SIGUSR1 and SIGUSR2 are passed o
 SIGTERM, SIGINT or SIGHUP ends the commands, leaves the cluster and ends the program. A
 signal that comes two seconds later ends all of this at once.
 
+As long as the registry cannot be reached this program waits for it; with --timeout it waits
+that long to join, and no longer. Once it has joined it goes on through any outage.
+
 Exit status: 0 after a signal or when all work is done; that of COMMAND if it fails, or
 128 and its signal; 1 when the instance cannot join or its ID was taken over; 2 when the
-command line is wrong; 126 or 127 when COMMAND cannot be run or found.`,
+command line is wrong; 3 when it has not joined within --timeout; 126 or 127 when COMMAND
+cannot be run or found.`,
 		Example: `  libcluster exec -k mailer -r sqlite:/tmp/c.db -n 2 -- sh -c 'echo $LIBCLUSTER_INDEX of $LIBCLUSTER_TOTAL; sleep 60'
   libcluster exec -k mailer -r http://etcd:2379 --mode exclusive --primary --restart -- ./nightly.py`,
 		RunE: func(command *cobra.Command, args []string) error { return x.run(command, args) },
@@ -103,6 +107,7 @@ command line is wrong; 126 or 127 when COMMAND cannot be run or found.`,
 	set.BoolVar(&x.primary, "primary", false, "run COMMAND once, and only on the instance that has index 0")
 	set.Var(&x.signal, "signal", "end COMMAND with this `SIGNAL`")
 	set.DurationVar(&x.grace, "grace", 10*time.Second, "how long COMMAND may take to end before SIGKILL")
+	set.DurationVar(&x.timeout, "timeout", 0, "give up, with status 3, if the cluster could not be joined within `DURATION` (default: wait for ever)")
 	set.BoolVar(&x.restart, "restart", false, "run a COMMAND that fails again, after 1s to 1m")
 	set.BoolVar(&x.prefix, "prefix", false, "begin each line of output with the worker that wrote it")
 	return command
@@ -120,6 +125,8 @@ func (x *execution) check(all registryflag.Line) error {
 		return fmt.Errorf("%s: must be 1 to %d", all.Shown("workers"), libcluster.MaxWorkers)
 	case x.grace < 0:
 		return fmt.Errorf("%s: must not be negative", all.Shown("grace"))
+	case x.timeout < 0:
+		return fmt.Errorf("%s: must not be negative", all.Shown("timeout"))
 	case x.perInstance && cooperative:
 		return fmt.Errorf("%s: contradicts %s, in which COMMAND runs once for each partition", all.Shown("per-instance"), all.Shown("mode"))
 	case x.primary && x.perInstance:
@@ -174,10 +181,12 @@ func (x *execution) run(command *cobra.Command, args []string) (err error) {
 	if err := x.guards.prepare(log); err != nil {
 		return err
 	}
-	if err := registry.Start(ctx, log); err != nil {
-		return err
-	}
-	err = x.work(ctx, cluster)
+	err = x.inTime(ctx, cluster, func(ctx context.Context) error {
+		if err := registry.Start(ctx, log); err != nil {
+			return err
+		}
+		return x.work(ctx, cluster)
+	})
 	if ctx.Err() != nil {
 		err = nil // told to end
 	}
@@ -185,6 +194,31 @@ func (x *execution) run(command *cobra.Command, args []string) (err error) {
 		err = fmt.Errorf("another instance has taken over the ID %q: give each instance its own with --id", config.ID)
 	}
 	return err
+}
+
+// inTime has something done that joins the cluster, and ends it if it has not within --timeout.
+func (x *execution) inTime(ctx context.Context, cluster *libcluster.Cluster, do func(context.Context) error) error {
+	if x.timeout == 0 {
+		return do(ctx)
+	}
+	late := fmt.Errorf("not joined within %v; see --timeout", x.timeout)
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	timer := time.AfterFunc(x.timeout, func() {
+		if phase := cluster.Phase(); phase == libcluster.PhaseLeft || phase == libcluster.PhaseJoining {
+			end(late)
+		}
+	})
+	defer timer.Stop()
+	err := do(ctx)
+	if err == nil || context.Cause(ctx) != late {
+		return err
+	}
+	if !errors.Is(err, late) {
+		err = fmt.Errorf("%w; last: %w", late, err)
+	}
+	// Without the context's end in it, which would say that the program was told to end.
+	return statusError{fmt.Errorf("cannot join the cluster: %s", registryflag.OneLine(err)), exitUnseen}
 }
 
 // cannotRun says why the command cannot be run, with the exit status that a shell has for it.

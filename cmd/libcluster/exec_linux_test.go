@@ -1,14 +1,22 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/libcluster/libcluster"
 )
 
 const printPlace = `echo $LIBCLUSTER_INDEX $LIBCLUSTER_WORKERS $LIBCLUSTER_TOTAL g$LIBCLUSTER_GENERATION; exit 0`
@@ -243,4 +251,34 @@ func TestLogSpeaksOfFlags(t *testing.T) {
 	p = execute(t, with(inFolder(t), "--mode", "direct", "--primary", "--", "sleep", "1000000")...)
 	p.await(t, "WARN .*give --mode planned or exclusive to have a primary that stays")
 	p.terminate(t)
+}
+
+func TestInstanceThatCannotJoinInTimeEndsWithStatus3(t *testing.T) {
+	t.Parallel()
+	host, port := freeAddress(t)
+	status, text := execute(t, "-r", fmt.Sprintf("http://%s:%d", host, port), "--timeout", "6s", "--", "true").ends(t)
+	require.Equal(t, exitUnseen, status, "%s", text)
+	require.Contains(t, text, "libcluster: cannot join the cluster: join test/production: not joined within 6s; see --timeout; last: etcd at http://")
+	require.Contains(t, text, "nobody listens there; check -r/--registry")
+}
+
+func TestTimeIsForTheFirstJoinOnly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cluster, err := libcluster.New(libcluster.Config{Key: "m", Registry: libcluster.Static(0, 1), Logger: zap.NewNop()})
+		require.NoError(t, err)
+		x := &execution{timeout: time.Minute}
+		require.NoError(t, x.inTime(t.Context(), cluster, func(ctx context.Context) error {
+			return cluster.Run(ctx, func(ctx context.Context, _ libcluster.State) error {
+				time.Sleep(time.Hour)
+				assert.NoError(t, ctx.Err(), "it has joined, and yet it is told to end")
+				return nil
+			})
+		}))
+		err = x.inTime(t.Context(), cluster, func(ctx context.Context) error {
+			<-ctx.Done() // before the cluster is joined, as where the registry has to be opened
+			return ctx.Err()
+		})
+		require.Equal(t, statusError{errors.New("cannot join the cluster: not joined within 1m0s; see --timeout; last: context canceled"), exitUnseen}, err)
+	})
 }

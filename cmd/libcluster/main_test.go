@@ -97,6 +97,7 @@ func TestBadCommandLineIsToldInOneLine(t *testing.T) {
 		{"exec -k m -r sqlite:f -n 0 -- true", []string{"-n/--workers", "0"}},
 		{"exec -k m -r sqlite:f -n x -- true", []string{"-n/--workers", `"x"`, "whole number"}},
 		{"exec -k m -r sqlite:f --grace -1s -- true", []string{"--grace", "-1s", "negative"}},
+		{"exec -k m -r sqlite:f --timeout -1s -- true", []string{"--timeout", "-1s", "negative"}},
 		{"exec -k m -r sqlite:f --signal FOO -- true", []string{"--signal", `"FOO"`, "TERM"}},
 		{"exec -k m -r sqlite:f --primary --per-instance -- true", []string{"--primary", "--per-instance"}},
 		{"exec -k m -r http://h --user :secret -- true", []string{"--user"}},
