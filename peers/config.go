@@ -86,8 +86,8 @@ type Config struct {
 	// five times as long. Default: 300 ms, for peers in one region.
 	Election time.Duration
 	// Patient says that a peer which has ended is only noticed when its record expires, and
-	// not because its port refuses connections. Set it where something between the peers
-	// answers in their place, such as a firewall that rejects.
+	// not because its port refuses connections, or another process answers there. Set it where
+	// something between the peers answers in their place, such as a firewall that rejects.
 	Patient bool
 	// Logger receives what etcd itself logs at Warn and above, and why the server does not
 	// start, at Warn. Nothing waits for it. Default: etcd is silent, and the rest goes to the

@@ -47,8 +47,8 @@
 // act until their deadline, since they have no server to hear it from. A role that two must
 // never have at once needs exclusive mode.
 //
-// So others notice that a process has crashed, also when it is back within the TTL. The place that
-// is kept for a restart ([libcluster.Returning]) is not revoked.
+// So others notice that a process has crashed, also when it is back within the TTL, unless they are
+// patient. The place that is kept for a restart ([libcluster.Returning]) is not revoked.
 //
 // A host that has lost its power, or a process that is stopped, refuses nothing, and is waited
 // for until the TTL.

@@ -45,7 +45,7 @@ func (r *run) follow(ctx context.Context, address string) {
 	calls := r.board.callsOf(address)
 	for ctx.Err() == nil {
 		_ = r.listen(ctx, address, func(w word) { // an error says that the connection has ended
-			if last != nil && last.Process != w.Process {
+			if last != nil && last.Process != w.Process && !r.p.cfg.Patient {
 				r.revoke(ctx, address, *last)
 			}
 			last = &w
