@@ -3,6 +3,7 @@ package peers
 import (
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/http"
 	"time"
 
@@ -52,7 +53,11 @@ func (t TLS) client() (*tls.Config, error) {
 }
 
 func (p *Peers) transport() *http.Transport {
-	return &http.Transport{TLSClientConfig: p.secured, DisableKeepAlives: true, TLSHandshakeTimeout: dialTimeout}
+	return &http.Transport{
+		// Where a dial is swallowed, the kernel tries again after longer and longer pauses.
+		DialContext:     (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSClientConfig: p.secured, DisableKeepAlives: true, TLSHandshakeTimeout: dialTimeout,
+	}
 }
 
 // url returns the URL of a peer.
