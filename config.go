@@ -196,12 +196,17 @@ type Config struct {
 	// it learns nothing new; when it is back, the next call has the difference. OnMembers must
 	// not call Leave, as OnRebalance must not. A panic is not recovered.
 	//
-	// In mode [ModeDirect] this costs nothing. In a mode with a plan, in which members do not
-	// watch each other, each instance that sets it is then told of each change of each member,
-	// and of each acknowledgement too: if all set it, a change costs messages
-	// in proportion to the square of the members, as in direct mode. It also knows Version and
-	// Metadata of all ([Cluster.Members], [Cluster.Primary]).
+	// It watches members as WatchMembers does, at the same costs.
 	OnMembers func(MembersChange)
+
+	// WatchMembers has this instance know the Version and Metadata of all members, for
+	// [Cluster.Primary], [Cluster.Members] and [Cluster.OwnerOf].
+	//
+	// In mode [ModeDirect] they are known anyway. In a mode with a plan, in which members do not
+	// watch each other, each instance that sets it is told of each change of each member,
+	// and of each acknowledgement too: if all set it, a change costs messages
+	// in proportion to the square of the members, as in direct mode.
+	WatchMembers bool
 
 	// Superseded has this instance leave when a newer one is there. It is called with each
 	// other member that holds an assignment, whenever members have changed, in the goroutine

@@ -288,6 +288,7 @@ func TestBrokenFieldIsNamedWithItsValueAndRule(t *testing.T) {
 func TestEveryFieldOfConfigHasARuleOrAReasonForNone(t *testing.T) {
 	withoutRule := map[string]string{
 		"Passive":         "either will do",
+		"WatchMembers":    "either will do",
 		"CoverageTimeout": "a negative one is never",
 		"OnRebalance":     "nil calls nobody",
 		"OnStuck":         "nil calls nobody",

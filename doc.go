@@ -88,10 +88,11 @@
 // # Members see one another
 //
 // [Config.OnMembers] tells which members have come, gone or changed, and [Cluster.Primary]
-// which one is the primary, with its address, version and metadata. [Cluster.SetMetadata]
-// publishes something else at any time. [Config.OnPrimary] tells an instance that it has
-// become the primary, or is it no longer. An instance leaves by itself if
-// [Config.Superseded] or [Config.GiveUpAfter] say so.
+// which one is the primary, with its address, version and metadata; in a mode with a plan
+// version and metadata need [Config.WatchMembers]. [Cluster.SetMetadata] publishes something
+// else at any time. [Config.OnPrimary] tells an instance that it has become the primary, or
+// is it no longer. An instance leaves by itself if [Config.Superseded] or
+// [Config.GiveUpAfter] say so.
 //
 // # Which worker owns a key
 //

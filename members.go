@@ -37,7 +37,9 @@ func newMemberHook(m *membership) *memberHook {
 
 // watchesMembers reports whether the application asks for more of the others than the
 // mode needs.
-func (c *Config) watchesMembers() bool { return c.OnMembers != nil || c.Superseded != nil }
+func (c *Config) watchesMembers() bool {
+	return c.WatchMembers || c.OnMembers != nil || c.Superseded != nil
+}
 
 // take takes in a change. The balancer calls it.
 func (h *memberHook) take(change Change) {
@@ -153,9 +155,10 @@ func (m Member) sameTo(n Member) bool {
 
 // Primary returns the member whose index is 0, this instance itself if it is the one, with
 // all that it publishes. (In a mode with a plan the Version and Metadata of others are known
-// only with [Config.OnMembers] or [Config.Superseded].) False means that it is not known, as before the first Join, or
-// in a static cluster on any other instance. Like [Cluster.OwnerOf] it may be called for each
-// request; the member is shared with other callers, and its Metadata must not be changed.
+// only with [Config.WatchMembers], [Config.OnMembers] or [Config.Superseded].) False means that
+// it is not known, as before the first Join, or in a static cluster on any other instance. Like
+// [Cluster.OwnerOf] it may be called for each request; the member is shared with other callers,
+// and its Metadata must not be changed.
 //
 // What it returns is what this instance knows. The primary may have been lost meanwhile, and
 // only in modes [ModeExclusive] and [ModeCooperative] no other instance acts as the primary by then.

@@ -34,8 +34,8 @@ func (c *Cluster) View() View {
 // also the order of the IDs. It is the list that the newest state was computed from, made
 // for the call, and belongs to the caller. Before the first Join it is empty; after Leave
 // it is the last list known. In a static cluster it has only this instance. In a mode with
-// a plan the Version and Metadata of others are known only with [Config.OnMembers] or
-// [Config.Superseded].
+// a plan the Version and Metadata of others are known only with [Config.WatchMembers],
+// [Config.OnMembers] or [Config.Superseded].
 func (c *Cluster) Members() []Place {
 	_, all := c.owners()
 	return all.clone()

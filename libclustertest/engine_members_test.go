@@ -233,6 +233,33 @@ func TestPrimaryIsKnownWithAllThatItPublishes(t *testing.T) {
 	})
 }
 
+// Without a hook, and on an instance that is no member too.
+func TestPrimaryIsKnownWithAllThatItPublishesToThoseWhoWish(t *testing.T) {
+	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
+		full := func(c *libcluster.Config) {
+			c.Version, c.Address, c.Metadata = "1.2", c.ID+":80", map[string]string{"zone": c.ID}
+			c.WatchMembers = true
+		}
+		a, b, front := w.join("a", in, full), w.join("b", in, full), w.join("front", in, full, passive)
+		all := []*app{a, b, front}
+		known := func(address, version, zone string) {
+			w.Helper()
+			wait(10 * time.Second)
+			for _, x := range all {
+				p, ok := x.Primary()
+				require.True(w, ok, "at %s", x.ID())
+				require.Equal(w, []string{address, version, zone}, []string{p.Address, p.Version, p.Metadata["zone"]}, "at %s", x.ID())
+			}
+		}
+		known("a:80", "1.2", "a")
+		require.NoError(w, a.SetMetadata(w.Context(), map[string]string{"zone": "z"}))
+		known("a:80", "1.2", "z")
+		require.NoError(w, a.Leave(w.Context()))
+		all = all[1:]
+		known("b:80", "1.2", "b")
+	})
+}
+
 // A field that a later release adds is forgotten in one of the places that it passes.
 func TestEachFieldOfAMemberReachesAll(t *testing.T) {
 	samples := map[reflect.Kind]any{reflect.String: "x", reflect.Int: 3, reflect.Map: map[string]string{"k": "v"}}

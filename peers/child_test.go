@@ -66,6 +66,7 @@ func instance(file string, say func(event)) error {
 	defer p.Close()
 	config := libcluster.Config{
 		Key: "peers-test", ID: p.Self().ID, Address: p.Self().Address, Metadata: p.Self().Metadata, Registry: p,
+		WatchMembers: true,
 	}
 	config.Logger = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), lines(func(line string) {
 		say(event{Kind: "trouble", Text: line})

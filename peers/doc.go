@@ -13,8 +13,9 @@
 //
 // In QCluster's file each instance has the metadata of the others, for [Peers.Peer], and not its
 // own. What all shall know, this instance included, stands in a key of its own file, metadata, and
-// is published as above: [libcluster.Cluster.Primary] then has it everywhere. There too is the
-// Address that libcluster.Config is given, such as p.Self().Address.
+// is published as above: [libcluster.Cluster.Primary] then has it everywhere, in a mode with a plan
+// where [libcluster.Config.WatchMembers] is set. There too is the Address that libcluster.Config
+// is given, such as p.Self().Address.
 //
 // Everything that the registry on etcd promises holds, in every mode: sessions, plans, fences
 // and proofs are those of [libcluster.EtcdConfig], and [libcluster.Cluster.EtcdFence] works.

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -65,10 +66,20 @@ func TestAllNameOnePrimaryOfQClustersFiles(t *testing.T) {
 }
 
 func TestAllNameOnePrimaryWithItsMetadata(t *testing.T) {
-	t.Parallel()
-	all := spawnAll(t, "direct", qclusters(t, `"metadata": {"server_port": 800N}, `)...)
-	for _, e := range names(t, "server_a", all...) { // also server_a itself
-		require.Equal(t, "8001", e.Port)
+	for _, mode := range []string{"direct", "planned", "exclusive"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			all := spawnAll(t, mode, qclusters(t, `"metadata": {"server_port": 800N}, `)...)
+			active(t, all...)
+			primary := primaryOf(t, all...) // with a plan it is the one that came first
+			port := "800" + strconv.Itoa(1+slices.Index(all, primary))
+			for _, p := range all { // also the primary itself
+				eventually(t, p.id+" knows the primary's metadata", func() bool {
+					e, _ := p.last("primary")
+					return e.Primary == primary.id && e.Address != "" && e.Port == port
+				})
+			}
+		})
 	}
 }
 
