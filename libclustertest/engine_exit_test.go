@@ -63,9 +63,9 @@ func TestPrimaryIsToldWhenItIsAndWhenItIsNoLonger(t *testing.T) {
 	})
 }
 
-// In exclusive mode a callback of the old primary that takes long holds up the next one.
-func TestTheNextPrimaryIsToldAfterTheOneBeforeInExclusiveMode(t *testing.T) {
-	inBubble(t, func(w *world) {
+// A callback of an old primary that leaves holds up the next one, however long it takes.
+func TestTheNextPrimaryIsToldAfterTheOneBeforeThatLeaves(t *testing.T) {
+	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
 		var d diary
 		slowly := func(c *libcluster.Config) {
 			d.configure(c)
@@ -77,8 +77,8 @@ func TestTheNextPrimaryIsToldAfterTheOneBeforeInExclusiveMode(t *testing.T) {
 				told(primary)
 			}
 		}
-		a := w.join("a", exclusive, slowly)
-		w.join("b", exclusive, d.configure)
+		a := w.join("a", in, slowly)
+		w.join("b", in, d.configure)
 		wait(10 * time.Second)
 		d.since()
 		require.NoError(w, a.Leave(w.Context()))

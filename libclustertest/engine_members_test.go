@@ -375,19 +375,36 @@ func TestMetadataIsCheckedAndWhatIsRefusedIsTakenBack(t *testing.T) {
 }
 
 func TestMembersCostNothingWhereNobodyAsks(t *testing.T) {
+	for _, m := range everyMode {
+		t.Run(m.String(), func(t *testing.T) {
+			silent := deliveries(t, mode(m))
+			asked := deliveries(t, mode(m), func(c *libcluster.Config) { c.OnMembers = func(libcluster.MembersChange) {} })
+			if m == libcluster.ModeDirect {
+				require.Equal(t, silent, asked, "all are told in any case")
+				return
+			}
+			require.LessOrEqual(t, silent, 10, "the coordinator alone is told")
+			require.GreaterOrEqual(t, asked, 60)
+		})
+	}
+}
+
+// deliveries is how many changes six members are told of when one of them changes ten times.
+func deliveries(t *testing.T, change ...func(*libcluster.Config)) (n int) {
 	inBubble(t, func(w *world) {
+		b := w.join("b", change...)
 		for n := range 5 {
-			w.join(fmt.Sprint("a", n), planned)
+			w.join(fmt.Sprint("c", n), change...)
 		}
-		b := w.join("b", planned)
-		wait(time.Second)
+		wait(20 * time.Second)
 		before := w.Counts().Deliveries
 		for n := range 10 {
 			require.NoError(w, b.SetMetadata(w.Context(), map[string]string{"n": fmt.Sprint(n)}))
 		}
 		wait(time.Second)
-		require.LessOrEqual(w, w.Counts().Deliveries-before, 10, "the coordinator alone is told")
+		n = w.Counts().Deliveries - before
 	})
+	return n
 }
 
 func TestAMembershipThatIsLeftBeforeItsTurnLetsNoOtherCallBackBesideTheFirst(t *testing.T) {
