@@ -136,6 +136,16 @@ func TestListsThatDifferRefuseEachOther(t *testing.T) {
 	trouble(t, otherLogs, "the lists differ")
 }
 
+func TestEvenNumberOfPeersIsWarnedOf(t *testing.T) {
+	for n := 2; n <= 5; n++ {
+		c, logs := telling(t, load(t, files(t, n, nil)[0]))
+		joining(t, c)
+		trouble(t, logs, "waits for ") // it is logged later
+		even := logs.FilterMessageSnippet("an even number of peers survives the loss of no more than one less").Len()
+		require.Equal(t, 1-n%2, even, "of %d", n)
+	}
+}
+
 func TestOnePeerAloneIsACluster(t *testing.T) {
 	c := joinAll(t, loadAll(t, files(t, 1, nil))...)[0]
 	require.Equal(t, 1, c.State().Total)

@@ -3,6 +3,8 @@ package peers
 import (
 	"context"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.uber.org/zap"
 
+	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/internal/etcdserver"
 )
 
@@ -36,6 +39,41 @@ func serving(t *testing.T, ctx context.Context) *run {
 		require.Fail(t, "the server is not ready")
 	}
 	return r
+}
+
+// The figures are those that doc.go and Config name.
+func TestDefaultsAreThoseThatAreSaid(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	r := serving(t, ctx)
+	c, err := libcluster.New(libcluster.Config{Key: "k", Registry: r.p})
+	require.NoError(t, err)
+	require.Equal(t, 3*time.Second, c.Config().TTL)
+	etcd := r.p.etcdConfig(zap.NewNop(), r.p.voters, nil)
+	require.Equal(t, []uint{300, 30}, []uint{etcd.ElectionMs, etcd.TickMs})
+	logs, err := filepath.Glob(filepath.Join(r.p.cfg.DataDir, "member", "wal", "*.wal"))
+	require.NoError(t, err)
+	require.Len(t, logs, 1)
+	log, err := os.Stat(logs[0])
+	require.NoError(t, err)
+	require.EqualValues(t, 2<<20, log.Size())
+}
+
+// As a voter it would count towards the majority before it has any data.
+func TestPeerThatEntersIsALearnerFirst(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	there := serving(t, ctx)
+	newcomer, err := New(Config{ID: "b", Listen: "127.0.0.1:1", DataDir: t.TempDir(), Peers: []Peer{{Address: there.p.self.Address}}})
+	require.NoError(t, err)
+	servers, err := (&run{p: newcomer, log: zap.NewNop()}).enter(ctx, there.p.voters)
+	require.NoError(t, err)
+	require.ElementsMatch(t, newcomer.voters, servers)
+	list, err := there.client.MemberList(ctx)
+	require.NoError(t, err)
+	for _, m := range list.Members {
+		require.Equal(t, addressOf(m) == newcomer.self.Address, m.IsLearner, "%v", m)
+	}
 }
 
 func TestLearnerThatWasRemovedWaitsForNothing(t *testing.T) {
