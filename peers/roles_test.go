@@ -4,6 +4,7 @@ package peers_test
 
 import (
 	"flag"
+	"fmt"
 	"slices"
 	"strings"
 	"syscall"
@@ -25,28 +26,44 @@ func TestEachRoleIsKilled(t *testing.T) {
 				ran := slices.Clone(all) // those that were killed, too
 				var took []time.Duration
 				for range *trials {
-					active(t, all...)
-					settled(t, all...)
-					victim := pick(t, all)
-					rest := without(victim, all)
-					began := time.Now()
-					victim.kill()
-					active(t, rest...)
-					took = append(took, knownAt(rest...).Sub(began))
+					var known time.Duration
+					all, known = killed(t, mode, pick, all)
+					took = append(took, known)
+					last := len(all) - 1 // it has been started again
 					if mode == "exclusive" {
-						require.Zero(t, overlap(rest...))
+						require.Zero(t, overlap(all[:last]...))
 					}
-					again := spawn(t, victim.file, mode)
-					all, ran = append(rest, again), append(ran, again)
+					ran = append(ran, all[last])
 				}
 				active(t, all...)
 				onePrimary(t, ran...)
-				slices.Sort(took)
-				t.Logf("known to the others after: least %v, median %v, most %v, of %d",
-					took[0], took[len(took)/2], took[len(took)-1], len(took))
+				t.Log("known to the others after:", times(took))
 			})
 		}
 	}
+}
+
+// killed kills the process that has a role, and starts it again, as the last of all. It returns how
+// long the others took to know.
+func killed(t testing.TB, mode string, pick func(testing.TB, []*process) *process, all []*process) ([]*process, time.Duration) {
+	active(t, all...)
+	settled(t, all...)
+	victim := pick(t, all)
+	rest := without(victim, all)
+	began := time.Now()
+	victim.kill()
+	active(t, rest...)
+	took := knownAt(rest...).Sub(began)
+	return append(rest, spawn(t, victim.file, mode)), took
+}
+
+// times tells of several times.
+func times(all []time.Duration) string {
+	all = slices.Sorted(slices.Values(all))
+	for i, d := range all {
+		all[i] = d.Round(time.Millisecond)
+	}
+	return fmt.Sprintf("median %v, %v to %v, of %d", all[len(all)/2], all[0], all[len(all)-1], len(all))
 }
 
 // knownAt is when the last of the processes learnt of the state that it is in.
