@@ -183,8 +183,8 @@ type Config struct {
 	// with false waits until the function of [WithPrimary] or [Cluster.RunPrimary] has returned,
 	// for which OnRebalance does not wait. In modes
 	// [ModeExclusive] and [ModeCooperative] no other instance is told true before the call with
-	// false has returned, or this instance's deadline has passed; in the other modes the next
-	// primary may be told sooner. While a call
+	// false has returned, or this instance's deadline has passed; in the other modes this holds
+	// when the instance leaves, and otherwise the next primary may be told sooner. While a call
 	// with false hangs, OnRebalance cannot be called with index -1.
 	OnPrimary func(primary bool)
 
