@@ -34,7 +34,8 @@
 //     static cluster, and with gossip.
 //   - libcluster_covered if the instance has not looked within a TTL. In mode direct each
 //     instance looks at each heartbeat, and in a mode with a plan the coordinator. So take the
-//     minimum over the cluster. Nobody knows it in a static cluster.
+//     minimum over the cluster. While the registry is away no instance knows it, so look at
+//     libcluster_active too. In a static cluster none ever does.
 //   - libcluster_seconds_until_deadline without a deadline: in a static cluster, with
 //     [libcluster.KeepOnOutage], and while the instance is not joined.
 //
