@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/testcommand"
 )
 
 // checkUsage holds the text of --help, which is written by hand, to the flags.
@@ -31,6 +32,14 @@ func checkUsage(t *testing.T, text string, set *pflag.FlagSet) {
 	})
 	for line := range strings.Lines(text) {
 		require.LessOrEqual(t, len([]rune(strings.TrimSuffix(line, "\n"))), 80, line)
+	}
+}
+
+func TestCommandsOfTheDocumentsExist(t *testing.T) {
+	for _, args := range testcommand.OfDocuments(t, "../..", program) {
+		f := newFlags()
+		require.NoError(t, f.Parse(args), "%q", args)
+		require.Zero(t, f.NArg(), "%q: %s is none of its commands", args, f.Arg(0))
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/signal"
 	"regexp"
@@ -10,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster/internal/testcommand"
@@ -130,6 +132,29 @@ func TestVersionIsThatOfTheBuild(t *testing.T) {
 		GoVersion: "go1.26", Main: debug.Module{Version: "v1.2.3"},
 		Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: "true"}},
 	}))
+}
+
+// Those that only look are run below.
+func TestCommandsOfTheDocumentsExist(t *testing.T) {
+	seen := map[string]bool{}
+	for _, args := range testcommand.OfDocuments(t, "../..", program) {
+		root := newRoot()
+		root.InitDefaultCompletionCmd(args...)
+		command, rest, err := root.Find(args)
+		require.NoError(t, err, "%q", args)
+		require.True(t, command != root || len(args) == 0 || strings.HasPrefix(args[0], "-"), "%q", args)
+		if err := command.ParseFlags(rest); !errors.Is(err, pflag.ErrHelp) {
+			require.NoError(t, err, "%q", args)
+		}
+		isNamedOnly := command.CommandPath() == strings.Join(append([]string{program}, args...), " ")
+		if command.Name() != "exec" && !isNamedOnly { // of exec the arguments follow "--"
+			require.NoError(t, command.ValidateArgs(command.Flags().Args()), "%q", args)
+		}
+		seen[command.Name()] = true
+	}
+	for _, name := range []string{"ls", "watch", "owner", "check", "drain", "undrain", "clusters", "remove", "serve", "simulate", "exec", "man", "bash"} {
+		require.True(t, seen[name], "no document has the command %s", name)
+	}
 }
 
 func TestCommandsOfTheReadmeAreUnderstood(t *testing.T) {
