@@ -27,6 +27,7 @@ import (
 var (
 	update = flag.Bool("update", false, "write the golden files anew")
 	scrape = flag.String("scrape", "", "write what was scraped over HTTP to this file")
+	crash  = flag.String("crash", "", "write what is scraped of two instances, one of which was lost and has come back, to this file")
 )
 
 const golden = "testdata/scrape.txt"
@@ -176,6 +177,9 @@ func TestValuesFollowWhatHappens(t *testing.T) {
 		wait(20 * time.Second)
 		has("b", map[string]string{"active": "1", "phase fenced": "0", "rejoins_total": "1", "fences_total deadline": "1", "rebalances_total": "3"})
 		has("a", map[string]string{"total_workers": "3", "handover_seconds_count graceful": "3"})
+		if *crash != "" {
+			require.NoError(w, os.WriteFile(*crash, []byte(w.scrape()), 0o600))
+		}
 
 		require.NoError(w, b.Leave(w.Context()))
 		wait(20 * time.Second)
