@@ -170,10 +170,12 @@ type Config struct {
 	// OnGranted gets partitions that this instance holds from now on. OnRevoked gets those that
 	// are to move: they are still this instance's until the call has returned, or its deadline
 	// has passed, and then others get them. It gets all partitions when the instance
-	// leaves. OnLost gets those that are gone already, because the instance was fenced: others
-	// may act on them by now. Each partition that was granted is revoked or lost once, before it
-	// is granted again. All three come before OnRebalance, and what is revoked or lost does so
-	// in a round of its own, of which OnRebalance is told too, before others are granted.
+	// leaves. [Cluster.State] is the new one by then and does not hold them;
+	// [Cluster.PartitionFence] still guards what is written last. OnLost gets those that are
+	// gone already, because the instance was fenced: others may act on them by now. Each
+	// partition that was granted is revoked or lost once, before it is granted again. All three
+	// come before OnRebalance, and what is revoked or lost does so in a round of its own, of
+	// which OnRebalance is told too, before others are granted.
 	OnGranted, OnRevoked, OnLost func([]Partition)
 
 	// OnPrimary is called with true when this instance has become the primary, after

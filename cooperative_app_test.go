@@ -72,6 +72,7 @@ func (a *app) work(ctx context.Context, p libcluster.Partition) error {
 		if errors.Is(context.Cause(ctx), libcluster.ErrRebalanced) {
 			w.checkMoved(of, p)
 		}
+		a.fenced(p)
 		lingers = a.Stay%3 == 0 || (p.Number+a.Stay)%3 == 0
 	})
 	if lingers {
@@ -101,6 +102,7 @@ func (a *app) onRevoked(ps []libcluster.Partition) {
 			if a.Joined && a.style == byGrants {
 				a.w.checkMoved(a.open[p.Number].of, p)
 			}
+			a.fenced(p)
 		}
 	}, func() { a.stopEach("revoked", ps) })
 }
@@ -151,6 +153,9 @@ func (a *app) sampleHeld(s libcluster.State) {
 	var numbers []int
 	for p := range s.Held() {
 		numbers = append(numbers, p.Number)
+		if p.Number%4 == a.Stay%4 {
+			a.fenced(p)
+		}
 		switch d := a.open[p.Number]; {
 		case !s.Holds(p.Number):
 			w.Fail("%s has %v and does not hold it", a, p)

@@ -48,5 +48,6 @@ func (w *world) addOther() {
 
 func cooperativeFaults() []string {
 	kinds := append(actedBy(cooperativeStyles()), slices.DeleteFunc(exclusiveFaults(), func(kind string) bool { return kind == "new generation, same places" })...)
-	return append(kinds, "function", "revoked", "lost", "partition moves", "partly released", "granted anew before it has stopped", "another scheme")
+	return append(kinds, "function", "revoked", "lost", "partition moves", "partly released", "granted anew before it has stopped", "another scheme",
+		"fence for what is being stopped")
 }

@@ -20,7 +20,8 @@ import (
 // is missing, and is [ErrRebalanced] if there is a newer one.
 //
 // It is refused too after a plan that leaves this instance where it is: read the state
-// again, and repeat.
+// again, and repeat. As with [Cluster.StoreFence] there is none while this instance stops for
+// another plan, or leaves.
 func (c *Cluster) EtcdFence(s State) ([]clientv3.Cmp, error) {
 	session, plan, err := c.fencedBy(s)
 	if err != nil {

@@ -48,6 +48,7 @@ type world struct {
 	acts       []acting        // that are over
 	checked    int             // how many of them had been checked at the last step
 	tokens     map[place]given // the greatest of each partition so far
+	fences     []keptFence     // that may still stand
 }
 
 // place is a partition, and of how many.
@@ -115,6 +116,7 @@ func (w *world) rest(d time.Duration) (broken bool) {
 	return w.Rest(d, func() {
 		w.sample()
 		w.checkOverlaps()
+		w.checkFences()
 	})
 }
 

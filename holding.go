@@ -44,17 +44,45 @@ func (h *holding) next(set partitionSet, generation int64) *holding {
 	case slices.Equal(h.set, set):
 		return h
 	}
-	now := &holding{set: set}
+	grants := h.grantsOf(set)
+	for _, r := range set.minus(h.set) {
+		grants = append(grants, grant{r, generation})
+	}
+	return newHolding(set, grants)
+}
+
+// newHolding returns what holds a set by these grants.
+func newHolding(set partitionSet, grants []grant) *holding {
+	slices.SortFunc(grants, func(a, b grant) int { return cmp.Compare(a.from, b.from) })
+	return &holding{set, grants}
+}
+
+// grantsOf returns the grants of what is in the set.
+func (h *holding) grantsOf(set partitionSet) (grants []grant) {
 	for _, g := range h.grants {
 		for _, r := range set.and(partitionSet{g.span}) {
-			now.grants = append(now.grants, grant{r, g.token})
+			grants = append(grants, grant{r, g.token})
 		}
 	}
-	for _, r := range set.minus(h.set) {
-		now.grants = append(now.grants, grant{r, generation})
+	return grants
+}
+
+// less returns what of h is not in the set.
+func (h *holding) less(set partitionSet) *holding {
+	rest := h.partitions().minus(set)
+	if len(rest) == 0 {
+		return nil
 	}
-	slices.SortFunc(now.grants, func(a, b grant) int { return cmp.Compare(a.from, b.from) })
-	return now
+	return newHolding(rest, h.grantsOf(rest))
+}
+
+// or returns what either holds, by the token of other if both do.
+func (h *holding) or(other *holding) *holding {
+	rest := h.less(other.partitions())
+	if rest == nil || other == nil {
+		return cmp.Or(other, rest)
+	}
+	return newHolding(rest.set.or(other.set), slices.Concat(rest.grants, other.grants))
 }
 
 // and returns what both hold by the same token.

@@ -58,6 +58,15 @@ func TestAPartitionKeepsItsTokenWhileItIsHeld(t *testing.T) {
 			requireHolds(t, twin, h)
 			requireHolds(t, was, before) // it has not been changed
 
+			others := partitionsOf(rapid.SliceOfN(rapid.IntRange(noOwner, 0), 0, 40).Draw(t, "others"), 1)[0]
+			rest, either := maps.Clone(was), maps.Clone(was)
+			for n := range others.all() {
+				delete(rest, n)
+			}
+			maps.Copy(either, twin)
+			requireHolds(t, rest, before.less(others))
+			requireHolds(t, either, before.or(h))
+
 			both, gone := tokens{}, []Partition(nil)
 			for _, n := range slices.Sorted(maps.Keys(was)) {
 				if token, held := twin[n]; held && token == was[n] {

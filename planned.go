@@ -15,6 +15,7 @@ type planView struct {
 	coordinator []byte
 	prepare     *prepare     // not nil: this incarnation is waited for
 	releases    partitionSet // and in mode cooperative: with these
+	outgoing    *holding     // what this incarnation had been granted when a plan took it back: see unsaid
 	spare       bool         // there is nothing for this instance: it drains, or in mode cooperative there are too few partitions
 	revision    int64        // of the plan
 	generation  int64
@@ -161,11 +162,11 @@ func (v *view) isSpare() bool { return v.plan != nil && v.plan.spare }
 
 // hold fills in which partitions the plan gives this instance, and which it has to stop.
 func (v *view) hold(h heard, before *view) {
-	var held *holding
+	var held, outgoing *holding
 	if before.inc == v.inc {
-		held = before.state.held
+		held, outgoing = before.state.held, before.plan.unsaid(v.inc.drain.stopped.Load())
 	}
-	v.state.held = held.next(h.own.held, h.plan.generation)
+	v.state.held, v.plan.outgoing = held.next(h.own.held, h.plan.generation), outgoing.or(held.less(h.own.held))
 	v.state.Index, v.state.Workers = h.own.Index, h.own.Workers
 	if v.state.Active() {
 		v.why = nil
@@ -174,6 +175,34 @@ func (v *view) hold(h heard, before *view) {
 	if len(h.own.releases) > 0 {
 		v.plan.prepare, v.plan.releases = &prepare{v.plan.revision, h.plan.generation}, h.own.releases
 	}
+}
+
+// unsaid returns what the incarnation is to release, or was, and has not said yet that it has
+// stopped, with the tokens by which it was held. said is what the application had stopped
+// before the view of this plan was loaded.
+//
+// What has been said for an earlier plan is not in it any more: an acknowledgement that is sent
+// when the next plan has been heard has no effect.
+func (p *planView) unsaid(said *stopped) *holding {
+	if p.prepare == nil || said == nil || said.generation != p.prepare.generation {
+		return p.outgoing
+	}
+	remaining, err := parsePartitions(said.remaining, MaxPartitions)
+	if err != nil {
+		return nil
+	}
+	return p.outgoing.less(p.releases.minus(remaining))
+}
+
+// mayActOn reports whether the incarnation may act on a partition by its token, if it is not
+// over: it holds the partition, or has not said yet that it has stopped it.
+func (v *view) mayActOn(p Partition, said *stopped) bool {
+	for _, h := range []*holding{v.state.held, v.plan.unsaid(said)} {
+		if token, held := h.token(p.Number); held && token == p.Token {
+			return true
+		}
+	}
+	return false
 }
 
 // obey begins to stop for a plan that asks for that, and notes a committed one.

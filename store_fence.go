@@ -17,7 +17,9 @@ import (
 // [Cluster.PartitionFence], which other partitions' moves leave as it is.
 //
 // It is refused too after a plan that leaves this instance where it is: read the state
-// again, and repeat.
+// again, and repeat. And there is none while this instance stops for another plan, which is written
+// by then, or leaves: what it writes last has to be done before, or be guarded by another
+// token. (A partition has a fence until it is released.)
 func (c *Cluster) StoreFence(s State) (kv.Fence, error) {
 	session, plan, err := c.fencedBy(s)
 	if err != nil {
@@ -54,8 +56,13 @@ func (c *Cluster) fencedBy(s State) (*storeSession, *planView, error) {
 }
 
 // PartitionFence is [Cluster.StoreFence] in mode [ModeCooperative]: the transaction has an
-// effect only while this instance holds one partition, whatever becomes of the others. If the
-// instance holds it no more, or anew, the error wraps [ErrRebalanced].
+// effect only while no other instance can have got this one partition, whatever becomes of the others.
+//
+// It can be had for as long as the instance may act on the partition: also for the last writes
+// in [Config.OnRevoked] and in a function of [Cluster.RunPartitions] whose context has ended,
+// since the partition moves or the instance leaves. It cannot be had when these have
+// returned, nor when the deadline has passed. Then the error is that of [Cluster.Err], or wraps
+// [ErrRebalanced] if there is none.
 //
 // It is refused too if this instance has released another partition since the fence was made:
 // make another one, and repeat.
@@ -64,11 +71,18 @@ func (c *Cluster) PartitionFence(p Partition) (kv.Fence, error) {
 	return fence, err
 }
 
-// fencedByPartition returns the session that holds a partition, with a fence.
+// fencedByPartition returns the session that may act on a partition, with a fence.
 //
 // What the session has released it says in a note, and another instance gets it after that,
-// or after the record has gone. So the note, at the version that it had while the partition
-// was held, and the record prove together that the partition has not moved.
+// or after the record has gone: removed when the instance leaves, or expired. So the record,
+// and the note at a version that it had before the release was acknowledged, prove together that
+// nobody else has got the partition.
+//
+// The order in which it looks is the reason why the version is such a one. The application says
+// that it has stopped, and then that is acknowledged, and then the note has another version.
+// Whatever the note taken here may acknowledge was said before. If it was said for the plan of
+// the view, then said tells so. If it was for an earlier plan, the view that followed does not
+// have the partition any more: see [planView.unsaid].
 func (c *Cluster) fencedByPartition(p Partition) (session *storeSession, f kv.Fence, err error) {
 	inc := c.view.Load().inc
 	if inc != nil && c.cfg.Mode == ModeCooperative && !c.cfg.Passive {
@@ -77,15 +91,17 @@ func (c *Cluster) fencedByPartition(p Partition) (session *storeSession, f kv.Fe
 	if session == nil {
 		return nil, f, fmt.Errorf("libcluster: no fence for a partition: the cluster must be joined in mode cooperative, and is in mode %v", c.cfg.Mode)
 	}
-	f = session.noteFence() // before the view is asked: what is released after that has another version
+	f = session.noteFence()
+	said := inc.drain.stopped.Load()
 	v := c.view.Load()
+	// An instance that leaves ends the context before it removes its record.
+	if v.inc == inc && inc.fenced() == nil && inc.ctx.Err() == nil && v.mayActOn(p, said) {
+		return session, f, nil
+	}
 	if why := v.reason(); why != nil {
 		return nil, kv.Fence{}, why
 	}
-	if token, held := v.state.held.token(p.Number); v.inc != inc || !held || token != p.Token {
-		return nil, kv.Fence{}, fmt.Errorf("libcluster: no fence for partition %d by token %d: %w", p.Number, p.Token, ErrRebalanced)
-	}
-	return session, f, nil
+	return nil, kv.Fence{}, fmt.Errorf("libcluster: no fence for partition %d by token %d: %w", p.Number, p.Token, ErrRebalanced)
 }
 
 // noteFence is the session's note as it is now, beside the record.

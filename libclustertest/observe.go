@@ -90,6 +90,20 @@ func (r *Registry) Coordinator(cluster string) (id string) {
 	return id
 }
 
+// Stands reports whether a transaction that depends on a fence would have an effect now: see
+// [libcluster.Cluster.PartitionFence] and [libcluster.Cluster.StoreFence].
+func (r *Registry) Stands(f kv.Fence) bool {
+	if f.Key == "" {
+		return false
+	}
+	depends := []kv.Cond{kv.AtVersion(f.Key, f.Mark.Revision)}
+	if f.Member != "" {
+		depends = append(depends, kv.OwnedBy(f.Member, f.Owner))
+	}
+	now, err := r.space(f.Space).Commit(context.Background(), kv.Tx{If: depends})
+	return err == nil && now.Done && now.Mark.Store == f.Mark.Store
+}
+
 // Revision returns the revision of a cluster's last commit, which is the generation of the
 // change that tells of it.
 func (r *Registry) Revision(cluster string) int64 {

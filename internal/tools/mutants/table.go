@@ -219,13 +219,13 @@ var mutants = []mutant{
 	},
 	{
 		"a token stays when a partition is handed over", "holding.go",
-		"now.grants = append(now.grants, grant{r, generation})", "now.grants = append(now.grants, grant{r, 1})",
+		"grants = append(grants, grant{r, generation})", "grants = append(grants, grant{r, 1})",
 		"TestNeverTwoOnOnePartitionWhateverHappens", "",
 		[]string{"-cooperative-seeds=20"},
 	},
 	{
 		"a token stays when a partition is handed over", "holding.go",
-		"now.grants = append(now.grants, grant{r, generation})", "now.grants = append(now.grants, grant{r, 1})",
+		"grants = append(grants, grant{r, generation})", "grants = append(grants, grant{r, 1})",
 		"TestAPartitionKeepsItsTokenWhileItIsHeld", "", nil,
 	},
 	{
@@ -258,9 +258,25 @@ var mutants = []mutant{
 	},
 	{
 		"a partition gets another token when others move", "holding.go",
-		"now.grants = append(now.grants, grant{r, g.token})", "now.grants = append(now.grants, grant{r, generation})",
+		"grants := h.grantsOf(set)\n", "grants := h.grantsOf(set)\n	for i := range grants {\n		grants[i].token = generation\n	}\n",
 		"TestNeverTwoOnOnePartitionWhateverHappens", "",
 		[]string{"-cooperative-seeds=20"},
+	},
+	{
+		"a fence is given for what has been acknowledged", "planned.go",
+		"return p.outgoing.less(p.releases.minus(remaining))", "return p.outgoing.less(p.releases.minus(remaining).minus(p.releases))",
+		"TestOfWhatAPlanTakesOnlyThatHasAFenceWhichHasNotStopped", "", nil,
+	},
+	{
+		"a fence is given for what has been acknowledged", "planned.go",
+		"return p.outgoing.less(p.releases.minus(remaining))", "return p.outgoing.less(p.releases.minus(remaining).minus(p.releases))",
+		"TestNeverTwoOnOnePartitionWhateverHappens", "",
+		[]string{"-cooperative-seeds=20"},
+	},
+	{
+		"a fence is given for what an earlier plan has released", "planned.go",
+		"before.plan.unsaid(v.inc.drain.stopped.Load())", "before.plan.outgoing",
+		"TestWhatIsGrantedAnewHasAFenceByItsNewTokenOnly", "", nil,
 	},
 	{
 		"what is to be granted outlives the fence in another callback", "notifier.go",
