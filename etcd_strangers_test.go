@@ -72,6 +72,59 @@ func TestWithoutPermissionForThePlanJoiningFailsAtOnce(t *testing.T) {
 	start(t, libcluster.Config{Key: cluster, ID: "a", Registry: registry}).leave()
 }
 
+// An operator needs no more of an etcd than the instances do.
+func TestWhoHasOnlyTheClustersPrefixDrains(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	server, admin := startWithUsers(t, ctx)
+	for _, mode := range []libcluster.Mode{
+		libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive, libcluster.ModeCooperative,
+	} {
+		t.Run(mode.String(), func(t *testing.T) {
+			cluster, user := key(t), mode.String()
+			prefix := "/" + cluster + "/production/"
+			_, err := admin.RoleAdd(ctx, user)
+			require.NoError(t, err)
+			_, err = admin.RoleGrantPermission(ctx, user, prefix, clientv3.GetPrefixRangeEnd(prefix), clientv3.PermissionType(clientv3.PermReadWrite))
+			require.NoError(t, err)
+			_, err = admin.UserAdd(ctx, user, "secret")
+			require.NoError(t, err)
+			_, err = admin.UserGrantRole(ctx, user, user)
+			require.NoError(t, err)
+			config := libcluster.Config{Key: cluster, Mode: mode, Registry: libcluster.EtcdConfig{
+				Endpoints: []string{server.Endpoint()}, Username: user, Password: libcluster.NewSecret("secret"),
+			}}
+			if mode == libcluster.ModeCooperative {
+				config.Partitions = 4
+			}
+			member := func(id string) *instance {
+				c := config
+				c.ID = id
+				return start(t, c)
+			}
+			a, b := member("a"), member("b")
+			c := config
+			c.Passive = true
+			operator := start(t, c)
+			active := func(want bool) {
+				t.Helper()
+				require.Eventually(t, func() bool { return a.State().Active() == want && b.State().Active() }, patience, time.Millisecond)
+			}
+			active(true)
+			require.NoError(t, operator.Drain(ctx, "a"))
+			active(false)
+			require.ErrorIs(t, a.Err(), libcluster.ErrDrained)
+			found, err := operator.Coverage(ctx)
+			require.NoError(t, err)
+			require.True(t, slices.ContainsFunc(found.Problems, func(p libcluster.CoverageProblem) bool {
+				return p.Kind == libcluster.ProblemDraining && p.ID == "a"
+			}), "%v", found.Problems)
+			require.NoError(t, operator.Undrain(ctx, "a"))
+			active(true)
+		})
+	}
+}
+
 // startWithUsers starts an etcd that wants a user, and returns root's client.
 func startWithUsers(t *testing.T, ctx context.Context) (*embedded.Server, *clientv3.Client) {
 	t.Helper()
