@@ -74,6 +74,35 @@ func TestTheCallbacksOfPartitions(t *testing.T) {
 	})
 }
 
+// Of four instances two give one partition each, or get one.
+func TestAnInstanceThatNeitherGivesNorGetsIsNotCalled(t *testing.T) {
+	inLedger(t, func(l *ledger) {
+		var diaries [4]diary
+		called := func() (who string) {
+			wait(time.Second)
+			for i := range diaries {
+				if len(diaries[i].since()) > 0 {
+					who += string(rune('a' + i))
+				}
+			}
+			return who
+		}
+		joins := func(i int) *libcluster.Cluster {
+			return l.member(string(rune('a'+i)), cooperative(7, diaries[i].keep))
+		}
+		for i := range 3 {
+			joins(i) // 3, 2 and 2
+		}
+		require.Equal(l.T, "abc", called())
+		d := joins(3) // 2, 2, 2 and 1
+		require.Equal(l.T, "ad", called())
+		require.NoError(l.T, d.Leave(context.Background()))
+		got := called()
+		require.Len(l.T, got, 2, "one partition goes from d to one of the others: %s", got)
+		require.Contains(l.T, got, "d")
+	})
+}
+
 // visits has an instance join, and returns what makes it leave.
 func (l *ledger) visits(id string, partitions int) (leave func()) {
 	c := l.instance(id, cooperative(partitions))

@@ -9,8 +9,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// RunOption changes what [Cluster.Run], [Cluster.RunWorkers] and [Cluster.RunPrimary]
-// do: [Restart], [WithPrimary] or [Returning].
+// RunOption changes what [Cluster.Run], [Cluster.RunWorkers], [Cluster.RunPrimary] and
+// [Cluster.RunPartitions] do: [Restart], [WithPrimary] or [Returning].
 type RunOption interface{ toRun(r *runner) }
 
 // Restart makes Run run a function again that has returned an error by itself, under the
