@@ -2,6 +2,7 @@ package libcluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -10,9 +11,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
 
 	"github.com/libcluster/libcluster"
 )
@@ -292,29 +295,58 @@ func closeAll(clients []*clientv3.Client) {
 	}
 }
 
+// insist repeats a request that etcd is too busy for, a little later.
+func insist(b *testing.B, request func() error) {
+	for {
+		var refused rpctypes.EtcdError
+		err := request()
+		if err == nil {
+			return
+		}
+		if !errors.As(err, &refused) || refused.Code() != codes.Unavailable && refused.Code() != codes.ResourceExhausted {
+			b.Error(err)
+			return
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-b.Context().Done():
+			b.Error(err)
+			return
+		}
+	}
+}
+
 func put(b *testing.B, client *clientv3.Client, prefix string, n int, options ...clientv3.OpOption) {
-	if _, err := client.Put(b.Context(), fmt.Sprintf("%s%032d", prefix, n), "1", options...); err != nil {
-		b.Error(err)
-	}
+	insist(b, func() error {
+		_, err := client.Put(b.Context(), fmt.Sprintf("%s%032d", prefix, n), "1", options...)
+		return err
+	})
 }
 
-func grant(b *testing.B, client *clientv3.Client) clientv3.LeaseID {
-	lease, err := client.Grant(b.Context(), 60)
-	if err != nil {
-		b.Error(err)
-		return 0
-	}
-	return lease.ID
+func grant(b *testing.B, client *clientv3.Client) (id clientv3.LeaseID) {
+	insist(b, func() error {
+		lease, err := client.Grant(b.Context(), 60)
+		if err == nil {
+			id = lease.ID
+		}
+		return err
+	})
+	return id
 }
 
-func await(b *testing.B, watch clientv3.WatchChan, events int) {
-	for seen := 0; seen < events; {
+// await waits for so many keys. One that was put again counts once.
+func await(b *testing.B, watch clientv3.WatchChan, keys int) {
+	for seen := 0; seen < keys; {
 		answer, open := <-watch
 		if !open {
 			b.Error("a watch has ended")
 			return
 		}
-		seen += len(answer.Events)
+		for _, e := range answer.Events {
+			if !e.IsModify() {
+				seen++
+			}
+		}
 	}
 }
 
