@@ -161,12 +161,15 @@
 // long as an instance that knew the newest plan is alive or the clocks are right. A
 // resource that rejects any token smaller than the largest it has seen is safe from
 // processes that wake up late; on the same etcd [Cluster.EtcdFence] does it, and in the
-// same SQL database [Cluster.StoreFence].
+// same SQL database [Cluster.StoreFence]. In mode [ModeCooperative] the token is [Partition.Token],
+// which grows only when this partition is handed over, and [Cluster.EtcdPartitionFence] and
+// [Cluster.PartitionFence] are the fences, which can be had until the partition is released.
 //
 // # Fencing in a database
 //
 // Each row holds the token of its last writer, 0 at first, in a column of 64 bits.
-// $token is the generation of the state under which the work was begun. Every write
+// $token is the generation of the state under which the work was begun, and in mode
+// [ModeCooperative] the [Partition.Token] of the partition that the row belongs to. Every write
 // compares the tokens, in the statement that writes, so that any isolation level will do:
 //
 //	UPDATE account SET balance = $balance, fence = $token
@@ -183,6 +186,12 @@
 //
 //	UPDATE account SET fence = $token
 //	WHERE id % $total >= $index AND id % $total < $index + $workers AND fence < $token
+//
+// In mode [ModeCooperative] that is one partition's rows, of which each has the number of its
+// partition, Slot(key, n), in a column of its own:
+//
+//	UPDATE account SET fence = $token
+//	WHERE part = $part AND fence < $token
 //
 // From then on every late write is refused. A row that is deleted takes its fence along,
 // and a row that was not there yet has none: instead of deleting a row that may be

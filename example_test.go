@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/libclustertest"
 )
 
 // The program of the README.
@@ -38,6 +39,42 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
+}
+
+// A write for a partition that has moved is refused, however late it comes. In a database
+// that the cluster is in, Guard of package sqlstore does what Stands does here.
+func ExampleCluster_PartitionFence() {
+	registry := libclustertest.New() // in an application: a sqlstore
+	join := func(id string) *libcluster.Cluster {
+		c, err := libcluster.New(libcluster.Config{
+			Key: "bank", ID: id, Mode: libcluster.ModeCooperative, Partitions: 2, Registry: registry,
+		})
+		if err != nil {
+			log.Fatal(err)
+		}
+		if err := c.Join(context.Background()); err != nil {
+			log.Fatal(err)
+		}
+		return c
+	}
+	a := join("a")
+	defer a.Leave(context.Background())
+	partition, _ := a.State().Partition(1)
+	fence, err := a.PartitionFence(partition)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("a writes:", registry.Stands(fence))
+
+	b := join("b")
+	defer b.Leave(context.Background())
+	its, _ := b.State().Partition(1)
+	fmt.Println("a writes late:", registry.Stands(fence))
+	fmt.Println("b's token is greater:", its.Token > partition.Token)
+	// Output:
+	// a writes: true
+	// a writes late: false
+	// b's token is greater: true
 }
 
 // A batch job whose instances are started with their places.

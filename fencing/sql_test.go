@@ -15,7 +15,7 @@ import (
 )
 
 // statements are those in the package's documentation, by their first word.
-func statements(t *testing.T) (update, insert, take string) {
+func statements(t *testing.T) (update, insert, take, takePart string) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), "../doc.go", nil, parser.ParseComments|parser.PackageClauseOnly)
 	require.NoError(t, err)
@@ -35,15 +35,15 @@ func statements(t *testing.T) (update, insert, take string) {
 			code = false
 		}
 	}
-	require.Len(t, all, 3, "%q", all)
-	return all[0], all[1], all[2]
+	require.Len(t, all, 4, "%q", all)
+	return all[0], all[1], all[2], all[3]
 }
 
 // bank is a database of accounts.
 type bank struct {
 	*sql.DB
-	t                    *testing.T
-	update, insert, take string
+	t                              *testing.T
+	update, insert, take, takePart string
 }
 
 func newBank(t *testing.T) *bank {
@@ -53,9 +53,9 @@ func newBank(t *testing.T) *bank {
 	require.NoError(t, err)
 	t.Cleanup(func() { db.Close() })
 	b := &bank{DB: db, t: t}
-	b.update, b.insert, b.take = statements(t)
+	b.update, b.insert, b.take, b.takePart = statements(t)
 	_, err = b.Exec(`
-		CREATE TABLE account (id INTEGER PRIMARY KEY, balance INTEGER NOT NULL DEFAULT 0, fence BIGINT NOT NULL DEFAULT 0);
+		CREATE TABLE account (id INTEGER PRIMARY KEY, part INTEGER NOT NULL DEFAULT 0, balance INTEGER NOT NULL DEFAULT 0, fence BIGINT NOT NULL DEFAULT 0);
 		CREATE TABLE history (id INTEGER NOT NULL, was BIGINT NOT NULL, fence BIGINT NOT NULL);
 		CREATE TRIGGER noted AFTER UPDATE ON account BEGIN
 			INSERT INTO history VALUES (old.id, old.fence, new.fence);
@@ -142,6 +142,23 @@ func TestRowsThatWereTakenAreReadAsTheyStay(t *testing.T) {
 	taken, err = b.rows(b.take, map[string]any{"token": 1, "index": 0, "workers": 4, "total": 4})
 	require.NoError(t, err)
 	require.Zero(t, taken, "nor can it take them back")
+}
+
+func TestRowsOfAPartitionThatWereTakenAreReadAsTheyStay(t *testing.T) {
+	b := newBank(t)
+	for id := range 12 {
+		require.True(t, b.writes(b.insert, id, 1, 5))
+	}
+	_, err := b.Exec("UPDATE account SET part = id % 4")
+	require.NoError(t, err)
+	for _, c := range []struct{ token, rows int64 }{{6, 3}, {6, 0}, {5, 0}} {
+		taken, err := b.rows(b.takePart, map[string]any{"token": c.token, "part": 2})
+		require.NoError(t, err)
+		require.Equal(t, c.rows, taken)
+	}
+	for id := range 12 {
+		require.Equal(t, id%4 != 2, b.writes(b.update, id, 9, 5), "the old owner's late write to %d", id)
+	}
 }
 
 // Many write at once, with tokens old and new, in both ways.
