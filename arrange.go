@@ -7,12 +7,13 @@ package libcluster
 //
 // Direct mode sorts by ID, whatever last is. With a plan, members keep their ranges as far
 // as they can, in the same way in [ModePlanned] and in [ModeExclusive]. In [ModeCooperative]
-// they keep their partitions; there are as many as last has, or [DefaultPartitions].
+// they keep their partitions; there are as many as last has, or [DefaultPartitions]: see
+// [ArrangePartitions].
 func (m Mode) Arrange(last []Place, members []Member) []Place {
 	switch m {
 	case ModeDirect:
 	case ModeCooperative:
-		return arrangePartitions(last, members)
+		return ArrangePartitions(DefaultPartitions, last, members)
 	default:
 		return arrange(last, members)
 	}
@@ -23,14 +24,16 @@ func (m Mode) Arrange(last []Place, members []Member) []Place {
 	return x.places()
 }
 
-func arrangePartitions(last []Place, members []Member) (places []Place) {
+// ArrangePartitions is [Mode.Arrange] in mode [ModeCooperative] with another number of
+// partitions. It counts if last has none.
+func ArrangePartitions(partitions int, last []Place, members []Member) (places []Place) {
 	before := &plan{}
 	for _, p := range last {
 		before.total += p.held.count()
 		before.places = append(before.places, planned{Place: p})
 	}
 	if before.total == 0 {
-		before.total = DefaultPartitions
+		before.total = partitions
 	}
 	recorded := make([]Recorded, len(members))
 	for i, m := range members {

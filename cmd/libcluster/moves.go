@@ -46,9 +46,12 @@ type renumbering struct {
 }
 
 // measure makes one change after another.
-func measure(m libcluster.Mode, start []libcluster.Member, changes []change, keys *keys) []outcome {
+func measure(m libcluster.Mode, partitions int, start []libcluster.Member, changes []change, keys *keys) []outcome {
 	var outcomes []outcome
 	last := m.Arrange(nil, start)
+	if m == libcluster.ModeCooperative {
+		last = libcluster.ArrangePartitions(partitions, nil, start)
+	}
 	for _, c := range changes {
 		o := outcome{change: c.name, mode: m.String()}
 		known := map[string]int{}

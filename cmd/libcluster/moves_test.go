@@ -45,7 +45,7 @@ func (s *scenario) outcomes(t *rapid.T, m libcluster.Mode) []outcome {
 	seed := rapid.Uint64().Draw(t, "seed")
 	start, changes, err := s.tell(seed)
 	require.NoError(t, err)
-	return measure(m, start, changes, newKeys(int(s.keys), rand.New(rand.NewPCG(seed, 1)).Uint64))
+	return measure(m, libcluster.DefaultPartitions, start, changes, newKeys(int(s.keys), rand.New(rand.NewPCG(seed, 1)).Uint64))
 }
 
 // slot is the index of Slot among the functions.

@@ -96,6 +96,7 @@ line is wrong, 3 when the cluster could not be seen.`,
 
 func newScenario(f *flags, command *cobra.Command) *scenario {
 	s := &scenario{looking: newPrinting(f, command), all: registryflag.Line{FlagSet: command.Flags()}, keys: 100_000, runs: 1, seed: 1}
+	s.partitions = libcluster.DefaultPartitions
 	set := command.Flags()
 	set.StringVar(&s.members, "members", "10", "start with `N` members that have random IDs, or with these: ID,ID…")
 	set.BoolVar(&s.stableIDs, "stable-ids", false, "number the members, node1, node2 and so on, instead of giving them random IDs")
@@ -105,6 +106,7 @@ func newScenario(f *flags, command *cobra.Command) *scenario {
 	set.Var(askedFor{rollingRestart, &s.changes}, rollingRestart, "let each member leave and come back, one after another: under another ID if IDs are random; "+
 		"with =`kept` its indexes are reserved meanwhile, as with Returning")
 	set.Lookup(rollingRestart).NoOptDefVal = placesFreed
+	set.Var(&s.partitions, "partitions", "reckon with `PARTITIONS` in mode cooperative; a running cluster of that mode is asked")
 	set.Var(&s.keys, "keys", "sample `N` keys")
 	set.Var(&s.runs, "runs", "take the mean of `N` runs, with seeds from --seed on")
 	set.Var(&s.seed, "seed", "begin random numbers with `N`")
@@ -136,7 +138,7 @@ func (s *scenario) check() error {
 		name        string
 		value       registryflag.Number
 		least, most int
-	}{{"keys", s.keys, 1, maxSimulatedKeys}, {"runs", s.runs, 1, maxRuns}} {
+	}{{"keys", s.keys, 1, maxSimulatedKeys}, {"runs", s.runs, 1, maxRuns}, {"partitions", s.partitions, 1, libcluster.MaxPartitions}} {
 		if int(n.value) < n.least || int(n.value) > n.most {
 			return fmt.Errorf("%s: must be %d to %d", s.all.Shown(n.name), n.least, n.most)
 		}
@@ -198,6 +200,9 @@ func (s *scenario) simulate(command *cobra.Command, _ []string) error {
 			if len(s.live) == 0 {
 				return errors.New("the cluster has no members")
 			}
+			if x.config.Mode == libcluster.ModeCooperative && !s.all.Given("partitions") {
+				s.partitions = registryflag.Number(x.config.Partitions)
+			}
 			return nil
 		})
 		if err != nil {
@@ -243,7 +248,7 @@ func (s *scenario) run() ([]result, error) {
 		results = slices.Grow(results, len(changes)*len(modes))[:len(changes)*len(modes)]
 		keys := newKeys(int(s.keys), rand.New(rand.NewPCG(seed, 1)).Uint64)
 		for i, m := range modes {
-			for j, o := range measure(m, start, changes, keys) {
+			for j, o := range measure(m, int(s.partitions), start, changes, keys) {
 				results[j*len(modes)+i].add(o, runs)
 			}
 		}
@@ -288,8 +293,12 @@ func (s *scenario) table(results []result) string {
 	if s.named() {
 		kind = "with IDs that they keep"
 	}
-	fmt.Fprintf(&b, "members %s %s, workers %s; %d keys, seed %d, runs %d\n\n",
-		who, kind, s.workers, s.keys, s.seed, s.runs)
+	divided := ""
+	if s.partitions != libcluster.DefaultPartitions {
+		divided = fmt.Sprintf(" %d partitions,", s.partitions)
+	}
+	fmt.Fprintf(&b, "members %s %s, workers %s;%s %d keys, seed %d, runs %d\n\n",
+		who, kind, s.workers, divided, s.keys, s.seed, s.runs)
 	columns := []string{"change", "mode", "members", "total", "renumbered"}
 	for _, f := range functions {
 		columns = append(columns, f.name)

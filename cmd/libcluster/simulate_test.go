@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster"
 )
 
 func simulated(t *testing.T, args ...string) string {
@@ -87,6 +90,24 @@ func TestSimulationStartsWithTheMembersOfACluster(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
+func TestSimulationReckonsWithThePartitionsThatThereAre(t *testing.T) {
+	args := []string{"--members", "node1,node2,node3", "--join", "node4", "--keys", "1000"}
+	few := simulated(t, append(args, "--partitions", "2")...)
+	require.Contains(t, few, " 2 partitions,")
+	require.Regexp(t, `join node4 +cooperative +4 +4 +0 +0\.0 % +0\.0 %`, few, "the newcomer gets none")
+	require.NotRegexp(t, `join node4 +cooperative +4 +4 +0 +0\.0 %`, simulated(t, args...))
+
+	c, err := libcluster.New(libcluster.Config{
+		Key: key(t), ID: "node1", Mode: libcluster.ModeCooperative, Partitions: 2, Registry: libcluster.Etcd(etcdURL(t)),
+	})
+	require.NoError(t, err)
+	require.NoError(t, c.Join(t.Context()))
+	defer c.Leave(context.Background())
+	args = []string{"-k", key(t), "-r", etcdURL(t), "--keys", "1000"}
+	require.Contains(t, simulated(t, args...), " 2 partitions,")
+	require.Contains(t, simulated(t, append(args, "--partitions", "3")...), " 3 partitions,")
+}
+
 func TestClusterWithoutMembersIsNotSimulated(t *testing.T) {
 	status, text := failing(t, "simulate", "-r", etcdURL(t), "-k", key(t))
 	require.Equal(t, exitFailed, status)
@@ -120,6 +141,7 @@ func TestBadScenarioIsToldInOneLine(t *testing.T) {
 		{"--rolling-restart=x", []string{"--rolling-restart", `"x"`, "kept"}},
 		{"--members 1 --rolling-restart", []string{"--rolling-restart", "nobody"}},
 		{"--keys 0", []string{"--keys 0"}},
+		{"--partitions 0", []string{"--partitions 0", "1 to"}},
 		{"--runs x", []string{"--runs", `"x"`, "whole number"}},
 	} {
 		t.Run(c.args, func(t *testing.T) {
