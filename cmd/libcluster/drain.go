@@ -59,7 +59,7 @@ noted, as where instances gossip, 3 when the cluster could not be seen.`,
 
 // oneMember wants one argument, which can be a member's ID.
 func oneMember(command *cobra.Command, args []string) error {
-	if err := oneArgument("ID")(command, args); err != nil {
+	if err := oneArgument("an ID")(command, args); err != nil {
 		return err
 	}
 	if _, err := libcluster.ParseMember(args[0], []byte("1")); err != nil {

@@ -34,7 +34,7 @@ Exit status: 0 when a member owns it, 1 when none does, 2 when the command line 
 when the cluster could not be seen.`,
 		Example: `  libcluster owner -k mailer -r http://etcd:2379 account-42
   libcluster owner -k mailer -r http://etcd:2379 account-42 -o json | jq -r .owner.address`,
-		Args: oneArgument("KEY"),
+		Args: oneArgument("a KEY"),
 	}
 	l := newPrinting(f, command)
 	command.RunE = func(command *cobra.Command, args []string) error {
@@ -43,12 +43,12 @@ when the cluster could not be seen.`,
 	return command
 }
 
-// oneArgument wants one argument, which is not empty.
+// oneArgument wants one argument, which is not empty. Its name is given with an article.
 func oneArgument(name string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		switch {
 		case len(args) == 0 || args[0] == "":
-			return usageError{fmt.Errorf("needs a %s", name)}
+			return usageError{fmt.Errorf("needs %s", name)}
 		case len(args) > 1:
 			return usageError{fmt.Errorf("unexpected argument %q", args[1])}
 		}

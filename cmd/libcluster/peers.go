@@ -51,7 +51,7 @@ removed, 2 when the command line is wrong or the registry has no peers, 3 when n
 the peers answers.`,
 		Example: `  libcluster peers remove -r peers:server_a.json server_c
   libcluster peers remove -r peers:server_a.json 10.0.0.3:7001`,
-		Args: oneArgument("ID"),
+		Args: oneArgument("an ID"),
 	}
 	l := newLooking(f, command)
 	command.RunE = func(command *cobra.Command, args []string) error { return l.removePeer(command, args[0]) }

@@ -92,7 +92,7 @@ func TestMistakesInRemovingAPeerAreNamed(t *testing.T) {
 	for want, args := range map[string][]string{
 		"has no peers; give -r peers:FILE": {"peers", "remove", "-r", "dir:" + t.TempDir(), "a"},
 		"needs a registry":                 {"peers", "remove", "a"},
-		"needs a ID":                       {"peers", "remove", "-r", "peers:x.json"},
+		"needs an ID":                      {"peers", "remove", "-r", "peers:x.json"},
 		"x.json: no such file":             {"peers", "remove", "-r", "peers:x.json", "a"},
 		`unknown command "kill"`:           {"peers", "kill", "a"},
 	} {
