@@ -242,13 +242,14 @@ func TestWhatIsGrantedAnewBeforeItHasStoppedHasAFenceUntilItHas(t *testing.T) {
 type keptFence struct {
 	libcluster.Partition
 	kv.Fence
-	of *app
+	of      *app
+	checked int // against so many plans
 }
 
 // fenced keeps a fence of a partition on which it acts, or begins to stop to act.
 func (a *app) fenced(p libcluster.Partition) {
 	if fence, err := a.PartitionFence(p); err == nil {
-		a.w.fences = append(a.w.fences, keptFence{p, fence, a})
+		a.w.fences = append(a.w.fences, keptFence{Partition: p, Fence: fence, of: a})
 		if !a.State().Holds(p.Number) {
 			a.w.Happened("fence for what is being stopped")
 		}
@@ -265,11 +266,17 @@ func (w *world) checkFences() {
 			if f.Fence, err = f.of.PartitionFence(f.Partition); err != nil {
 				continue
 			}
+			f.checked = 0
 		}
 		if !w.Stands(f.Fence) {
 			continue
 		}
+		before := f.checked
+		f.checked = len(w.plans)
 		kept = append(kept, f)
+		if f.checked == before {
+			continue
+		}
 		for generation, plan := range w.plans {
 			if generation <= f.Token {
 				continue

@@ -205,7 +205,7 @@ var mutants = []mutant{
 		"a partition counts as released before OnRebalance has been told", "notifier.go",
 		"	case n.behind:", "	case false && n.behind:",
 		"TestNeverTwoOnOnePartitionWhateverHappens", "",
-		[]string{"-cooperative-first=400060", "-cooperative-seeds=40"},
+		[]string{"-cooperative-first=400040", "-cooperative-seeds=40"},
 	},
 	{
 		"the task of the primary goes on when partition 0 is granted anew", "run.go",
