@@ -187,9 +187,28 @@ func BenchmarkInstanceAtRest(b *testing.B) {
 }
 
 // BenchmarkRest reports what 40 joined instances cost while nothing changes: the time that this
-// process has used processors for, which includes etcd's unless that is a process of its own.
+// process has used processors for, which includes etcd's unless that is a process of its own. The
+// floor is as many bare clients that keep a lease of the same TTL alive, as etcd's client does it.
 func BenchmarkRest(b *testing.B) {
 	const n = 40
+	b.Run("floor", func(b *testing.B) {
+		cluster := key(b)
+		for range n {
+			c := bare(b)
+			defer c.Close()
+			lease, err := c.Grant(b.Context(), int64(libcluster.DefaultTTL.Seconds()))
+			require.NoError(b, err)
+			_, err = c.Put(b.Context(), fmt.Sprintf("%s%x", cluster, lease.ID), "1", clientv3.WithLease(lease.ID))
+			require.NoError(b, err)
+			answers, err := c.KeepAlive(b.Context(), lease.ID)
+			require.NoError(b, err)
+			go func() {
+				for range answers {
+				}
+			}()
+		}
+		rest(b)
+	})
 	for _, mode := range allModes {
 		b.Run(mode.String(), func(b *testing.B) {
 			var sent cost
@@ -206,17 +225,24 @@ func BenchmarkRest(b *testing.B) {
 			for _, i := range instances {
 				require.Eventually(b, func() bool { return isWhole(i, n) }, patience, time.Millisecond)
 			}
-			messages, used, began := sent.messages.Load(), processorTime(b), time.Now()
-			for b.Loop() {
-				time.Sleep(time.Second)
-			}
-			lasted := time.Since(began).Seconds()
-			b.ReportMetric(0, "ns/op") // it says nothing
-			b.ReportMetric(float64((processorTime(b)-used).Milliseconds())/lasted, "cpu-ms/s")
-			b.ReportMetric(float64(sent.messages.Load()-messages)/lasted/n, "messages/s/instance")
+			messages := sent.messages.Load()
+			lasted := rest(b)
+			b.ReportMetric(float64(sent.messages.Load()-messages)/lasted.Seconds()/n, "messages/s/instance")
 			leaveAll(b, instances)
 		})
 	}
+}
+
+// rest reports what it costs that nothing changes, and returns for how long it was tried.
+func rest(b *testing.B) (lasted time.Duration) {
+	used, began := processorTime(b), time.Now()
+	for b.Loop() {
+		time.Sleep(time.Second)
+	}
+	lasted = time.Since(began)
+	b.ReportMetric(0, "ns/op") // it says nothing
+	b.ReportMetric(float64((processorTime(b)-used).Milliseconds())/lasted.Seconds(), "cpu-ms/s")
+	return lasted
 }
 
 // processorTime is for how long this process has used processors.
