@@ -10,37 +10,50 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/libcluster/libcluster"
 )
 
-// stubborn runs an instance whose function of one partition goes on until it is released,
-// beside a task of the primary, if there is any.
-func (l *ledger) stubborn(id string, partitions, number int, options ...libcluster.RunOption) (c *libcluster.Cluster, end, release func()) {
-	c = l.instance(id, cooperative(partitions))
-	ctx, cancel := context.WithCancel(context.Background())
+// hanging runs a function for each partition of an instance. The function may wait for the channel,
+// which release closes; so does the end of the test.
+func (l *ledger) hanging(
+	id string, f func(ctx context.Context, p libcluster.Partition, released <-chan struct{}) error,
+	change func(*libcluster.Config), options ...libcluster.RunOption,
+) (c *libcluster.Cluster, end, release func()) {
+	c = l.instance(id, cooperative(8, change))
+	ctx, end := context.WithCancel(context.Background())
 	done, released := make(chan error, 1), make(chan struct{})
-	work := l.work(id)
 	go func() {
-		done <- c.RunPartitions(ctx, func(ctx context.Context, p libcluster.Partition) error {
-			if p.Number != number {
-				return work(ctx, p)
-			}
-			late, end := context.WithCancel(context.WithoutCancel(ctx))
-			go func() { <-released; <-ctx.Done(); end() }()
-			return work(late, p)
-		}, options...)
+		done <- c.RunPartitions(ctx, func(ctx context.Context, p libcluster.Partition) error { return f(ctx, p, released) }, options...)
 	}()
 	release = sync.OnceFunc(func() { close(released) })
-	l.ends[id] = sync.OnceValue(func() error { cancel(); release(); return <-done })
+	l.ends[id] = sync.OnceValue(func() error { end(); release(); return <-done })
 	wait(time.Second)
-	return c, cancel, release
+	return c, end, release
 }
+
+// stubborn works for all partitions, and for one of them until it is released.
+func (l *ledger) stubborn(id string, number int) func(context.Context, libcluster.Partition, <-chan struct{}) error {
+	work := l.work(id)
+	return func(ctx context.Context, p libcluster.Partition, released <-chan struct{}) error {
+		if p.Number != number {
+			return work(ctx, p)
+		}
+		late, end := context.WithCancel(context.WithoutCancel(ctx))
+		go func() { <-released; <-ctx.Done(); end() }()
+		return work(late, p)
+	}
+}
+
+func unchanged(*libcluster.Config) {}
 
 // One function does not return. Its partition is waited for, by name, and no other.
 func TestOneThatLeavesGivesAwayEachPartitionThatHasStopped(t *testing.T) {
 	inLedger(t, func(l *ledger) {
-		_, end, release := l.stubborn("a", 8, 0)
+		_, end, release := l.hanging("a", l.stubborn("a", 0), unchanged)
 		b := l.runs("b", 8)
 		require.Equal(l.T, map[string]int{"a": 4, "b": 4}, l.held())
 		end()
@@ -58,7 +71,7 @@ func TestOneThatLeavesGivesAwayEachPartitionThatHasStopped(t *testing.T) {
 		wait(time.Second)
 		require.Equal(l.T, map[string]int{"b": 8}, l.held())
 		require.Empty(l.T, b.Blockers())
-		require.Equal(l.T, 1, len(l.Members(simulated)))
+		require.Len(l.T, l.Members(simulated), 1)
 	})
 }
 
@@ -66,27 +79,32 @@ func TestOneThatLeavesGivesAwayEachPartitionThatHasStopped(t *testing.T) {
 func TestOneThatHangsWhileItLeavesIsGivenUp(t *testing.T) {
 	inLedger(t, func(l *ledger) {
 		var stuck atomic.Bool
-		a := l.instance("a", cooperative(8, func(c *libcluster.Config) { c.OnStuck = func() { stuck.Store(true) } }))
-		ctx, end := context.WithCancel(context.Background())
-		done, released := make(chan error, 1), make(chan struct{})
-		go func() {
-			done <- a.RunPartitions(ctx, func(ctx context.Context, _ libcluster.Partition) error {
-				<-ctx.Done()
-				if errors.Is(context.Cause(ctx), context.Canceled) { // and not since it moves
-					<-released
-				}
-				return nil
-			})
-		}()
-		release := sync.OnceFunc(func() { close(released) })
-		l.ends["a"] = sync.OnceValue(func() error { end(); release(); return <-done })
-		wait(time.Second)
+		_, end, _ := l.hanging("a", func(ctx context.Context, _ libcluster.Partition, released <-chan struct{}) error {
+			<-ctx.Done()
+			if errors.Is(context.Cause(ctx), context.Canceled) { // and not since it moves
+				<-released
+			}
+			return nil
+		}, func(c *libcluster.Config) { c.OnStuck = func() { stuck.Store(true) } })
 		b := l.member("b", cooperative(8))
 		end()
 		wait(2 * time.Minute)
 		require.True(l.T, stuck.Load())
 		require.Len(l.T, slices.Collect(b.State().Held()), 8)
-		release()
+		require.NoError(l.T, l.ends["a"]())
+	})
+}
+
+// There is nobody else who would say for what it waits.
+func TestOneThatHangsAloneWhileItLeavesSaysWithWhat(t *testing.T) {
+	inLedger(t, func(l *ledger) {
+		core, logs := observer.New(zapcore.WarnLevel)
+		_, end, _ := l.hanging("a", l.stubborn("a", 3), func(c *libcluster.Config) { c.Logger = zap.New(core) })
+		end()
+		wait(time.Minute)
+		lines := logs.FilterMessageSnippet("has not returned since its context ended").All()
+		require.Len(l.T, lines, 1)
+		require.Equal(l.T, "3", lines[0].ContextMap()["partitions"])
 		require.NoError(l.T, l.ends["a"]())
 	})
 }
@@ -99,15 +117,14 @@ func TestTaskOfThePrimaryHoldsUpItsPartitionAlone(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			inLedger(t, func(l *ledger) {
-				released := make(chan struct{})
-				finish := sync.OnceFunc(func() { close(released) })
+				finished := make(chan struct{})
+				finish := sync.OnceFunc(func() { close(finished) })
 				defer finish()
-				c, end, release := l.stubborn("a", 8, -1, libcluster.WithPrimary(func(ctx context.Context, _ libcluster.State) error {
+				c, end, _ := l.hanging("a", l.stubborn("a", -1), unchanged, libcluster.WithPrimary(func(ctx context.Context, _ libcluster.State) error {
 					<-ctx.Done()
-					<-released
+					<-finished
 					return nil
 				}))
-				release()
 				l.runs("b", 8)
 				stop(c, end)
 				wait(20 * time.Second)

@@ -52,13 +52,15 @@ func (n *notifier) notify() {
 	defer deadline.Stop()
 
 	n.told.state = State{Index: -1}
-	left := (<-chan struct{})(m.leaving)
+	left, slow := (<-chan struct{})(m.leaving), (<-chan time.Time)(nil)
 	for leaving, reported := false, false; !leaving || len(n.run.running()) > 0; reported = leaving {
 		select {
 		case <-n.changed:
 		case <-deadline.C:
 		case <-left:
-			leaving, left = true, nil
+			leaving, left, slow = true, nil, time.After(slowCallback)
+		case <-slow: // for all else stopOver waits, and says so
+			m.log.Warn(notReturned, zap.Duration("since", slowCallback), zap.String("partitions", n.run.running().String()))
 		}
 		v, state := n.newest()
 		switch {

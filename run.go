@@ -355,12 +355,13 @@ func (r *runner) leading() bool {
 	return slices.ContainsFunc(r.all(), func(one *runner) bool { return one.leads() && !isClosed(one.turn.done) })
 }
 
+const notReturned = "a function given to Run has not returned since its context ended; newer states wait for it"
+
 // await waits for what was told to end.
 func (r *runner) await() {
 	t := r.turn
 	slow := time.AfterFunc(slowCallback, func() {
-		t.inc.log.Warn("a function given to Run has not returned since its context ended; newer states wait for it",
-			zap.Duration("since", slowCallback), zap.NamedError("cause", context.Cause(t.ctx)))
+		t.inc.log.Warn(notReturned, zap.Duration("since", slowCallback), zap.NamedError("cause", context.Cause(t.ctx)))
 	})
 	defer slow.Stop()
 	<-t.done
