@@ -157,6 +157,28 @@ func TestNothingIsGrantedThatHasGoneDuringAnotherCallback(t *testing.T) {
 	})
 }
 
+// The first assignment may be gone before OnRebalance has told of it. Nothing is to be taken back
+// then, and the instance has not joined.
+func TestOnRebalanceTellsOfAnAssignmentFirst(t *testing.T) {
+	inLedger(t, func(l *ledger) {
+		var d diary
+		d.takes("granted", time.Minute)
+		a := l.instance("a", cooperative(4, d.keep))
+		joined := make(chan error, 1)
+		go func() { joined <- a.Join(context.Background()) }()
+		wait(time.Second)
+		l.Cut("a")
+		wait(2 * time.Minute)
+		require.Equal(l.T, []string{"granted [0 1 2 3]", "lost [0 1 2 3]"}, d.since())
+		require.Empty(l.T, joined)
+		d.takes("", 0)
+		l.Heal("a")
+		wait(time.Minute)
+		require.Equal(l.T, []string{"granted [0 1 2 3]", "index 0"}, d.since())
+		require.NoError(l.T, <-joined)
+	})
+}
+
 // A function does not begin either.
 func TestNoFunctionBeginsForAnIncarnationThatIsOver(t *testing.T) {
 	inLedger(t, func(l *ledger) {

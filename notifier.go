@@ -31,6 +31,7 @@ type notifier struct {
 
 	// The goroutine's.
 	told    told
+	heard   bool // OnRebalance has been told anything
 	primary bool // the application has been told that it is
 	behind  bool // OnRebalance has not been told of what was told last, and will be told of something later
 }
@@ -136,7 +137,7 @@ func (n *notifier) look(v *view, state State, leaving bool) {
 	if call && !n.tell(v, after.state) {
 		return
 	}
-	if after.any && !n.told.any || v.isSpare() && !leaving {
+	if call && n.heard || v.isSpare() && !leaving {
 		n.of.becomeReady()
 	}
 	n.told = after
@@ -235,7 +236,10 @@ func (n *notifier) call(v *view, state State) {
 	if granted := state.held.without(was.held, state.Total); len(granted) > 0 && m.c.cfg.OnGranted != nil {
 		m.c.cfg.OnGranted(granted)
 	}
-	if n.behind = !counts(); !n.behind {
+	// Nothing is taken back that OnRebalance has not told of.
+	tells := n.heard || state.Active() || m.c.cfg.Passive
+	if n.behind = !counts(); !n.behind && tells {
+		n.heard = true
 		m.c.stats.rebalanced()
 		if m.c.cfg.OnRebalance != nil {
 			m.c.cfg.OnRebalance(state)
