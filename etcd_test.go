@@ -188,7 +188,7 @@ func leases(t *testing.T, client *clientv3.Client, ttl time.Duration) (n int) {
 	return n
 }
 
-func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
+func TestNothingIsWrittenToEtcdWhileNothingChanges(t *testing.T) {
 	t.Parallel()
 	var beats atomic.Int64
 	counting := etcdClient(t, func(c *clientv3.Config) {
@@ -227,7 +227,7 @@ func (s countingStream) RecvMsg(m any) error {
 	return err
 }
 
-func TestWorkersSetWhileJoinedArePublishedAtOnce(t *testing.T) {
+func TestWorkersSetWhileJoinedArePublishedToEtcdAtOnce(t *testing.T) {
 	cluster := key(t)
 	a := start(t, libcluster.Config{Key: cluster, ID: "a", TTL: time.Hour})
 	b := start(t, libcluster.Config{Key: cluster, ID: "b", TTL: time.Hour})

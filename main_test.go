@@ -2,6 +2,7 @@ package libcluster_test
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +16,12 @@ import (
 	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
-func TestMain(m *testing.M) { testetcd.Main(m) }
+func TestMain(m *testing.M) {
+	if how := os.Getenv(panicking); how != "" {
+		panicInRun(how)
+	}
+	testetcd.Main(m)
+}
 
 func etcdURL(t testing.TB) string { return testetcd.URL(t) }
 

@@ -16,6 +16,41 @@ import (
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
+// cluster is the one that the sessions of these tests join.
+const cluster = "mailer/production"
+
+// world is a bubble's test, and the registry.
+type world struct {
+	*testing.T
+	*libclustertest.Registry
+}
+
+// inBubble runs a test in a bubble. Goroutines that the test leaves behind
+// deadlock there, and fail it.
+func inBubble(t *testing.T, test func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { test(&world{t, libclustertest.New()}) })
+}
+
+// wait waits for a time, and until all has come to rest then.
+func wait(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// gone has a call hang until its context ends.
+func gone(ctx context.Context) error {
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// within returns a context that ends after d.
+func (w *world) within(d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	w.Cleanup(cancel)
+	return ctx
+}
+
 // open opens a session, without anything above it that would act by itself.
 func (w *world) open(id string, n int) libcluster.Session {
 	w.Helper()

@@ -2,16 +2,12 @@ package libclustertest_test
 
 import (
 	"flag"
-	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
-	if how := os.Getenv(panicking); how != "" {
-		panicInRun(how)
-	}
 	// By default as many run at once as there are processors; many wait for a TTL.
 	if err := flag.Set("test.parallel", "16"); err != nil {
 		panic(err)

@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 )
 
 func TestWorkersSetWhileJoinedArePublishedAtOnce(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a, b := t.join("a"), t.join("b")
 		start := time.Now()
 		require.NoError(t, a.SetWorkers(t.Context(), 5))
@@ -31,7 +31,7 @@ func TestWorkersSetWhileJoinedArePublishedAtOnce(t *testing.T) {
 }
 
 func TestWorkersSetBeforeJoiningArePublishedOnJoining(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.app("a")
 		require.NoError(t, a.SetWorkers(t.Context(), 5))
 		require.NoError(t, a.Join(t.Context()))
@@ -41,13 +41,13 @@ func TestWorkersSetBeforeJoiningArePublishedOnJoining(t *testing.T) {
 }
 
 func TestWorkersSetWhileCutArePublishedAfterHealing(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a, b := t.join("a"), t.join("b")
 		t.Cut("a")
 		require.ErrorIs(t, a.SetWorkers(t.within(time.Second), 3), context.DeadlineExceeded)
 		require.Equal(t, "1/2", b.place())
 		t.Heal("a")
-		wait(backWithin)
+		wait(rejoinsWithin)
 		require.Equal(t, "0/4", a.place(), "within the window: the place was kept")
 		require.Equal(t, "3/4", b.place())
 		require.Equal(t, "0/1 0/2 0/4", a.story())
@@ -55,14 +55,14 @@ func TestWorkersSetWhileCutArePublishedAfterHealing(t *testing.T) {
 }
 
 func TestWorkersSetWhileFencedArePublishedOnRejoining(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a, b := t.join("a"), t.join("b")
 		t.Cut("a")
 		wait(time.Hour)
 		require.NoError(t, a.SetWorkers(t.within(time.Second), 3))
 		wait(time.Minute) // an attempt that is under way has the old count
 		t.Heal("a")
-		wait(backWithin)
+		wait(rejoinsWithin)
 		require.Equal(t, "0/4", a.place())
 		require.Equal(t, "3/4", b.place())
 		require.Equal(t, "0/1 0/2 -1/1 0/4", a.story())
@@ -70,7 +70,7 @@ func TestWorkersSetWhileFencedArePublishedOnRejoining(t *testing.T) {
 }
 
 func TestWorkersOutOfRangeAreRefused(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		t.join("b", workers(10))
 		for _, n := range []int{0, -1, libcluster.MaxWorkers + 1, libcluster.MaxWorkers - 9} {
@@ -85,7 +85,7 @@ func TestWorkersOutOfRangeAreRefused(t *testing.T) {
 // An update that fails has not been published for all we know, and what was not
 // published is published later without anybody asking again.
 func TestUpdateThatFailsIsTriedAgain(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		down := errors.New("the registry is down")
 		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
@@ -97,14 +97,14 @@ func TestUpdateThatFailsIsTriedAgain(t *testing.T) {
 		require.ErrorIs(t, a.SetWorkers(t.Context(), 3), down)
 		require.Equal(t, "0/1", a.place())
 		t.Intercept(nil)
-		wait(backWithin)
+		wait(rejoinsWithin)
 		require.Equal(t, "0/3", a.place())
 	})
 }
 
 // With a TTL of minutes the next heartbeat is far away.
 func TestUpdateThatFailsDoesNotWaitForTheNextHeartbeat(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a", ttl(5*time.Minute))
 		wait(time.Hour)
 		down := errors.New("the registry is down")
@@ -128,21 +128,21 @@ func TestUpdateThatFailsDoesNotWaitForTheNextHeartbeat(t *testing.T) {
 }
 
 func TestLatestOfManyWorkerCountsWins(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		for n := range 50 {
 			go func() { _ = a.SetWorkers(t.Context(), 2+n) }()
 		}
 		synctest.Wait()
 		require.NoError(t, a.SetWorkers(t.Context(), 77))
-		wait(backWithin)
+		wait(rejoinsWithin)
 		require.Equal(t, "0/77", a.place())
 		require.Equal(t, 77, t.Members(cluster)[0].Workers)
 	})
 }
 
 func TestATotalThatIsTooLargeShiftsNobody(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		b := w.join("b")
 		w.Put(cluster, "a", []byte("2147483647"))
 		wait(time.Second)
@@ -157,13 +157,13 @@ func TestATotalThatIsTooLargeShiftsNobody(t *testing.T) {
 }
 
 func TestAnAbsurdCountLeavesWhatReadersSeeInAgreement(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		b, d := w.join("b", workers(2)), w.join("d", workers(3))
 		w.Put(cluster, "a", []byte("2147483647"))
 		wait(time.Second)
 		agree := func(total int, want ...string) {
 			t.Helper()
-			for _, x := range []*app{b, d} {
+			for _, x := range []*application{b, d} {
 				require.Equal(t, total, x.State().Total)
 				var places []string
 				for _, p := range x.Members() {

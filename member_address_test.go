@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"testing"
@@ -12,18 +12,18 @@ import (
 // A front end has to learn where the primary is now, though nothing else of the primary has changed:
 // its place is kept, or another process has taken it over.
 func TestAddressAndVersionOfAPrimaryThatWasRestartedAreKnown(t *testing.T) {
-	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
+	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
 		at := func(address, version string) func(*libcluster.Config) {
 			return func(c *libcluster.Config) { c.Address, c.Version = address, version }
 		}
-		var told seen
+		var told membersSeen
 		a := w.join("a", in, at("a:1", "1"))
 		w.join("b", in, at("b:1", "1"))
 		front, hook := w.join("front", in, passive), w.join("hook", in, passive, told.configure)
 		known := func(address, version string) {
 			w.Helper()
 			wait(30 * time.Second)
-			for _, x := range []*app{front, hook} {
+			for _, x := range []*application{front, hook} {
 				p, ok := x.Primary()
 				require.True(w, ok, "at %s", x.ID())
 				require.Equal(w, []string{"a", address}, []string{p.ID, p.Address}, "at %s", x.ID())

@@ -1,8 +1,7 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -29,7 +28,7 @@ var (
 )
 
 // doesNotStop has an application that is told to stop go on until it is released.
-func (a *app) doesNotStop() (release func()) {
+func (a *application) doesNotStop() (release func()) {
 	released := make(chan struct{})
 	a.inCallback(func(s libcluster.State) {
 		if !s.Active() {
@@ -42,7 +41,7 @@ func (a *app) doesNotStop() (release func()) {
 func TestPlacesOfAPlanAreSticky(t *testing.T) {
 	for _, m := range []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(m.String(), func(t *testing.T) {
-			inBubble(t, func(w *world) {
+			inMemory(t, func(w *memory) {
 				d := w.join("d", mode(m))
 				c := w.join("c", mode(m))
 				b := w.join("b", mode(m))
@@ -58,7 +57,7 @@ func TestPlacesOfAPlanAreSticky(t *testing.T) {
 }
 
 func TestAllStopBeforeAnyStartsInExclusiveMode(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a, b := w.join("a", exclusive), w.join("b", exclusive)
 		wait(time.Second)
 		release := a.doesNotStop()
@@ -66,7 +65,7 @@ func TestAllStopBeforeAnyStartsInExclusiveMode(t *testing.T) {
 		joined := make(chan error, 1)
 		go func() { joined <- c.Join(w.Context()) }()
 		wait(3 * time.Second)
-		for _, x := range []*app{a, b, c} {
+		for _, x := range []*application{a, b, c} {
 			require.False(t, x.State().Active(), "%v", x)
 			require.ErrorIs(t, x.Err(), libcluster.ErrWaiting)
 			held := x.Blockers()
@@ -85,7 +84,7 @@ func TestAllStopBeforeAnyStartsInExclusiveMode(t *testing.T) {
 }
 
 func TestWhatIsPublishedIsNotWrittenAgainWhileAllStop(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a, b := w.join("a", exclusive), w.join("b", exclusive)
 		wait(time.Second)
 		release := a.doesNotStop()
@@ -101,7 +100,7 @@ func TestWhatIsPublishedIsNotWrittenAgainWhileAllStop(t *testing.T) {
 }
 
 func TestACountThatNoPlanHasYetIsNotWrittenAgainWithEachHeartbeat(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		w.join("a", exclusive)
 		w.join("b", exclusive)
 		c := w.join("c", exclusive)
@@ -127,7 +126,7 @@ func TestACountThatNoPlanHasYetIsNotWrittenAgainWithEachHeartbeat(t *testing.T) 
 }
 
 func TestOneWhoVanishedIsWaitedForUntilItsDeadlineMustHavePassed(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a, b := w.join("a", exclusive, ttl(10*time.Second)), w.join("b", exclusive, ttl(10*time.Second))
 		wait(time.Second)
 		w.Cut("b")
@@ -146,7 +145,7 @@ func TestOneWhoVanishedIsWaitedForUntilItsDeadlineMustHavePassed(t *testing.T) {
 }
 
 func TestOneWhoLeavesIsNotWaitedFor(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a, b := w.join("a", exclusive), w.join("b", exclusive)
 		wait(time.Second)
 		require.NoError(t, a.Leave(w.Context()))
@@ -156,7 +155,7 @@ func TestOneWhoLeavesIsNotWaitedFor(t *testing.T) {
 }
 
 func TestACoordinatorIsReplaced(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		w.join("a", planned)
 		b := w.join("b", planned)
 		wait(time.Second)
@@ -169,93 +168,8 @@ func TestACoordinatorIsReplaced(t *testing.T) {
 	})
 }
 
-func TestAnotherModeIsRefused(t *testing.T) {
-	modes := []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive}
-	for _, runs := range modes {
-		for _, joins := range modes {
-			if runs == joins {
-				continue
-			}
-			t.Run(runs.String()+" refuses "+joins.String(), func(t *testing.T) {
-				inBubble(t, func(w *world) {
-					a := w.join("a", mode(runs))
-					for _, p := range []bool{false, true} {
-						x := w.app("x", mode(joins), func(c *libcluster.Config) { c.Passive = p })
-						err := x.Join(w.within(time.Minute))
-						if p && joins != libcluster.ModeDirect && runs == libcluster.ModeDirect {
-							require.NoError(t, err, "there is nobody with a plan to be seen")
-							require.NoError(t, x.Leave(w.Context()))
-							continue
-						}
-						var refused *libcluster.ModeError
-						require.ErrorAs(t, err, &refused)
-						require.Equal(t, libcluster.ModeError{Mode: joins, Cluster: runs}, *refused)
-					}
-					wait(10 * time.Second)
-					require.Equal(t, "0/1", a.place())
-					require.Len(t, a.told(), 1)
-				})
-			})
-		}
-	}
-}
-
-// Its record is as old as that of its former self.
-func TestAnotherModeIsRefusedToOneThatWasThereBefore(t *testing.T) {
-	for _, joins := range []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive} {
-		for _, kept := range []bool{false, true} {
-			inBubble(t, func(w *world) {
-				a, b := w.join("a"), w.join("b")
-				if kept {
-					require.NoError(t, a.Leave(w.Context(), libcluster.Returning(time.Minute)))
-				} else {
-					w.Cut("a")
-				}
-				wait(time.Second)
-				w.Heal("a")
-				x := w.app("a", mode(joins))
-				var refused *libcluster.ModeError
-				require.ErrorAs(t, x.Join(w.within(time.Minute)), &refused)
-				require.Equal(t, libcluster.ModeError{Mode: joins, Cluster: libcluster.ModeDirect}, *refused)
-				require.Equal(t, "1/2", b.place(), "a refused instance has taken nothing")
-			})
-		}
-	}
-}
-
-// The claim of an instance counts for nothing before it has seen the members.
-func TestAnotherModeIsRefusedAlsoIfItsFirstSurveyFails(t *testing.T) {
-	inBubble(t, func(w *world) {
-		w.join("b")
-		var failed atomic.Bool
-		w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
-			if call.Op == libclustertest.OpSurvey && failed.CompareAndSwap(false, true) {
-				return errors.New("connection reset")
-			}
-			return call.Send(ctx)
-		})
-		x := w.app("x", mode(libcluster.ModeExclusive))
-		require.ErrorAs(t, x.Join(w.within(time.Minute)), new(*libcluster.ModeError))
-		require.True(t, failed.Load())
-		require.Empty(t, w.Plan(cluster), "it has made no plan")
-	})
-}
-
-// Of those who have left for a restart nobody is there.
-func TestAnotherModeIsNotRefusedForPlacesThatAreKept(t *testing.T) {
-	inBubble(t, func(w *world) {
-		all := []*app{w.join("a"), w.join("b")}
-		for _, x := range all {
-			require.NoError(t, x.Leave(w.Context(), libcluster.Returning(time.Minute)))
-		}
-		b := w.join("b", exclusive)
-		a := w.join("a", exclusive)
-		require.Equal(t, []string{"0/2", "1/2"}, []string{b.place(), a.place()})
-	})
-}
-
 func TestAnApplicationThatDoesNotStopLosesItsRecord(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		stuck := make(chan struct{})
 		a := w.join("a", exclusive, func(c *libcluster.Config) {
 			c.DrainTimeout, c.OnStuck = 5*time.Second, func() { close(stuck) }
@@ -279,7 +193,7 @@ func TestAnApplicationThatDoesNotStopLosesItsRecord(t *testing.T) {
 
 func TestAPlanThatIsLostIsMadeAnew(t *testing.T) {
 	for _, text := range []string{"", "garbage", "exclusive\tcommit\t1\t0\n"} {
-		inBubble(t, func(w *world) {
+		inMemory(t, func(w *memory) {
 			a, b := w.join("a", exclusive), w.join("b", exclusive)
 			wait(time.Second)
 			before := a.State()
@@ -311,7 +225,7 @@ func (l lasting) Capabilities() libcluster.Capabilities {
 
 // An instance that vanished would act for ever, and the others wait for its window only.
 func TestRecordsThatDoNotExpireAreRefusedInExclusiveMode(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		forEver := between.Registry{Registry: w.Registry, Joining: func(ctx context.Context, m libcluster.Member, below libcluster.Membership,
 		) (libcluster.Session, time.Duration, error) {
 			session, _, err := below.Join(ctx, m)
@@ -332,7 +246,7 @@ func TestRecordsThatDoNotExpireAreRefusedInExclusiveMode(t *testing.T) {
 // In exclusive mode one acts only for as long as it has asked for, whatever it was
 // granted: by that it is known whether a join was slow.
 func TestAfterASlowJoinTheDeadlineIsFresh(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		w.GrantTTL(25 * time.Second)
 		w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 			err := call.Send(ctx)
@@ -349,7 +263,7 @@ func TestAfterASlowJoinTheDeadlineIsFresh(t *testing.T) {
 func TestAPlaceThatIsKeptCallsNobodyElseBack(t *testing.T) {
 	for _, m := range []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(m.String(), func(t *testing.T) {
-			inBubble(t, func(w *world) {
+			inMemory(t, func(w *memory) {
 				a, b, c := w.join("a", mode(m)), w.join("b", mode(m)), w.join("c", mode(m))
 				wait(time.Second)
 				told := len(a.told()) + len(c.told())
@@ -373,7 +287,7 @@ func TestAPlaceThatIsKeptCallsNobodyElseBack(t *testing.T) {
 func TestOneThatCrashedAndIsBackCallsNobodyElseBack(t *testing.T) {
 	for _, m := range []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(m.String(), func(t *testing.T) {
-			inBubble(t, func(w *world) {
+			inMemory(t, func(w *memory) {
 				a, b := w.join("a", mode(m)), w.join("b", mode(m))
 				wait(time.Second)
 				told := len(a.told())
@@ -400,7 +314,7 @@ func TestOneThatCrashedAndIsBackCallsNobodyElseBack(t *testing.T) {
 
 func TestACoordinatorThatCrashedAndIsBackWaitsNoLongerThanOthers(t *testing.T) {
 	back := func(first, second string) (took time.Duration) {
-		inBubble(t, func(w *world) {
+		inMemory(t, func(w *memory) {
 			w.join(first, exclusive)
 			w.join(second, exclusive)
 			wait(time.Second)
@@ -428,7 +342,7 @@ func TestACoordinatorThatCrashedAndIsBackWaitsNoLongerThanOthers(t *testing.T) {
 // In exclusive mode the function that Run runs has returned before anybody else
 // starts.
 func TestRunInExclusiveModeStopsBeforeAnyStarts(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		var working atomic.Int32
 		for _, id := range []string{"a", "b", "c"} {
 			x := w.app(id, exclusive)
@@ -460,8 +374,8 @@ func TestRunInExclusiveModeStopsBeforeAnyStarts(t *testing.T) {
 // which nobody has a place, so that nobody is waited for later.
 func TestAClusterThatAllHaveLeftStartsAtOnce(t *testing.T) {
 	for _, together := range []bool{false, true} {
-		inBubble(t, func(w *world) {
-			all := []*app{w.join("a", exclusive), w.join("b", exclusive), w.join("c", exclusive)}
+		inMemory(t, func(w *memory) {
+			all := []*application{w.join("a", exclusive), w.join("b", exclusive), w.join("c", exclusive)}
 			wait(time.Second)
 			var leaving sync.WaitGroup
 			for _, a := range all {
@@ -482,7 +396,7 @@ func TestAClusterThatAllHaveLeftStartsAtOnce(t *testing.T) {
 
 // Somebody who is refused may have claimed the coordination for a moment.
 func TestACoordinatorOfAnotherModeEndsNobodysRun(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a := w.app("a", planned)
 		ctx, stop := context.WithCancel(w.Context())
 		ended := make(chan error, 1)

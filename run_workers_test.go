@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 )
 
 // runWorkers begins a job whose workers note themselves and run f.
-func (w *world) runWorkers(id string, f func(context.Context, int, libcluster.State) error, configure ...func(*libcluster.Config)) *job {
+func (w *memory) runWorkers(id string, f func(context.Context, int, libcluster.State) error, configure ...func(*libcluster.Config)) *job {
 	w.Helper()
 	j := w.job(id, configure...)
 	j.begin(func(ctx context.Context) error {
@@ -50,7 +50,7 @@ func untilStoppedAs(ctx context.Context, _ int, s libcluster.State) error {
 }
 
 func TestWorkersOfAllInstancesHaveEachIndexOnce(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		b := t.runWorkers("b", untilStoppedAs, workers(3))
 		require.Equal(t, []int{0, 1, 2}, b.workers())
 		a := t.runWorkers("a", untilStoppedAs, workers(2))
@@ -72,7 +72,7 @@ func TestWorkersOfAllInstancesHaveEachIndexOnce(t *testing.T) {
 }
 
 func TestAllWorkersAreAwaitedBeforeAnyIsRunAgain(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		j := t.runWorkers("b", func(ctx context.Context, worker int, _ libcluster.State) error {
 			<-ctx.Done()
 			time.Sleep(time.Duration(worker) * time.Minute)
@@ -88,7 +88,7 @@ func TestAllWorkersAreAwaitedBeforeAnyIsRunAgain(t *testing.T) {
 }
 
 func TestFirstErrorOfAWorkerStopsTheOthersAndEndsRun(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		first, second := errors.New("the disk is full"), errors.New("and so is the other")
 		var cause error
 		j := t.runWorkers("a", func(ctx context.Context, worker int, _ libcluster.State) error {
@@ -112,7 +112,7 @@ func TestFirstErrorOfAWorkerStopsTheOthersAndEndsRun(t *testing.T) {
 }
 
 func TestRunWorkersEndsWhenAllHaveFinished(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		runs := make([]int, 3)
 		j := t.runWorkers("a", func(ctx context.Context, worker int, _ libcluster.State) error {
 			runs[worker]++
@@ -130,7 +130,7 @@ func TestRunWorkersEndsWhenAllHaveFinished(t *testing.T) {
 }
 
 func TestRestartRunsAWorkerThatFailedAgainAndLeavesTheOthersAlone(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		core, logs := observer.New(zapcore.WarnLevel)
 		var begun []time.Duration
 		runs, start := 0, time.Now()
@@ -173,7 +173,7 @@ func TestRestartRunsAWorkerThatFailedAgainAndLeavesTheOthersAlone(t *testing.T) 
 
 // An error that many workers have is one line, and another error is a line of its own.
 func TestManyWorkersThatFailForAnHourAreFewLines(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		core, logs := observer.New(zapcore.WarnLevel)
 		j := t.job("a", workers(100), logger(core))
 		j.begin(func(ctx context.Context) error {
@@ -190,7 +190,7 @@ func TestManyWorkersThatFailForAnHourAreFewLines(t *testing.T) {
 }
 
 func TestRestartBeginsAnewAfterALongRunAndEndsWithNil(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		runs := 0
 		j := t.job("a")
 		start := time.Now()
@@ -218,7 +218,7 @@ func TestWorkerThatReturnsWhileOthersRunIsLoggedAsIdle(t *testing.T) {
 		{"static", func(c *libcluster.Config) { c.Registry = libcluster.Static(0, 2) }, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			inBubble(t, func(t *world) {
+			inMemory(t, func(t *memory) {
 				core, logs := observer.New(zapcore.WarnLevel)
 				j := t.runWorkers("a", func(ctx context.Context, worker int, s libcluster.State) error {
 					if worker == 0 {
@@ -235,7 +235,7 @@ func TestWorkerThatReturnsWhileOthersRunIsLoggedAsIdle(t *testing.T) {
 }
 
 func TestRunKeepsThePlaceForARestart(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		other := t.join("b")
 		j := t.job("a")
 		j.begin(func(ctx context.Context) error {
@@ -251,7 +251,7 @@ func TestRunKeepsThePlaceForARestart(t *testing.T) {
 }
 
 func TestOptionsOfRunThatMakeNoSenseAreRefusedAtOnce(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		for _, option := range []libcluster.RunOption{
 			libcluster.Returning(-1), libcluster.Returning(25 * time.Hour), libcluster.Restart(0, time.Second),
 			libcluster.Restart(time.Second, time.Millisecond), libcluster.Restart(time.Second, 25*time.Hour),

@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 )
 
 func TestLeavingCallsBackALastTimeAndThenRemovesTheRecord(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a, b := t.join("a", workers(2)), t.join("b", workers(3))
 		start := time.Now()
 		a.inCallback(func(s libcluster.State) {
@@ -44,7 +44,7 @@ func TestLeavingCallsBackALastTimeAndThenRemovesTheRecord(t *testing.T) {
 }
 
 func TestLeaveEndsWithinItsDeadlineWhenTheRegistryHangs(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a, b := t.join("a"), t.join("b")
 		t.Cut("a")
 		start := time.Now()
@@ -63,7 +63,7 @@ func TestLeaveEndsWithinItsDeadlineWhenTheRegistryHangs(t *testing.T) {
 }
 
 func TestLeaveEndsByItselfWhenTheRegistryHangs(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		t.CutAll()
 		start := time.Now()
@@ -74,12 +74,12 @@ func TestLeaveEndsByItselfWhenTheRegistryHangs(t *testing.T) {
 
 func TestLeaveEndsSoonAfterItsContextWhenTheRegistryDoesNotHeedIt(t *testing.T) {
 	const soon = 250 * time.Millisecond
-	for _, m := range everyMode {
+	for _, m := range allModes {
 		for op, ops := range map[string][]libclustertest.Op{
 			"the record": {libclustertest.OpLeave, libclustertest.OpEnd}, "the plan": {libclustertest.OpSwap}, "all": nil,
 		} {
 			t.Run(fmt.Sprint(m, " ", op), func(t *testing.T) {
-				inBubble(t, func(t *world) {
+				inMemory(t, func(t *memory) {
 					leave := func(ctx context.Context, most time.Duration) {
 						a := t.join("a", mode(m))
 						t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
@@ -107,7 +107,7 @@ func TestLeaveEndsSoonAfterItsContextWhenTheRegistryDoesNotHeedIt(t *testing.T) 
 // What is to move was revoked, and OnRebalance is not told of that, since the instance leaves. An
 // application that goes by OnRebalance acts on it until it has been told index -1.
 func TestNothingMovesBeforeOnRebalanceHasReturnedThoughTheInstanceLeavesMeanwhile(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		revoking := make(chan struct{})
 		b := t.app("b", mode(libcluster.ModeCooperative))
 		var early []libcluster.State
@@ -139,7 +139,7 @@ func TestNothingMovesBeforeOnRebalanceHasReturnedThoughTheInstanceLeavesMeanwhil
 }
 
 func TestLeaveEndsWithinItsDeadlineWhenACallbackHangs(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		returns := make(chan struct{})
 		a.inCallback(func(libcluster.State) { <-returns })
@@ -167,7 +167,7 @@ func TestLeaveEndsWithinItsDeadlineWhenACallbackHangs(t *testing.T) {
 }
 
 func TestLeaveWhileJoiningEndsTheJoin(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		t.CutAll()
 		a := t.app("a")
 		joined := make(chan error, 1)
@@ -185,7 +185,7 @@ func TestLeaveWhileJoiningEndsTheJoin(t *testing.T) {
 }
 
 func TestLeaveDuringTheFirstCallbackEndsTheJoin(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.app("a")
 		a.inCallback(func(libcluster.State) { time.Sleep(10 * time.Second) })
 		joined := make(chan error, 1)
@@ -199,7 +199,7 @@ func TestLeaveDuringTheFirstCallbackEndsTheJoin(t *testing.T) {
 }
 
 func TestJoinTwiceIsRefused(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		require.ErrorIs(t, a.Join(t.Context()), libcluster.ErrJoined)
 		require.Equal(t, "0/1", a.place(), "and changes nothing")
@@ -207,7 +207,7 @@ func TestJoinTwiceIsRefused(t *testing.T) {
 }
 
 func TestLeaveTwiceWaitsForTheFirst(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		a.inCallback(func(libcluster.State) { time.Sleep(time.Minute) })
 		start := time.Now()
@@ -227,7 +227,7 @@ func TestLeaveTwiceWaitsForTheFirst(t *testing.T) {
 }
 
 func TestLeaveWithoutJoinDoesNothing(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.app("a")
 		require.NoError(t, a.Leave(t.Context()))
 		require.NoError(t, a.Leave(t.Context()))
@@ -238,7 +238,7 @@ func TestLeaveWithoutJoinDoesNothing(t *testing.T) {
 }
 
 func TestJoinAgainAfterLeaving(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		b := t.join("b")
 		a := t.app("a")
 		generation := int64(0)
@@ -256,8 +256,8 @@ func TestJoinAgainAfterLeaving(t *testing.T) {
 }
 
 func TestNothingIsLeftBehindAfterLeave(t *testing.T) {
-	inBubble(t, func(t *world) {
-		var apps []*app
+	inMemory(t, func(t *memory) {
+		var apps []*application
 		for n := range 20 {
 			apps = append(apps, t.join(fmt.Sprint(n)))
 		}
@@ -278,7 +278,7 @@ func TestNothingIsLeftBehindAfterLeave(t *testing.T) {
 // useAtOnce has eight goroutines use each of a few clusters twenty times, in no order at
 // all, while the registry takes its time. use is told which cluster, which goroutine and
 // which time it is.
-func (w *world) useAtOnce(clusters int, use func(n, m, k int)) {
+func (w *memory) useAtOnce(clusters int, use func(n, m, k int)) {
 	w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 		time.Sleep(time.Duration(len(call.Op)) * time.Millisecond)
 		return call.Send(ctx)
@@ -299,8 +299,8 @@ func (w *world) useAtOnce(clusters int, use func(n, m, k int)) {
 // What matters is that it ends, that callbacks stay one at a time and that nothing is
 // left.
 func TestEverythingAtOnceEndsCleanly(t *testing.T) {
-	inBubble(t, func(t *world) {
-		apps := []*app{t.app("a"), t.app("b"), t.app("c")}
+	inMemory(t, func(t *memory) {
+		apps := []*application{t.app("a"), t.app("b"), t.app("c")}
 		for _, a := range apps {
 			a.inCallback(func(libcluster.State) { time.Sleep(7 * time.Millisecond) })
 		}
@@ -327,7 +327,7 @@ func TestEverythingAtOnceEndsCleanly(t *testing.T) {
 }
 
 func TestErrorOfTheRegistryOnLeavingIsReturned(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		down := errors.New("the registry is down")
 		t.Intercept(func(context.Context, libclustertest.Call) error { return down })
@@ -338,7 +338,7 @@ func TestErrorOfTheRegistryOnLeavingIsReturned(t *testing.T) {
 
 // An attempt to rejoin has made a record and come to nothing; leaving removes that too.
 func TestLeavingRemovesWhatAFailedAttemptToRejoinHasRecorded(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a := w.join("a")
 		joins := 0
 		w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
@@ -367,7 +367,7 @@ func TestLeavingRemovesWhatAFailedAttemptToRejoinHasRecorded(t *testing.T) {
 func TestPlaceIsKeptThoughTheRecordCannotBeUpdated(t *testing.T) {
 	for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(mode.String(), func(t *testing.T) {
-			inBubble(t, func(w *world) {
+			inMemory(t, func(w *memory) {
 				of := func(c *libcluster.Config) { c.Mode = mode }
 				a, b := w.join("a", of), w.join("b", of)
 				wait(0)

@@ -1,9 +1,11 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,7 +18,7 @@ import (
 // One write by hand, while a newcomer joins and a member hears of nothing: that member
 // acts on, and nobody may act beside it on another total.
 func TestAForeignPlanSetsNobodyBesideOneWhoStillActs(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a, b := w.join("a", exclusive), w.join("b", exclusive)
 		wait(time.Second)
 		require.Equal(t, "a", w.Coordinator(cluster))
@@ -42,7 +44,7 @@ func TestAForeignPlanSetsNobodyBesideOneWhoStillActs(t *testing.T) {
 		close(surveys)
 		for range 300 {
 			wait(100 * time.Millisecond)
-			for _, x := range []*app{a, c} {
+			for _, x := range []*application{a, c} {
 				is, was := x.State(), b.State()
 				require.False(t, is.Active() && was.Active() && is.Total != was.Total, "%v and %v at once", is, was)
 			}
@@ -58,7 +60,7 @@ func TestAForeignPlanSetsNobodyBesideOneWhoStillActs(t *testing.T) {
 // The last instance to leave writes a plan in which nobody has a place, but not over a plan that says nothing of it.
 func TestTheLastToLeaveDoesNotBuildOnAForeignPlan(t *testing.T) {
 	for _, foreign := range []string{"planned\tcommit\t7\t0", "exclusive\tcommit\t7\t0"} {
-		inBubble(t, func(w *world) {
+		inMemory(t, func(w *memory) {
 			a := w.join("a", exclusive)
 			w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 				if call.Op == libclustertest.OpNext {
@@ -88,8 +90,8 @@ func TestTheModeOfAClusterCanBeChangedWhenAllHaveLeft(t *testing.T) {
 		{libcluster.ModeExclusive, libcluster.ModeDirect, 0},
 	} {
 		t.Run(fmt.Sprint(change.from, " to ", change.to), func(t *testing.T) {
-			inBubble(t, func(w *world) {
-				for _, x := range []*app{w.join("a", mode(change.from)), w.join("b", mode(change.from))} {
+			inMemory(t, func(w *memory) {
+				for _, x := range []*application{w.join("a", mode(change.from)), w.join("b", mode(change.from))} {
 					require.NoError(t, x.Leave(w.Context()))
 				}
 				began := time.Now()
@@ -114,7 +116,7 @@ func TestOneThatWasAwayIsRefusedByAClusterOfAnotherMode(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprint(runs, " refuses ", away), func(t *testing.T) {
-				inBubble(t, func(w *world) {
+				inMemory(t, func(w *memory) {
 					a := w.join("a", mode(away))
 					w.Cut("a")
 					w.Expire(cluster, "a")
@@ -137,4 +139,89 @@ func TestOneThatWasAwayIsRefusedByAClusterOfAnotherMode(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestAnotherModeIsRefused(t *testing.T) {
+	modes := []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive}
+	for _, runs := range modes {
+		for _, joins := range modes {
+			if runs == joins {
+				continue
+			}
+			t.Run(runs.String()+" refuses "+joins.String(), func(t *testing.T) {
+				inMemory(t, func(w *memory) {
+					a := w.join("a", mode(runs))
+					for _, p := range []bool{false, true} {
+						x := w.app("x", mode(joins), func(c *libcluster.Config) { c.Passive = p })
+						err := x.Join(w.within(time.Minute))
+						if p && joins != libcluster.ModeDirect && runs == libcluster.ModeDirect {
+							require.NoError(t, err, "there is nobody with a plan to be seen")
+							require.NoError(t, x.Leave(w.Context()))
+							continue
+						}
+						var refused *libcluster.ModeError
+						require.ErrorAs(t, err, &refused)
+						require.Equal(t, libcluster.ModeError{Mode: joins, Cluster: runs}, *refused)
+					}
+					wait(10 * time.Second)
+					require.Equal(t, "0/1", a.place())
+					require.Len(t, a.told(), 1)
+				})
+			})
+		}
+	}
+}
+
+// Its record is as old as that of its former self.
+func TestAnotherModeIsRefusedToOneThatWasThereBefore(t *testing.T) {
+	for _, joins := range []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive} {
+		for _, kept := range []bool{false, true} {
+			inMemory(t, func(w *memory) {
+				a, b := w.join("a"), w.join("b")
+				if kept {
+					require.NoError(t, a.Leave(w.Context(), libcluster.Returning(time.Minute)))
+				} else {
+					w.Cut("a")
+				}
+				wait(time.Second)
+				w.Heal("a")
+				x := w.app("a", mode(joins))
+				var refused *libcluster.ModeError
+				require.ErrorAs(t, x.Join(w.within(time.Minute)), &refused)
+				require.Equal(t, libcluster.ModeError{Mode: joins, Cluster: libcluster.ModeDirect}, *refused)
+				require.Equal(t, "1/2", b.place(), "a refused instance has taken nothing")
+			})
+		}
+	}
+}
+
+// The claim of an instance counts for nothing before it has seen the members.
+func TestAnotherModeIsRefusedAlsoIfItsFirstSurveyFails(t *testing.T) {
+	inMemory(t, func(w *memory) {
+		w.join("b")
+		var failed atomic.Bool
+		w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
+			if call.Op == libclustertest.OpSurvey && failed.CompareAndSwap(false, true) {
+				return errors.New("connection reset")
+			}
+			return call.Send(ctx)
+		})
+		x := w.app("x", mode(libcluster.ModeExclusive))
+		require.ErrorAs(t, x.Join(w.within(time.Minute)), new(*libcluster.ModeError))
+		require.True(t, failed.Load())
+		require.Empty(t, w.Plan(cluster), "it has made no plan")
+	})
+}
+
+// Of those who have left for a restart nobody is there.
+func TestAnotherModeIsNotRefusedForPlacesThatAreKept(t *testing.T) {
+	inMemory(t, func(w *memory) {
+		all := []*application{w.join("a"), w.join("b")}
+		for _, x := range all {
+			require.NoError(t, x.Leave(w.Context(), libcluster.Returning(time.Minute)))
+		}
+		b := w.join("b", exclusive)
+		a := w.join("a", exclusive)
+		require.Equal(t, []string{"0/2", "1/2"}, []string{b.place(), a.place()})
+	})
 }

@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -19,23 +19,23 @@ import (
 // cluster is the one that the apps of these tests join.
 const cluster = "mailer/production"
 
-// world is a bubble's test, the registry, and the apps that use it.
-type world struct {
+// memory is a bubble's test, the registry in memory, and the applications that use it.
+type memory struct {
 	*testing.T
 	*libclustertest.Registry
 }
 
-// inBubble runs a test in a bubble. Goroutines that the test leaves behind
+// inMemory runs a test in a bubble. Goroutines that the test leaves behind
 // deadlock there, and fail it.
-func inBubble(t *testing.T, test func(w *world)) {
+func inMemory(t *testing.T, test func(w *memory)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { test(&world{t, libclustertest.New()}) })
+	synctest.Test(t, func(t *testing.T) { test(&memory{t, libclustertest.New()}) })
 }
 
-// app is an application: one instance, and what it has been told.
-type app struct {
+// application is one: an instance, and what it has been told.
+type application struct {
 	*libcluster.Cluster
-	w *world
+	w *memory
 
 	mu      sync.Mutex // guards what follows
 	during  func(libcluster.State)
@@ -51,9 +51,9 @@ type call struct {
 }
 
 // app makes an application that has not joined yet.
-func (w *world) app(id string, configure ...func(*libcluster.Config)) *app {
+func (w *memory) app(id string, configure ...func(*libcluster.Config)) *application {
 	w.Helper()
-	a := &app{w: w}
+	a := &application{w: w}
 	cfg := libcluster.Config{Key: "mailer", ID: id, Registry: w.Registry, OnRebalance: a.onRebalance}
 	for _, c := range configure {
 		c(&cfg)
@@ -65,7 +65,7 @@ func (w *world) app(id string, configure ...func(*libcluster.Config)) *app {
 }
 
 // join makes an application that has joined, and leaves when the test ends.
-func (w *world) join(id string, configure ...func(*libcluster.Config)) *app {
+func (w *memory) join(id string, configure ...func(*libcluster.Config)) *application {
 	w.Helper()
 	a := w.app(id, configure...)
 	require.NoError(w, a.Join(w.Context()))
@@ -86,9 +86,7 @@ func ttl(d time.Duration) func(*libcluster.Config) {
 	return func(c *libcluster.Config) { c.TTL = d }
 }
 
-func passive(c *libcluster.Config) { c.Passive = true }
-
-func (a *app) onRebalance(s libcluster.State) {
+func (a *application) onRebalance(s libcluster.State) {
 	a.mu.Lock()
 	a.overlap = a.overlap || a.running
 	a.running = true
@@ -104,14 +102,14 @@ func (a *app) onRebalance(s libcluster.State) {
 }
 
 // inCallback has f run in each callback from now on, after it has been noted.
-func (a *app) inCallback(f func(libcluster.State)) {
+func (a *application) inCallback(f func(libcluster.State)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.during = f
 }
 
 // told returns all callbacks so far.
-func (a *app) told() []call {
+func (a *application) told() []call {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	require.False(a.w, a.overlap, "two callbacks ran at the same time")
@@ -119,14 +117,14 @@ func (a *app) told() []call {
 }
 
 // last returns the latest callback.
-func (a *app) last() call {
+func (a *application) last() call {
 	told := a.told()
 	require.NotEmpty(a.w, told)
 	return told[len(told)-1]
 }
 
 // story is what an app has been told, as "0/3" for index 0 of a total of 3.
-func (a *app) story() string {
+func (a *application) story() string {
 	var b strings.Builder
 	for _, c := range a.told() {
 		fmt.Fprintf(&b, " %d/%d", c.Index, c.Total)
@@ -135,15 +133,9 @@ func (a *app) story() string {
 }
 
 // place is the app's state as story has it.
-func (a *app) place() string {
+func (a *application) place() string {
 	s := a.State()
 	return fmt.Sprintf("%d/%d", s.Index, s.Total)
-}
-
-// wait waits for a time, and until all has come to rest then.
-func wait(d time.Duration) {
-	time.Sleep(d)
-	synctest.Wait()
 }
 
 // gone has a call hang until its context ends.
@@ -153,14 +145,14 @@ func gone(ctx context.Context) error {
 }
 
 // within returns a context that ends after d.
-func (w *world) within(d time.Duration) context.Context {
+func (w *memory) within(d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	w.Cleanup(cancel)
 	return ctx
 }
 
 func TestJoinReturnsAfterTheFirstCallback(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		start := time.Now()
 		a := t.app("a", workers(2))
 		a.inCallback(func(libcluster.State) { time.Sleep(3 * time.Second) })
@@ -176,7 +168,7 @@ func TestJoinReturnsAfterTheFirstCallback(t *testing.T) {
 }
 
 func TestFailedJoinLeavesNothingBehind(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		t.CutAll()
 		start := time.Now()
 		a := t.app("a")
@@ -193,7 +185,7 @@ func TestFailedJoinLeavesNothingBehind(t *testing.T) {
 }
 
 func TestJoinAfterAFailedJoin(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		t.CutAll()
 		a := t.app("a")
 		require.Error(t, a.Join(t.within(time.Second)))
@@ -205,7 +197,7 @@ func TestJoinAfterAFailedJoin(t *testing.T) {
 }
 
 func TestJoinKeepsTryingWhileTheRegistryDoesNotAnswer(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		t.CutAll()
 		joined := make(chan error, 1)
 		a := t.app("a")
@@ -221,7 +213,7 @@ func TestJoinKeepsTryingWhileTheRegistryDoesNotAnswer(t *testing.T) {
 }
 
 func TestPermanentErrorEndsJoinAtOnce(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		refused := errors.New("wrong password")
 		t.Intercept(func(context.Context, libclustertest.Call) error { return libcluster.Permanent(refused) })
 		start := time.Now()
@@ -235,7 +227,7 @@ func TestPermanentErrorEndsJoinAtOnce(t *testing.T) {
 }
 
 func TestTotalThatOverflowsIsRefusedAtJoin(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a", workers(libcluster.MaxWorkers))
 		b := t.app("b", workers(libcluster.MaxWorkers))
 		err := b.Join(t.Context())
@@ -248,7 +240,7 @@ func TestTotalThatOverflowsIsRefusedAtJoin(t *testing.T) {
 }
 
 func TestCallbacksAreNeverConcurrentAndSkipTheStatesInBetween(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		a.inCallback(func(libcluster.State) { time.Sleep(5 * time.Second) })
 		t.join("b")
@@ -267,7 +259,7 @@ func TestCallbacksAreNeverConcurrentAndSkipTheStatesInBetween(t *testing.T) {
 }
 
 func TestSlowCallbackHoldsUpNoHeartbeatAndNobodyElse(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a, z := t.join("a"), t.join("z")
 		a.inCallback(func(libcluster.State) { time.Sleep(time.Minute) })
 		b := t.join("b")
@@ -286,7 +278,7 @@ func TestSlowCallbackHoldsUpNoHeartbeatAndNobodyElse(t *testing.T) {
 }
 
 func TestCallbackComesOnlyWhenItsStateHasChanged(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a, m, z := t.join("a"), t.join("m"), t.join("z")
 		p := t.join("p", passive)
 		generation := m.State().Generation
@@ -327,7 +319,7 @@ func TestCallbackComesOnlyWhenItsStateHasChanged(t *testing.T) {
 }
 
 func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
-	inEveryMode(t, func(t *world, in func(*libcluster.Config)) {
+	inEveryMode(t, func(t *memory, in func(*libcluster.Config)) {
 		for n := range 10 {
 			t.join(fmt.Sprint(n), in)
 		}
@@ -350,7 +342,7 @@ func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
 }
 
 func TestPassiveInstanceSeesTheClusterAndWritesNothing(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		t.join("a", workers(2))
 		before := t.Counts().Writes
 		p := t.join("p", passive)

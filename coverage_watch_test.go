@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -17,10 +17,10 @@ import (
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
-var allModes = []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive}
+var rangeModes = []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive}
 
 // coverage asks, which must work.
-func (a *app) coverage() libcluster.Coverage {
+func (a *application) coverage() libcluster.Coverage {
 	a.w.Helper()
 	c, err := a.Coverage(a.w.Context())
 	require.NoError(a.w, err)
@@ -28,7 +28,7 @@ func (a *app) coverage() libcluster.Coverage {
 }
 
 // problems are what is wrong, in one line each, without the words for people.
-func (a *app) problems() (all []string) {
+func (a *application) problems() (all []string) {
 	a.w.Helper()
 	for _, p := range a.coverage().Problems {
 		short, _, _ := strings.Cut(p.String(), ": ")
@@ -38,7 +38,7 @@ func (a *app) problems() (all []string) {
 }
 
 // covers waits until all is well, for so long at most.
-func (a *app) covers(within time.Duration) {
+func (a *application) covers(within time.Duration) {
 	a.w.Helper()
 	for start := time.Now(); !a.coverage().Covered || len(a.problems()) > 0; wait(100 * time.Millisecond) {
 		require.Less(a.w, time.Since(start), within, "%v", a.problems())
@@ -69,15 +69,15 @@ func (l *logs) about() (all []observer.LoggedEntry) {
 }
 
 func TestEachInstanceCanTellWhoHoldsWhat(t *testing.T) {
-	for _, m := range allModes {
+	for _, m := range rangeModes {
 		t.Run(m.String(), func(t *testing.T) {
-			inBubble(t, func(w *world) {
+			inMemory(t, func(w *memory) {
 				a := w.join("a", mode(m))
 				start := time.Now()
 				wait(time.Minute)
 				b, p := w.join("b", mode(m), workers(2)), w.join("p", mode(m), passive)
 				wait(time.Minute)
-				for _, x := range []*app{a, b, p} {
+				for _, x := range []*application{a, b, p} {
 					c := x.coverage()
 					require.True(w, c.Covered)
 					require.Empty(w, c.Problems)
@@ -101,7 +101,7 @@ func TestEachInstanceCanTellWhoHoldsWhat(t *testing.T) {
 }
 
 func TestSinceIsNoEarlierThanWhatAnInstanceKnows(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		w.join("a", planned)
 		b := w.join("b", planned) // does not coordinate, and so looks only when it is asked
 		joined := time.Now()
@@ -118,11 +118,11 @@ func TestSinceIsNoEarlierThanWhatAnInstanceKnows(t *testing.T) {
 }
 
 func TestOrphanIsReportedUntilItIsGone(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a, b := w.join("a"), w.join("b")
 		w.Put(cluster, "aa", []byte("3"))
 		wait(10 * time.Second)
-		for _, x := range []*app{a, b} {
+		for _, x := range []*application{a, b} {
 			require.Equal(w, []string{"orphan, indexes 1 to 3, aa"}, x.problems())
 			require.False(w, x.coverage().Covered)
 		}
@@ -142,7 +142,7 @@ func TestOrphanIsReportedUntilItIsGone(t *testing.T) {
 func TestTroubleThatLastsIsLoggedByOneAndItsEndToo(t *testing.T) {
 	for _, id := range []string{"0", "b", "z"} {
 		t.Run(id, func(t *testing.T) {
-			inBubble(t, func(w *world) {
+			inMemory(t, func(w *memory) {
 				var log logs
 				timeout := func(c *libcluster.Config) { c.CoverageTimeout = libcluster.DefaultTTL / 2 }
 				w.join("a", timeout, log.configure)
@@ -169,8 +169,8 @@ func TestTroubleThatLastsIsLoggedByOneAndItsEndToo(t *testing.T) {
 }
 
 func TestShortTroubleAndWhatIsNotToBeLoggedIsNot(t *testing.T) {
-	for _, m := range allModes {
-		inBubble(t, func(w *world) {
+	for _, m := range rangeModes {
+		inMemory(t, func(w *memory) {
 			var log, silent logs
 			w.join("a", mode(m), log.configure)
 			b := w.join("b", mode(m), log.configure)
@@ -193,9 +193,9 @@ func TestShortTroubleAndWhatIsNotToBeLoggedIsNot(t *testing.T) {
 }
 
 func TestPlaceThatIsKeptIsNotCovered(t *testing.T) {
-	for _, m := range allModes {
+	for _, m := range rangeModes {
 		t.Run(m.String(), func(t *testing.T) {
-			inBubble(t, func(w *world) {
+			inMemory(t, func(w *memory) {
 				a, b := w.join("a", mode(m)), w.join("b", mode(m), workers(2))
 				wait(time.Second)
 				told := len(a.told())
@@ -213,9 +213,9 @@ func TestPlaceThatIsKeptIsNotCovered(t *testing.T) {
 
 // No coordinator is left to write a plan that says so.
 func TestPlaceOfTheOnlyInstanceIsKept(t *testing.T) {
-	for _, m := range append(slices.Clone(allModes), libcluster.ModeCooperative) {
+	for _, m := range allModes {
 		t.Run(m.String(), func(t *testing.T) {
-			inBubble(t, func(w *world) {
+			inMemory(t, func(w *memory) {
 				watching := w.join("z", mode(m), passive)
 				a := w.join("a", mode(m), workers(2))
 				watching.covers(2 * time.Second)
@@ -243,7 +243,7 @@ func TestPlantedPlanIsReportedWithinATTL(t *testing.T) {
 		{[]string{"0\t1\ta", "1\t1\tb"}, "1", "bad plan, index 1, b"},
 	} {
 		t.Run(c.want, func(t *testing.T) {
-			inBubble(t, func(w *world) {
+			inMemory(t, func(w *memory) {
 				var log logs
 				timeout := func(c *libcluster.Config) { c.CoverageTimeout = time.Second }
 				a := w.join("a", planned, log.configure, timeout)
@@ -264,7 +264,7 @@ func TestPlantedPlanIsReportedWithinATTL(t *testing.T) {
 				lines[0] = strings.Join([]string{head[0], head[1], head[2], c.total}, "\t")
 				w.PutPlan(cluster, strings.Join(lines, "\n"))
 				wait(libcluster.DefaultTTL)
-				for _, x := range []*app{a, b} {
+				for _, x := range []*application{a, b} {
 					require.Equal(w, []string{c.want}, x.problems())
 				}
 				require.Len(w, log.about(), 1)
@@ -279,7 +279,7 @@ func TestPlantedPlanIsReportedWithinATTL(t *testing.T) {
 }
 
 func TestOneWhoHoldsAllUpIsNamed(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		var log logs
 		a := w.join("a", exclusive, log.configure)
 		release := a.doesNotStop()
@@ -287,7 +287,7 @@ func TestOneWhoHoldsAllUpIsNamed(t *testing.T) {
 		joined := make(chan error, 1)
 		go func() { joined <- b.Join(w.Context()) }()
 		wait(time.Second / 2)
-		for _, x := range []*app{a, b} {
+		for _, x := range []*application{a, b} {
 			require.Equal(w, []string{"stopped, index 0"}, x.problems())
 			require.Equal(w, "a", x.coverage().Blockers[0].ID)
 			require.True(w, x.coverage().Blockers[0].Since.IsZero())
@@ -305,7 +305,7 @@ func TestOneWhoHoldsAllUpIsNamed(t *testing.T) {
 }
 
 func TestOneWhoVanishedIsMissedUntilOthersHaveItsPlace(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a, b := w.join("a", exclusive), w.join("b", exclusive)
 		wait(time.Second)
 		w.Cut("b")
@@ -322,7 +322,7 @@ func TestOneWhoVanishedIsMissedUntilOthersHaveItsPlace(t *testing.T) {
 }
 
 func TestThatNobodyMakesPlansIsLogged(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		var log logs
 		a := w.join("a", planned, log.configure)
 		w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
@@ -341,7 +341,7 @@ func TestThatNobodyMakesPlansIsLogged(t *testing.T) {
 }
 
 func TestFencedInstanceCanBeAsked(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a := w.join("a")
 		w.join("b")
 		w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
@@ -359,7 +359,7 @@ func TestFencedInstanceCanBeAsked(t *testing.T) {
 }
 
 func TestWhoHasNobodyToAskSaysSo(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a := w.app("a")
 		_, err := a.Coverage(w.Context())
 		require.ErrorIs(w, err, libcluster.ErrLeft)
@@ -384,11 +384,11 @@ func TestWhoHasNobodyToAskSaysSo(t *testing.T) {
 // A deployment: one after another leaves for a restart. Nobody else has anything to
 // do, and what is missing at each moment is known.
 func TestRollingRestartIsSeenFromWithout(t *testing.T) {
-	for _, m := range allModes {
+	for _, m := range rangeModes {
 		t.Run(m.String(), func(t *testing.T) {
-			inBubble(t, func(w *world) {
+			inMemory(t, func(w *memory) {
 				ids := []string{"a", "b", "c", "d"}
-				var apps []*app
+				var apps []*application
 				for _, id := range ids {
 					apps = append(apps, w.join(id, mode(m)))
 				}
@@ -407,7 +407,7 @@ func TestRollingRestartIsSeenFromWithout(t *testing.T) {
 					apps[i] = w.join(ids[i], mode(m))
 					p.covers(2 * time.Second)
 					now := 0
-					for _, x := range slices.Concat(apps, []*app{a}) {
+					for _, x := range slices.Concat(apps, []*application{a}) {
 						now += len(x.told())
 					}
 					require.Equal(w, told+2, now, "one has been told that it has left, and one that it is back")

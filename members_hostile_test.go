@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 const escapes = "\x1b[2J\u009b31m\x7f\r\nERROR \xff"
 
 // plain wants nothing in a text but what can be printed.
-func (w *world) plain(text string) {
+func (w *memory) plain(text string) {
 	w.Helper()
 	for _, r := range text {
 		require.True(w, unicode.IsPrint(r), "%q in %q", r, text)
@@ -30,9 +30,9 @@ func (w *world) plain(text string) {
 
 // What a registry says may come from a server that is not ours.
 func TestWhatARegistrySaysIsQuotedInErrorsAndInTheLog(t *testing.T) {
-	for _, m := range allModes {
+	for _, m := range rangeModes {
 		t.Run(m.String(), func(t *testing.T) {
-			inBubble(t, func(w *world) {
+			inMemory(t, func(w *memory) {
 				core, logs := observer.New(zap.DebugLevel)
 				logged := func(c *libcluster.Config) { c.Logger = zap.New(core) }
 				fails := func(_ context.Context, call libclustertest.Call) error {

@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -11,11 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/between"
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
 func TestTakenInstanceIsToldAndDoesNotFight(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		watcher := t.join("w")
 		older := t.join("a", workers(2))
 		start := time.Now()
@@ -45,7 +46,7 @@ func TestTakenInstanceIsToldAndDoesNotFight(t *testing.T) {
 }
 
 func TestTakenInstanceStaysOutWhenItsIDIsFreeAgain(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 			if call.Op == libclustertest.OpJoin {
@@ -68,7 +69,7 @@ func TestTakenInstanceStaysOutWhenItsIDIsFreeAgain(t *testing.T) {
 // joined with that ID. The renewal tells so, or fails, and then the next attempt to join.
 func TestInstanceTakenDuringItsFirstJoinDoesNotFight(t *testing.T) {
 	for _, trouble := range []error{nil, errors.New("no leader")} {
-		inBubble(t, func(t *world) {
+		inMemory(t, func(t *memory) {
 			var joins, renewals atomic.Int32
 			t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 				if call.Op == libclustertest.OpRenew && renewals.Add(1) == 1 && trouble != nil {
@@ -94,11 +95,22 @@ func TestInstanceTakenDuringItsFirstJoinDoesNotFight(t *testing.T) {
 	}
 }
 
+// open opens a session, without anything above it that would act by itself.
+func (w *memory) open(id string, n int) libcluster.Session {
+	w.Helper()
+	session, _, err := between.Join(w.Context(), w, libcluster.Registration{
+		Key: "mailer", Env: "production", TTL: 10 * time.Second, Member: libcluster.Member{ID: id, Workers: n},
+	})
+	require.NoError(w, err)
+	w.Cleanup(func() { _ = session.Close() })
+	return session
+}
+
 // An instance is cut off, another is started in its stead with the same ID, and
 // then the first comes back.
 func TestInstanceThatWasReplacedWhileCutOffDoesNotTakeItsIDBack(t *testing.T) {
 	for _, outage := range []time.Duration{7 * time.Second, time.Hour} { // the lease is alive still, or gone
-		inBubble(t, func(t *world) {
+		inMemory(t, func(t *memory) {
 			watcher := t.join("w")
 			older := t.join("a", workers(2))
 			t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
@@ -114,7 +126,7 @@ func TestInstanceThatWasReplacedWhileCutOffDoesNotTakeItsIDBack(t *testing.T) {
 			t.Intercept(nil)
 			successor := t.open("a", 3)
 			for range 10 { // an attempt to join that has begun before takes up to 20 s
-				wait(backWithin)
+				wait(rejoinsWithin)
 				_, err := successor.Renew(t.Context())
 				require.NoError(t, err)
 			}

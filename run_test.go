@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -22,7 +22,7 @@ import (
 
 // job is an application that uses Run, and what has become of it.
 type job struct {
-	*app
+	*application
 	cancel context.CancelCauseFunc // ends Run's context
 	ended  chan struct{}           // closed when Run has returned
 	err    error                   // what it returned; read after ended
@@ -38,9 +38,9 @@ type job struct {
 var errStop = errors.New("that is enough")
 
 // job makes an application whose Run has not been called yet.
-func (w *world) job(id string, configure ...func(*libcluster.Config)) *job {
+func (w *memory) job(id string, configure ...func(*libcluster.Config)) *job {
 	w.Helper()
-	j := &job{app: w.app(id, configure...), ended: make(chan struct{})}
+	j := &job{application: w.app(id, configure...), ended: make(chan struct{})}
 	j.inCallback(func(s libcluster.State) { j.note("told %d/%d", s.Index, s.Total) })
 	return j
 }
@@ -63,7 +63,7 @@ func (j *job) begin(run func(context.Context) error) {
 }
 
 // run begins a job that runs f in between being noted.
-func (w *world) run(id string, f func(context.Context, libcluster.State) error, configure ...func(*libcluster.Config)) *job {
+func (w *memory) run(id string, f func(context.Context, libcluster.State) error, configure ...func(*libcluster.Config)) *job {
 	w.Helper()
 	j := w.job(id, configure...)
 	j.begin(func(ctx context.Context) error { return j.Run(ctx, j.noting(f)) })
@@ -135,7 +135,7 @@ func slowly(d time.Duration) func(context.Context, libcluster.State) error {
 }
 
 func TestRunStopsTheFunctionTellsTheStateAndRunsItAgain(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		j := t.run("b", untilStopped)
 		require.Equal(t, "told 0/1, run 0/1", j.log())
 		a := t.join("a") // another index and total
@@ -159,7 +159,7 @@ func TestRunStopsTheFunctionTellsTheStateAndRunsItAgain(t *testing.T) {
 }
 
 func TestRunGivesTheFunctionTheStateAndTheValuesOfItsContext(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		type name struct{}
 		a := t.app("a", workers(3))
 		ctx, cancel := context.WithCancel(context.WithValue(context.Background(), name{}, "value"))
@@ -174,7 +174,7 @@ func TestRunGivesTheFunctionTheStateAndTheValuesOfItsContext(t *testing.T) {
 }
 
 func TestRunGivesTheDeadlineOfTheStartAndNotOfTheCallback(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		j := t.job("a")
 		j.inCallback(func(libcluster.State) { time.Sleep(time.Minute) })
 		j.begin(func(ctx context.Context) error {
@@ -188,7 +188,7 @@ func TestRunGivesTheDeadlineOfTheStartAndNotOfTheCallback(t *testing.T) {
 }
 
 func TestFunctionThatTakesLongToStopDelaysOnlyItsOwnNextState(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		j := t.run("b", slowly(time.Minute))
 		j.log()
 		start := time.Now()
@@ -209,7 +209,7 @@ func TestFunctionThatTakesLongToStopDelaysOnlyItsOwnNextState(t *testing.T) {
 }
 
 func TestFunctionThatTakesLongToStopIsLogged(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		core, logs := observer.New(zapcore.WarnLevel)
 		t.run("b", slowly(time.Minute), func(c *libcluster.Config) { c.Logger = zap.New(core) })
 		t.join("a")
@@ -223,7 +223,7 @@ func TestFunctionThatTakesLongToStopIsLogged(t *testing.T) {
 }
 
 func TestFunctionIsRunAgainWhenItsStateIsBackBeforeItHasStopped(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		j := t.run("b", slowly(time.Minute))
 		a := t.join("a")
 		wait(time.Second)
@@ -235,7 +235,7 @@ func TestFunctionIsRunAgainWhenItsStateIsBackBeforeItHasStopped(t *testing.T) {
 }
 
 func TestLeavingWaitsForTheFunctionAndKeepsTheRecordMeanwhile(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		b := t.join("b")
 		j := t.run("a", slowly(time.Hour))
 		start := time.Now()
@@ -254,14 +254,14 @@ func TestLeavingWaitsForTheFunctionAndKeepsTheRecordMeanwhile(t *testing.T) {
 
 func TestFencedFunctionIsStoppedAtOnceWithTheReason(t *testing.T) {
 	for name, lost := range map[string]struct {
-		how func(w *world)
+		how func(w *memory)
 		why error
 	}{
-		"expired":              {func(w *world) { w.Expire(cluster, "a") }, libcluster.ErrRecordGone},
-		"with the whole store": {func(w *world) { w.Restore(libclustertest.Snapshot{}) }, libcluster.ErrRegistryReset},
+		"expired":              {func(w *memory) { w.Expire(cluster, "a") }, libcluster.ErrRecordGone},
+		"with the whole store": {func(w *memory) { w.Restore(libclustertest.Snapshot{}) }, libcluster.ErrRegistryReset},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *world) {
+			inMemory(t, func(t *memory) {
 				var why []error
 				j := t.run("a", func(ctx context.Context, _ libcluster.State) error {
 					<-ctx.Done()
@@ -282,7 +282,7 @@ func TestFencedFunctionIsStoppedAtOnceWithTheReason(t *testing.T) {
 }
 
 func TestDeadlineStopsTheFunctionAtThatInstant(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		renewals := t.watchRenewals(promptly)
 		var stopped time.Time
 		j := t.run("a", func(ctx context.Context, _ libcluster.State) error {
@@ -306,7 +306,7 @@ func TestDeadlineStopsTheFunctionAtThatInstant(t *testing.T) {
 // The instance is fenced and back while the function of the place that it lost
 // still winds down.
 func TestFunctionThatOutlivesItsIncarnationIsAwaitedBeforeTheNext(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		j := t.run("a", slowly(time.Minute))
 		j.log()
 		t.Cut("a")
@@ -322,7 +322,7 @@ func TestFunctionThatOutlivesItsIncarnationIsAwaitedBeforeTheNext(t *testing.T) 
 }
 
 func TestTimeLeftGoesOnWhileTheFunctionWindsDownAndEndsWithItsIncarnation(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		left, ends := libcluster.TimeLeft(t.Context())
 		require.False(t, ends, "no function of Run has this context")
 		require.Zero(t, left)
@@ -360,7 +360,7 @@ func TestTimeLeftGoesOnWhileTheFunctionWindsDownAndEndsWithItsIncarnation(t *tes
 }
 
 func TestFunctionIsNotRunForAPlaceThatIsOverWhenItWasTold(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		j := t.job("a")
 		j.inCallback(func(s libcluster.State) {
 			j.note("told %d/%d", s.Index, s.Total)

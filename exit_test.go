@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -14,20 +14,20 @@ import (
 	"github.com/libcluster/libcluster"
 )
 
-// diary is what several callbacks have noted, in their order.
-type diary struct {
+// journal is what several callbacks have noted, in their order.
+type journal struct {
 	mu    sync.Mutex
 	lines []string
 }
 
-func (d *diary) note(format string, args ...any) {
+func (d *journal) note(format string, args ...any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lines = append(d.lines, fmt.Sprintf(format, args...))
 }
 
 // since returns the notes since it was called before.
-func (d *diary) since() string {
+func (d *journal) since() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	lines := d.lines
@@ -36,7 +36,7 @@ func (d *diary) since() string {
 }
 
 // configure has an app's callbacks noted.
-func (d *diary) configure(c *libcluster.Config) {
+func (d *journal) configure(c *libcluster.Config) {
 	id := c.ID
 	c.OnRebalance = func(s libcluster.State) { d.note("%s is at %d", id, s.Index) }
 	c.OnPrimary = func(primary bool) { d.note("%s primary %v", id, primary) }
@@ -44,8 +44,8 @@ func (d *diary) configure(c *libcluster.Config) {
 }
 
 func TestPrimaryIsToldWhenItIsAndWhenItIsNoLonger(t *testing.T) {
-	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
-		var d diary
+	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
+		var d journal
 		a := w.join("a", in, d.configure)
 		require.Equal(w, "a is at 0, a primary true", d.since())
 		w.Cut("a")
@@ -65,8 +65,8 @@ func TestPrimaryIsToldWhenItIsAndWhenItIsNoLonger(t *testing.T) {
 
 // A callback of an old primary that leaves holds up the next one, however long it takes.
 func TestTheNextPrimaryIsToldAfterTheOneBeforeThatLeaves(t *testing.T) {
-	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
-		var d diary
+	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
+		var d journal
 		slowly := func(c *libcluster.Config) {
 			d.configure(c)
 			told := c.OnPrimary
@@ -91,7 +91,7 @@ func TestTheNextPrimaryIsToldAfterTheOneBeforeThatLeaves(t *testing.T) {
 }
 
 func TestWaitActiveReturnsTheFirstState(t *testing.T) {
-	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
+	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
 		a := w.app("a", in)
 		found := make(chan libcluster.State, 1)
 		go func() {
@@ -125,8 +125,8 @@ func version(v string) func(*libcluster.Config) {
 }
 
 func TestInstancesGiveWayToANewerVersion(t *testing.T) {
-	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
-		var d diary
+	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
+		var d journal
 		a := w.join("a", in, version("1.9"), d.configure)
 		b := w.join("b", in, version("1.9"))
 		ended := make(chan error, 1)
@@ -149,7 +149,7 @@ func TestInstancesGiveWayToANewerVersion(t *testing.T) {
 		require.Contains(w, told, "a is at -1")
 		require.Less(w, strings.LastIndex(told, "primary false"), strings.Index(told, "ends"), told)
 		require.Less(w, strings.LastIndex(told, "a is at -1"), strings.Index(told, "ends"), told)
-		for _, x := range []*app{a, b} {
+		for _, x := range []*application{a, b} {
 			require.Equal(w, libcluster.PhaseLeft, x.Phase())
 		}
 		require.ErrorIs(w, <-ended, libcluster.ErrSuperseded)
@@ -164,7 +164,7 @@ func TestInstancesGiveWayToANewerVersion(t *testing.T) {
 
 // A newer instance that has no assignment yet may never get one.
 func TestAnInstanceGivesWayOnlyToOneThatHoldsAnAssignment(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a := w.join("a", exclusive, version("1"), func(c *libcluster.Config) { c.DrainTimeout = time.Hour })
 		a.inCallback(func(s libcluster.State) {
 			if !s.Active() {
@@ -183,8 +183,8 @@ func TestAnInstanceGivesWayOnlyToOneThatHoldsAnAssignment(t *testing.T) {
 }
 
 func TestAnInstanceThatIsFencedForLongGivesUp(t *testing.T) {
-	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
-		var d diary
+	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
+		var d journal
 		soon := func(c *libcluster.Config) { c.GiveUpAfter = 30 * time.Second }
 		a := w.join("a", in, soon, d.configure)
 		r, ended := w.app("r", in, soon), make(chan error, 1)
@@ -213,8 +213,8 @@ func TestAnInstanceThatIsFencedForLongGivesUp(t *testing.T) {
 }
 
 func TestAnInstanceWhoseIDIsTakenLeavesIfThatIsToBeTold(t *testing.T) {
-	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
-		var d diary
+	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
+		var d journal
 		a := w.join("a", in, d.configure)
 		d.since()
 		newer := w.join("a", in)
@@ -233,7 +233,7 @@ func TestAnInstanceWhoseIDIsTakenLeavesIfThatIsToBeTold(t *testing.T) {
 
 // The members are told before the state is, which says which of them hold an assignment.
 func TestANewerVersionIsSeenByAnInstanceThatJoinsAmongMany(t *testing.T) {
-	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
+	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
 		w.join("new", in, version("2"))
 		if w.Plan(cluster) == "" {
 			for n := range 500 {
@@ -252,7 +252,7 @@ func TestANewerVersionIsSeenByAnInstanceThatJoinsAmongMany(t *testing.T) {
 }
 
 func TestARecordThatNoInstanceRenewsSupersedesNobody(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a := w.join("a", version("1"))
 		w.Put(cluster, "z", []byte(`{"workers":1,"version":"99"}`))
 		wait(time.Minute)
@@ -261,7 +261,7 @@ func TestARecordThatNoInstanceRenewsSupersedesNobody(t *testing.T) {
 }
 
 func TestLeaveEndsALeavingThatWaitsForACallback(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a := w.join("a", version("1"))
 		hang := make(chan struct{})
 		a.inCallback(func(s libcluster.State) {

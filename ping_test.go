@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -16,12 +16,12 @@ import (
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
-// backWithin is how soon after the registry answers again everybody is back.
-const backWithin = 2 * time.Second
+// rejoinsWithin is how soon after the registry answers again everybody is back.
+const rejoinsWithin = 2 * time.Second
 
 func TestFencedMemberRejoinsSoonAfterHealing(t *testing.T) {
 	for range 50 {
-		inBubble(t, func(t *world) {
+		inMemory(t, func(t *memory) {
 			a, b := t.join("a"), t.join("b")
 			wait(rand.N(time.Minute))
 			t.Cut("a")
@@ -30,7 +30,7 @@ func TestFencedMemberRejoinsSoonAfterHealing(t *testing.T) {
 			require.ErrorIs(t, a.Err(), libcluster.ErrDeadlinePassed)
 			require.Equal(t, "0/1", b.place())
 			t.Heal("a")
-			wait(backWithin)
+			wait(rejoinsWithin)
 			require.Equal(t, "0/2", a.place(), "after %v of outage", outage)
 			require.NoError(t, a.Err())
 			require.Equal(t, "0/1 0/2 -1/1 0/2", a.story())
@@ -40,7 +40,7 @@ func TestFencedMemberRejoinsSoonAfterHealing(t *testing.T) {
 }
 
 func TestRejoiningBeforeTheTTLCallsNobodyElse(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a, b, c := t.join("a", workers(2)), t.join("b"), t.join("c")
 		wait(time.Minute)
 		generation := b.State().Generation
@@ -50,7 +50,7 @@ func TestRejoiningBeforeTheTTLCallsNobodyElse(t *testing.T) {
 		}
 		require.True(t, t.Holds(cluster, "b"), "fenced while its lease is alive still")
 		t.Heal("b")
-		wait(backWithin)
+		wait(rejoinsWithin)
 		require.Equal(t, "2/4", b.place())
 		require.Equal(t, "2/3 2/4 -1/3 2/4", b.story())
 		require.Equal(t, "0/2 0/3 0/4", a.story(), "whose view has not changed")
@@ -60,9 +60,9 @@ func TestRejoiningBeforeTheTTLCallsNobodyElse(t *testing.T) {
 }
 
 func TestOutageOfTheWholeRegistryIsOutlivedByAll(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		const instances = 30
-		var apps []*app
+		var apps []*application
 		for n := range instances {
 			apps = append(apps, t.join(fmt.Sprintf("%02d", n)))
 		}
@@ -74,7 +74,7 @@ func TestOutageOfTheWholeRegistryIsOutlivedByAll(t *testing.T) {
 		}
 		require.Empty(t, t.Members(cluster))
 		t.HealAll()
-		wait(backWithin)
+		wait(rejoinsWithin)
 		for n, a := range apps {
 			require.Equal(t, fmt.Sprintf("%d/%d", n, instances), a.place())
 		}
@@ -82,14 +82,14 @@ func TestOutageOfTheWholeRegistryIsOutlivedByAll(t *testing.T) {
 }
 
 func TestErrorsOfTheRegistryAreRetriedUntilTheyEnd(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		wait(time.Minute)
 		t.Intercept(func(context.Context, libclustertest.Call) error { return errors.New("no leader") })
 		wait(time.Hour)
 		require.ErrorIs(t, a.Err(), libcluster.ErrDeadlinePassed)
 		t.Intercept(nil)
-		wait(backWithin)
+		wait(rejoinsWithin)
 		require.Equal(t, "0/1", a.place())
 		require.Equal(t, "0/1 -1/0 0/1", a.story())
 	})
@@ -100,7 +100,7 @@ func TestErrorsOfTheRegistryAreRetriedUntilTheyEnd(t *testing.T) {
 func TestRegistryThatLosesEachRecordAtOnceIsAskedEverMoreSeldom(t *testing.T) {
 	for _, op := range []libclustertest.Op{libclustertest.OpNext, libclustertest.OpRenew} {
 		t.Run(string(op), func(t *testing.T) {
-			inBubble(t, func(t *world) {
+			inMemory(t, func(t *memory) {
 				const most = 200
 				a := t.join("a")
 				wait(time.Minute)
@@ -119,7 +119,7 @@ func TestRegistryThatLosesEachRecordAtOnceIsAskedEverMoreSeldom(t *testing.T) {
 				require.Greater(t, joins.Load(), int32(20))
 				require.Less(t, joins.Load(), int32(most))
 				t.Intercept(nil)
-				wait(backWithin)
+				wait(rejoinsWithin)
 				require.Equal(t, "0/1", a.place())
 				wait(time.Minute)
 				t.Expire(cluster, "a")
@@ -133,7 +133,7 @@ func TestRegistryThatLosesEachRecordAtOnceIsAskedEverMoreSeldom(t *testing.T) {
 // A permanent error ends the first Join, and nothing after it: a password that is
 // wrong today may be right tomorrow.
 func TestPermanentErrorDoesNotEndRejoining(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		t.Intercept(func(context.Context, libclustertest.Call) error {
 			return libcluster.Permanent(errors.New("wrong password"))
@@ -141,20 +141,20 @@ func TestPermanentErrorDoesNotEndRejoining(t *testing.T) {
 		wait(time.Hour)
 		require.False(t, a.State().Active())
 		t.Intercept(nil)
-		wait(backWithin)
+		wait(rejoinsWithin)
 		require.Equal(t, "0/1", a.place())
 	})
 }
 
 func TestPlaceLostDuringASlowCallbackIsTakenBackBeforeTheNext(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a", workers(2))
 		a.inCallback(func(libcluster.State) { time.Sleep(time.Minute) })
 		start := time.Now()
 		t.Put(cluster, "b", []byte("1")) // keeps the application busy
 		wait(time.Second)
 		t.Expire(cluster, "a")
-		wait(backWithin)
+		wait(rejoinsWithin)
 		require.Equal(t, "0/3", a.place(), "a new incarnation, while the callback still runs")
 		require.Equal(t, "0/2 0/3", a.story())
 		wait(10 * time.Minute)
@@ -166,14 +166,14 @@ func TestPlaceLostDuringASlowCallbackIsTakenBackBeforeTheNext(t *testing.T) {
 // The same with the slow callback having been told of a place that several
 // incarnations in a row have lost.
 func TestPlaceLostManyTimesDuringASlowCallbackIsTakenBackOnce(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		a.inCallback(func(libcluster.State) { time.Sleep(time.Hour) })
 		t.Put(cluster, "b", []byte("1"))
 		wait(time.Second)
 		for range 10 {
 			t.Expire(cluster, "a")
-			wait(backWithin)
+			wait(rejoinsWithin)
 			require.True(t, a.State().Active())
 		}
 		a.inCallback(nil)
@@ -185,7 +185,7 @@ func TestPlaceLostManyTimesDuringASlowCallbackIsTakenBackOnce(t *testing.T) {
 // An attempt to rejoin had its effect, but its answer was lost. The record that
 // the next attempt finds is the instance's own.
 func TestRejoiningWhoseAnswerWasLostDoesNotLockItselfOut(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		var lose atomic.Bool
 		lose.Store(true)
@@ -209,7 +209,7 @@ func TestRejoiningWhoseAnswerWasLostDoesNotLockItselfOut(t *testing.T) {
 // A request to join that was given up arrives after a later one has succeeded,
 // and takes the record from it. It is nobody else's.
 func TestJoinThatArrivesLateDoesNotLockItsInstanceOut(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		var first atomic.Bool
 		first.Store(true)
 		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
@@ -228,7 +228,7 @@ func TestJoinThatArrivesLateDoesNotLockItsInstanceOut(t *testing.T) {
 
 // A registry that many ask at once is slow, and what is given up it has to do again.
 func TestAnAttemptToJoinHasTwentySeconds(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		asked := t.joinsTake(19 * time.Second)
 		a := t.app("a")
 		require.NoError(t, a.Join(t.within(time.Minute)))
@@ -241,7 +241,7 @@ func TestAnAttemptToJoinHasTwentySeconds(t *testing.T) {
 // An instance that rejoins does nothing meanwhile, and so it gives up sooner at first: it
 // may be an answer that was lost.
 func TestEachAttemptToRejoinHasMoreTime(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		asked := t.joinsTake(19 * time.Second)
 		t.Expire(cluster, "a")
@@ -255,7 +255,7 @@ func TestEachAttemptToRejoinHasMoreTime(t *testing.T) {
 }
 
 // joinsTake has the registry answer requests to join so late, and counts them.
-func (w *world) joinsTake(d time.Duration) (asked *atomic.Int32) {
+func (w *memory) joinsTake(d time.Duration) (asked *atomic.Int32) {
 	asked = new(atomic.Int32)
 	w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 		if call.Op == libclustertest.OpJoin {
@@ -273,7 +273,7 @@ func (w *world) joinsTake(d time.Duration) (asked *atomic.Int32) {
 // A join that took so long that little is left of its deadline is renewed first,
 // and that may fail.
 func TestSlowRejoiningWhoseRenewalFailsDoesNotLockItselfOut(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		var failures atomic.Int32
 		failures.Store(3)
@@ -298,7 +298,7 @@ func TestSlowRejoiningWhoseRenewalFailsDoesNotLockItselfOut(t *testing.T) {
 // that was lost while an earlier callback ran is not told any more.
 func TestPlaceThatIsLostAgainMeanwhileIsNotTold(t *testing.T) {
 	t.Run("while another was taken back", func(t *testing.T) {
-		inBubble(t, func(t *world) {
+		inMemory(t, func(t *memory) {
 			a := t.join("a")
 			a.inCallback(func(libcluster.State) { time.Sleep(time.Minute) })
 			t.Put(cluster, "b", []byte("1"))
@@ -314,7 +314,7 @@ func TestPlaceThatIsLostAgainMeanwhileIsNotTold(t *testing.T) {
 		})
 	})
 	t.Run("while a callback of an earlier stay hung", func(t *testing.T) {
-		inBubble(t, func(t *world) {
+		inMemory(t, func(t *memory) {
 			a := t.join("a")
 			returns := make(chan struct{})
 			a.inCallback(func(libcluster.State) { <-returns })
@@ -336,7 +336,7 @@ func TestPlaceThatIsLostAgainMeanwhileIsNotTold(t *testing.T) {
 }
 
 func TestHistoryThatWasDroppedIsReadAnew(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		t.Put(cluster, "0", []byte("7"))
 		synctest.Wait()
@@ -357,7 +357,7 @@ func TestHistoryThatWasDroppedIsReadAnew(t *testing.T) {
 }
 
 func TestStoreThatWentBackIsOutlivedByAll(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a, b := t.join("a"), t.join("b")
 		before := t.Snapshot()
 		c := t.join("c")
@@ -366,7 +366,7 @@ func TestStoreThatWentBackIsOutlivedByAll(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, "0/4", b.place())
 		t.Restore(before) // a is back, c has never been, b has one worker
-		wait(backWithin)
+		wait(rejoinsWithin)
 		require.Equal(t, "1/5", b.place(), "with the workers that it wants, beside the ghost of a")
 		require.Equal(t, "4/5", c.place())
 		wait(libcluster.DefaultTTL)
@@ -376,7 +376,7 @@ func TestStoreThatWentBackIsOutlivedByAll(t *testing.T) {
 }
 
 func TestLeavingForARestartCallsNobodyBack(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a, b := t.join("a", workers(2)), t.join("b")
 		require.NoError(t, a.Leave(t.Context(), libcluster.Returning(time.Minute)))
 		require.Equal(t, "0/2 0/3 -1/1", a.story())
@@ -397,7 +397,7 @@ func TestLeavingForARestartCallsNobodyBack(t *testing.T) {
 func keep(c *libcluster.Config) { c.Outage = libcluster.KeepOnOutage }
 
 func TestOutageThatIsSatOutChangesNothing(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a, b := t.join("a", keep), t.join("b", keep)
 		wait(time.Minute)
 		t.CutAll()
@@ -413,7 +413,7 @@ func TestOutageThatIsSatOutChangesNothing(t *testing.T) {
 		require.NoError(t, a.Err())
 		require.Empty(t, t.Members(cluster))
 		t.HealAll()
-		wait(backWithin)
+		wait(rejoinsWithin)
 		require.Equal(t, "0/2", a.place())
 		require.Equal(t, "1/2", b.place())
 		require.True(t, t.Holds(cluster, "a"))
@@ -423,7 +423,7 @@ func TestOutageThatIsSatOutChangesNothing(t *testing.T) {
 }
 
 func TestPhaseTellsWhereAnInstanceStands(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.app("a")
 		require.Equal(t, libcluster.PhaseLeft, a.Phase())
 		t.CutAll()
@@ -438,7 +438,7 @@ func TestPhaseTellsWhereAnInstanceStands(t *testing.T) {
 		wait(time.Minute)
 		require.Equal(t, libcluster.PhaseFenced, a.Phase())
 		t.HealAll()
-		wait(backWithin)
+		wait(rejoinsWithin)
 		require.Equal(t, libcluster.PhaseActive, a.Phase())
 		a.inCallback(func(libcluster.State) { time.Sleep(time.Minute) })
 		left := make(chan error, 1)

@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -13,16 +13,16 @@ import (
 
 // Leave(ctx) with the context that a signal has ended is what people write.
 func TestLeavingWithAnEndedContextLeavesProperly(t *testing.T) {
-	nearly := func(w *world) context.Context { return w.within(time.Nanosecond) }
-	ended := func(w *world) context.Context {
+	nearly := func(w *memory) context.Context { return w.within(time.Nanosecond) }
+	ended := func(w *memory) context.Context {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		return ctx
 	}
-	for name, context := range map[string]func(*world) context.Context{"ended": ended, "nearly ended": nearly} {
-		for _, m := range allModes {
+	for name, context := range map[string]func(*memory) context.Context{"ended": ended, "nearly ended": nearly} {
+		for _, m := range rangeModes {
 			t.Run(name+"/"+m.String(), func(t *testing.T) {
-				inBubble(t, func(w *world) {
+				inMemory(t, func(w *memory) {
 					b := w.join("b", mode(m))
 					a := w.join("a", mode(m))
 					wait(time.Minute)
@@ -45,14 +45,14 @@ func TestLeavingWithAnEndedContextLeavesProperly(t *testing.T) {
 }
 
 // requireTakenBack fails if a place was told in one stay that the one before had not taken back.
-func requireTakenBack(a *app) {
+func requireTakenBack(a *application) {
 	a.w.Helper()
 	told := a.told()
 	require.False(a.w, told[len(told)-2].Active(), "%s", a.story())
 }
 
 func TestLeavingWithAnEndedContextEndsSoonWhenTheRegistryHangs(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a := w.join("a")
 		w.Cut("a")
 		ctx, cancel := context.WithCancel(context.Background())
@@ -71,7 +71,7 @@ func TestLeavingWithAnEndedContextEndsSoonWhenTheRegistryHangs(t *testing.T) {
 // A stay that an earlier one's callback has kept from telling anything has nothing to
 // take back, and is left at once.
 func TestLeavingDoesNotWaitForAnEarlierStaysCallback(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a := w.join("a")
 		returns := make(chan struct{})
 		a.inCallback(func(libcluster.State) { <-returns })
@@ -97,7 +97,7 @@ func TestLeavingDoesNotWaitForAnEarlierStaysCallback(t *testing.T) {
 // Its place is taken back when the callback returns, and before another is given.
 func TestAPlaceIsTakenBackFromACallbackThatOutlivesLeave(t *testing.T) {
 	for _, again := range []bool{false, true} {
-		inBubble(t, func(w *world) {
+		inMemory(t, func(w *memory) {
 			a, b := w.join("a"), w.join("b")
 			returns := make(chan struct{})
 			a.inCallback(func(libcluster.State) { <-returns })

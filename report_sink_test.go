@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"fmt"
@@ -51,13 +51,13 @@ const blockedFor = 20 * time.Second
 // into a pipe that is full now. Of the tests' times go by virtual time, that there is a
 // blocked sink must not show in any.
 type blocked struct {
-	*world
-	a, b, c *app
+	*memory
+	a, b, c *application
 	config  []func(*libcluster.Config) // of one that logs into the full pipe, too
 	start   time.Time
 }
 
-func (x *blocked) apps() []*app { return []*app{x.a, x.b, x.c} }
+func (x *blocked) apps() []*application { return []*application{x.a, x.b, x.c} }
 
 // until returns how long it has taken until all is so.
 func (x *blocked) until(so func() bool) time.Duration {
@@ -71,7 +71,7 @@ func (x *blocked) until(so func() bool) time.Duration {
 }
 
 // haveTotal reports whether each app has been told a place of so many.
-func haveTotal(total int, apps ...*app) bool {
+func haveTotal(total int, apps ...*application) bool {
 	for _, a := range apps {
 		if last := a.last(); !last.Active() || last.Total != total {
 			return false
@@ -136,12 +136,12 @@ var sinkTroubles = []struct {
 func TestBlockedLogSinkHoldsUpNothing(t *testing.T) {
 	for _, trouble := range sinkTroubles {
 		t.Run(strings.ReplaceAll(trouble.name, " ", "_"), func(t *testing.T) {
-			for _, m := range allModes {
+			for _, m := range rangeModes {
 				for _, level := range []zapcore.Level{zap.InfoLevel, zap.DebugLevel} {
 					t.Run(fmt.Sprintf("%v/%v", m, level), func(t *testing.T) {
-						inBubble(t, func(w *world) {
+						inMemory(t, func(w *memory) {
 							var p pipe
-							x := &blocked{world: w, config: []func(*libcluster.Config){mode(m), p.logsTo(level)}}
+							x := &blocked{memory: w, config: []func(*libcluster.Config){mode(m), p.logsTo(level)}}
 							x.a, x.b, x.c = w.join("a", x.config...), w.join("b", mode(m)), w.join("c", mode(m))
 							alone := neverTwoAct(x.apps()...)
 							wait(time.Minute)
@@ -167,9 +167,9 @@ func TestBlockedLogSinkHoldsUpNothing(t *testing.T) {
 
 // neverTwoAct returns what tells, from what the apps have been told, on which indexes two
 // have acted at once.
-func neverTwoAct(apps ...*app) func() []string {
+func neverTwoAct(apps ...*application) func() []string {
 	type span struct {
-		app      *app
+		app      *application
 		from, to time.Time
 		state    libcluster.State
 	}
@@ -201,7 +201,7 @@ func neverTwoAct(apps ...*app) func() []string {
 }
 
 func TestStuckApplicationIsLetGoThoughTheSinkIsBlocked(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		var p pipe
 		stuck := make(chan struct{})
 		a := w.join("a", exclusive, p.logsTo(zap.InfoLevel), func(c *libcluster.Config) {
@@ -229,7 +229,7 @@ func TestStuckApplicationIsLetGoThoughTheSinkIsBlocked(t *testing.T) {
 
 // OnStuck is the application's, and may hang.
 func TestOnStuckThatHangsHoldsUpNothing(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		hangs := make(chan struct{})
 		a := w.join("a", exclusive, func(c *libcluster.Config) {
 			c.DrainTimeout = 5 * time.Second
@@ -249,7 +249,7 @@ func TestOnStuckThatHangsHoldsUpNothing(t *testing.T) {
 }
 
 func TestLinesOfALeftClusterAreWrittenWhenLeaveReturns(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		var l logs
 		a := w.join("a", l.configure)
 		require.NoError(t, a.Leave(w.Context()))
@@ -260,7 +260,7 @@ func TestLinesOfALeftClusterAreWrittenWhenLeaveReturns(t *testing.T) {
 }
 
 func TestSinkThatHangsForEverLeavesOneGoroutineBehind(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		var p pipe
 		drain := p.fill()
 		for range 3 {

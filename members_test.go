@@ -1,11 +1,10 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,20 +17,18 @@ import (
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
-var everyMode = append(slices.Clone(allModes), libcluster.ModeCooperative)
-
 // inEveryMode runs a test in a bubble for each mode.
-func inEveryMode(t *testing.T, test func(w *world, in func(*libcluster.Config))) {
+func inEveryMode(t *testing.T, test func(w *memory, in func(*libcluster.Config))) {
 	t.Helper()
-	for _, m := range everyMode {
+	for _, m := range allModes {
 		t.Run(m.String(), func(t *testing.T) {
-			inBubble(t, func(w *world) { test(w, mode(m)) })
+			inMemory(t, func(w *memory) { test(w, mode(m)) })
 		})
 	}
 }
 
-// seen is what an app's OnMembers has been told.
-type seen struct {
+// membersSeen is what an application's OnMembers has been told.
+type membersSeen struct {
 	mu      sync.Mutex
 	calls   []string
 	members map[string]libcluster.Member
@@ -39,13 +36,13 @@ type seen struct {
 	takes   time.Duration // each call
 }
 
-func (s *seen) configure(c *libcluster.Config) {
+func (s *membersSeen) configure(c *libcluster.Config) {
 	s.members = make(map[string]libcluster.Member)
 	c.OnMembers = s.told
 }
 
 // told notes a call, as "+a +b -c ~d": they have joined, left, and changed.
-func (s *seen) told(change libcluster.MembersChange) {
+func (s *membersSeen) told(change libcluster.MembersChange) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running {
@@ -86,7 +83,7 @@ func (s *seen) told(change libcluster.MembersChange) {
 }
 
 // since returns the calls since it was called before.
-func (s *seen) since() []string {
+func (s *membersSeen) since() []string {
 	wait(time.Second)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,21 +92,21 @@ func (s *seen) since() []string {
 	return calls
 }
 
-func (s *seen) takeEach(d time.Duration) {
+func (s *membersSeen) takeEach(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.takes = d
 }
 
-func (s *seen) of(id string) libcluster.Member {
+func (s *membersSeen) of(id string) libcluster.Member {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.members[id]
 }
 
 func TestMembersThatComeChangeAndGoAreTold(t *testing.T) {
-	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
-		var atA, atFront seen
+	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
+		var atA, atFront membersSeen
 		b := w.join("b", in, func(c *libcluster.Config) { c.Version, c.Address = "1", "b:80" })
 		a := w.join("a", in, atA.configure)
 		require.Equal(w, []string{"+a +b"}, atA.since(), "all that there are")
@@ -147,13 +144,13 @@ func TestMembersThatComeChangeAndGoAreTold(t *testing.T) {
 }
 
 func TestNothingIsToldTwiceOrLostWhileAHookIsSlow(t *testing.T) {
-	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
+	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
 		const others, keys = 10, 300
-		var slow seen
+		var slow membersSeen
 		w.join("a", in, slow.configure)
 		slow.since()
 		slow.takeEach(10 * time.Second)
-		var apps []*app
+		var apps []*application
 		for n := range others {
 			apps = append(apps, w.join(fmt.Sprintf("m%02d", n), in))
 		}
@@ -181,8 +178,8 @@ func TestNothingIsToldTwiceOrLostWhileAHookIsSlow(t *testing.T) {
 }
 
 func TestMembersAreNotToldAnewAfterAFenceOrALostHistory(t *testing.T) {
-	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
-		var atA seen
+	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
+		var atA membersSeen
 		a, b := w.join("a", in, atA.configure), w.join("b", in)
 		atA.since()
 		w.Compact()
@@ -201,8 +198,8 @@ func TestMembersAreNotToldAnewAfterAFenceOrALostHistory(t *testing.T) {
 }
 
 func TestPrimaryIsKnownWithAllThatItPublishes(t *testing.T) {
-	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
-		var atA, atB seen
+	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
+		var atA, atB membersSeen
 		full := func(c *libcluster.Config) {
 			c.Version, c.Address, c.Metadata = "1.2", c.ID+":80", map[string]string{"zone": c.ID}
 		}
@@ -212,7 +209,7 @@ func TestPrimaryIsKnownWithAllThatItPublishes(t *testing.T) {
 		a = w.join("a", in, full, atA.configure)
 		b := w.join("b", in, full, atB.configure)
 		wait(time.Second)
-		for _, x := range []*app{a, b} {
+		for _, x := range []*application{a, b} {
 			p, known := x.Primary()
 			require.True(w, known)
 			require.Equal(w, libcluster.Member{
@@ -235,13 +232,13 @@ func TestPrimaryIsKnownWithAllThatItPublishes(t *testing.T) {
 
 // Without a hook, and on an instance that is no member too.
 func TestPrimaryIsKnownWithAllThatItPublishesToThoseWhoWish(t *testing.T) {
-	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
+	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
 		full := func(c *libcluster.Config) {
 			c.Version, c.Address, c.Metadata = "1.2", c.ID+":80", map[string]string{"zone": c.ID}
 			c.WatchMembers = true
 		}
 		a, b, front := w.join("a", in, full), w.join("b", in, full), w.join("front", in, full, passive)
-		all := []*app{a, b, front}
+		all := []*application{a, b, front}
 		known := func(address, version, zone string) {
 			w.Helper()
 			wait(10 * time.Second)
@@ -277,14 +274,14 @@ func TestEachFieldOfAMemberReachesAll(t *testing.T) {
 			read, err := libcluster.ParseMember("m", m.Record())
 			require.NoError(t, err)
 			require.Equal(t, sample.Interface(), of(read), "%s", m.Record())
-			inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
+			inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
 				says := func(c *libcluster.Config) { reflect.ValueOf(c).Elem().FieldByName(field.Name).Set(sample) }
-				var atB seen
+				var atB membersSeen
 				a := w.join("a", in, says)
 				b := w.join("b", in, atB.configure)
 				wait(time.Second)
 				require.Equal(w, sample.Interface(), of(atB.of("a")))
-				for _, x := range []*app{a, b} {
+				for _, x := range []*application{a, b} {
 					p, known := x.Primary()
 					require.True(w, known)
 					require.Equal(w, sample.Interface(), of(p.Member), "at %s", x.ID())
@@ -296,7 +293,7 @@ func TestEachFieldOfAMemberReachesAll(t *testing.T) {
 
 // A plan does not carry it.
 func TestAnInstanceKnowsWhatItSaysOfItselfWithoutHooks(t *testing.T) {
-	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
+	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
 		a := w.join("a", in, func(c *libcluster.Config) { c.Version, c.Metadata = "1.2", map[string]string{"zone": "a"} })
 		p, known := a.Primary()
 		require.True(w, known)
@@ -315,8 +312,8 @@ func TestAnInstanceKnowsWhatItSaysOfItselfWithoutHooks(t *testing.T) {
 }
 
 func TestAHookThatHangsHoldsUpLeaveAloneAndNoOtherCallRunsBesideIt(t *testing.T) {
-	inBubble(t, func(w *world) {
-		var atA seen
+	inMemory(t, func(w *memory) {
+		var atA membersSeen
 		a := w.join("a", atA.configure)
 		atA.since()
 		atA.takeEach(time.Hour)
@@ -339,7 +336,7 @@ func TestAHookThatHangsHoldsUpLeaveAloneAndNoOtherCallRunsBesideIt(t *testing.T)
 }
 
 func TestMetadataIsCheckedAndWhatIsRefusedIsTakenBack(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a := w.join("a", func(c *libcluster.Config) { c.Metadata = map[string]string{"k": "v"} })
 		var wrong *libcluster.ConfigError
 		require.ErrorAs(w, a.SetMetadata(w.Context(), map[string]string{"k": strings.Repeat("v", 64<<10)}), &wrong)
@@ -375,7 +372,7 @@ func TestMetadataIsCheckedAndWhatIsRefusedIsTakenBack(t *testing.T) {
 }
 
 func TestMembersCostNothingWhereNobodyAsks(t *testing.T) {
-	for _, m := range everyMode {
+	for _, m := range allModes {
 		t.Run(m.String(), func(t *testing.T) {
 			silent := deliveries(t, mode(m))
 			asked := deliveries(t, mode(m), func(c *libcluster.Config) { c.OnMembers = func(libcluster.MembersChange) {} })
@@ -391,7 +388,7 @@ func TestMembersCostNothingWhereNobodyAsks(t *testing.T) {
 
 // deliveries is how many changes six members are told of when one of them changes ten times.
 func deliveries(t *testing.T, change ...func(*libcluster.Config)) (n int) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		b := w.join("b", change...)
 		for n := range 5 {
 			w.join(fmt.Sprint("c", n), change...)
@@ -408,8 +405,8 @@ func deliveries(t *testing.T, change ...func(*libcluster.Config)) (n int) {
 }
 
 func TestAMembershipThatIsLeftBeforeItsTurnLetsNoOtherCallBackBesideTheFirst(t *testing.T) {
-	inBubble(t, func(w *world) {
-		var atA seen
+	inMemory(t, func(w *memory) {
+		var atA membersSeen
 		a := w.join("a", atA.configure)
 		atA.since()
 		atA.takeEach(time.Hour)
@@ -433,7 +430,7 @@ func TestAMembershipThatIsLeftBeforeItsTurnLetsNoOtherCallBackBesideTheFirst(t *
 
 // It is not known what is published when something is refused.
 func TestARefusalAfterALostAnswerTakesBackToWhatWasKnown(t *testing.T) {
-	inEveryMode(t, func(w *world, in func(*libcluster.Config)) {
+	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
 		a, refusing := w.join("a", in, workers(2)), false
 		w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 			switch {
@@ -457,7 +454,7 @@ func TestARefusalAfterALostAnswerTakesBackToWhatWasKnown(t *testing.T) {
 }
 
 func TestMetadataIsNotRefusedForAnotherCallsCount(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a := w.app("a", func(c *libcluster.Config) { c.Registry = libcluster.Static(0, 2) })
 		require.NoError(w, a.Join(w.Context()))
 		for n := range 200 {

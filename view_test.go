@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"fmt"
@@ -66,8 +66,8 @@ func TestViewIsOfOneInstant(t *testing.T) {
 }
 
 func TestViewBelongsToItsCaller(t *testing.T) {
-	for _, m := range allModes {
-		inBubble(t, func(t *world) {
+	for _, m := range rangeModes {
+		inMemory(t, func(t *memory) {
 			a := t.join("a", mode(m), func(c *libcluster.Config) { c.Metadata = map[string]string{"zone": "east"} })
 			before := a.View()
 			before.Members[0].Index = 7

@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 )
 
 func TestUpdateThatHangsDelaysNoHeartbeat(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		wait(time.Minute)
 		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
@@ -40,7 +40,7 @@ func TestUpdateThatHangsDelaysNoHeartbeat(t *testing.T) {
 // What the store says counts, not what was once sent: a store that was restored can have
 // another count.
 func TestCountThatTheRegistryLostIsPublishedAgain(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a, b := t.join("a"), t.join("b")
 		before := t.Snapshot()
 		require.NoError(t, a.SetWorkers(t.Context(), 6))
@@ -54,7 +54,7 @@ func TestCountThatTheRegistryLostIsPublishedAgain(t *testing.T) {
 // An update whose outcome is unknown is sent again, and if the first arrives after a newer
 // one the record is another by then.
 func TestUpdateThatArrivesAfterANewerOneHasNoEffect(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		late := make(chan error, 1)
 		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
@@ -75,7 +75,7 @@ func TestUpdateThatArrivesAfterANewerOneHasNoEffect(t *testing.T) {
 }
 
 func TestRejoiningThatIsSlowAndThenFailsIsTriedAgain(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		t.Cut("a")
 		wait(7 * time.Second)
@@ -102,7 +102,7 @@ func TestRejoiningThatIsSlowAndThenFailsIsTriedAgain(t *testing.T) {
 }
 
 func TestLeavingWhileFencedRemovesTheRecord(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a, b := t.join("a"), t.join("b")
 		t.Cut("a")
 		wait(6500 * time.Millisecond)
@@ -124,7 +124,7 @@ func TestLeavingWhileFencedRemovesTheRecord(t *testing.T) {
 }
 
 func TestSetWorkersAfterLeavingIsNotJudgedByTheClusterThatWasLeft(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a, b := t.join("a"), t.join("b", workers(libcluster.MaxWorkers-1))
 		require.NoError(t, a.Leave(t.Context()))
 		require.NoError(t, b.Leave(t.Context()))
@@ -143,7 +143,7 @@ func (s stubbornSession) Close() error {
 }
 
 func TestSessionThatOpensAfterLeavingIsClosed(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		closed := make(chan struct{})
 		registry := between.Registry{Registry: t.Registry, Joining: func(ctx context.Context, m libcluster.Member, below libcluster.Membership,
 		) (libcluster.Session, time.Duration, error) { // it does not heed its context
@@ -164,7 +164,7 @@ func TestWritesThatFailInTheMiddleOfAChangeAreLogged(t *testing.T) {
 		libclustertest.OpSwap:        "cannot coordinate the cluster yet, will keep trying",
 		libclustertest.OpAcknowledge: "cannot say yet that the application has stopped, will keep trying",
 	} {
-		inBubble(t, func(w *world) {
+		inMemory(t, func(w *memory) {
 			var log logs
 			w.join("a", exclusive, log.configure)
 			wait(time.Second)

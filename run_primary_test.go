@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 )
 
 // runPrimary begins a job that runs f while it is the primary.
-func (w *world) runPrimary(id string, f func(context.Context, libcluster.State) error, configure ...func(*libcluster.Config)) *job {
+func (w *memory) runPrimary(id string, f func(context.Context, libcluster.State) error, configure ...func(*libcluster.Config)) *job {
 	w.Helper()
 	j := w.job(id, configure...)
 	j.begin(func(ctx context.Context) error { return j.RunPrimary(ctx, j.noting(f)) })
@@ -25,7 +25,7 @@ func (w *world) runPrimary(id string, f func(context.Context, libcluster.State) 
 }
 
 func TestPrimaryHandsOverAndGoesOnWhileItStaysThePrimary(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		b := t.runPrimary("b", untilStopped)
 		require.Equal(t, "told 0/1, run 0/1", b.log())
 		c := t.runPrimary("c", untilStopped)
@@ -50,7 +50,7 @@ func TestPrimaryHandsOverAndGoesOnWhileItStaysThePrimary(t *testing.T) {
 }
 
 func TestPrimaryWithAPlanStaysThePrimaryWhenOneOfASmallerIDComes(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		b := t.runPrimary("b", untilStopped, planned)
 		wait(time.Second)
 		a := t.runPrimary("a", untilStopped, planned)
@@ -72,7 +72,7 @@ func TestRunPrimaryWarnsOnceThatNewcomersTakeTheLeadInDirectMode(t *testing.T) {
 		{"static", func(c *libcluster.Config) { c.Registry = libcluster.Static(0, 1) }, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			inBubble(t, func(t *world) {
+			inMemory(t, func(t *memory) {
 				core, logs := observer.New(zapcore.WarnLevel)
 				a := t.app("a", c.configure, logger(core))
 				for range 3 {
@@ -85,7 +85,7 @@ func TestRunPrimaryWarnsOnceThatNewcomersTakeTheLeadInDirectMode(t *testing.T) {
 }
 
 func TestPrimaryThatIsFencedAndBackIsStoppedInBetween(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		j := t.runPrimary("a", untilStopped)
 		wait(time.Minute)
 		t.Expire(cluster, "a")
@@ -97,7 +97,7 @@ func TestPrimaryThatIsFencedAndBackIsStoppedInBetween(t *testing.T) {
 }
 
 func TestPrimaryThatHasFinishedLeaves(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		finish := func(ctx context.Context, _ libcluster.State) error {
 			sleep(ctx, time.Minute)
 			return nil
@@ -113,15 +113,15 @@ func TestPrimaryThatHasFinishedLeaves(t *testing.T) {
 func TestCallbackThatHangsDoesNotKeepThePrimaryFromBeingStopped(t *testing.T) {
 	for name, over := range map[string]struct {
 		after time.Duration // the callback has begun, at the latest
-		how   func(t *world, j *job)
+		how   func(t *memory, j *job)
 	}{
-		"at the deadline": {window(libcluster.DefaultTTL), func(t *world, _ *job) { t.Cut("a") }},
-		"by its record":   {0, func(t *world, _ *job) { t.Expire(cluster, "a") }},
-		"by leaving":      {0, func(t *world, j *job) { _ = j.Leave(t.within(time.Millisecond)) }},
-		"by its context":  {0, func(_ *world, j *job) { j.cancel(errStop) }},
+		"at the deadline": {window(libcluster.DefaultTTL), func(t *memory, _ *job) { t.Cut("a") }},
+		"by its record":   {0, func(t *memory, _ *job) { t.Expire(cluster, "a") }},
+		"by leaving":      {0, func(t *memory, j *job) { _ = j.Leave(t.within(time.Millisecond)) }},
+		"by its context":  {0, func(_ *memory, j *job) { j.cancel(errStop) }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *world) {
+			inMemory(t, func(t *memory) {
 				returns := make(chan struct{})
 				var stopped atomic.Pointer[time.Time] // what a timer ends is ordered by virtual time alone
 				j := t.job("a")
@@ -150,7 +150,7 @@ func TestCallbackThatHangsDoesNotKeepThePrimaryFromBeingStopped(t *testing.T) {
 }
 
 func TestPrimaryThatIsFencedAndBackDuringACallbackIsRunAgain(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		j := t.runPrimary("a", untilStopped)
 		j.inCallback(func(s libcluster.State) {
 			j.note("told %d/%d", s.Index, s.Total)
@@ -170,9 +170,9 @@ func TestPrimaryThatIsFencedAndBackDuringACallbackIsRunAgain(t *testing.T) {
 }
 
 // withPrimary is a job whose workers have something run besides while it is the primary.
-func (w *world) withPrimary(id string, f func(context.Context, libcluster.State) error, configure ...func(*libcluster.Config)) (*job, *diary) {
+func (w *memory) withPrimary(id string, f func(context.Context, libcluster.State) error, configure ...func(*libcluster.Config)) (*job, *journal) {
 	w.Helper()
-	j, d := w.job(id, configure...), &diary{}
+	j, d := w.job(id, configure...), &journal{}
 	worker := func(ctx context.Context, worker int, _ libcluster.State) error {
 		d.note("worker %d", worker)
 		<-ctx.Done()
@@ -189,7 +189,7 @@ func (w *world) withPrimary(id string, f func(context.Context, libcluster.State)
 }
 
 func TestWorkersOfThePrimaryHaveItsTaskRunBesides(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		b, atB := w.withPrimary("b", untilStopped)
 		require.ElementsMatch(w, []string{"worker 0", "leads"}, strings.Split(atB.since(), ", "))
 		c, atC := w.withPrimary("c", untilStopped)
@@ -210,7 +210,7 @@ func TestWorkersOfThePrimaryHaveItsTaskRunBesides(t *testing.T) {
 
 func TestWhatThePrimarysTaskReturns(t *testing.T) {
 	broken := errors.New("broken")
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a, at := w.withPrimary("a", func(context.Context, libcluster.State) error { return nil })
 		require.Contains(w, at.since(), "leads no longer")
 		w.join("b")
@@ -222,12 +222,12 @@ func TestWhatThePrimarysTaskReturns(t *testing.T) {
 		require.Contains(w, at.since(), "leads no longer", "the next term is another one")
 		require.NoError(w, a.end())
 	})
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		a, at := w.withPrimary("a", func(context.Context, libcluster.State) error { return broken })
 		require.ErrorIs(w, a.result(), broken)
 		require.Contains(w, at.since(), "worker 0 ends")
 	})
-	inBubble(t, func(w *world) {
+	inMemory(t, func(w *memory) {
 		two := []libcluster.RunOption{libcluster.WithPrimary(untilStopped), libcluster.WithPrimary(untilStopped)}
 		require.ErrorContains(w, w.app("a").Run(w.Context(), untilStopped, two...), "give it once")
 		require.ErrorContains(w, w.app("a").RunPrimary(w.Context(), untilStopped, two[0]), "to Run, RunWorkers")

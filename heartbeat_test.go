@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -27,7 +27,7 @@ type renewals struct {
 	stopped bool // from now on answers do not arrive
 }
 
-func (w *world) watchRenewals(delay func() time.Duration) *renewals {
+func (w *memory) watchRenewals(delay func() time.Duration) *renewals {
 	r := &renewals{sent: map[string]time.Time{}}
 	w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 		sent := time.Now()
@@ -65,7 +65,7 @@ func (r *renewals) of(id string) time.Time {
 func promptly() time.Duration { return 0 }
 
 // joinForAMinute has an instance join and renew promptly, and returns its deadline too.
-func (w *world) joinForAMinute(id string) (a *app, deadline time.Time) {
+func (w *memory) joinForAMinute(id string) (a *application, deadline time.Time) {
 	w.Helper()
 	renewals := w.watchRenewals(promptly)
 	a = w.join(id)
@@ -75,7 +75,7 @@ func (w *world) joinForAMinute(id string) (a *app, deadline time.Time) {
 
 // hang has each call of the registry hang, its context notwithstanding, until goOn is
 // called or the test ends.
-func (w *world) hang() (goOn func()) {
+func (w *memory) hang() (goOn func()) {
 	hang := make(chan struct{})
 	w.Intercept(func(_ context.Context, call libclustertest.Call) error {
 		<-hang
@@ -91,7 +91,7 @@ func (w *world) hang() (goOn func()) {
 
 // requireFencedAt waits until the deadline and makes sure that the instance is fenced
 // then, and not a nanosecond before.
-func (a *app) requireFencedAt(deadline time.Time) {
+func (a *application) requireFencedAt(deadline time.Time) {
 	a.w.Helper()
 	wait(time.Until(deadline) - time.Nanosecond)
 	require.True(a.w, a.State().Active(), "one nanosecond before the deadline")
@@ -117,13 +117,13 @@ func TestCutMemberIsFencedExactlyAtItsDeadline(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 100 {
-				inBubble(t, func(t *world) { t.fencedAtDeadline(delay) })
+				inMemory(t, func(t *memory) { t.fencedAtDeadline(delay) })
 			}
 		})
 	}
 }
 
-func (w *world) fencedAtDeadline(delay func() time.Duration) {
+func (w *memory) fencedAtDeadline(delay func() time.Duration) {
 	granted := time.Duration(2+rand.IntN(20)) * time.Second
 	w.GrantTTL(granted) // whatever is asked for
 	renewals := w.watchRenewals(delay)
@@ -155,7 +155,7 @@ func (w *world) fencedAtDeadline(delay func() time.Duration) {
 }
 
 func TestDeadlineCountsFromSendingAndNotFromTheAnswer(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		const slow = time.Second // not as slow as to be given up
 		renewals := t.watchRenewals(func() time.Duration { return slow })
 		a := t.join("a")
@@ -168,7 +168,7 @@ func TestDeadlineCountsFromSendingAndNotFromTheAnswer(t *testing.T) {
 }
 
 func TestDeadlineFollowsTheGrantedTTLAndNotTheOneAskedFor(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		t.GrantTTL(time.Minute)
 		renewals := t.watchRenewals(promptly)
 		a := t.join("a", ttl(2*time.Second))
@@ -180,7 +180,7 @@ func TestDeadlineFollowsTheGrantedTTLAndNotTheOneAskedFor(t *testing.T) {
 }
 
 func TestFenceDoesNotWaitForACallbackOrForACallThatHangs(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a, deadline := t.joinForAMinute("a")
 		goOn := t.hang()
 		a.inCallback(func(libcluster.State) { time.Sleep(time.Hour) })
@@ -195,7 +195,7 @@ func TestFenceDoesNotWaitForACallbackOrForACallThatHangs(t *testing.T) {
 }
 
 func TestCallbackOfTheDeadlineDoesNotWaitForARenewalThatHangs(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a, deadline := t.joinForAMinute("a")
 		goOn := t.hang()
 		wait(time.Minute)
@@ -210,7 +210,7 @@ func TestCallbackOfTheDeadlineDoesNotWaitForARenewalThatHangs(t *testing.T) {
 // A renewal's answer comes after the deadline, and says that all is well: it
 // changes nothing, for the place may have been given to others.
 func TestLateSuccessAfterTheDeadlineDoesNotResurrect(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a, deadline := t.joinForAMinute("a")
 		var late atomic.Int32
 		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
@@ -246,7 +246,7 @@ func TestSlowAnswersFenceNobody(t *testing.T) {
 		"since it has begun": {0, 4 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *world) {
+			inMemory(t, func(t *memory) {
 				var delay atomic.Int64
 				delay.Store(int64(delays.joining))
 				t.watchRenewals(func() time.Duration { return time.Duration(delay.Load()) })
@@ -264,7 +264,7 @@ func TestSlowAnswersFenceNobody(t *testing.T) {
 
 // What an answer proves counts from when its request was sent.
 func TestSlowAnswerDoesNotExtendTheDeadline(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		renewals := t.watchRenewals(func() time.Duration { return 4 * time.Second })
 		a := t.join("a", ttl(10*time.Second))
 		wait(time.Minute)
@@ -276,7 +276,7 @@ func TestSlowAnswerDoesNotExtendTheDeadline(t *testing.T) {
 
 // The answers to heartbeats come in the reverse order: the older proves less.
 func TestOvertakenAnswerDoesNotShortenTheDeadline(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		var calls atomic.Int32
 		renewals := t.watchRenewals(func() time.Duration {
 			if calls.Add(1)%2 == 0 {
@@ -293,7 +293,7 @@ func TestOvertakenAnswerDoesNotShortenTheDeadline(t *testing.T) {
 }
 
 func TestFailuresWithinTheWindowFenceNobody(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		var failed atomic.Int32
 		renewals := t.watchRenewals(promptly)
 		a := t.join("a")
@@ -321,16 +321,16 @@ func TestFailuresWithinTheWindowFenceNobody(t *testing.T) {
 
 func TestLostRecordFencesAtOnce(t *testing.T) {
 	for name, lost := range map[string]struct {
-		how func(w *world)
+		how func(w *memory)
 		why error
 	}{
-		"expired":                     {func(w *world) { w.Expire(cluster, "a") }, libcluster.ErrRecordGone},
-		"deleted":                     {func(w *world) { w.Delete(cluster, "a") }, libcluster.ErrRecordGone},
-		"overwritten without a lease": {func(w *world) { w.Put(cluster, "a", []byte("2")) }, libcluster.ErrRecordGone},
-		"with the whole store":        {func(w *world) { w.Restore(libclustertest.Snapshot{}) }, libcluster.ErrRegistryReset},
+		"expired":                     {func(w *memory) { w.Expire(cluster, "a") }, libcluster.ErrRecordGone},
+		"deleted":                     {func(w *memory) { w.Delete(cluster, "a") }, libcluster.ErrRecordGone},
+		"overwritten without a lease": {func(w *memory) { w.Put(cluster, "a", []byte("2")) }, libcluster.ErrRecordGone},
+		"with the whole store":        {func(w *memory) { w.Restore(libclustertest.Snapshot{}) }, libcluster.ErrRegistryReset},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *world) {
+			inMemory(t, func(t *memory) {
 				a := t.join("a", workers(2))
 				wait(time.Minute)
 				var cut atomic.Bool // from joining again, to see it fenced
@@ -361,7 +361,7 @@ func TestLostRecordFencesAtOnce(t *testing.T) {
 // Watching finds a lost record at once. When the watch has gone silent, renewing
 // finds it.
 func TestRenewingFindsALostRecordWhenTheWatchIsSilent(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		var silent atomic.Bool
 		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 			err := call.Send(ctx)

@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 // BenchmarkMetadataSeenBy100 is what another value of one member's costs that all 100 hear
 // of, beside the publishing alone, in the same run.
 func BenchmarkMetadataSeenBy100(b *testing.B) {
-	for _, mode := range everyMode {
+	for _, mode := range allModes {
 		b.Run(mode.String(), func(b *testing.B) {
 			alone := benchmarkMetadata(b, mode, false)
 			seen := benchmarkMetadata(b, mode, true)

@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -25,7 +25,7 @@ func logger(core zapcore.Core) func(*libcluster.Config) {
 }
 
 func TestRunEndsWithTheFunctionsError(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		broken := errors.New("the disk is full")
 		j := t.run("a", func(context.Context, libcluster.State) error {
 			time.Sleep(time.Minute)
@@ -40,7 +40,7 @@ func TestRunEndsWithTheFunctionsError(t *testing.T) {
 }
 
 func TestRunEndsWhenTheFunctionHasFinished(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		j := t.run("a", func(ctx context.Context, _ libcluster.State) error {
 			if !sleep(ctx, time.Minute) {
 				return nil // stopped in the middle: not finished
@@ -76,7 +76,7 @@ func TestWhateverAFunctionReturnsAfterItsContextHasEndedMeansThatItHasStopped(t 
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, n := range []int{1, 2} { // functions at the same time
-				inBubble(t, func(t *world) {
+				inMemory(t, func(t *memory) {
 					core, logs := observer.New(zapcore.WarnLevel)
 					j := t.runWorkers("b", func(ctx context.Context, _ int, _ libcluster.State) error {
 						<-ctx.Done()
@@ -107,7 +107,7 @@ func TestWhateverAFunctionReturnsAfterItsContextHasEndedMeansThatItHasStopped(t 
 
 // Of many functions that return at once, in one change, one line is enough.
 func TestPartitionsThatEndTogetherAreOneLine(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		core, logs := observer.New(zapcore.WarnLevel)
 		a := t.app("a", mode(libcluster.ModeCooperative), logger(core))
 		ended := make(chan error, 1)
@@ -131,7 +131,7 @@ func TestPartitionsThatEndTogetherAreOneLine(t *testing.T) {
 
 // A primary that had to stop waits for its next turn, whatever its function has returned.
 func TestPrimaryThatFailsWhileItStopsWaitsForItsNextTurn(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		j := t.runPrimary("b", func(ctx context.Context, _ libcluster.State) error {
 			<-ctx.Done()
 			return errors.New("canceling statement due to user request")
@@ -145,14 +145,14 @@ func TestPrimaryThatFailsWhileItStopsWaitsForItsNextTurn(t *testing.T) {
 }
 
 func TestErrorOfAContextWhileItsOwnHasNotEndedIsAFailure(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		j := t.run("a", func(context.Context, libcluster.State) error { return context.Canceled })
 		require.ErrorIs(t, j.result(), context.Canceled)
 	})
 }
 
 func TestRunEndsWhenTheIDIsTaken(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		j := t.run("a", untilStopped)
 		newer := t.join("a", workers(2))
 		require.ErrorIs(t, j.result(), libcluster.ErrInstanceTaken)
@@ -166,14 +166,13 @@ func TestRunEndsWhenTheIDIsTaken(t *testing.T) {
 
 // It is fenced already when it learns that its ID is another one's.
 func TestRunEndsWhenTheIDWasTakenWhileItWasCutOff(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		j := t.run("a", untilStopped)
 		t.Intercept(func(ctx context.Context, _ libclustertest.Call) error { return gone(ctx) })
 		t.Put(cluster, "b", []byte("1")) // ends the Next that was not intercepted
 		wait(time.Hour)
 		t.Intercept(nil)
-		long := registration("a", 2)
-		long.TTL = time.Minute // longer than the attempt to join that still goes on
+		long := registration("mailer", "a", libcluster.ModeDirect) // its TTL is longer than the attempt to join that still goes on
 		_, _, err := between.Join(t.Context(), t, long)
 		require.NoError(t, err)
 		require.ErrorIs(t, j.result(), libcluster.ErrInstanceTaken)
@@ -193,7 +192,7 @@ func (l loose) Done() <-chan struct{} { return l.done }
 // Run leaves as soon as its context ends, which may be before the function's has.
 func TestWhatEndsRunsContextIsTheCause(t *testing.T) {
 	for range 100 {
-		inBubble(t, func(w *world) {
+		inMemory(t, func(w *memory) {
 			inner, stop := context.WithCancelCause(w.Context())
 			ctx := loose{inner, make(chan struct{})}
 			context.AfterFunc(inner, func() { close(ctx.done) })
@@ -208,7 +207,7 @@ func TestWhatEndsRunsContextIsTheCause(t *testing.T) {
 }
 
 func TestLeaveElsewhereEndsRun(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		j := t.run("a", slowly(time.Minute))
 		start := time.Now()
 		require.NoError(t, j.Leave(t.Context()))
@@ -220,7 +219,7 @@ func TestLeaveElsewhereEndsRun(t *testing.T) {
 
 func TestRunReturnsAfterTheFunctionAlsoIfLeaveHasGivenUpOnIt(t *testing.T) {
 	for _, patience := range []time.Duration{0, time.Second} {
-		inBubble(t, func(t *world) {
+		inMemory(t, func(t *memory) {
 			j := t.run("a", slowly(time.Minute))
 			require.ErrorContains(t, j.Leave(t.within(patience)), "a callback has not returned")
 			require.Equal(t, libcluster.PhaseLeft, j.Phase())
@@ -237,7 +236,7 @@ func TestRunReturnsAfterTheFunctionAlsoIfLeaveHasGivenUpOnIt(t *testing.T) {
 }
 
 func TestRunWhileJoinedOrRunningIsRefused(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		require.ErrorIs(t, a.Run(t.Context(), untilStopped), libcluster.ErrJoined)
 		j := t.run("b", untilStopped)
@@ -248,7 +247,7 @@ func TestRunWhileJoinedOrRunningIsRefused(t *testing.T) {
 }
 
 func TestRunAgainAfterItHasEnded(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.app("a")
 		runs := 0
 		for range 3 {
@@ -264,14 +263,14 @@ func TestRunAgainAfterItHasEnded(t *testing.T) {
 }
 
 func TestRunOfAPassiveInstanceIsRefused(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		require.ErrorIs(t, t.app("p", passive).Run(t.Context(), untilStopped), libcluster.ErrPassive)
 	})
 }
 
 // Otherwise the process would end when the instance gets an assignment, or becomes the primary.
 func TestRunWithoutAFunctionIsRefused(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		ctx, a := t.Context(), t.app("a")
 		for name, err := range map[string]error{
 			"Run":           a.Run(ctx, nil),
@@ -288,7 +287,7 @@ func TestRunWithoutAFunctionIsRefused(t *testing.T) {
 }
 
 func TestRunThatEndsBeforeItHasJoinedSaysWhy(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		t.CutAll()
 		j := t.run("a", untilStopped)
 		wait(time.Minute)
@@ -307,7 +306,7 @@ func TestRunThatEndsBeforeItHasJoinedSaysWhy(t *testing.T) {
 }
 
 func TestRegistryThatHangsDoesNotKeepRunFromReturning(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		j := t.run("a", untilStopped)
 		t.CutAll()
 		start := time.Now()
@@ -317,7 +316,7 @@ func TestRegistryThatHangsDoesNotKeepRunFromReturning(t *testing.T) {
 }
 
 func TestRunOfAStaticClusterEndsWithItsWork(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		j := t.run("a", func(context.Context, libcluster.State) error { return nil },
 			func(c *libcluster.Config) { c.Registry = libcluster.Static(4, 8) })
 		require.NoError(t, j.result())
@@ -326,7 +325,7 @@ func TestRunOfAStaticClusterEndsWithItsWork(t *testing.T) {
 }
 
 func TestGoexitInTheFunctionEndsRunsGoroutineToo(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		j := t.run("a", func(context.Context, libcluster.State) error {
 			runtime.Goexit() // as t.FailNow does
 			return nil
@@ -341,7 +340,7 @@ func TestGoexitInTheFunctionEndsRunsGoroutineToo(t *testing.T) {
 // As in the test of Join and Leave, what matters is that it ends, that no function runs
 // twice at the same time, and that nothing is left.
 func TestRunAndEverythingElseAtOnceEndsCleanly(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		jobs := []*job{t.job("a"), t.job("b"), t.job("c")}
 		t.useAtOnce(len(jobs), func(n, m, k int) {
 			j := jobs[n]

@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 )
 
 // seenOf is all that Changed is for, in one text.
-func seenOf(a *app) string {
+func seenOf(a *application) string {
 	v := a.View()
 	v.State.Deadline = time.Time{}
 	return fmt.Sprintf("%+v %v %v", v, a.Phase(), a.Err())
@@ -21,8 +21,8 @@ func seenOf(a *app) string {
 
 // Whoever waits on the channels alone has seen the newest of everything whenever all is quiet.
 func TestChangedTellsOfEverythingThatCanBeSeen(t *testing.T) {
-	for _, m := range allModes {
-		inBubble(t, func(t *world) {
+	for _, m := range rangeModes {
+		inMemory(t, func(t *memory) {
 			members := func(c *libcluster.Config) { c.OnMembers = func(libcluster.MembersChange) {} }
 			a := t.app("a", mode(m), members)
 			var (

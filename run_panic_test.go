@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 
 // panicking names the environment variable that has this binary be a program
 // that panics, and says how.
-const panicking = "LIBCLUSTERTEST_PANIC"
+const panicking = "LIBCLUSTER_TEST_PANIC"
 
 // panicInRun is a program in which a function given to Run panics. All that it
 // prints goes to standard error.

@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 
 // agree fails unless all name the same owner of each key, and it alone says that
 // the key is its own.
-func (w *world) agree(apps ...*app) {
+func (w *memory) agree(apps ...*application) {
 	w.Helper()
 	for key := range 200 {
 		key := fmt.Sprint(key)
@@ -33,7 +33,7 @@ func (w *world) agree(apps ...*app) {
 func TestEverybodyNamesTheSameOwnerOfAKey(t *testing.T) {
 	for _, m := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(m.String(), func(t *testing.T) {
-			inBubble(t, func(t *world) {
+			inMemory(t, func(t *memory) {
 				address := func(c *libcluster.Config) { c.Address = "http://" + c.ID }
 				front := t.join("front end", mode(m), passive)
 				_, ok := front.OwnerOf("key")
@@ -57,7 +57,7 @@ func TestEverybodyNamesTheSameOwnerOfAKey(t *testing.T) {
 }
 
 func TestFencedFrontEndStillNamesTheLastOwner(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		t.join("a")
 		b := t.join("b")
 		b.OwnerOf("key")

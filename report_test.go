@@ -1,11 +1,10 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -20,8 +19,8 @@ import (
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
-// logged has an instance log from a level up.
-func logged(level zapcore.Level) (func(*libcluster.Config), *observer.ObservedLogs) {
+// observed has an instance log from a level up.
+func observed(level zapcore.Level) (func(*libcluster.Config), *observer.ObservedLogs) {
 	core, logs := observer.New(level)
 	return func(c *libcluster.Config) { c.Logger = zap.New(core) }, logs
 }
@@ -36,9 +35,9 @@ func at(since time.Time, lines *observer.ObservedLogs) (seconds []int) {
 
 func TestInstanceOfAWrongModeIsNotSaidToRejoin(t *testing.T) {
 	for n := range 100 { // it is a race between Join, which leaves, and the instance
-		m := allModes[1+n%2]
-		inBubble(t, func(w *world) {
-			log, logs := logged(zap.InfoLevel)
+		m := rangeModes[1+n%2]
+		inMemory(t, func(w *memory) {
+			log, logs := observed(zap.InfoLevel)
 			w.join("a")
 			b := w.app("b", mode(m), log)
 			require.ErrorAs(w, b.Join(w.within(time.Minute)), new(*libcluster.ModeError))
@@ -50,8 +49,8 @@ func TestInstanceOfAWrongModeIsNotSaidToRejoin(t *testing.T) {
 }
 
 func TestTroubleThatGoesOnIsLoggedAtGrowingIntervalsWithWhatWasNotSaid(t *testing.T) {
-	inBubble(t, func(w *world) {
-		log, logs := logged(zap.WarnLevel)
+	inMemory(t, func(w *memory) {
+		log, logs := observed(zap.WarnLevel)
 		a := w.join("a", log)
 		start := time.Now()
 		w.Cut("a")
@@ -85,8 +84,8 @@ func TestTroubleThatGoesOnIsLoggedAtGrowingIntervalsWithWhatWasNotSaid(t *testin
 }
 
 func TestOnlyTheCoordinatorWarnsOfAnInstanceThatHoldsUpTheCluster(t *testing.T) {
-	inBubble(t, func(w *world) {
-		log, logs := logged(zap.InfoLevel)
+	inMemory(t, func(w *memory) {
+		log, logs := observed(zap.InfoLevel)
 		stop := make(chan struct{})
 		w.join("a", exclusive, log)
 		slow := w.join("slow", exclusive, log, func(c *libcluster.Config) { c.DrainTimeout = time.Hour })
@@ -119,10 +118,10 @@ func TestOnlyTheCoordinatorWarnsOfAnInstanceThatHoldsUpTheCluster(t *testing.T) 
 
 // Each instance says what concerns it, and each cause four times at most in 100 s.
 func TestChaosIsLoggedInFewLines(t *testing.T) {
-	for _, m := range allModes {
+	for _, m := range rangeModes {
 		t.Run(m.String(), func(t *testing.T) {
-			inBubble(t, func(w *world) {
-				log, logs := logged(zap.WarnLevel)
+			inMemory(t, func(w *memory) {
+				log, logs := observed(zap.WarnLevel)
 				names := []string{"a", "b", "c", "d", "e"}
 				for _, id := range names {
 					w.join(id, mode(m), log)
@@ -162,10 +161,10 @@ func TestChaosIsLoggedInFewLines(t *testing.T) {
 
 // The registry is away for 20 s of each minute, which is longer than a TTL.
 func TestAnHourOfAFlappingRegistryIsLoggedInFewLines(t *testing.T) {
-	for _, m := range append(slices.Clone(allModes), libcluster.ModeCooperative) {
+	for _, m := range allModes {
 		t.Run(m.String(), func(t *testing.T) {
-			inBubble(t, func(w *world) {
-				log, logs := logged(zap.InfoLevel)
+			inMemory(t, func(w *memory) {
+				log, logs := observed(zap.InfoLevel)
 				for _, id := range []string{"a", "b", "c"} {
 					w.join(id, mode(m), log)
 				}
@@ -199,10 +198,10 @@ func TestAnHourOfAFlappingRegistryIsLoggedInFewLines(t *testing.T) {
 // At Debug a change is one line for each instance, whatever the number of members.
 func TestAChangeIsOneLineAtDebug(t *testing.T) {
 	const all = 24
-	for _, m := range allModes {
+	for _, m := range rangeModes {
 		t.Run(m.String(), func(t *testing.T) {
-			inBubble(t, func(w *world) {
-				log, logs := logged(zap.DebugLevel)
+			inMemory(t, func(w *memory) {
+				log, logs := observed(zap.DebugLevel)
 				for n := range all {
 					w.join(fmt.Sprintf("node%02d", n), mode(m), log)
 				}

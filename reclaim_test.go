@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -18,8 +18,8 @@ func reclaim(after time.Duration) func(*libcluster.Config) {
 }
 
 func TestIDThatIsFreeForLongIsReclaimed(t *testing.T) {
-	for _, m := range allModes {
-		inBubble(t, func(t *world) {
+	for _, m := range rangeModes {
+		inMemory(t, func(t *memory) {
 			older := t.join("a", mode(m), reclaim(4*time.Minute))
 			newer := t.join("a", mode(m), workers(2))
 			wait(time.Hour)
@@ -39,7 +39,7 @@ func TestIDThatIsFreeForLongIsReclaimed(t *testing.T) {
 
 // A supervisor that starts the successor anew leaves the ID free for a moment.
 func TestIDThatIsFreeForAMomentIsNotReclaimed(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		older := t.join("a", reclaim(time.Minute))
 		newer := t.join("a")
 		for range 20 {
@@ -55,7 +55,7 @@ func TestIDThatIsFreeForAMomentIsNotReclaimed(t *testing.T) {
 
 // Whether an ID is free is not known while the registry does not answer.
 func TestIDIsNotReclaimedUnseen(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		older := t.join("a", reclaim(time.Minute))
 		t.join("a")
 		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
@@ -73,7 +73,7 @@ func TestIDIsNotReclaimedUnseen(t *testing.T) {
 }
 
 func TestRunGoesOnWithAReclaimedID(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		var causes []error
 		a := t.app("a", reclaim(time.Minute))
 		ctx, cancel := context.WithCancel(t.Context())
@@ -101,7 +101,7 @@ func TestRunGoesOnWithAReclaimedID(t *testing.T) {
 // It has been refused by a cluster of another mode, and left the registry, when its ID is
 // taken.
 func TestIDIsReclaimedAfterAnotherModeHasGone(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a", reclaim(time.Minute))
 		t.Cut("a")
 		wait(time.Minute)
@@ -121,7 +121,7 @@ func TestIDIsReclaimedAfterAnotherModeHasGone(t *testing.T) {
 }
 
 func TestReclaimingEndsWithTheStay(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		older := t.join("a", reclaim(time.Hour))
 		newer := t.join("a")
 		wait(time.Minute)

@@ -1,4 +1,4 @@
-package libclustertest_test
+package libcluster_test
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 // them cannot both be right.
 type tiling map[int64][]libcluster.State
 
-func (g tiling) add(t *world, s libcluster.State) {
+func (g tiling) add(t *memory, s libcluster.State) {
 	if !s.Active() {
 		return
 	}
@@ -47,7 +47,7 @@ func (g tiling) whole(generation int64) bool {
 // TestRangesOfOneGenerationTileTheTotal lets each instance learn of changes with
 // a delay of its own, so that at any time they are of different generations.
 func TestRangesOfOneGenerationTileTheTotal(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
 		random := rand.New(rand.NewPCG(seed, 0))
@@ -58,7 +58,7 @@ func TestRangesOfOneGenerationTileTheTotal(t *testing.T) {
 			}
 			return err
 		})
-		var apps []*app
+		var apps []*application
 		for n := range 12 {
 			apps = append(apps, t.app(fmt.Sprintf("%02d", n), workers(1+random.IntN(9))))
 		}
@@ -101,14 +101,14 @@ func TestRangesOfOneGenerationTileTheTotal(t *testing.T) {
 	})
 }
 
-func generationsGrow(t *world, a *app) {
+func generationsGrow(t *memory, a *application) {
 	told := a.told()
 	require.True(t, slices.IsSortedFunc(told, func(a, b call) int { return int(a.Generation - b.Generation) }),
 		"the generation of successive states only grows: %+v", told)
 }
 
 func TestGenerationsOnlyGrow(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		last := int64(0)
 		look := func() {
@@ -139,7 +139,7 @@ func TestGenerationsOnlyGrow(t *testing.T) {
 }
 
 func TestMembersAreTheListThatTheStateWasComputedFrom(t *testing.T) {
-	inBubble(t, func(t *world) {
+	inMemory(t, func(t *memory) {
 		a := t.join("a", workers(2))
 		t.join("c", workers(4), func(c *libcluster.Config) {
 			c.Address, c.Version, c.Metadata = "192.0.2.1:80", "1.2", map[string]string{"zone": "x"}
@@ -159,8 +159,8 @@ func TestMembersAreTheListThatTheStateWasComputedFrom(t *testing.T) {
 }
 
 func TestClustersDoNotMeet(t *testing.T) {
-	inBubble(t, func(t *world) {
-		apps := []*app{
+	inMemory(t, func(t *memory) {
+		apps := []*application{
 			t.join("a"),
 			t.join("a", func(c *libcluster.Config) { c.Env = "test" }),
 			t.join("a", func(c *libcluster.Config) { c.Partition = "production" }),
