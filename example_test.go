@@ -20,7 +20,7 @@ func Example() {
 	}
 	cluster, err := libcluster.New(libcluster.Config{
 		Key:        "mailer",
-		ID:         name, // of its own for each instance, and the same after a restart
+		ID:         name, // unique to this instance, and the same after a restart
 		Mode:       libcluster.ModeCooperative,
 		Partitions: 64, // of the work, the same number for ever
 		Registry:   libcluster.Etcd("http://127.0.0.1:2379"),
