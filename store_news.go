@@ -299,7 +299,7 @@ func found(all []foreign, prefix string, r kv.Record, why error) []foreign {
 	return append(all, foreign{prefix + r.Key, why})
 }
 
-// isOfPlan reports whether a key is of no member, and of no stranger.
+// isOfPlan reports whether a key is one of libcluster's own besides the members' records.
 func isOfPlan(key string) bool {
 	return strings.HasPrefix(key, publicKeys) || strings.HasPrefix(key, acknowledgedKeys) || strings.HasPrefix(key, besideKeys)
 }

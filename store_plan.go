@@ -30,7 +30,7 @@ func (now *Planning) reflect(r kv.Record, gone bool) {
 		}
 	case coordinatorKey:
 		now.Coordinator = r.Value
-		if gone || r.Owner == 0 { // nobody's, or a stranger's
+		if gone || r.Owner == 0 { // without a lease: another program has written it
 			now.Coordinator = nil
 		}
 	default:

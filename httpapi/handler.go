@@ -149,7 +149,7 @@ func (h *Handler) health(w http.ResponseWriter, r *http.Request) {
 	h.reply(w, r, http.StatusOK, probe{Status: "ok"})
 }
 
-// ready says to strangers no more than whether.
+// ready says no more than whether to a client that is not admitted.
 func (h *Handler) ready(w http.ResponseWriter, r *http.Request) {
 	answer, status := probe{Status: "ready"}, http.StatusOK
 	ready, why := isReady(h.cluster)

@@ -49,12 +49,12 @@ func (r *Registry) Steal(cluster, id string) bool {
 	return true
 }
 
-// write changes a cluster as a stranger does.
+// write changes a cluster as another program does.
 func (r *Registry) write(cluster string, tx kv.Tx) {
 	_, _ = r.space(cluster).Commit(context.Background(), tx) // what is refused is not there
 }
 
-// Put writes a record as a stranger would: whatever bytes, under whatever ID that can be
+// Put writes a record as another program would: whatever bytes, under whatever ID that can be
 // printed, and without a lease, so that it stays until it is deleted. An instance whose
 // record that overwrites is told [libcluster.ErrRecordGone].
 func (r *Registry) Put(cluster, id string, value []byte) {
@@ -69,7 +69,7 @@ func (r *Registry) Delete(cluster, id string) bool {
 	return there
 }
 
-// PutPlan writes the plan as a stranger would, or, if it is empty, deletes it.
+// PutPlan writes the plan as another program would, or, if it is empty, deletes it.
 func (r *Registry) PutPlan(cluster, text string) {
 	if text == "" {
 		r.write(cluster, kv.Tx{Delete: []string{planKey}})

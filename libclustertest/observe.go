@@ -17,7 +17,7 @@ const (
 	coordinatorKey = "/p/coordinator"
 )
 
-// space returns a cluster's space as strangers have it.
+// space returns a cluster's space as another program would have it.
 func (r *Registry) space(cluster string) kv.Space {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -20,8 +20,8 @@ type Registry struct {
 	epoch atomic.Int64 // grows when the store goes back or drops its history
 
 	mu        sync.Mutex          // guards what follows; nobody waits while holding it
-	spaces    map[string]kv.Space // of each cluster that was used, as strangers have it
-	stolen    kv.Owner            // the latest that a stranger has drawn
+	spaces    map[string]kv.Space // of each cluster that was used, as another program would have it
+	stolen    kv.Owner            // the latest that was drawn here, for another program
 	granted   time.Duration
 	cut       map[string]chan struct{} // by instance; closed when it is healed
 	allCut    chan struct{}            // the same for everybody

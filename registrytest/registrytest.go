@@ -1,5 +1,5 @@
 // Package registrytest holds every registry to the same promises, as
-// testing/fstest does with file systems. Whoever writes a
+// testing/fstest does with file systems. The author of a
 // [libcluster.Registry] runs it in one test:
 //
 //	func TestRegistry(t *testing.T) {
@@ -9,7 +9,7 @@
 //	}
 //
 // It holds sessions to the modes with a plan too: that what is swapped is compared,
-// that a survey is of one instant, that one whose record has gone can say nothing
+// that a survey is of one instant, that a session whose record has gone can say nothing
 // any more. The safety of mode [libcluster.ModeExclusive] rests on no more than that.
 //
 // What a registry can do its [libcluster.Capabilities] say; the tests that need
@@ -31,7 +31,7 @@ import (
 type Harness struct {
 	// Open returns the registry for one test, ready to be joined. All that a
 	// test does is below a random key of its own, so that it may be the same
-	// store each time; but nobody must drop the store's history meanwhile. What
+	// store each time, but the store's history must not be dropped meanwhile. What
 	// Open starts it ends with t.Cleanup; by then every session has been left.
 	Open func(t *testing.T) libcluster.Registry
 
@@ -40,10 +40,10 @@ type Harness struct {
 	// run, and a call that returns within Patience is soon enough.
 	Around func(t *testing.T, test func(t *testing.T))
 
-	// Put writes a record as a stranger would, past the registry's own code:
+	// Put writes a record as another program would, past the registry's own code:
 	// any bytes, under any ID, without a lease. cluster is KEY/ENV or
-	// KEY/PARTITION/ENV. registry is what Open returned. Nil: strangers cannot
-	// write there.
+	// KEY/PARTITION/ENV. registry is what Open returned. Nil: no other
+	// program can write there.
 	Put func(ctx context.Context, registry libcluster.Registry, cluster, id string, record []byte) error
 	// Delete deletes a record by hand, whosever it is. Nil: that cannot be done.
 	Delete func(ctx context.Context, registry libcluster.Registry, cluster, id string) error
@@ -82,7 +82,7 @@ const (
 func (n need) String() string {
 	return [...]string{
 		"members that see one another", "an agreed order", "records that expire", "records that stay for a restart",
-		"a plan", "strangers that write", "records deleted by hand", "an assigned range",
+		"a plan", "records that other programs write", "records deleted by hand", "an assigned range",
 	}[n]
 }
 

@@ -6,7 +6,7 @@
 //     callback;
 //   - stories: what happens in the situations that one meets, told step by step in
 //     testdata;
-//   - a fuzz test of whatever strangers may write, and a stress test of starting
+//   - a fuzz test of all that other programs may write, and a stress test of starting
 //     and stopping.
 //
 // A run of the simulation with more seeds, or other ones, and one of a seed that

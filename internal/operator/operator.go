@@ -1,4 +1,4 @@
-// Package operator is what the commands of this module share towards whoever runs them:
+// Package operator is what the commands of this module share towards the user who runs them:
 // signals, a log, and output that nobody waits for.
 package operator
 

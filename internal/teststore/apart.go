@@ -41,7 +41,7 @@ func (a *Apart) Enter(r libcluster.Registration) (libcluster.Membership, error) 
 	return a.registries[a.entered.Add(1)%2].Enter(r)
 }
 
-// commit writes as a stranger does.
+// commit writes as another program does.
 func (a *Apart) commit(ctx context.Context, cluster string, tx kv.Tx) error {
 	space, err := a.store.Open(ctx, cluster)
 	if err != nil {
@@ -50,7 +50,7 @@ func (a *Apart) commit(ctx context.Context, cluster string, tx kv.Tx) error {
 	defer space.Close()
 	_, err = space.Commit(ctx, tx)
 	if errors.Is(err, kv.ErrRefused) {
-		return nil // the store keeps strangers from writing it
+		return nil // the store does not let other programs write it
 	}
 	return err
 }
