@@ -109,7 +109,7 @@ func (l *coordination) awaits(d decision) {
 			awaited[w.incarnation] = true
 		}
 	}
-	l.inc.planner().onStore().awaited = awaited
+	l.inc.planner().awaits(awaited)
 }
 
 func (l *coordination) swap(revision int64, d decision) error {

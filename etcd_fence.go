@@ -27,9 +27,10 @@ func (c *Cluster) EtcdFence(s State) ([]clientv3.Cmp, error) {
 	if err != nil {
 		return nil, err
 	}
-	if session != nil && session.mode == ModeExclusive {
-		if space, ok := session.space.(*etcd.Space); ok {
-			return space.Compare(session.ours(), kv.AtVersion(planKey, plan.revision)), nil
+	if session != nil && c.cfg.Mode == ModeExclusive {
+		space, ours := session.own()
+		if space, ok := space.(*etcd.Space); ok {
+			return space.Compare(ours, kv.AtVersion(planKey, plan.revision)), nil
 		}
 	}
 	return nil, fmt.Errorf("libcluster: no fence: the cluster must be on etcd and in mode exclusive, and is in mode %v", c.cfg.Mode)
@@ -42,9 +43,10 @@ func (c *Cluster) EtcdPartitionFence(p Partition) ([]clientv3.Cmp, error) {
 	if err != nil {
 		return nil, err
 	}
-	space, ok := session.space.(*etcd.Space)
+	at, ours := session.own()
+	space, ok := at.(*etcd.Space)
 	if !ok {
 		return nil, errors.New("libcluster: no fence for a partition: the cluster must be on etcd; see PartitionFence")
 	}
-	return space.Compare(session.ours(), kv.AtVersion(f.Key, f.Mark.Revision)), nil
+	return space.Compare(ours, kv.AtVersion(f.Key, f.Mark.Revision)), nil
 }

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster/internal/chance"
+	"github.com/libcluster/libcluster/kv"
 )
 
 // Registry is where members record themselves and learn of one another.
@@ -242,7 +243,20 @@ type Planner interface {
 	// that back. It is so for as long as the note is there, also for a later instance with that ID.
 	SetDraining(ctx context.Context, id string, draining bool) error
 
-	onStore() *storeSession
+	onStore
+}
+
+// onStore is what libcluster itself asks of its sessions on a store. It seals Planner: no other
+// package can write it.
+type onStore interface {
+	// awaits has acknowledgements of these incarnations wait for one another.
+	awaits(incarnations map[string]bool)
+	// planFence and noteFence are what a transaction has to depend on: the plan of a
+	// revision, or the session's note as it is now.
+	planFence(revision int64) kv.Fence
+	noteFence() kv.Fence
+	// own returns the condition that the session's record is its own, and where.
+	own() (kv.Space, kv.Cond)
 }
 
 // StoppedForGood is the generation in the note of a session that has left, or that was

@@ -28,15 +28,12 @@ func (c *Cluster) StoreFence(s State) (kv.Fence, error) {
 	if session == nil || plan == nil {
 		return kv.Fence{}, fmt.Errorf("libcluster: no fence: the cluster must be on a store and in a mode with a plan, and is in mode %v", c.cfg.Mode)
 	}
-	return kv.Fence{
-		Space: session.attempts.reg.Cluster(), Key: planKey,
-		Mark: kv.Mark{Store: session.latest().Store, Revision: plan.revision},
-	}, nil
+	return session.planFence(plan.revision), nil
 }
 
 // fencedBy returns the session of a state, if that is on a store, and the plan, if there is one.
 // The error says why nothing may be done under the state.
-func (c *Cluster) fencedBy(s State) (*storeSession, *planView, error) {
+func (c *Cluster) fencedBy(s State) (Planner, *planView, error) {
 	v := c.view.Load()
 	switch why := v.reason(); {
 	case why != nil:
@@ -49,10 +46,8 @@ func (c *Cluster) fencedBy(s State) (*storeSession, *planView, error) {
 	if v.inc == nil {
 		return nil, nil, nil
 	}
-	if p, ok := v.inc.session.(Planner); ok {
-		return p.onStore(), v.plan, nil
-	}
-	return nil, v.plan, nil
+	session, _ := v.inc.session.(Planner)
+	return session, v.plan, nil
 }
 
 // PartitionFence is [Cluster.StoreFence] in mode [ModeCooperative]: the transaction has an
@@ -83,10 +78,10 @@ func (c *Cluster) PartitionFence(p Partition) (kv.Fence, error) {
 // Whatever the note taken here may acknowledge was said before. If it was said for the plan of
 // the view, then said tells so. If it was for an earlier plan, the view that followed does not
 // have the partition any more: see [planView.unsaid].
-func (c *Cluster) fencedByPartition(p Partition) (session *storeSession, f kv.Fence, err error) {
+func (c *Cluster) fencedByPartition(p Partition) (session Planner, f kv.Fence, err error) {
 	inc := c.view.Load().inc
 	if inc != nil && c.cfg.Mode == ModeCooperative && !c.cfg.Passive {
-		session = inc.planner().onStore()
+		session = inc.planner()
 	}
 	if session == nil {
 		return nil, f, fmt.Errorf("libcluster: no fence for a partition: the cluster must be joined in mode cooperative, and is in mode %v", c.cfg.Mode)
@@ -102,14 +97,4 @@ func (c *Cluster) fencedByPartition(p Partition) (session *storeSession, f kv.Fe
 		return nil, kv.Fence{}, why
 	}
 	return nil, kv.Fence{}, fmt.Errorf("libcluster: no fence for partition %d by token %d: %w", p.Number, p.Token, ErrRebalanced)
-}
-
-// noteFence is the session's note as it is now, beside the record.
-func (s *storeSession) noteFence() kv.Fence {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return kv.Fence{
-		Space: s.attempts.reg.Cluster(), Key: acknowledgedKeys + s.Incarnation(), Mark: kv.Mark{Store: s.mark.Store, Revision: s.note.Version},
-		Member: s.id, Owner: s.owner,
-	}
 }

@@ -99,11 +99,18 @@ func (a *attempts) isOlder(r kv.Record) bool {
 // join opens a session in a space, which it does not close if it fails.
 func (a *attempts) join(ctx context.Context, space kv.Space, m Member) (*storeSession, time.Duration, error) {
 	s := newStoreSession(space, a, m)
-	ttl, err := s.open(ctx, m, a.last)
+	ttl, err := joining{s, m, a.last}.open(ctx)
 	if err == nil {
 		a.last = s
 	}
 	return s, ttl, err
+}
+
+// joining is an attempt to join, which ends with a session or without one.
+type joining struct {
+	*storeSession
+	member   Member
+	previous *storeSession // the membership's session before, nil if this is the first
 }
 
 // open begins the lease, opens the watch, and then writes the record and lists the
@@ -113,7 +120,7 @@ func (a *attempts) join(ctx context.Context, space kv.Space, m Member) (*storeSe
 // The watch is opened before: opened later, from a revision that by then is past, it would
 // have to catch up, which on some stores costs a while. The lease need not have begun: a
 // write that comes before it has no effect, and is sent again.
-func (s *storeSession) open(ctx context.Context, m Member, previous *storeSession) (time.Duration, error) {
+func (s joining) open(ctx context.Context) (time.Duration, error) {
 	if err := s.mayList(); err != nil {
 		return 0, err
 	}
@@ -135,16 +142,16 @@ func (s *storeSession) open(ctx context.Context, m Member, previous *storeSessio
 	entering.Go(func() {
 		var before kv.Record
 		if !s.passive {
-			before, err = s.lookBefore(beside, m, previous)
+			before, err = s.lookBefore(beside)
 		}
 		opening.Wait()
 		if err != nil {
 			return
 		}
 		sent = true
-		err = s.enter(beside, m, before, previous)
+		err = s.enter(beside, before)
 		if errors.Is(err, kv.ErrEnded) && <-begun {
-			err = s.enter(beside, m, before, previous)
+			err = s.enter(beside, before)
 		}
 	})
 	ttl, failed := s.begin(ctx)
@@ -173,13 +180,13 @@ func (s *storeSession) open(ctx context.Context, m Member, previous *storeSessio
 		_ = s.space.End(cleanup, s.owner)
 		return 0, err
 	}
-	s.endPrevious(ctx, previous)
+	s.endPrevious(ctx)
 	return ttl, nil
 }
 
 // begin begins the lease. A passive session needs none; what it knows is trusted for as
 // long as it asked for.
-func (s *storeSession) begin(ctx context.Context) (time.Duration, error) {
+func (s joining) begin(ctx context.Context) (time.Duration, error) {
 	if s.passive {
 		return s.ttl, nil
 	}
@@ -192,7 +199,7 @@ func (s *storeSession) begin(ctx context.Context) (time.Duration, error) {
 
 // hold keeps the lease, if there is one, so that a store that is slow because many join at once
 // need not begin another one. It returns what ends that.
-func (s *storeSession) hold(ctx context.Context, ttl time.Duration, begun bool) (release func()) {
+func (s joining) hold(ctx context.Context, ttl time.Duration, begun bool) (release func()) {
 	if s.passive || !begun {
 		return func() {}
 	}
@@ -219,7 +226,7 @@ func (s *storeSession) get(ctx context.Context, key string) (kv.Record, kv.Mark,
 }
 
 // lookBefore returns the record that is there, and an error if it must not be taken over.
-func (s *storeSession) lookBefore(ctx context.Context, m Member, previous *storeSession) (kv.Record, error) {
+func (s joining) lookBefore(ctx context.Context) (kv.Record, error) {
 	found, now, err := s.get(ctx, s.id)
 	switch {
 	case err != nil || found.Owner == 0:
@@ -228,7 +235,7 @@ func (s *storeSession) lookBefore(ctx context.Context, m Member, previous *store
 		s.attempts.hasBegun(found.Owner) // the answer may have been lost
 		return found, nil
 	}
-	if previous != nil {
+	if previous := s.previous; previous != nil {
 		if previous.sameStore(previous.latest(), now) != nil || s.attempts.isOlder(found) {
 			return found, s.fits(found) // from a backup, or written since: its instance may long be over
 		}
@@ -238,12 +245,12 @@ func (s *storeSession) lookBefore(ctx context.Context, m Member, previous *store
 	if err != nil {
 		return found, err
 	}
-	return found, mayTakeOver(m, survey)
+	return found, mayTakeOver(s.member, survey)
 }
 
 // fits returns an error if the record of this ID is of another mode: by plans of that mode its
 // instance may still act, and no plan of this one would wait for it.
-func (s *storeSession) fits(found kv.Record) error {
+func (s joining) fits(found kv.Record) error {
 	m, err := ParseMember(s.id, found.Value)
 	if err == nil && !m.kept && m.plans.scheme != s.as {
 		return s.as.refuses(m.plans.scheme)
@@ -271,13 +278,13 @@ func mayTakeOver(own Member, s Survey) error {
 }
 
 // enter writes the record, if it is still what was found before, and lists.
-func (s *storeSession) enter(ctx context.Context, m Member, found kv.Record, previous *storeSession) error {
+func (s joining) enter(ctx context.Context, found kv.Record) error {
 	if s.passive {
 		return s.relist(ctx)
 	}
 	tx := kv.Tx{
 		If:  []kv.Cond{kv.AtVersion(s.id, found.Version)},
-		Put: []kv.Record{{Key: s.id, Value: m.Record(), Owner: s.owner}},
+		Put: []kv.Record{{Key: s.id, Value: s.member.Record(), Owner: s.owner}},
 	}
 	if s.mode == ModeDirect {
 		tx.If = append(tx.If, kv.AtVersion(drainingKeys+s.id, 0))
@@ -285,8 +292,8 @@ func (s *storeSession) enter(ctx context.Context, m Member, found kv.Record, pre
 	if s.mode.excludes() {
 		// What this membership has begun before never acts again, or never has.
 		before := s.attempts.others(s.owner)
-		if previous != nil && !slices.Contains(before, previous.owner) {
-			before = append(before, previous.owner)
+		if s.previous != nil && !slices.Contains(before, s.previous.owner) {
+			before = append(before, s.previous.owner)
 		}
 		for _, owner := range before {
 			tx.Put = append(tx.Put, noteOf(owner, StoppedForGood, "", s.owner))
@@ -314,7 +321,7 @@ func (s *storeSession) enter(ctx context.Context, m Member, found kv.Record, pre
 
 // unseat removes the claim of the incarnation that had the record before us, under a lease that
 // may live on for long. It is over, and meanwhile nobody would coordinate.
-func (s *storeSession) unseat(ctx context.Context, before kv.Owner) error {
+func (s joining) unseat(ctx context.Context, before kv.Owner) error {
 	if s.mode == ModeDirect || before == 0 || before == s.owner {
 		return nil
 	}
@@ -322,13 +329,13 @@ func (s *storeSession) unseat(ctx context.Context, before kv.Owner) error {
 }
 
 // endPrevious ends what is left of the previous incarnation, once this one has its record.
-func (s *storeSession) endPrevious(ctx context.Context, previous *storeSession) {
-	if s.mode == ModeDirect || s.passive || previous == nil {
+func (s joining) endPrevious(ctx context.Context) {
+	if s.mode == ModeDirect || s.passive || s.previous == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout) // this one has its record already
 	defer cancel()
-	if err := s.space.End(ctx, previous.owner); err != nil {
+	if err := s.space.End(ctx, s.previous.owner); err != nil {
 		s.log.Debug("could not end the previous lease", zap.Error(err))
 	}
 }

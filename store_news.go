@@ -114,7 +114,7 @@ func (s *storeSession) Next(ctx context.Context) (Change, error) {
 		if err != nil {
 			return Change{}, err
 		}
-		if err := s.told(changes.Mark); err != nil {
+		if err := s.heard(changes.Mark); err != nil {
 			return Change{}, err
 		}
 		if len(changes.Records) > 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/libcluster/libcluster/kv"
 )
@@ -76,18 +77,51 @@ func writtenIn(mode Mode, passive bool) []string {
 	return []string{planKey, coordinatorKey, acknowledgedKeys + "0"}
 }
 
+// storeWord is what a session has said of plans.
+type storeWord struct {
+	mu      sync.Mutex // guards what follows
+	claimed bool       // it may be the coordinator
+	note    kv.Record  // what it has stopped; of version 0 if it has said nothing
+}
+
+// claims notes that the session asks to be the coordinator, whatever becomes of the answer. It
+// reports whether it has asked before.
+func (w *storeWord) claims() (before bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before, w.claimed = w.claimed, true
+	return before
+}
+
+// hasClaimed reports whether the session may be the coordinator.
+func (w *storeWord) hasClaimed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.claimed
+}
+
+// lastNote returns the session's note as far as it knows.
+func (w *storeWord) lastNote() kv.Record {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.note
+}
+
+func (w *storeWord) setNote(note kv.Record) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.note = note
+}
+
 // Incarnation is the lease.
 func (s *storeSession) Incarnation() string { return incarnationOf(s.owner) }
 
 // Claim writes the coordinator's record under our lease, if nobody has it.
 func (s *storeSession) Claim(ctx context.Context, says []byte) (bool, error) {
-	s.mu.Lock()
 	holders := []kv.Owner{0, s.owner}
-	if s.claimed {
+	if s.claims() {
 		holders = []kv.Owner{s.owner, 0}
 	}
-	s.claimed = true // whatever becomes of the answer
-	s.mu.Unlock()
 	for _, holder := range holders {
 		done, err := s.space.Commit(ctx, kv.Tx{
 			If:  []kv.Cond{s.ours(), kv.OwnedBy(coordinatorKey, holder)},
@@ -159,28 +193,13 @@ func (s *storeSession) Acknowledge(ctx context.Context, revision, generation int
 	}
 }
 
-// lastNote returns the session's note as far as it knows; of version 0 if there is none.
-func (s *storeSession) lastNote() kv.Record {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.note
-}
-
-func (s *storeSession) setNote(note kv.Record) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.note = note
-}
-
 // leaveStopped deletes the record and leaves the note that the application has stopped for
 // good under our lease, which expires.
 func (s *storeSession) leaveStopped(ctx context.Context) error {
 	if s.passive {
 		return nil
 	}
-	s.mu.Lock()
-	claimed := s.claimed
-	s.mu.Unlock()
+	claimed := s.hasClaimed()
 	note, left := noteOf(s.owner, StoppedForGood, "", s.owner), false
 	tx := kv.Tx{If: []kv.Cond{s.ours()}, Put: []kv.Record{note}, Delete: []string{s.id}}
 	err := s.insist(ctx, func(ctx context.Context) (err error) {
@@ -211,3 +230,22 @@ func (s *storeSession) vacate(ctx context.Context, owner kv.Owner) error {
 	_, err := s.space.Commit(ctx, kv.Tx{If: []kv.Cond{kv.OwnedBy(coordinatorKey, owner)}, Delete: []string{coordinatorKey}})
 	return err
 }
+
+// planFence is the plan of a revision.
+func (s *storeSession) planFence(revision int64) kv.Fence {
+	return kv.Fence{
+		Space: s.attempts.reg.Cluster(), Key: planKey, Mark: kv.Mark{Store: s.latest().Store, Revision: revision},
+	}
+}
+
+// noteFence is the session's note as it is now, beside the record.
+func (s *storeSession) noteFence() kv.Fence {
+	return kv.Fence{
+		Space: s.attempts.reg.Cluster(), Key: acknowledgedKeys + s.Incarnation(),
+		Mark:   kv.Mark{Store: s.latest().Store, Revision: s.lastNote().Version},
+		Member: s.id, Owner: s.owner,
+	}
+}
+
+// own returns the condition that the session's record is its own, and where.
+func (s *storeSession) own() (kv.Space, kv.Cond) { return s.space, s.ours() }

@@ -29,14 +29,11 @@ type storeSession struct {
 	log      *zap.Logger
 	attempts *attempts
 
+	storeMark // how far the store has come
 	storeNews // what Next reports
+	storeWord // what it has said of plans
 	surveyor  // in a mode with a plan, the coordinator's
 	ended     atomic.Bool
-
-	mu      sync.Mutex // guards what follows
-	mark    kv.Mark    // the latest that an answer has told
-	claimed bool       // it may be the coordinator
-	note    kv.Record  // what it has said that it has stopped
 }
 
 func newStoreSession(space kv.Space, a *attempts, m Member) *storeSession {
@@ -55,49 +52,6 @@ func newStoreSession(space kv.Space, a *attempts, m Member) *storeSession {
 	s.storeNews.feed = feed{space: space, prefix: s.watched()}
 	s.surveyor.feed = feed{space: space}
 	return s
-}
-
-// onStore seals Planner.
-func (s *storeSession) onStore() *storeSession { return s }
-
-// sameStore tells whether an answer comes from the store that the mark was taken of, and
-// of no earlier time. Only a mark from before the request may be asked about, since answers
-// overtake one another.
-func (s *storeSession) sameStore(before, now kv.Mark) error {
-	switch {
-	case before.Store != "" && now.Store != before.Store:
-		return fmt.Errorf("%w: the store is %s, and was %s", ErrRegistryReset, now.Store, before.Store)
-	case now.Revision < before.Revision:
-		return fmt.Errorf("%w: the store is at revision %d, and was at %d", ErrRegistryReset, now.Revision, before.Revision)
-	}
-	s.noted(now)
-	return nil
-}
-
-// noted notes how far the store has come.
-func (s *storeSession) noted(now kv.Mark) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mark.Store == "" || s.mark.Store == now.Store && now.Revision > s.mark.Revision {
-		s.mark = now
-	}
-}
-
-// told notes how far the store had come that a watch has told of. A watch may be resumed in
-// another store without a word.
-func (s *storeSession) told(now kv.Mark) error {
-	if before := s.latest().Store; before != "" && now.Store != "" && now.Store != before {
-		return fmt.Errorf("%w: the store is %s, and was %s", ErrRegistryReset, now.Store, before)
-	}
-	s.noted(now)
-	return nil
-}
-
-// latest returns the latest mark, to be taken before a request is sent.
-func (s *storeSession) latest() kv.Mark {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.mark
 }
 
 // ours is the condition for all that the session writes: its record is its own.

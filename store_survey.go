@@ -96,7 +96,7 @@ func (y *surveyor) await(ctx context.Context, s *storeSession, after int64) erro
 			}
 			return nil
 		}
-		if err := s.told(changes.Mark); err != nil {
+		if err := s.heard(changes.Mark); err != nil {
 			y.end()
 			return err
 		}
@@ -119,6 +119,9 @@ func (y *surveyor) await(ctx context.Context, s *storeSession, after int64) erro
 	}
 	return nil
 }
+
+// awaits has acknowledgements of these incarnations gather.
+func (y *surveyor) awaits(incarnations map[string]bool) { y.awaited = incarnations }
 
 // gathers reports whether a change is an acknowledgement after which others are still awaited.
 // That an instance has stopped for good is more than an acknowledgement.
