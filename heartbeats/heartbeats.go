@@ -80,8 +80,8 @@ type Config struct {
 	// either; so if heartbeats fail for all, nobody acts. Without it nobody steps down for
 	// what he hears. It must be the same in all instances.
 	Require bool
-	// Logger is told whose leases are ended and why, and at Warn when too few of the others
-	// are heard. It may block: nothing waits for it. Default: nothing is logged.
+	// Logger is told whose leases are ended and why, at Debug who is heard for the first time,
+	// and at Warn when too few of the others are heard. It may block: nothing waits for it. Default: nothing is logged.
 	Logger *zap.Logger
 }
 

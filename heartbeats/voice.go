@@ -210,8 +210,12 @@ func (v *voice) hear(p packet, b []byte) (knows, news bool) {
 	if o == nil {
 		return p.from == v.owner, false
 	}
+	first := o.heard.IsZero()
 	if !authentic(b, o.Key) || !v.circle.hear(p, time.Now()) {
 		return true, false
+	}
+	if first && !p.last {
+		v.log.Debug("another instance is heard", zap.String("other", strconv.FormatInt(int64(p.from), 16)))
 	}
 	v.stir()
 	return true, p.changed

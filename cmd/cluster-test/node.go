@@ -39,6 +39,7 @@ func newNodes(o options, t transcript) ([]*node, error) {
 	if o.verbose {
 		log = operator.NewLogger(zap.DebugLevel, t.stderr)
 	}
+	o.registry.LogTo(log)
 	nodes := make([]*node, len(o.threads))
 	for i := range nodes {
 		n, err := newNode(o, i, t, log)

@@ -259,13 +259,15 @@ func fillPipe(t *testing.T, w *os.File) {
 // The lease would live for longer than the test waits.
 func TestKilledProcessIsNoticedByItsHeartbeats(t *testing.T) {
 	t.Parallel()
-	args := []string{"-r", "dir:" + t.TempDir(), "--ttl", "3m", "--heartbeats", "127.0.0.1:0"}
+	args := []string{"-v", "-r", "dir:" + t.TempDir(), "--ttl", "3m", "--heartbeats", "127.0.0.1:0"}
 	a := launch(t, args...)
 	a.stderr.AwaitText(t, "total thread count:    1")
 	b := launch(t, args...) // so it never was alone
 	for _, c := range []*child{a, b} {
 		c.stderr.AwaitText(t, "total thread count:    2")
 	}
+	// That the port refuses from which nothing was ever heard proves nothing.
+	b.stderr.AwaitText(t, "another instance is heard")
 	a.signal(t, syscall.SIGKILL)
 	b.stderr.AwaitText(t, "total thread count:    1")
 }

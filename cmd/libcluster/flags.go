@@ -115,6 +115,7 @@ func (f *flags) open(ctx context.Context, use registryflag.Use, log *zap.Logger)
 	if err != nil {
 		return nil, libcluster.Config{}, err
 	}
+	registry.LogTo(log)
 	return registry, libcluster.Config{
 		Key: f.key, Env: f.env, Partition: f.partition, Registry: registry.Registry, Logger: log,
 	}, nil

@@ -69,7 +69,9 @@ func (f *Flags) openDatabase(ctx context.Context, scheme string, use Use) (*Regi
 	}
 	db.SetMaxIdleConns(2 + 2*use.Instances) // heartbeats have one each
 	where := fmt.Sprintf("%s at %s%s", databases[scheme].name, u.Host, u.Path)
-	return &Registry{Registry: f.onStore(named{store, where}), closer: db}, nil
+	r := f.onStore(named{store, where})
+	r.closer = db
+	return r, nil
 }
 
 func openPostgres(u *url.URL) (*sql.DB, *sqlstore.Store, error) {

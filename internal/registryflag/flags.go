@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/heartbeats"
@@ -144,12 +145,15 @@ func (f *Flags) Open(ctx context.Context, use Use) (*Registry, error) {
 	return f.openEtcd(ctx)
 }
 
-// onStore returns the registry on a store, with heartbeats if they are asked for.
-func (f *Flags) onStore(store kv.Store) libcluster.Registry {
-	if f.Given("heartbeats") {
-		store = heartbeats.Beside(store, heartbeats.Config{Bind: f.heartbeats})
+// onStore has the registry on a store, with heartbeats if they are asked for.
+func (f *Flags) onStore(store kv.Store) *Registry {
+	if !f.Given("heartbeats") {
+		return &Registry{Registry: libcluster.OnStore(store)}
 	}
-	return libcluster.OnStore(store)
+	beside := func(log *zap.Logger) libcluster.Registry {
+		return libcluster.OnStore(heartbeats.Beside(store, heartbeats.Config{Bind: f.heartbeats, Logger: log}))
+	}
+	return &Registry{Registry: beside(nil), logging: beside}
 }
 
 func (f *Flags) openEtcd(ctx context.Context) (*Registry, error) {

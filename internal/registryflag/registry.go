@@ -24,9 +24,17 @@ type Registry struct {
 	// ID is what the instance is called in the registry's own configuration, or empty.
 	ID string
 
-	etcd   *libcluster.EtcdConfig // is Registry, if embedded
-	file   string                 // or folder that it is in
-	closer io.Closer              // what it needs; nil: nothing
+	etcd    *libcluster.EtcdConfig                // is Registry, if embedded
+	file    string                                // or folder that it is in
+	closer  io.Closer                             // what it needs; nil: nothing
+	logging func(*zap.Logger) libcluster.Registry // is Registry, with a log; nil: there is nothing to log
+}
+
+// LogTo has logged what is beside the registry, of the instances that are made afterwards.
+func (r *Registry) LogTo(log *zap.Logger) {
+	if r.logging != nil {
+		r.Registry = r.logging(log)
+	}
 }
 
 // String is where the registry is, for people.
@@ -86,7 +94,9 @@ func (f *Flags) openFolder(folder string) (*Registry, error) {
 	if folder == "" {
 		return nil, fmt.Errorf("%s: names no folder; must be dir:FOLDER", f.Shown("registry"))
 	}
-	return &Registry{Registry: f.onStore(dirstore.Dir(folder)), file: folder}, nil
+	r := f.onStore(dirstore.Dir(folder))
+	r.file = folder
+	return r, nil
 }
 
 // openSQLite has the registry in a file of SQLite's, which all processes of the machine
@@ -100,6 +110,7 @@ func (f *Flags) openSQLite(file string) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Shown("registry"), err)
 	}
-	store := named{sqlstore.SQLite(db), "SQLite in " + file}
-	return &Registry{Registry: f.onStore(store), file: file, closer: db}, nil
+	r := f.onStore(named{sqlstore.SQLite(db), "SQLite in " + file})
+	r.file, r.closer = file, db
+	return r, nil
 }
