@@ -33,6 +33,7 @@ const dialTimeout = 5 * time.Second
 type looking struct {
 	*flags
 	format     format
+	details    bool // versions and metadata are shown in every format
 	timeout    time.Duration
 	mode       registryflag.Mode
 	partitions registryflag.Number
@@ -138,6 +139,7 @@ func (x *looker) open(ctx context.Context, command *cobra.Command) (err error) {
 		if x.config.Mode == libcluster.ModeCooperative { // each command of exec has LIBCLUSTER_PARTITIONS in any mode
 			x.config.Partitions = int(x.partitions)
 		}
+		x.config.WatchMembers = x.details || x.format != formatTable // a table has no need of what changes with no plan
 		err = x.prepare()
 	}
 	if err != nil {

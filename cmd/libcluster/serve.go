@@ -43,6 +43,7 @@ when the cluster could not be seen.`,
 		Args: noArguments,
 	}
 	s := &serving{looking: newLooking(f, command)}
+	s.details = true // programs and the page are shown all
 	s.line.StringVar(&s.listen, "listen", "127.0.0.1:7070", "serve at `HOST:PORT`")
 	s.line.StringVar(&s.cert, "tls-cert", "", "serve with TLS: the certificate is in `FILE`")
 	s.line.StringVar(&s.key, "tls-key", "", "and its key in `FILE`")
