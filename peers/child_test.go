@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,7 +20,8 @@ import (
 
 // A test binary with childEnv set is an instance: it runs on this file until its standard
 // input ends. The other variable is the mode, and after a space the TTL if it is not the
-// default. A third word, returning, has it leave for a restart.
+// default. After that the word returning has it leave for a restart, and keeping has it keep its
+// place through an outage.
 const (
 	childEnv  = "PEERS_TEST_FILE"
 	childMode = "PEERS_TEST_MODE"
@@ -81,8 +83,11 @@ func instance(file string, say func(event)) error {
 		}
 	}
 	var how []libcluster.LeaveOption
-	if len(words) > 2 {
+	if slices.Contains(words, "returning") {
 		how = append(how, libcluster.Returning(time.Hour))
+	}
+	if slices.Contains(words, "keeping") {
+		config.Outage = libcluster.KeepOnOutage
 	}
 	var c *libcluster.Cluster
 	config.OnRebalance = func(libcluster.State) { say(stateOf(c.View())) }
@@ -94,7 +99,17 @@ func instance(file string, say func(event)) error {
 		lines := bufio.NewScanner(os.Stdin)
 		w := writer{file: file, c: c, say: say}
 		for lines.Scan() {
-			w.obey(ctx, lines.Text())
+			switch order := lines.Text(); order {
+			case "grow":
+				if err := c.SetWorkers(ctx, 2); err != nil {
+					say(event{Kind: "error", Text: err.Error()})
+				}
+			case "quit": // and go on serving
+				leave(c)
+				say(event{Kind: "left"})
+			default:
+				w.obey(ctx, order)
+			}
 		}
 		cancel()
 	}()
@@ -103,11 +118,15 @@ func instance(file string, say func(event)) error {
 		return err
 	}
 	act(ctx, p, c, say)
-	leaving, end := context.WithTimeout(context.Background(), 5*time.Second)
-	defer end()
-	_ = c.Leave(leaving, how...) // others may have gone before
+	leave(c, how...)
 	say(event{Kind: "left"})
 	return nil
+}
+
+func leave(c *libcluster.Cluster, how ...libcluster.LeaveOption) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_ = c.Leave(ctx, how...) // others may have gone before
 }
 
 // stateOf tells of one instant, which may be later than the state of the callback.

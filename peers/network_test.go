@@ -9,7 +9,7 @@ import (
 	"github.com/libcluster/libcluster/internal/testnet"
 )
 
-// network is of peers on a host each, to which this process has a line too.
+// network is of peers on a host each, to which this process has a line too, and of one more host.
 type network struct {
 	*testnet.Network
 	files []string
@@ -17,29 +17,44 @@ type network struct {
 
 // newNetwork connects n peers.
 func newNetwork(t *testing.T, n int) *network {
-	net := &network{Network: testnet.New(t, n)}
+	net := &network{Network: testnet.New(t, n+1)}
 	net.Join()
 	dir := t.TempDir()
 	for self := range n {
-		var entries []any
-		for other := range n {
-			if other != self {
-				entries = append(entries, map[string]any{"host": testnet.Address(other), "port": 7001, "identifier": name(other)})
-			}
-		}
 		net.files = append(net.files, write(t, filepath.Join(dir, name(self)+".json"), map[string]any{
-			"identifier": name(self), "listen_host": testnet.Address(self), "listen_port": 7001, "peers": entries,
+			"identifier": name(self), "listen_host": testnet.Address(self), "listen_port": 7001, "peers": entries(n, self),
 		}))
 	}
 	return net
 }
 
-// spawnAll starts a process on each host.
-func (n *network) spawnAll(t *testing.T, mode string) (all []*process) {
-	for host, file := range n.files {
-		all = append(all, spawn(t, file, mode, n.On(host)...))
+// entries are those of the peers, but one.
+func entries(n, self int) (all []any) {
+	for other := range n {
+		if other != self {
+			all = append(all, map[string]any{"host": testnet.Address(other), "port": 7001, "identifier": name(other)})
+		}
 	}
 	return all
+}
+
+// client starts, on the host more, an instance that is a client of the peers.
+func (n *network) client(t *testing.T, id, mode string) *process {
+	host := len(n.files)
+	file := write(t, filepath.Join(t.TempDir(), id+".json"), map[string]any{"identifier": id, "peers": entries(host, host)})
+	return spawn(t, file, mode, n.On(host)...)
+}
+
+// spawnAll starts a process on each host.
+func (n *network) spawnAll(t *testing.T, mode string) (all []*process) {
+	for host := range n.files {
+		all = append(all, n.spawn(t, host, mode))
+	}
+	return all
+}
+
+func (n *network) spawn(t *testing.T, host int, mode string) *process {
+	return spawn(t, n.files[host], mode, n.On(host)...)
 }
 
 // hostOf is the opposite of name.
