@@ -18,23 +18,34 @@ import (
 	"github.com/libcluster/libcluster/peers"
 )
 
-// delayed returns three peers that reach one another by lines on which each way takes so long.
-func delayed(t *testing.T, way, election time.Duration) (all []*peers.Peers) {
+// remote is a peer of which the others know a line. Two peers have a line each in which what one of them
+// sends to the other may be, since each opens connections to the other.
+type remote struct {
+	*peers.Peers
+	line   *line
+	listen string // where its server is without the line
+}
+
+// url is where its server is without the line.
+func (r remote) url() string { return "http://" + r.listen }
+
+// startRemote returns three peers that reach one another by lines on which each way takes so long.
+func startRemote(t *testing.T, way, election time.Duration) (all []remote) {
 	var list []peers.Peer
-	var listen []string
 	for n := range 3 {
-		listen = append(listen, freeAddress(t))
-		l := startLine(t, listen[n], nil)
-		l.up.delay, l.down.delay = way, way
-		list = append(list, peers.Peer{ID: fmt.Sprint("peer-", n), Address: l.address()})
+		r := remote{listen: freeAddress(t)}
+		r.line = startLine(t, r.listen, nil)
+		r.line.up.delay, r.line.down.delay = way, way
+		all = append(all, r)
+		list = append(list, peers.Peer{ID: fmt.Sprint("peer-", n), Address: r.line.address()})
 	}
 	for n, self := range list {
 		p, err := peers.New(peers.Config{
-			ID: self.ID, Listen: listen[n], Peers: list, DataDir: filepath.Join(t.TempDir(), self.ID), Election: election,
+			ID: self.ID, Listen: all[n].listen, Peers: list, DataDir: filepath.Join(t.TempDir(), self.ID), Election: election,
 		})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, p.Close()) })
-		all = append(all, p)
+		all[n].Peers = p
 	}
 	return all
 }
@@ -47,9 +58,9 @@ func TestPeersFarFromOneAnotherKeepTheirPlaces(t *testing.T) {
 	var clusters []*libcluster.Cluster
 	var joining sync.WaitGroup
 	var lost atomic.Int64
-	for _, p := range delayed(t, 200*time.Millisecond, 2*time.Second) {
+	for _, p := range startRemote(t, 200*time.Millisecond, 2*time.Second) {
 		c, err := libcluster.New(libcluster.Config{
-			Key: "far", ID: p.Self().ID, Registry: p, Logger: zap.NewNop(),
+			Key: "far", ID: p.Self().ID, Registry: p.Peers, Logger: zap.NewNop(),
 			OnRebalance: func(s libcluster.State) {
 				if !s.Active() {
 					lost.Add(1)
