@@ -290,7 +290,9 @@ func (v *voice) follow() {
 
 func (v *voice) followOnce() error {
 	there := map[kv.Owner]record{}
-	mark, err := v.space.List(v.ctx, prefix, func(r kv.Record) error {
+	reading, cancel := context.WithTimeout(v.ctx, v.life) // a line may have died of which nothing tells
+	defer cancel()
+	mark, err := v.space.List(reading, prefix, func(r kv.Record) error {
 		v.parse(r, there)
 		return nil
 	})

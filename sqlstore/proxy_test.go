@@ -17,7 +17,7 @@ type proxy struct {
 
 	mu      sync.Mutex // guards what follows
 	target  string
-	conns   map[net.Conn]bool // both ends of all
+	conns   map[net.Conn]bool // both ends of all, and whether anything passes
 	passes  int               // how many pieces from clients still pass; negative: all
 	swallow bool              // nothing passes any more, in any direction
 }
@@ -47,6 +47,15 @@ func (p *proxy) lead(target string) {
 		c.Close()
 	}
 	p.conns = map[net.Conn]bool{}
+}
+
+// mute has nothing pass any more by the connections that are there, which nothing tells them. Others may come.
+func (p *proxy) mute() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		p.conns[c] = false
+	}
 }
 
 // swallowAfter lets so many more pieces pass from clients, and then nothing.
@@ -85,7 +94,7 @@ func (p *proxy) carry(from, to net.Conn, up bool) {
 		if err != nil {
 			return
 		}
-		if !p.may(up) {
+		if !p.may(from, up) {
 			continue
 		}
 		if _, err := to.Write(buffer[:n]); err != nil {
@@ -95,7 +104,7 @@ func (p *proxy) carry(from, to net.Conn, up bool) {
 }
 
 // may reports whether a piece passes.
-func (p *proxy) may(up bool) bool {
+func (p *proxy) may(from net.Conn, up bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if up && p.passes == 0 {
@@ -104,5 +113,5 @@ func (p *proxy) may(up bool) bool {
 	if up && p.passes > 0 {
 		p.passes--
 	}
-	return !p.swallow
+	return !p.swallow && p.conns[from]
 }

@@ -23,17 +23,14 @@ type space struct {
 	life  context.Context // until it is closed
 	end   context.CancelFunc
 
-	// turn is held by what uses own, the connection for heartbeats, or makes it. A heartbeat
-	// is a Renew and a Get.
-	turn chan struct{}
-	own  *sql.Conn
-
-	mu   sync.Mutex
-	ttls map[kv.Owner]time.Duration // of the leases begun here
+	mu       sync.Mutex                 // guards what follows
+	own      *own                       // is used by heartbeats; nil: the space is closed
+	ttls     map[kv.Owner]time.Duration // of the leases begun here
+	unlooked int                        // looks of watches in a row that had no answer in time
 }
 
 func newSpace(s *Store, name string) *space {
-	sp := &space{store: s, name: []byte(name), short: s.shortName(name), turn: make(chan struct{}, 1), ttls: map[kv.Owner]time.Duration{}}
+	sp := &space{store: s, name: []byte(name), short: s.shortName(name), own: newOwn(), ttls: map[kv.Owner]time.Duration{}}
 	sp.life, sp.end = context.WithCancel(context.Background())
 	return sp
 }
@@ -43,27 +40,19 @@ func (sp *space) Close() error {
 	sp.mu.Lock()
 	closed := sp.life.Err() != nil
 	sp.end()
+	last := sp.own
+	sp.own = nil
 	sp.mu.Unlock()
 	if closed {
 		return nil
 	}
 	sp.store.unregister(string(sp.name))
 	select {
-	case sp.turn <- struct{}{}: // for ever
-		sp.giveBack()
-	default:
-		go func() { // when the call that has it has ended
-			sp.turn <- struct{}{}
-			sp.giveBack()
-		}()
+	case last.turn <- struct{}{}:
+		sp.yield(last)
+	default: // the call that has it gives it back
 	}
 	return nil
-}
-
-func (sp *space) giveBack() {
-	if sp.own != nil {
-		sp.own.Close()
-	}
 }
 
 // session is a connection, in the words of its database.
@@ -117,57 +106,6 @@ func (s *Store) onPool(ctx context.Context, f func(context.Context, session) err
 		discard(c)
 	} else {
 		c.Close()
-	}
-	return err
-}
-
-// onOwn calls f with the space's own connection, which it makes if there is none. The connection
-// is given up after an error that the next one may not have.
-func (sp *space) onOwn(ctx context.Context, f func(context.Context, session) error) error {
-	select {
-	case sp.turn <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-sp.turn }()
-	if sp.own == nil {
-		c, err := sp.store.db.Conn(ctx)
-		if err != nil {
-			return err
-		}
-		if err := (session{sp.store, c}).fit(ctx); err != nil { // the server may be set up anew
-			c.Close()
-			return err
-		}
-		sp.own = c
-	}
-	return sp.useOwn(ctx, f)
-}
-
-// onOwnIfAny calls f with the space's own connection, or with one of the pool if the space
-// has none.
-func (sp *space) onOwnIfAny(ctx context.Context, f func(context.Context, session) error) error {
-	select {
-	case sp.turn <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if sp.own == nil {
-		<-sp.turn
-		return sp.store.onPool(ctx, f)
-	}
-	defer func() { <-sp.turn }()
-	return sp.useOwn(ctx, f)
-}
-
-func (sp *space) useOwn(ctx context.Context, f func(context.Context, session) error) error {
-	err := errors.Join(closed(sp.store.db), sp.store.moved())
-	if err == nil {
-		err = f(ctx, session{sp.store, sp.own})
-	}
-	if err != nil && !calls.Certain(err) && !sp.store.lang.conflict(err) {
-		discard(sp.own)
-		sp.own = nil
 	}
 	return err
 }

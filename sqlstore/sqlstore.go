@@ -46,7 +46,8 @@
 //
 // Each opened space keeps one connection of the pool for itself from its first Begin or
 // Renew on. Heartbeats go on while the application has all others in use; changes are
-// then seen late. All calls but Renew and Get need a second connection for as long as they
+// then seen late. If nothing comes by that connection for a tenth of the TTL, as when a line has died of which nobody
+// tells, heartbeats go by another one, and a watch is opened anew that has waited for three tenths. All calls but Renew and Get need a second connection for as long as they
 // last, and an instance that rejoins opens its space once more before it closes the first. So a
 // pool that is limited by [sql.DB.SetMaxOpenConns] must permit two connections more than the
 // application is in clusters; Open refuses otherwise. A process with several clusters should also permit more idle ones, by [sql.DB.SetMaxIdleConns]: by default a pool keeps two.

@@ -15,6 +15,17 @@ var none = []byte{0xff}
 // window is how many revisions a watch reads at once.
 const window = 256
 
+const (
+	// answerWithin is how long a watch waits at least for what it looks for, longer than one that
+	// reads may wait for its turn, and answerPart the part of the shortest lease's time for which it does.
+	answerWithin = 2 * reapWithin
+	answerPart   = 0.3
+	// answerAtMost is for a watch whose space has begun no lease, and doublings how often the time
+	// is doubled if there is no answer: the database may only be slow.
+	answerAtMost = 10 * time.Second
+	doublings    = 5
+)
+
 // rest is how long after it has looked a watch that is woken looks again.
 const rest = 10 * time.Millisecond
 
@@ -34,9 +45,13 @@ type watch struct {
 }
 
 func (sp *space) Watch(ctx context.Context, prefix string, after int64) (kv.Watch, error) {
-	h, err := calls.Do(ctx, sp.life, "opening a watch", func(ctx context.Context) (head, error) {
-		h, _, err := sp.lookOnce(ctx, sp.store.onPool, selectRecords, none, none)
-		return h, err
+	var h head
+	err := sp.soon(ctx, func(ctx context.Context) (err error) {
+		h, err = calls.Do(ctx, sp.life, "opening a watch", func(ctx context.Context) (head, error) {
+			h, _, err := sp.lookOnce(ctx, sp.store.onPool, selectRecords, none, none)
+			return h, err
+		})
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -48,6 +63,27 @@ func (sp *space) Watch(ctx context.Context, prefix string, after int64) (kv.Watc
 	w.life, w.end = context.WithCancel(sp.life)
 	context.AfterFunc(w.life, func() { sp.store.unlisten(payload(sp.short), w.wake) })
 	return w, nil
+}
+
+// soon calls f, which has a while for an answer: a line may have died, of which nothing tells. Who
+// watches then opens another watch, by another connection.
+func (sp *space) soon(ctx context.Context, f func(context.Context) error) error {
+	limit := max(answerWithin, min(answerAtMost, time.Duration(answerPart*float64(sp.shortest()))))
+	sp.mu.Lock()
+	limit <<= sp.unlooked
+	sp.mu.Unlock()
+	within, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := f(within)
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	switch {
+	case err == nil:
+		sp.unlooked = 0
+	case within.Err() != nil && ctx.Err() == nil:
+		sp.unlooked = min(sp.unlooked+1, doublings)
+	}
+	return err
 }
 
 func (w *watch) Close() { w.end() }
@@ -80,9 +116,13 @@ func (w *watch) read(ctx context.Context) (kv.Changes, bool, error) {
 	}
 	w.looked = time.Now()
 	after := w.after // Do may return before the function does
-	a, err := calls.Do(ctx, w.life, "watching", func(ctx context.Context) (answer, error) {
-		h, changes, err := w.sp.look(ctx, w.sp.store.onPool, selectChanges, []byte(w.prefix), past(w.prefix), after, after+window)
-		return answer{h, changes}, err
+	var a answer
+	err := w.sp.soon(ctx, func(ctx context.Context) (err error) {
+		a, err = calls.Do(ctx, w.life, "watching", func(ctx context.Context) (answer, error) {
+			h, changes, err := w.sp.look(ctx, w.sp.store.onPool, selectChanges, []byte(w.prefix), past(w.prefix), after, after+window)
+			return answer{h, changes}, err
+		})
+		return err
 	})
 	mark := a.head.mark
 	switch {
