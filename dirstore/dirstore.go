@@ -18,7 +18,8 @@
 // Who may write to the folder may change all. Every
 // user may not: Open refuses that. Several users need a common group, and a folder that is
 // the group's and hands it on (chgrp GROUP, chmod 2770): what a process makes there its group may read and
-// write, whatever the umask. A space that one user has made before that needs the same.
+// write, whatever the umask. A space that one user has made before that needs the same. What root makes, such as an
+// operator who drains an instance, belongs to the owner of the folder.
 //
 // To start anew, or to put back a backup, stop all processes first. An instance that finds another
 // folder, or an older state, is fenced with libcluster.ErrRegistryReset, but only when it looks next: until then

@@ -119,11 +119,18 @@ func (d disk) overwrite(name string, data []byte) error {
 }
 
 // share has the group do with what this process has just made what it may do with the folder that
-// this is in, whatever the umask. Of another group than the folder's it knows nothing.
+// this is in, whatever the umask. Of another group than the folder's it knows nothing. What root
+// makes, such as an operator who drains an instance, is given to the owner of the folder: the
+// instances could not read it.
 func share(f *os.File, most fs.FileMode) error {
 	in, err := os.Stat(filepath.Dir(f.Name()))
 	if err != nil {
 		return err
+	}
+	if os.Geteuid() == 0 {
+		if err := give(f, in); err != nil {
+			return err
+		}
 	}
 	is, err := f.Stat()
 	if err != nil || groupOf(is) != groupOf(in) {
@@ -134,6 +141,21 @@ func share(f *os.File, most fs.FileMode) error {
 	}
 	return nil
 }
+
+// give gives a file to the owner and the group of a folder. In a container root may not be able to;
+// where the group has what the folder has, its users need not be given it.
+func give(f *os.File, in fs.FileInfo) error {
+	is, err := f.Stat()
+	if err != nil || ownerIn(is) == ownerIn(in) {
+		return err
+	}
+	if err := f.Chown(int(ownerIn(in)), int(groupOf(in))); err != nil && groupOf(is) != groupOf(in) {
+		return err
+	}
+	return nil
+}
+
+func ownerIn(info fs.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }
 
 func groupOf(info fs.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Gid }
 
