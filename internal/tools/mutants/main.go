@@ -1,5 +1,5 @@
 // Mutants plants mistakes into the library, one at a time, and wants the test that is
-// named beside each to find it. It fails if one is not found.
+// named beside each to find it. It fails if one is not found. One test runs a PostgreSQL.
 //
 //	go -C internal/tools run ./mutants
 //	go -C internal/tools run ./mutants -only vanished
@@ -110,7 +110,7 @@ func compile(folder string, chosen []int) error {
 	}
 	slices.Sort(packages)
 	for _, pkg := range slices.Compact(packages) { // one by one: two of them have one name
-		build := exec.Command("go", "test", "-c", "-overlay", overlay, "-vet=off", "-ldflags=-w", "-o", binaryOf(folder, pkg), "./"+pkg)
+		build := exec.Command("go", "test", "-c", "-tags", "databases", "-overlay", overlay, "-vet=off", "-ldflags=-w", "-o", binaryOf(folder, pkg), "./"+pkg)
 		build.Dir = *root
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("compiling the tests with the mistakes: %w\n%s", err, out)

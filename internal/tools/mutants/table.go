@@ -377,6 +377,12 @@ var mutants = []mutant{
 		"TestLeaseThatWasRenewedMeanwhileIsNotEnded", "sqlstore", nil,
 	},
 	{
+		"the client's clock ends a lease of a database", "sqlstore/lease.go",
+		"SELECT ?, ?, {now} + ?, ? FROM {store} WHERE {writes}`,\n\t\t\tsp.name, int64(owner), micros+grain, micros)",
+		"SELECT ?, ?, ?, ? FROM {store} WHERE {writes}`,\n\t\t\tsp.name, int64(owner), time.Now().UnixMicro()+micros+grain, micros)",
+		"TestNoClockButTheDatabasesEndsALease", "sqlstore", nil,
+	},
+	{
 		"of two nodes the earlier one has the ID", "gossip/records.go",
 		"e.Since > other.Since", "e.Since < other.Since",
 		"TestRecordsAreWhatTheLatestEntriesSay", "gossip", nil,
