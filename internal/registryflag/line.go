@@ -163,7 +163,7 @@ var forFlags = strings.NewReplacer(
 // InFlags says in flags what the library says in fields.
 func InFlags(text string) string { return forFlags.Replace(text) }
 
-var inOneLine = strings.NewReplacer("\r", "", "\n", "; ")
+var inOneLine = strings.NewReplacer("\r", "", ":\n\t", ": ", "\n\t", "; ", "\n", "; ")
 
 // OneLine is an error's message for people: without the package's name, and
 // in one line whatever a file's name holds.
