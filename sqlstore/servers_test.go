@@ -187,6 +187,8 @@ func TestWhatAServerWillNeverDoIsRefused(t *testing.T) {
 		exec(t, admin, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 		_, err := sqlstore.Postgres(testsql.Open(t, "pgx", strings.Replace(url, "postgres@", user+"@", 1))).Open(patience(t), "space")
 		require.ErrorIs(t, err, kv.ErrRefused, "it may not create tables")
+		require.ErrorContains(t, err, "making the tables: ")
+		require.ErrorContains(t, err, "Store.Script")
 		_, err = sqlstore.Postgres(testsql.Open(t, "pgx", strings.Replace(url, "/test_", "/absent_", 1))).Open(patience(t), "space")
 		require.ErrorIs(t, err, kv.ErrRefused, "there is no such database")
 		exec(t, admin, "DROP ROLE "+user)

@@ -280,6 +280,10 @@ func (s *Store) prepare(ctx context.Context, space string) error {
 						conflicts++
 						return errAgain
 					}
+					if s.lang.refuses(err) {
+						return s.lang.refusal(fmt.Errorf("making the tables: %w; permit this user to, or have an administrator make them: "+
+							"'libcluster tables', as Store.Script, prints the statements", err))
+					}
 					return err
 				}
 			}

@@ -125,7 +125,7 @@ from the environment. LIBCLUSTER_PASSWORD is the password of --user.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{f.Syntax(err)} })
 	root.AddCommand(
 		newExec(f), newLs(f), newWatch(f), newOwner(f), newCheck(f), newDrain(f), newUndrain(f), newClusters(f), newPeers(f), newServe(f),
-		newSimulate(f), newMan(), newVersion(),
+		newSimulate(f), newTables(f), newMan(), newVersion(),
 	)
 	return root
 }

@@ -70,7 +70,7 @@ func (f *Flags) openDatabase(ctx context.Context, scheme string, use Use) (*Regi
 	db.SetMaxIdleConns(2 + 2*use.Instances) // heartbeats have one each
 	where := fmt.Sprintf("%s at %s%s", databases[scheme].name, u.Host, u.Path)
 	r := f.onStore(named{store, where})
-	r.closer = db
+	r.Tables, r.closer = store.Script(), db
 	return r, nil
 }
 

@@ -23,6 +23,8 @@ type Registry struct {
 	Embedded *embedded.Config
 	// ID is what the instance is called in the registry's own configuration, or empty.
 	ID string
+	// Tables are the statements that make the tables, if it is in a database.
+	Tables string
 
 	etcd    *libcluster.EtcdConfig                // is Registry, if embedded
 	file    string                                // or folder that it is in
@@ -110,7 +112,8 @@ func (f *Flags) openSQLite(file string) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Shown("registry"), err)
 	}
-	r := f.onStore(named{sqlstore.SQLite(db), "SQLite in " + file})
-	r.file, r.closer = file, db
+	store := sqlstore.SQLite(db)
+	r := f.onStore(named{store, "SQLite in " + file})
+	r.Tables, r.file, r.closer = store.Script(), file, db
 	return r, nil
 }
