@@ -85,7 +85,7 @@ var ErrPassive = errors.New("libcluster: a passive instance has no record and no
 
 // ErrCannotLook is returned by [Cluster.Coverage] if the registry cannot list the
 // members. A static registry cannot: it knows only this instance's assignment.
-var ErrCannotLook = errors.New("libcluster: this registry cannot list the members")
+var ErrCannotLook = errors.New("libcluster: this registry keeps no list of the members")
 
 // ErrCannotReturn is returned by [Cluster.Leave] if it was called with [Returning] and
 // the registry cannot reserve an assignment. The instance has left for good.
