@@ -4,11 +4,15 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io/fs"
+	"math/rand/v2"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/libcluster/libcluster"
@@ -27,13 +31,17 @@ type company struct {
 }
 
 // newCompany has so many start in the same instant, and waits until they agree.
-func newCompany(t *testing.T, mode libcluster.Mode, n int) *company {
+func newCompany(t *testing.T, mode libcluster.Mode, n int, with ...func(*dirstore.Store)) *company {
 	t.Helper()
 	c := &company{}
 	dir := shm(t)
 	for i := range n {
+		store := dirstore.Dir(dir)
+		for _, set := range with {
+			set(store)
+		}
 		instance, err := libcluster.New(libcluster.Config{
-			Key: "company", ID: fmt.Sprint(i), Mode: mode, Registry: libcluster.OnStore(dirstore.Dir(dir)),
+			Key: "company", ID: fmt.Sprint(i), Mode: mode, Registry: libcluster.OnStore(store), Logger: zap.NewNop(),
 			OnMembers: func(change libcluster.MembersChange) { c.lost.Add(int64(len(change.Left))) },
 			OnPrimary: func(primary bool) {
 				if !primary {
@@ -47,16 +55,22 @@ func newCompany(t *testing.T, mode libcluster.Mode, n int) *company {
 		c.all = append(c.all, instance)
 	}
 	c.each(t, func(ctx context.Context, i *libcluster.Cluster) error { return i.Join(ctx) })
+	c.agree(t, n)
+	return c
+}
+
+// agree waits until all act in one generation.
+func (c *company) agree(t *testing.T, total int) {
+	t.Helper()
 	require.Eventually(t, func() bool {
 		generation := c.all[0].State().Generation
 		for _, i := range c.all {
-			if s := i.State(); !s.Active() || s.Total != n || s.Generation != generation {
+			if s := i.State(); !s.Active() || s.Total != total || s.Generation != generation {
 				return false
 			}
 		}
 		return true
 	}, watchdog, time.Millisecond)
-	return c
 }
 
 // each does something with each at once.
@@ -119,4 +133,45 @@ func TestTenInstancesAtRestLoseNone(t *testing.T) {
 	require.Equal(t, generation, c.all[0].State().Generation)
 	require.Zero(t, c.lost.Load())
 	c.leave(t)
+}
+
+// Each call of files fails now and then, and of those that fail every other one was carried out.
+func TestFilesThatFailNowAndThenCostNobodyItsPlace(t *testing.T) {
+	t.Parallel()
+	const one, of, changes = 1, 30, 10
+	for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive} {
+		t.Run(mode.String(), func(t *testing.T) {
+			t.Parallel()
+			var failed atomic.Int64
+			fail := func(call, name string, do func() error) error {
+				if rand.IntN(of) >= one {
+					return do()
+				}
+				if failed.Add(1)%2 == 0 {
+					_ = do() // and the answer is lost
+				}
+				return &fs.PathError{Op: call, Path: name, Err: syscall.EIO}
+			}
+			c := newCompany(t, mode, 3, func(s *dirstore.Store) { s.Around(fail) })
+			c.lost.Store(0) // an attempt to join that has failed may have been seen
+			workers := []int{1, 1, 1}
+			for change := range changes {
+				n := change % len(c.all)
+				workers[n]++
+				_ = c.all[n].SetWorkers(patience(t), workers[n]) // what has failed is tried again
+				c.agree(t, len(c.all)+change+1)
+			}
+			require.Positive(t, failed.Load())
+			require.Zero(t, c.lost.Load(), "nobody was put out")
+			if mode == libcluster.ModeExclusive {
+				require.False(t, c.two.Load(), "there have never been two")
+			}
+			for _, i := range c.all {
+				for why, times := range i.Stats().Fences {
+					require.Zero(t, times, why)
+				}
+				_ = i.Leave(patience(t)) // what it cannot remove goes with its lease
+			}
+		})
+	}
 }
