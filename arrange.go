@@ -1,7 +1,7 @@
 package libcluster
 
 // Arrange returns the members with their ranges in a cluster of this mode. Its arguments
-// are the places before a change, and the members after the change, newcomers last. The
+// are the assignments before a change, and the members after the change, newcomers last. The
 // cluster itself uses the same rules, but Arrange needs no cluster: it answers what a
 // change would move. The ranges tile, in order. Neither argument is changed.
 //
@@ -9,7 +9,7 @@ package libcluster
 // as they can, in the same way in [ModePlanned] and in [ModeExclusive]. In [ModeCooperative]
 // they keep their partitions; there are as many as last has, or [DefaultPartitions]: see
 // [ArrangePartitions].
-func (m Mode) Arrange(last []Place, members []Member) []Place {
+func (m Mode) Arrange(last []Assignment, members []Member) []Assignment {
 	switch m {
 	case ModeDirect:
 	case ModeCooperative:
@@ -21,16 +21,16 @@ func (m Mode) Arrange(last []Place, members []Member) []Place {
 	for _, m := range members {
 		x.put(m)
 	}
-	return x.places()
+	return x.assignments()
 }
 
 // ArrangePartitions is [Mode.Arrange] in mode [ModeCooperative] with another number of
 // partitions. It counts if last has none.
-func ArrangePartitions(partitions int, last []Place, members []Member) (places []Place) {
+func ArrangePartitions(partitions int, last []Assignment, members []Member) (assignments []Assignment) {
 	before := &plan{}
 	for _, p := range last {
 		before.total += p.held.count()
-		before.places = append(before.places, planned{Place: p})
+		before.lines = append(before.lines, planned{Assignment: p})
 	}
 	if before.total == 0 {
 		before.total = partitions
@@ -41,7 +41,7 @@ func ArrangePartitions(partitions int, last []Place, members []Member) (places [
 	}
 	owners := balancePartitions(before.ownersAmong(recorded), weightsOf(recorded))
 	for i, held := range partitionsOf(owners, len(members)) {
-		places = append(places, Place{Member: members[i], Index: held.first(), held: held})
+		assignments = append(assignments, Assignment{Member: members[i], Index: held.first(), held: held})
 	}
-	return places
+	return assignments
 }

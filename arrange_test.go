@@ -17,7 +17,7 @@ func TestPlacesOfEveryModeTileAndAreAllTheMembers(t *testing.T) {
 	}), func(m Member) string { return m.ID })
 	rapid.Check(t, func(t *rapid.T) {
 		mode := rapid.SampledFrom([]Mode{ModeDirect, ModePlanned, ModeExclusive}).Draw(t, "mode")
-		var last []Place
+		var last []Assignment
 		for range 3 {
 			members := someMembers.Draw(t, "members")
 			total := 0
@@ -25,23 +25,23 @@ func TestPlacesOfEveryModeTileAndAreAllTheMembers(t *testing.T) {
 				total += m.Workers
 			}
 			before, given := slices.Clone(last), slices.Clone(members)
-			places := mode.Arrange(last, members)
+			assignments := mode.Arrange(last, members)
 			require.Equal(t, before, last, "the places before are changed")
 			require.Equal(t, given, members, "the members are changed")
-			require.Len(t, places, len(members))
-			for _, p := range places {
+			require.Len(t, assignments, len(members))
+			for _, p := range assignments {
 				require.Contains(t, members, p.Member)
 			}
-			requireTiles(t, places, total)
-			last = places
+			requireTiles(t, assignments, total)
+			last = assignments
 		}
 	})
 }
 
 func TestArrangeIsWhatTheClusterGoesBy(t *testing.T) {
 	members := []Member{{ID: "c", Workers: 1}, {ID: "a", Workers: 2}, {ID: "b", Workers: 1}}
-	ids := func(places []Place) (ids []string) {
-		for _, p := range places {
+	ids := func(assignments []Assignment) (ids []string) {
+		for _, p := range assignments {
 			ids = append(ids, p.ID)
 		}
 		return ids
@@ -55,12 +55,12 @@ func TestArrangeIsWhatTheClusterGoesBy(t *testing.T) {
 
 func TestArrangeMakesDoWithPlacesThatNoClusterHas(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var last []Place
+		var last []Assignment
 		var members []Member
 		total := 0
 		for _, id := range bytewise {
 			m := Member{ID: id, Workers: rapid.IntRange(1, 9).Draw(t, "workers")}
-			last = append(last, Place{Member: m, Index: rapid.IntRange(-9, 20).Draw(t, "index")})
+			last = append(last, Assignment{Member: m, Index: rapid.IntRange(-9, 20).Draw(t, "index")})
 			members, total = append(members, m), total+m.Workers
 		}
 		requireTiles(t, ModePlanned.Arrange(last, members), total)

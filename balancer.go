@@ -122,22 +122,22 @@ func (b balancer) compute(generation int64) State {
 	}
 	if a := b.roster.assigned; a != nil {
 		state.Index, state.Workers, state.Total = a.Index, a.Workers, a.Total
-	} else if base, workers := b.roster.index.place(); base >= 0 && !b.c.cfg.Passive {
+	} else if base, workers := b.roster.index.own(); base >= 0 && !b.c.cfg.Passive {
 		state.Index, state.Workers = base, workers
 	}
 	return state
 }
 
-// logMembers logs the places at Debug: the first of many, in one line.
+// logMembers logs the assignments at Debug: the first of many, in one line.
 func (b balancer) logMembers(v *view) {
 	if !b.log.Core().Enabled(zapcore.DebugLevel) {
 		return
 	}
-	var places []string
-	all, _ := b.c.placesOf(v)
+	var assignments []string
+	all, _ := b.c.assignmentsOf(v)
 	for _, p := range all {
-		places = append(places, fmt.Sprintf("%s [%d]", p.ID, p.Index))
+		assignments = append(assignments, fmt.Sprintf("%s [%d]", p.ID, p.Index))
 	}
 	b.log.Debug("re-balancing", zap.Int64("generation", v.state.Generation), zap.Int("total", v.state.Total),
-		zap.String("members", some(places)))
+		zap.String("members", some(assignments)))
 }

@@ -145,7 +145,7 @@ func TestMembersAreTheListThatTheStateWasComputedFrom(t *testing.T) {
 			c.Address, c.Version, c.Metadata = "192.0.2.1:80", "1.2", map[string]string{"zone": "x"}
 		})
 		b := t.join("b")
-		want := []libcluster.Place{
+		want := []libcluster.Assignment{
 			{Member: libcluster.Member{ID: "a", Workers: 2}, Index: 0},
 			{Member: libcluster.Member{ID: "b", Workers: 1}, Index: 2},
 			{Member: libcluster.Member{

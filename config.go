@@ -378,7 +378,7 @@ func (c Config) validateRecord() error {
 	}
 	longest := c.registration().Member
 	longest.Workers = MaxWorkers // SetWorkers may make it so
-	longest.kept = true          // and Returning
+	longest.reserved = true      // and Returning
 	if c.Mode != ModeDirect {
 		longest.plans.seen = math.MaxInt64
 		longest.plans.draining = true // SetDraining may make it so

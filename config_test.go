@@ -350,7 +350,7 @@ func TestConfigIsCopiedByNew(t *testing.T) {
 	metadata["zone"] = "west"
 	metadata["more"] = "text"
 	require.NoError(t, c.Join(t.Context()))
-	want := []libcluster.Place{{Member: libcluster.Member{
+	want := []libcluster.Assignment{{Member: libcluster.Member{
 		ID: "a", Workers: 1, Metadata: map[string]string{"zone": "east"},
 	}}}
 	members := c.Members()

@@ -73,8 +73,8 @@ func (d *deciding) cooperate(base, next *plan, members []Recorded, s Survey, pre
 // again is the time until the next vanished one must have stopped.
 func (d *deciding) actors(p *plan, s Survey, present map[string]bool, at moment) (acting []actor, again time.Duration) {
 	gone := make(map[string]moment)
-	acting = make([]actor, 0, len(p.places))
-	for _, l := range p.places {
+	acting = make([]actor, 0, len(p.lines))
+	for _, l := range p.lines {
 		noted := s.Acknowledged[l.incarnation]
 		switch {
 		case noted == StoppedForGood:
@@ -126,10 +126,10 @@ func (p *plan) share(base *plan, acting []actor, members []Recorded) {
 			granted[n] = noOwner // until the others have stopped
 		}
 	}
-	p.committed, p.places = true, make([]planned, 0, len(members)+len(acting))
+	p.committed, p.lines = true, make([]planned, 0, len(members)+len(acting))
 	for i, held := range partitionsOf(granted, len(members)) {
 		m := members[i]
-		l := planned{incarnation: m.Incarnation, window: m.plans.window, Place: Place{Member: m.Member, Index: held.first(), held: held}}
+		l := planned{incarnation: m.Incarnation, window: m.plans.window, Assignment: Assignment{Member: m.Member, Index: held.first(), held: held}}
 		if own, acts := lines[m.Incarnation]; acts {
 			l.releases = acting[own].may().minus(held)
 			delete(lines, m.Incarnation)
@@ -151,23 +151,23 @@ func (p *plan) share(base *plan, acting []actor, members []Recorded) {
 }
 
 func (p *plan) add(l planned) {
-	p.places = append(p.places, l)
+	p.lines = append(p.lines, l)
 	p.committed = p.committed && len(l.releases) == 0
 }
 
 // releaseAll has all incarnations that the plan names release all partitions, since nobody
 // knows which of them they act on.
 func (p *plan) releaseAll() {
-	for i := range p.places {
-		l := &p.places[i]
+	for i := range p.lines {
+		l := &p.lines[i]
 		l.Index, l.held, l.releases = -1, nil, allPartitions(p.total)
 	}
 }
 
 // holders returns the IDs of those that keep partitions.
 func (p *plan) holders() map[string]bool {
-	held := make(map[string]bool, len(p.places))
-	for _, l := range p.places {
+	held := make(map[string]bool, len(p.lines))
+	for _, l := range p.lines {
 		held[l.ID] = held[l.ID] || l.Index >= 0
 	}
 	return held
@@ -181,7 +181,7 @@ func (p *plan) ownersAmong(members []Recorded) []int {
 		by[m.ID] = i
 	}
 	owners := slices.Repeat([]int{noOwner}, p.total)
-	for _, l := range p.places {
+	for _, l := range p.lines {
 		if m, is := by[l.ID]; is {
 			for n := range l.held.all() {
 				owners[n] = m
@@ -239,13 +239,13 @@ const (
 
 // newsSince compares a plan with the one before it.
 func (p *plan) newsSince(last *plan) news {
-	before := make(map[string]*planned, len(last.places))
-	for i := range last.places {
-		before[last.places[i].incarnation] = &last.places[i]
+	before := make(map[string]*planned, len(last.lines))
+	for i := range last.lines {
+		before[last.lines[i].incarnation] = &last.lines[i]
 	}
 	found := nothingNew
-	for i := range p.places {
-		l := &p.places[i]
+	for i := range p.lines {
+		l := &p.lines[i]
 		b, known := before[l.incarnation]
 		delete(before, l.incarnation)
 		is := nothingNew

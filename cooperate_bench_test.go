@@ -51,7 +51,7 @@ func (w *worksite) settle() {
 		w.Plan = next.encode()
 		w.Planning.Revision++
 		w.text = max(w.text, len(w.Plan))
-		for _, l := range next.places {
+		for _, l := range next.lines {
 			if w.Acknowledged[l.incarnation] != StoppedForGood && len(l.releases) > 0 {
 				w.Acknowledged[l.incarnation] = next.generation
 			}

@@ -20,15 +20,15 @@ func drawHolders(t *rapid.T) *plan {
 	for i, held := range partitionsOf(owners, lines) {
 		of := Member{ID: fmt.Sprint("m", rapid.IntRange(0, i).Draw(t, "ID")), Workers: rapid.IntRange(1, 4).Draw(t, "workers")}
 		of.Address = rapid.SampledFrom([]string{"", "10.0.0.1:80", "host name", "ünï"}).Draw(t, "address")
-		l := planned{incarnation: fmt.Sprintf("%x", 77+i), window: window(DefaultTTL), Place: Place{Member: of, Index: held.first(), held: held}}
+		l := planned{incarnation: fmt.Sprintf("%x", 77+i), window: window(DefaultTTL), Assignment: Assignment{Member: of, Index: held.first(), held: held}}
 		for n, o := range owners {
 			if o == noOwner && rapid.Bool().Draw(t, "releases") {
 				l.releases = l.releases.grow(span{n, n + 1})
 			}
 		}
-		p.places = append(p.places, l)
+		p.lines = append(p.lines, l)
 	}
-	p.committed = !slices.ContainsFunc(p.places, func(l planned) bool { return len(l.releases) > 0 })
+	p.committed = !slices.ContainsFunc(p.lines, func(l planned) bool { return len(l.releases) > 0 })
 	return p
 }
 
@@ -73,7 +73,7 @@ func drawCrew(t *rapid.T, base *plan, away bool) *crew {
 	c := &crew{base: base, gone: map[string]bool{}, survey: Survey{Acknowledged: map[string]int64{}, Remaining: map[string]string{}}}
 	c.survey.Revision, c.survey.Planning.Revision, c.survey.Plan = 1, 1, base.encode()
 	there := map[string]bool{}
-	for _, l := range base.places {
+	for _, l := range base.lines {
 		kinds := []string{"there", "has stopped", "has stopped some", "has stopped for another plan"}
 		if away {
 			kinds = append(kinds, "away", "has left")
@@ -137,17 +137,17 @@ func (c *crew) requireSafe(t *rapid.T, next *plan) {
 	require.NoError(t, err)
 	require.Equal(t, next.encode(), read.encode())
 	lines := map[string]planned{}
-	for _, l := range next.places {
+	for _, l := range next.lines {
 		lines[l.incarnation] = l
 	}
 	for n := range c.base.total {
-		for _, b := range c.base.places {
+		for _, b := range c.base.lines {
 			if !c.mayAct(b, n) {
 				continue
 			}
 			own := lines[b.incarnation]
 			require.True(t, own.held.has(n) || own.releases.has(n), "%s may act on %d, and the plan does not say so", b.incarnation, n)
-			for _, l := range next.places {
+			for _, l := range next.lines {
 				require.False(t, l.held.has(n) && l.incarnation != b.incarnation, "%s gets %d, and %s may act on it", l.incarnation, n, b.incarnation)
 			}
 		}
@@ -188,7 +188,7 @@ func TestAPlanGrantsNothingThatAnotherMayActOn(t *testing.T) {
 // requireShared fails unless a plan is at rest: the members have all, in fair shares.
 func (c *crew) requireShared(t *rapid.T, p *plan) {
 	require.True(t, p.committed)
-	require.Len(t, p.places, len(c.survey.Members))
+	require.Len(t, p.lines, len(c.survey.Members))
 	requireBalanced(t, p.ownersAmong(c.survey.sorted()), weightsOf(c.survey.sorted()))
 }
 
@@ -209,8 +209,8 @@ func (c *crew) settle(t *rapid.T) (last *plan, plans, stopped int) {
 			return c.base, plans, stopped
 		}
 		c.requireSafe(t, next)
-		for _, l := range next.places {
-			for _, b := range c.base.places {
+		for _, l := range next.lines {
+			for _, b := range c.base.lines {
 				if b.incarnation == l.incarnation {
 					stopped += b.held.and(l.releases).count()
 				}
@@ -224,7 +224,7 @@ func (c *crew) settle(t *rapid.T) (last *plan, plans, stopped int) {
 
 // acknowledge has all that are there say that they have stopped what they are to release.
 func (c *crew) acknowledge() {
-	for _, l := range c.base.places {
+	for _, l := range c.base.lines {
 		if !c.gone[l.incarnation] && c.survey.Acknowledged[l.incarnation] != StoppedForGood {
 			c.survey.Acknowledged[l.incarnation] = c.base.generation
 			delete(c.survey.Remaining, l.incarnation)

@@ -134,16 +134,16 @@ func (l *coordination) swap(revision int64, d decision) error {
 		l.under = handOver{}
 	}
 	l.inc.log.Debug("plan", zap.Bool("committed", next.committed), zap.Int64("generation", next.generation),
-		zap.Int("total", next.total), zap.Int("members", len(next.places)))
+		zap.Int("total", next.total), zap.Int("members", len(next.lines)))
 	l.wait = blockerAfter
-	for _, p := range next.places {
+	for _, p := range next.lines {
 		if _, known := l.since[p.incarnation]; !next.committed && !known {
 			l.since[p.incarnation] = time.Now()
 		}
 	}
 	if next.committed {
 		l.wait = sooner(l.inc.c.cfg.TTL/2, l.held)
-		sleep(l.inc.ctx, min(commitPause*time.Duration(len(next.places)), longestPause))
+		sleep(l.inc.ctx, min(commitPause*time.Duration(len(next.lines)), longestPause))
 	}
 	return nil
 }

@@ -91,7 +91,7 @@ func (c *coordinator) rank() time.Duration {
 		return chance.Below(rankPause)
 	}
 	before := 0
-	for _, p := range v.plan.places() {
+	for _, p := range v.plan.assignments() {
 		if p.ID == c.inc.c.cfg.ID {
 			break
 		}
@@ -158,7 +158,7 @@ func fits(own scheme, incarnation string, joining bool, survey Survey) error {
 		return fmt.Errorf("%w: it was not there when this instance was to coordinate", ErrRecordGone)
 	}
 	for _, m := range members {
-		there := m.Incarnation != "" && !m.kept
+		there := m.Incarnation != "" && !m.reserved
 		if there && m.plans.scheme != own && (joining || m.Since < members[i].Since) {
 			return own.refuses(m.plans.scheme)
 		}

@@ -26,9 +26,9 @@ type Coverage struct {
 	// Since is from when on Covered has had this value, as far as this instance has seen.
 	// The instance that watches the cluster for the log has seen the most.
 	Since time.Time
-	// Places are the instances with their ranges, by index. While all stop for the next
+	// Assignments are the instances with their ranges, by index. While all stop for the next
 	// plan, they are the instances that may not have stopped yet.
-	Places []Place
+	Assignments []Assignment
 	// Problems are all that is wrong. Some problems leave every index covered: an instance
 	// has no assignment, or no instance coordinates.
 	Problems []CoverageProblem
@@ -115,14 +115,14 @@ func cover(of scheme, s Survey) Coverage {
 	for _, m := range s.Members {
 		switch {
 		case m.plans.scheme != of && m.Incarnation != "":
-			c.problem(ProblemUnplaced, Place{Member: m.Member}, 0, "runs in mode %v and so has no place here", m.plans.scheme)
+			c.problem(ProblemUnplaced, Assignment{Member: m.Member}, 0, "runs in mode %v and so has no assignment here", m.plans.scheme)
 		case mode == ModeDirect && m.plans.mode == ModeDirect, m.Incarnation != "":
 			members = append(members, m)
 		default:
-			c.orphan(Place{Member: m.Member}, 0)
+			c.orphan(Assignment{Member: m.Member}, 0)
 		}
 		if m.plans.draining && !s.drains(m.ID) {
-			c.problem(ProblemDraining, Place{Member: m.Member}, 0, "it gives its assignment away, and asks for none")
+			c.problem(ProblemDraining, Assignment{Member: m.Member}, 0, "it gives its assignment away, and asks for none")
 		}
 	}
 	if mode == ModeDirect {
@@ -134,7 +134,7 @@ func cover(of scheme, s Survey) Coverage {
 		c.Problems = append(c.Problems, CoverageProblem{Kind: ProblemNobody, To: c.Total, Text: "the cluster has no members"})
 	}
 	for _, id := range s.Draining {
-		c.problem(ProblemDraining, Place{Member: Member{ID: id}}, 0, "an operator drains it: it is to have no assignment until it is undrained")
+		c.problem(ProblemDraining, Assignment{Member: Member{ID: id}}, 0, "an operator drains it: it is to have no assignment until it is undrained")
 	}
 	slices.SortStableFunc(c.Problems, func(a, b CoverageProblem) int {
 		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.ID, b.ID))
@@ -143,18 +143,18 @@ func cover(of scheme, s Survey) Coverage {
 	return c
 }
 
-// problem notes what is wrong with the first so many indexes of a place.
-func (c *Coverage) problem(kind ProblemKind, p Place, workers int, format string, args ...any) {
+// problem notes what is wrong with the first so many indexes of an assignment.
+func (c *Coverage) problem(kind ProblemKind, p Assignment, workers int, format string, args ...any) {
 	c.Problems = append(c.Problems, CoverageProblem{
 		Kind: kind, From: p.Index, To: p.Index + workers, ID: p.ID, Text: fmt.Sprintf(format, args...), mode: c.Mode,
 	})
 }
 
-func (c *Coverage) orphan(p Place, workers int) {
+func (c *Coverage) orphan(p Assignment, workers int) {
 	c.problem(ProblemOrphan, p, workers, "its record has no lease: nobody is behind it, and it stays until it is deleted")
 }
 
-func (c *Coverage) kept(p Place, workers int) {
+func (c *Coverage) reserved(p Assignment, workers int) {
 	c.problem(ProblemReserved, p, workers, "has left for a restart, and its assignment is reserved")
 }
 
@@ -165,13 +165,13 @@ func (c *Coverage) direct(members []Recorded) {
 		x.put(m.Member)
 		by[m.ID] = m
 	}
-	c.Total, c.Places = int(min(x.total, math.MaxInt)), x.places()
-	for _, p := range c.Places {
+	c.Total, c.Assignments = int(min(x.total, math.MaxInt)), x.assignments()
+	for _, p := range c.Assignments {
 		switch {
 		case by[p.ID].Incarnation == "":
 			c.orphan(p, p.Workers)
-		case p.kept:
-			c.kept(p, p.Workers)
+		case p.reserved:
+			c.reserved(p, p.Workers)
 		}
 	}
 }
@@ -189,12 +189,12 @@ func (c *Coverage) planned(of scheme, s Survey, members []Recorded) {
 		c.Generation, c.Total = p.generation, p.total
 	}
 	if s.Coordinator == nil {
-		c.problem(ProblemNoCoordinator, Place{}, 0, "no instance makes the next plan")
+		c.problem(ProblemNoCoordinator, Assignment{}, 0, "no instance makes the next plan")
 	}
 	switch {
 	case p == nil:
 	case p.scheme() != of:
-		c.problem(ProblemBadPlan, Place{}, p.total, "the plan is of mode %v", p.scheme())
+		c.problem(ProblemBadPlan, Assignment{}, p.total, "the plan is of mode %v", p.scheme())
 	case of.mode == ModeCooperative:
 		c.shared(p, s, members)
 	case p.committed:
@@ -209,12 +209,12 @@ func (c *Coverage) planned(of scheme, s Survey, members []Recorded) {
 // go to work nevertheless.
 func (c *Coverage) read(text []byte) *plan {
 	if len(text) == 0 {
-		c.problem(ProblemNoPlan, Place{}, 0, "there is no plan")
+		c.problem(ProblemNoPlan, Assignment{}, 0, "there is no plan")
 		return nil
 	}
 	p, rest, err := parsePlanHead(text)
 	if err != nil {
-		c.problem(ProblemBadPlan, Place{}, 0, "%v", err)
+		c.problem(ProblemBadPlan, Assignment{}, 0, "%v", err)
 		return nil
 	}
 	named := map[string]bool{}
@@ -222,39 +222,39 @@ func (c *Coverage) read(text []byte) *plan {
 		l, err := p.parseLine([]byte(line))
 		switch {
 		case err != nil:
-			c.problem(ProblemBadPlan, Place{}, 0, "%v", err)
+			c.problem(ProblemBadPlan, Assignment{}, 0, "%v", err)
 		case named[l.incarnation]:
-			c.problem(ProblemBadPlan, l.Place, 0, "the plan names it twice, and it goes by the first")
+			c.problem(ProblemBadPlan, l.Assignment, 0, "the plan names it twice, and it goes by the first")
 		default:
 			named[l.incarnation] = true
-			p.places = append(p.places, l)
+			p.lines = append(p.lines, l)
 		}
 	}
-	slices.SortStableFunc(p.places, func(a, b planned) int { return byIndex(a.Place, b.Place) })
+	slices.SortStableFunc(p.lines, func(a, b planned) int { return byIndex(a.Assignment, b.Assignment) })
 	return p
 }
 
-// tile finds what the places of a plan leave out, and where they overlap.
+// tile finds what the assignments of a plan leave out, and where they overlap.
 func (c *Coverage) tile(p *plan) {
 	at, last := 0, ""
 	gap := func(to int) {
 		if to <= at {
 			return
 		}
-		c.problem(ProblemGap, Place{Index: at}, to-at, "the plan gives them to nobody")
+		c.problem(ProblemGap, Assignment{Index: at}, to-at, "the plan gives them to nobody")
 	}
-	for _, l := range p.places {
+	for _, l := range p.lines {
 		if l.Index < 0 {
 			continue
 		}
-		c.Places = append(c.Places, l.Place)
+		c.Assignments = append(c.Assignments, l.Assignment)
 		end := l.Index + l.Workers
 		gap(min(l.Index, p.total))
 		if l.Index < at {
-			c.problem(ProblemOverlap, l.Place, min(at, end)-l.Index, "the plan gives them to %s too", last)
+			c.problem(ProblemOverlap, l.Assignment, min(at, end)-l.Index, "the plan gives them to %s too", last)
 		}
 		if beyond := max(l.Index, p.total); end > beyond {
-			c.problem(ProblemBadPlan, Place{Member: l.Member, Index: beyond}, end-beyond, "runs past the total of %d", p.total)
+			c.problem(ProblemBadPlan, Assignment{Member: l.Member, Index: beyond}, end-beyond, "runs past the total of %d", p.total)
 		}
 		if end > at {
 			at, last = end, l.ID
@@ -263,26 +263,26 @@ func (c *Coverage) tile(p *plan) {
 	gap(p.total)
 }
 
-// committed finds the places whose instance is not there to act, and the members that are
-// there and have no place.
+// committed finds the assignments whose instance is not there to act, and the members that are
+// there and have no assignment.
 func (c *Coverage) committed(p *plan, s Survey, members []Recorded) {
 	by := make(map[string]Recorded, len(members))
 	for _, m := range members {
 		by[m.ID] = m
 	}
-	placed := make(map[string]bool, len(p.places))
-	for _, l := range p.places {
+	placed := make(map[string]bool, len(p.lines))
+	for _, l := range p.lines {
 		now, here := by[l.ID]
 		if l.Index >= 0 {
 			placed[l.ID] = true
 			switch {
-			case here && now.kept:
-				c.kept(l.Place, l.Workers)
+			case here && now.reserved:
+				c.reserved(l.Assignment, l.Workers)
 			case here && now.Incarnation == l.incarnation:
 			case here:
-				c.problem(ProblemVanished, l.Place, l.Workers, "has come back, and the plan does not say so yet")
+				c.problem(ProblemVanished, l.Assignment, l.Workers, "has come back, and the plan does not say so yet")
 			default:
-				c.problem(ProblemVanished, l.Place, l.Workers, "its record has gone")
+				c.problem(ProblemVanished, l.Assignment, l.Workers, "its record has gone")
 			}
 		}
 		if c.Mode == ModeExclusive && (!here || now.Incarnation != l.incarnation) && !s.hasStopped(l.incarnation, p) {
@@ -290,8 +290,8 @@ func (c *Coverage) committed(p *plan, s Survey, members []Recorded) {
 		}
 	}
 	for _, m := range members {
-		if !placed[m.ID] && !m.kept && !m.plans.draining && !s.drains(m.ID) {
-			c.problem(ProblemUnplaced, Place{Member: m.Member}, 0, "is there, and the plan gives it no place")
+		if !placed[m.ID] && !m.reserved && !m.plans.draining && !s.drains(m.ID) {
+			c.problem(ProblemUnplaced, Assignment{Member: m.Member}, 0, "is there, and the plan gives it no assignment")
 		}
 	}
 }
@@ -299,21 +299,21 @@ func (c *Coverage) committed(p *plan, s Survey, members []Recorded) {
 // stopped finds the instances that have not acknowledged that they have stopped.
 func (c *Coverage) stopped(p *plan, s Survey) {
 	var names []string
-	for _, l := range p.places {
+	for _, l := range p.lines {
 		if s.hasStopped(l.incarnation, p) {
 			continue
 		}
 		names = append(names, l.ID)
 		c.waitFor(l.ID, s)
 		if l.Index >= 0 {
-			c.Places = append(c.Places, l.Place)
+			c.Assignments = append(c.Assignments, l.Assignment)
 		}
 	}
 	text := "all have stopped, and the next plan is not there yet"
 	if len(names) > 0 {
 		text = "all stop for the next plan, and have to wait for " + some(names)
 	}
-	c.problem(ProblemStopped, Place{}, p.total, "%s", text)
+	c.problem(ProblemStopped, Assignment{}, p.total, "%s", text)
 }
 
 func (c *Coverage) waitFor(id string, s Survey) {

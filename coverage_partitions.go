@@ -11,22 +11,22 @@ func (c *Coverage) shared(p *plan, s Survey, members []Recorded) {
 	}
 	missing := allPartitions(p.total) // that no line has
 	var held partitionSet
-	named := make(map[string]bool, len(p.places))
-	for _, l := range p.places {
+	named := make(map[string]bool, len(p.lines))
+	for _, l := range p.lines {
 		now, there := by[l.ID]
 		here := there && now.Incarnation == l.incarnation
 		named[l.incarnation] = true
 		c.each(ProblemOverlap, l, l.held.and(held), "the plan gives them to another instance too")
 		held, missing = held.or(l.held), missing.minus(l.held)
 		if len(l.held) > 0 {
-			c.Places = append(c.Places, l.Place)
+			c.Assignments = append(c.Assignments, l.Assignment)
 		}
 		open := s.unreleased(l, p)
 		missing = missing.minus(open)
 		switch {
-		case there && now.kept:
+		case there && now.reserved:
 			for _, r := range l.held {
-				c.kept(Place{Member: l.Member, Index: r.from}, r.len())
+				c.reserved(Assignment{Member: l.Member, Index: r.from}, r.len())
 			}
 		case !here:
 			c.each(ProblemVanished, l, l.held, "its record has gone, or it has come back and the plan does not say so yet")
@@ -41,16 +41,16 @@ func (c *Coverage) shared(p *plan, s Survey, members []Recorded) {
 	}
 	c.each(ProblemGap, planned{}, missing, "no instance acts on them, and the next plan gives them to one")
 	for _, m := range members {
-		if !named[m.Incarnation] && !m.kept {
-			c.problem(ProblemUnplaced, Place{Member: m.Member}, 0, "is there, and the plan does not name it")
+		if !named[m.Incarnation] && !m.reserved {
+			c.problem(ProblemUnplaced, Assignment{Member: m.Member}, 0, "is there, and the plan does not name it")
 		}
 	}
-	slices.SortStableFunc(c.Places, func(a, b Place) int { return byIndex(a, b) })
+	slices.SortStableFunc(c.Assignments, func(a, b Assignment) int { return byIndex(a, b) })
 }
 
 // each notes a problem of each run of some partitions.
 func (c *Coverage) each(kind ProblemKind, l planned, set partitionSet, text string) {
 	for _, r := range set {
-		c.problem(kind, Place{Member: l.Member, Index: r.from}, r.len(), "%s", text)
+		c.problem(kind, Assignment{Member: l.Member, Index: r.from}, r.len(), "%s", text)
 	}
 }

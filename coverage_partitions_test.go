@@ -13,7 +13,7 @@ func partitioned(lines ...planned) (*plan, Survey) {
 	s.Coordinator = []byte("cooperative/12\t1")
 	for _, l := range lines {
 		l.Index, l.Workers = l.held.first(), 1
-		p.places = append(p.places, l)
+		p.lines = append(p.lines, l)
 		m := Recorded{Member: Member{ID: l.ID, Workers: 1}, Incarnation: l.incarnation}
 		m.plans.scheme = p.scheme()
 		s.Members = append(s.Members, m)
@@ -23,7 +23,7 @@ func partitioned(lines ...planned) (*plan, Survey) {
 }
 
 func holds(id, incarnation string, held, releases partitionSet) planned {
-	return planned{incarnation: incarnation, Place: Place{Member: Member{ID: id}, held: held}, releases: releases}
+	return planned{incarnation: incarnation, Assignment: Assignment{Member: Member{ID: id}, held: held}, releases: releases}
 }
 
 func TestCoverageOfPartitions(t *testing.T) {
@@ -60,7 +60,7 @@ func TestCoverageOfPartitions(t *testing.T) {
 			0,
 		},
 		{
-			"one is to return", whole, func(s *Survey) { s.Members[1].kept = true },
+			"one is to return", whole, func(s *Survey) { s.Members[1].reserved = true },
 			[]CoverageProblem{{Kind: ProblemReserved, From: 4, To: 12, ID: "b"}},
 			0,
 		},

@@ -56,9 +56,9 @@ func brief(c Coverage) (all []CoverageProblem) {
 }
 
 // placeOf returns where a member is.
-func placeOf(c Coverage, id string) Place {
-	i := slices.IndexFunc(c.Places, func(p Place) bool { return p.ID == id })
-	return c.Places[i]
+func placeOf(c Coverage, id string) Assignment {
+	i := slices.IndexFunc(c.Assignments, func(p Assignment) bool { return p.ID == id })
+	return c.Assignments[i]
 }
 
 func TestClusterInWhichAllIsWellIsCovered(t *testing.T) {
@@ -72,7 +72,7 @@ func TestClusterInWhichAllIsWellIsCovered(t *testing.T) {
 		for _, m := range s.Members {
 			members = append(members, m.Member)
 		}
-		tile(t, c.Places, members)
+		tile(t, c.Assignments, members)
 	})
 }
 
@@ -86,7 +86,7 @@ func TestMemberThatNobodyIsBehindIsReportedAndNothingElse(t *testing.T) {
 		want := CoverageProblem{From: at.Index, To: at.Index + at.Workers, ID: m.ID}
 		switch kind := rapid.SampledFrom([]ProblemKind{ProblemOrphan, ProblemReserved, ProblemVanished}).Draw(t, "kind"); {
 		case kind == ProblemReserved:
-			m.kept, m.Incarnation, want.Kind = true, "parked", ProblemReserved
+			m.reserved, m.Incarnation, want.Kind = true, "parked", ProblemReserved
 		case mode == ModeDirect:
 			m.Incarnation, want.Kind = "", ProblemOrphan
 		case kind == ProblemVanished && len(s.Members) > 1:
@@ -108,7 +108,7 @@ func TestStrangersRecordIsAnOrphan(t *testing.T) {
 		s, _ := healthy(t, mode)
 		s.Members = append(s.Members, Recorded{Member: Member{ID: "z", Workers: 3}})
 		c := cover(scheme{mode: mode}, s)
-		require.Equal(t, mode != ModeDirect, c.Covered, "with a plan a stranger has no place")
+		require.Equal(t, mode != ModeDirect, c.Covered, "with a plan what another program has written has no assignment")
 		want := CoverageProblem{Kind: ProblemOrphan, ID: "z"}
 		if mode == ModeDirect {
 			want.From, want.To = c.Total-3, c.Total
@@ -124,11 +124,11 @@ func TestGapInAPlanIsReportedAndNothingElse(t *testing.T) {
 	everyMode(t, planned2, func(t *rapid.T, mode Mode) {
 		s, p := healthy(t, mode)
 		gap := rapid.IntRange(1, 5).Draw(t, "gap")
-		from := rapid.IntRange(0, len(p.places)).Draw(t, "before which")
+		from := rapid.IntRange(0, len(p.lines)).Draw(t, "before which")
 		at := p.total
-		for i := from; i < len(p.places); i++ {
-			at = min(at, p.places[i].Index)
-			p.places[i].Index += gap
+		for i := from; i < len(p.lines); i++ {
+			at = min(at, p.lines[i].Index)
+			p.lines[i].Index += gap
 		}
 		p.total += gap
 		replan(&s, p)
@@ -142,20 +142,20 @@ func TestGapInAPlanIsReportedAndNothingElse(t *testing.T) {
 func TestOverlapInAPlanIsReportedAndNothingElse(t *testing.T) {
 	everyMode(t, planned2, func(t *rapid.T, mode Mode) {
 		s, p := healthyOf(t, mode, 2)
-		second := rapid.IntRange(1, len(p.places)-1).Draw(t, "which")
-		overlap := rapid.IntRange(1, min(p.places[second-1].Workers, p.places[second].Workers)).Draw(t, "overlap")
-		for i := second; i < len(p.places); i++ {
-			p.places[i].Index -= overlap
+		second := rapid.IntRange(1, len(p.lines)-1).Draw(t, "which")
+		overlap := rapid.IntRange(1, min(p.lines[second-1].Workers, p.lines[second].Workers)).Draw(t, "overlap")
+		for i := second; i < len(p.lines); i++ {
+			p.lines[i].Index -= overlap
 		}
 		p.total -= overlap
 		replan(&s, p)
-		at := p.places[second]
+		at := p.lines[second]
 		c := cover(scheme{mode: mode}, s)
 		require.False(t, c.Covered)
 		require.Equal(t, []CoverageProblem{
 			{Kind: ProblemOverlap, From: at.Index, To: at.Index + overlap, ID: at.ID},
 		}, brief(c))
-		require.Contains(t, c.Problems[0].Text, p.places[second-1].ID)
+		require.Contains(t, c.Problems[0].Text, p.lines[second-1].ID)
 	})
 }
 
@@ -163,15 +163,15 @@ func TestOverlapInAPlanIsReportedAndNothingElse(t *testing.T) {
 func TestPlanThatDoesNotTileIsNeverCovered(t *testing.T) {
 	everyMode(t, planned2, func(t *rapid.T, mode Mode) {
 		s, p := healthy(t, mode)
-		for i := range p.places {
-			p.places[i].Index += rapid.IntRange(-2, 2).Draw(t, "shift")
-			p.places[i].Index = max(0, p.places[i].Index)
+		for i := range p.lines {
+			p.lines[i].Index += rapid.IntRange(-2, 2).Draw(t, "shift")
+			p.lines[i].Index = max(0, p.lines[i].Index)
 		}
 		p.total += rapid.IntRange(-1, 1).Draw(t, "total")
 		replan(&s, p)
 		holders := make([]int, p.total)
 		good := p.total > 0
-		for _, l := range p.places {
+		for _, l := range p.lines {
 			for i := l.Index; i < l.Index+l.Workers; i++ {
 				if i >= len(holders) {
 					good = false
@@ -222,7 +222,7 @@ func TestClusterThatHasStoppedIsNotCoveredAndNamesWhoHasNot(t *testing.T) {
 		replan(&s, p)
 		s.Coordinator = []byte("exclusive\n7000\tm0")
 		var want []string
-		for _, l := range p.places {
+		for _, l := range p.lines {
 			if rapid.Bool().Draw(t, "drained") {
 				s.Acknowledged[l.incarnation] = rapid.SampledFrom([]int64{p.generation, StoppedForGood}).Draw(t, "note")
 				continue
@@ -235,7 +235,7 @@ func TestClusterThatHasStoppedIsNotCoveredAndNamesWhoHasNot(t *testing.T) {
 		c := cover(scheme{mode: ModeExclusive}, s)
 		require.False(t, c.Covered)
 		require.Equal(t, []CoverageProblem{{Kind: ProblemStopped, To: p.total}}, brief(c))
-		require.Len(t, c.Places, len(want))
+		require.Len(t, c.Assignments, len(want))
 		for i, h := range c.Blockers {
 			require.Equal(t, want[i], h.ID)
 			require.Contains(t, c.Problems[0].Text, h.ID)
@@ -287,7 +287,7 @@ func TestProblemIsToldInOneLine(t *testing.T) {
 }
 
 func TestRecordThatIsKeptSaysSo(t *testing.T) {
-	m := Member{ID: "a", Workers: 2, kept: true}
+	m := Member{ID: "a", Workers: 2, reserved: true}
 	require.Equal(t, `{"workers":2,"kept":true}`, string(m.Record()))
 	read, err := ParseMember("a", m.Record())
 	require.NoError(t, err)

@@ -84,9 +84,9 @@ func TestEachInstanceCanTellWhoHoldsWhat(t *testing.T) {
 					require.Empty(w, c.Blockers)
 					require.Equal(w, m, c.Mode)
 					require.Equal(w, 3, c.Total)
-					require.Len(w, c.Places, 2)
-					require.Equal(w, "b", c.Places[1].ID)
-					require.Equal(w, 1, c.Places[1].Index)
+					require.Len(w, c.Assignments, 2)
+					require.Equal(w, "b", c.Assignments[1].ID)
+					require.Equal(w, 1, c.Assignments[1].Index)
 					if m != libcluster.ModeDirect {
 						require.Equal(w, b.State().Generation, c.Generation)
 					}

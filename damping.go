@@ -5,11 +5,11 @@ import "time"
 // damping is what a coordinator remembers of instances that came and soon vanished. An
 // instance in a crash loop, with another ID each time, would otherwise have the others
 // stop and start for ever. After two such instances newcomers have to wait before they
-// get a place. The wait grows each time that a newcomer vanishes soon though it has
-// waited. A newcomer that crashes before its wait is over never gets a place. After a
+// get an assignment. The wait grows each time that a newcomer vanishes soon though it has
+// waited. A newcomer that crashes before its wait is over never gets an assignment. After a
 // calm time no instance waits any more.
 //
-// An instance that has had a place does not wait, nor does the only instance, nor a
+// An instance that has had an assignment does not wait, nor does the only instance, nor a
 // newcomer while none have vanished. An instance that leaves has not vanished.
 //
 // What a coordinator remembers goes with it: the next coordinator learns it anew.
@@ -56,13 +56,13 @@ func (d *damping) hold() time.Duration {
 func (d *damping) admit(base *plan, members []Recorded, s Survey, at moment) (admitted []Recorded) {
 	d.observe(members, s, at)
 	d.held = 0
-	holds := make(map[string]bool, len(base.places)) // by ID
-	for _, l := range base.places {
+	holds := make(map[string]bool, len(base.lines)) // by ID
+	for _, l := range base.lines {
 		holds[l.ID] = l.Index >= 0
 	}
 	atWork := false
 	for _, m := range members {
-		atWork = atWork || holds[m.ID] && !m.kept
+		atWork = atWork || holds[m.ID] && !m.reserved
 	}
 	admitted = make([]Recorded, 0, len(members))
 	for _, m := range members {
@@ -92,7 +92,7 @@ func (d *damping) observe(members []Recorded, s Survey, at moment) {
 		if a == nil {
 			a = &arrival{at: at, settled: first, level: -1}
 		}
-		a.incarnation, a.settled = m.Incarnation, a.settled || m.kept
+		a.incarnation, a.settled = m.Incarnation, a.settled || m.reserved
 		present[m.ID] = a
 	}
 	for id, a := range d.came {

@@ -19,11 +19,11 @@ import (
 //	unknown: garbage, another mode's, gone    -                        all known instances stop, and the wait
 //	  or older than a plan that was seen                               includes an unknown instance
 //	lost: none, and none was seen             -                        the same, without the unknown instance;
-//	                                                                   if no instance has to stop, the places
+//	                                                                   if no instance has to stop, the assignments
 //	                                                                   are committed
 //	committed, and as it should be            -                        nothing
-//	any                                       no instance              the new places are committed
-//	committed, in the same places             those that keep theirs   committed anew: no instance has to stop
+//	any                                       no instance              the new assignments are committed
+//	committed, with the same assignments      those that keep theirs   committed anew: no instance has to stop
 //	any other                                 some instance            a change, which waits: see stall.go
 
 const (
@@ -37,7 +37,7 @@ const (
 	blockerAfter = time.Second
 )
 
-// mostWindows bounds the window of a member that is given a place: it may be so many
+// mostWindows bounds the window of a member that is given an assignment: it may be so many
 // times as long as the coordinator's own.
 const mostWindows = 20
 
@@ -50,7 +50,7 @@ func untilOver(window time.Duration) time.Duration {
 type deciding struct {
 	scheme
 	incarnation string // its own
-	// longest is the longest window of a member that is given a place; 0: any. A longer
+	// longest is the longest window of a member that is given an assignment; 0: any. A longer
 	// one would hold up all the others for as long, should that member vanish.
 	longest time.Duration
 	// known is the newest plan that this instance has seen, in whatever
@@ -103,7 +103,7 @@ func (d *deciding) decide(s Survey, at moment, floor int64) decision {
 		return decision{}
 	case len(waiting) == 0, base.committed && same.names(next):
 		// No instance has to stop for the next plan. In the second case all have their
-		// places, some in a new incarnation, and their old incarnations have stopped.
+		// assignments, some in a new incarnation, and their old incarnations have stopped.
 		d.due = moment{}
 		return decision{next: next}
 	}
@@ -158,14 +158,14 @@ func (d *deciding) lastPlan(s Survey, members []Recorded, floor int64) (last las
 // stop returns a plan that has all known instances stop, because the coordinator does not
 // know which of them act.
 func (d *deciding) stop(base, next *plan, members []Recorded, unknown bool) decision {
-	holders := slices.Clone(base.places)
+	holders := slices.Clone(base.lines)
 	longest := time.Duration(0)
-	for _, l := range base.places {
+	for _, l := range base.lines {
 		longest = max(longest, l.window)
 	}
 	for _, m := range members {
 		longest = max(longest, m.plans.window)
-		named := slices.ContainsFunc(base.places, func(l planned) bool { return l.incarnation == m.Incarnation })
+		named := slices.ContainsFunc(base.lines, func(l planned) bool { return l.incarnation == m.Incarnation })
 		if !named && (m.Incarnation != d.incarnation || d.known != nil) {
 			holders = append(holders, holder(m))
 		}
@@ -175,12 +175,12 @@ func (d *deciding) stop(base, next *plan, members []Recorded, unknown bool) deci
 		// another name in each such plan, since each unknown instance may have begun later.
 		name := fmt.Sprintf("unknown-%d", next.generation)
 		holders = append(holders, planned{
-			incarnation: name, window: longest, Place: Place{Member: Member{ID: "unknown", Workers: 1}, Index: -1},
+			incarnation: name, window: longest, Assignment: Assignment{Member: Member{ID: "unknown", Workers: 1}, Index: -1},
 		})
 	}
 	switch {
 	case len(holders) > 0:
-		next.total, next.places = base.total, holders
+		next.total, next.lines = base.total, holders
 		if d.mode == ModeCooperative {
 			next.releaseAll()
 		}
@@ -193,12 +193,12 @@ func (d *deciding) stop(base, next *plan, members []Recorded, unknown bool) deci
 }
 
 func holder(m Recorded) planned {
-	return planned{incarnation: m.Incarnation, window: m.plans.window, Place: Place{Member: m.Member, Index: -1}}
+	return planned{incarnation: m.Incarnation, window: m.plans.window, Assignment: Assignment{Member: m.Member, Index: -1}}
 }
 
 // members returns the records that count, by the order in which they appeared,
 // and which incarnations have one; those that an operator drains drain. A record that was copied under the same lease
-// does not count: an incarnation has one place.
+// does not count: an incarnation has one assignment.
 func (d *deciding) members(s Survey) (members []Recorded, present map[string]bool) {
 	present = make(map[string]bool, len(s.Members))
 	members = make([]Recorded, 0, len(s.Members))
@@ -206,7 +206,7 @@ func (d *deciding) members(s Survey) (members []Recorded, present map[string]boo
 		m.plans.draining = m.plans.draining || s.drains(m.ID)
 		copied := present[m.Incarnation]
 		present[m.Incarnation] = true
-		leaving := s.Acknowledged[m.Incarnation] == StoppedForGood && !m.kept
+		leaving := s.Acknowledged[m.Incarnation] == StoppedForGood && !m.reserved
 		long := d.longest > 0 && m.plans.window > d.longest
 		if m.plans.scheme == d.scheme && m.Incarnation != "" && !leaving && !copied && !long {
 			members = append(members, m)
@@ -228,7 +228,7 @@ func (d *deciding) holdingUp(p *plan, s Survey, present map[string]bool, at mome
 	waiting []planned, again time.Duration,
 ) {
 	gone := make(map[string]moment)
-	for _, l := range p.places {
+	for _, l := range p.lines {
 		if s.hasStopped(l.incarnation, p) {
 			continue
 		}
@@ -268,10 +268,10 @@ func (p *plan) commit(last *plan, members []Recorded) {
 	serves := serves(members)
 	members = slices.DeleteFunc(slices.Clone(members), func(m Recorded) bool { return !serves(m) })
 	held := make(map[string]bool)
-	var before []Place
-	for _, l := range last.places {
+	var before []Assignment
+	for _, l := range last.lines {
 		if l.Index >= 0 {
-			before = append(before, l.Place)
+			before = append(before, l.Assignment)
 			held[l.ID] = true
 		}
 	}
@@ -283,15 +283,15 @@ func (p *plan) commit(last *plan, members []Recorded) {
 		by[m.ID] = m
 		taken = append(taken, m.Member)
 	}
-	p.committed, p.total, p.places = true, total, nil
-	for _, place := range arrange(before, taken) {
-		m := by[place.ID]
-		p.places = append(p.places, planned{incarnation: m.Incarnation, window: m.plans.window, Place: place})
+	p.committed, p.total, p.lines = true, total, nil
+	for _, a := range arrange(before, taken) {
+		m := by[a.ID]
+		p.lines = append(p.lines, planned{incarnation: m.Incarnation, window: m.plans.window, Assignment: a})
 	}
 }
 
 // fitting returns the members for which there is room in a plan of so many bytes. If the
-// total or the text does not fit, the members that have a place keep it.
+// total or the text does not fit, the members that have an assignment keep it.
 func fitting(members []Recorded, held map[string]bool, room int) (fit []Recorded) {
 	members = slices.Clone(members)
 	slices.SortStableFunc(members, func(a, b Recorded) int {
@@ -315,9 +315,9 @@ func fitting(members []Recorded, held map[string]bool, room int) (fit []Recorded
 	return fit
 }
 
-// names reports whether two plans name the same incarnations at the same places.
+// names reports whether two plans name the same incarnations under the same assignments.
 func (p *plan) names(q *plan) bool {
-	return p.total == q.total && slices.EqualFunc(p.places, q.places, func(a, b planned) bool {
+	return p.total == q.total && slices.EqualFunc(p.lines, q.lines, func(a, b planned) bool {
 		return a.incarnation == b.incarnation && a.Index == b.Index && a.Workers == b.Workers &&
 			planAddress(a.Address) == planAddress(b.Address)
 	})

@@ -100,9 +100,9 @@ func smallCooperative(changes ...change) small {
 	for i, held := range []partitionSet{{{0, 2}}, {{2, 3}}, {{3, 4}}} {
 		id := string(rune('a' + i))
 		s.enter(id, 1)
-		p.places = append(p.places, planned{
+		p.lines = append(p.lines, planned{
 			incarnation: s.members[i].incarnation, window: window(DefaultTTL),
-			Place: Place{Member: Member{ID: id, Workers: 1}, Index: held.first(), held: held},
+			Assignment: Assignment{Member: Member{ID: id, Workers: 1}, Index: held.first(), held: held},
 		})
 	}
 	s.begin(p)

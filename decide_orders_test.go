@@ -402,7 +402,7 @@ func (s *small) isDone() bool {
 			return false
 		}
 	}
-	return serving == len(p.places)
+	return serving == len(p.lines)
 }
 
 func smallStart(ids []string, changes ...change) small {
@@ -410,7 +410,7 @@ func smallStart(ids []string, changes ...change) small {
 	p := plan{mode: ModeExclusive, committed: true, generation: 1}
 	for i, id := range ids {
 		s.enter(id, 1)
-		p.places = append(p.places, planned{incarnation: s.members[i].incarnation, window: window(DefaultTTL), Place: Place{Member: Member{ID: id, Workers: 1}, Index: i}})
+		p.lines = append(p.lines, planned{incarnation: s.members[i].incarnation, window: window(DefaultTTL), Assignment: Assignment{Member: Member{ID: id, Workers: 1}, Index: i}})
 	}
 	p.total = len(ids)
 	s.begin(p)

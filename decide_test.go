@@ -44,8 +44,8 @@ func TestEachPlanThatNobodyKnowsIsWaitedForAnew(t *testing.T) {
 func TestACoordinatorRemembersThePlanThatItHasSurveyed(t *testing.T) {
 	d := deciding{scheme: scheme{mode: ModeExclusive}, incarnation: "1"}
 	s := Survey{Members: []Recorded{recorded("a", "1", 1, 0)}, Acknowledged: map[string]int64{}}
-	p := plan{mode: ModeExclusive, committed: true, generation: 7, total: 1, places: []planned{
-		{incarnation: "2", window: window(DefaultTTL), Place: Place{Member: Member{ID: "b", Workers: 1}}},
+	p := plan{mode: ModeExclusive, committed: true, generation: 7, total: 1, lines: []planned{
+		{incarnation: "2", window: window(DefaultTTL), Assignment: Assignment{Member: Member{ID: "b", Workers: 1}}},
 	}}
 	s.Plan, s.Planning.Revision = p.encode(), 1
 	require.Nil(t, d.decide(s, later(0), 0).next, "b has vanished, and may act")
@@ -53,7 +53,7 @@ func TestACoordinatorRemembersThePlanThatItHasSurveyed(t *testing.T) {
 	stop := d.decide(s, later(0), 0).next
 	require.False(t, stop.committed)
 	require.Greater(t, stop.generation, p.generation)
-	require.Contains(t, stop.places, p.places[0])
+	require.Contains(t, stop.lines, p.lines[0])
 }
 
 // Somebody may act by a plan that was newer than all that we know, and that the
@@ -106,7 +106,7 @@ func TestAPlanOfAnotherModeIsNotBuiltOn(t *testing.T) {
 		stop := d.decide(s, later(0), 0).next
 		require.False(t, stop.committed, text)
 		require.Zero(t, stop.total, text)
-		require.True(t, slices.ContainsFunc(stop.places, func(l planned) bool { return l.incarnation == "2" }), "b is known, and must stop")
+		require.True(t, slices.ContainsFunc(stop.lines, func(l planned) bool { return l.incarnation == "2" }), "b is known, and must stop")
 		s.Plan, s.Planning.Revision, s.Acknowledged["2"] = stop.encode(), 2, stop.generation
 		require.Nil(t, d.decide(s, later(0), 0).next, text)
 		require.Nil(t, d.decide(s, later(untilOver(window(DefaultTTL))-1), 0).next, text)
@@ -173,7 +173,7 @@ func TestNumbersOfAStrangerDoNotEndPlanning(t *testing.T) {
 					require.Equal(t, 2, next.total)
 					break
 				}
-				for _, l := range next.places {
+				for _, l := range next.lines {
 					s.Acknowledged[l.incarnation] = next.generation
 				}
 			}
@@ -205,6 +205,6 @@ func TestAPlanGrowsNoLongerThanARegistryTakes(t *testing.T) {
 	p.commit(&last, members)
 	require.LessOrEqual(t, len(p.encode()), maxPlan)
 	require.Greater(t, len(p.encode()), maxPlan*9/10)
-	require.Equal(t, len(p.places), p.total)
-	require.True(t, slices.ContainsFunc(p.places, func(l planned) bool { return l.ID == members[2500].ID }))
+	require.Equal(t, len(p.lines), p.total)
+	require.True(t, slices.ContainsFunc(p.lines, func(l planned) bool { return l.ID == members[2500].ID }))
 }

@@ -240,7 +240,7 @@
 //
 // Applications can skip what only authors of registries need. For a store of your own that is
 // [OnStore] and package kv. For anything else it is [Registry], [Capabilities], [Registration],
-// [Membership], [Session], [Departure], [Change], [Event], [Assignment], [LastLook], [Permanent] and
+// [Membership], [Session], [Departure], [Change], [Event], [Range], [LastLook], [Permanent] and
 // [ParseMember]; package registrytest has the suite. [Planner], [Planning], [Survey] and [Recorded]
 // are what sessions on a store have besides.
 //

@@ -10,9 +10,9 @@ import (
 // A draining instance gives its assignment away and stays a member. It asks for that in its
 // own record, or an operator does in a record without a lease, which stays until it is taken
 // back. The coordinator reads both, and nobody else need know: to give a draining member no
-// place is a change like any other.
+// assignment is a change like any other.
 //
-// In mode direct every member has its place. There an instance that an operator drains removes
+// In mode direct every member has its assignment. There an instance that an operator drains removes
 // its record, and joins again when that of the operator has gone.
 
 // SetDraining has this instance give its assignment away in a mode with a plan, or take one

@@ -10,7 +10,7 @@ import (
 // An assignment that is reserved for an instance that has left does no work.
 func TestIfOnlyReservedAssignmentsAreLeftTheDrainingInstancesServe(t *testing.T) {
 	kept, drains := recorded("a", "1", 1, 0), recorded("b", "2", 1, 0)
-	kept.kept = true
+	kept.reserved = true
 	drains.plans.draining = true
 	for _, c := range []struct {
 		members []Recorded
@@ -22,7 +22,7 @@ func TestIfOnlyReservedAssignmentsAreLeftTheDrainingInstancesServe(t *testing.T)
 	} {
 		p := &plan{mode: ModeExclusive}
 		p.commit(&plan{}, c.members)
-		require.Len(t, p.places, c.serving)
+		require.Len(t, p.lines, c.serving)
 	}
 }
 

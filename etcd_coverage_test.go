@@ -46,7 +46,7 @@ func TestCoverageOnEtcd(t *testing.T) {
 			watching := start(t, libcluster.Config{Key: cluster, ID: "x", Passive: true, Mode: mode})
 			for _, i := range append(all, watching) {
 				i.becomesCovered(6)
-				require.Len(t, i.coverage().Places, 3)
+				require.Len(t, i.coverage().Assignments, 3)
 			}
 
 			// An orphan, and one who has left for a restart.

@@ -14,7 +14,7 @@ import (
 
 // EtcdFence returns comparisons for a transaction of the application's own on the
 // same etcd: it then has an effect only while the plan is in force that gave this
-// instance the place s, the state that the application goes by. So a write that was
+// instance the assignment s, the state that the application goes by. So a write that was
 // held up for however long is refused by etcd itself. The cluster must be on etcd in
 // mode [ModeExclusive], and s this instance's present state; otherwise the error says what
 // is missing, and is [ErrRebalanced] if there is a newer one.

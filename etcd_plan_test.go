@@ -34,7 +34,7 @@ func TestAPlanInEtcdKeepsPlaces(t *testing.T) {
 			nodes[0].becomes(0, 5)
 			nodes[1].becomes(2, 5)
 			nodes[2].becomes(3, 5)
-			want := []libcluster.Place{
+			want := []libcluster.Assignment{
 				{Member: libcluster.Member{ID: "node9", Workers: 2, Address: "host:80"}, Index: 0},
 				{Member: libcluster.Member{ID: "node8", Workers: 1, Address: "host:80"}, Index: 2},
 				{Member: libcluster.Member{ID: "node7", Workers: 2, Address: "host:80"}, Index: 3},

@@ -112,7 +112,7 @@ func TestThreeInstancesShareSevenWorkers(t *testing.T) {
 	require.True(t, a.Primary())
 	require.False(t, b.Primary())
 
-	want := []libcluster.Place{
+	want := []libcluster.Assignment{
 		{Member: libcluster.Member{ID: "node1", Workers: 2}, Index: 0},
 		{Member: libcluster.Member{ID: "node2", Workers: 1}, Index: 2},
 		{Member: libcluster.Member{ID: "node3", Workers: 4}, Index: 3},

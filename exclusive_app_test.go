@@ -334,7 +334,7 @@ func (w *world) checkPlace(a *app, s libcluster.State) {
 		w.Fail("%s has a generation that was never committed: %v", a, s)
 		return
 	}
-	for _, place := range p.Places {
+	for _, place := range p.Assignments {
 		if place.ID == a.ID && place.Index == s.Index && place.Workers == s.Workers && p.Total == s.Total {
 			return
 		}

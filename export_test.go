@@ -19,13 +19,13 @@ func (c *Cluster) SetClockRate(rate float64) {
 
 // PlanText is what a plan says.
 type PlanText struct {
-	Committed  bool
-	Generation int64
-	Total      int
-	Places     []Place
-	Named      []string // the incarnations that it gives a place, or waits for
+	Committed   bool
+	Generation  int64
+	Total       int
+	Assignments []Assignment
+	Named       []string // the incarnations that it gives a place, or waits for
 	// In mode cooperative: the partitions that each of them keeps, and is to release.
-	Keeps, Releases map[string]Place
+	Keeps, Releases map[string]Assignment
 }
 
 // ReadPlan reads a plan. One whose ranges do not tile is an error.
@@ -35,22 +35,22 @@ func ReadPlan(text string) (PlanText, error) {
 		return PlanText{}, err
 	}
 	read := PlanText{
-		Committed: p.committed, Generation: p.generation, Total: p.total, Keeps: map[string]Place{}, Releases: map[string]Place{},
+		Committed: p.committed, Generation: p.generation, Total: p.total, Keeps: map[string]Assignment{}, Releases: map[string]Assignment{},
 	}
-	for _, l := range p.places {
+	for _, l := range p.lines {
 		read.Named = append(read.Named, l.incarnation)
-		read.Keeps[l.incarnation], read.Releases[l.incarnation] = l.Place, Place{Index: -1, held: l.releases}
+		read.Keeps[l.incarnation], read.Releases[l.incarnation] = l.Assignment, Assignment{Index: -1, held: l.releases}
 		if l.Index >= 0 {
-			read.Places = append(read.Places, l.Place)
+			read.Assignments = append(read.Assignments, l.Assignment)
 		}
 	}
 	return read, nil
 }
 
 // ReadPartitions reads the text of some of n partitions.
-func ReadPartitions(text string, n int) (Place, error) {
+func ReadPartitions(text string, n int) (Assignment, error) {
 	set, err := parsePartitions(text, n)
-	return Place{Index: -1, held: set}, err
+	return Assignment{Index: -1, held: set}, err
 }
 
 // Window is how long after a renewal was sent a member may act, and UntilOver how

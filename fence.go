@@ -53,7 +53,7 @@ func (f *fence) ttl() time.Duration { return time.Duration(f.lives.Load()) }
 // sent is when the last renewal that succeeded was sent.
 func (f *fence) sent() moment { return f.line.Load().sent }
 
-// fenced returns why the incarnation has lost its place, or nil if it has not.
+// fenced returns why the incarnation has lost its assignment, or nil if it has not.
 // A reader that finds the deadline passed also closes the fence: from then on nobody can
 // extend it, so what one reader was told no later answer takes back.
 func (f *fence) fenced() error {

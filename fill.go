@@ -5,15 +5,15 @@ import (
 	"slices"
 )
 
-// candidate is a member that looks for a place.
+// candidate is a member that looks for an assignment.
 type candidate struct {
-	Place
+	Assignment
 	placed bool
 }
 
-func candidates(places []Place) (all []*candidate) {
-	for _, p := range places {
-		all = append(all, &candidate{Place: p})
+func candidates(assignments []Assignment) (all []*candidate) {
+	for _, p := range assignments {
+		all = append(all, &candidate{Assignment: p})
 	}
 	return all
 }
@@ -100,7 +100,7 @@ func sumsOf(all []*candidate, most int) sums {
 // serves returns which members are to be given something: those that do not drain, or all if
 // nobody else is there.
 func serves(members []Recorded) func(Recorded) bool {
-	all := !slices.ContainsFunc(members, func(m Recorded) bool { return !m.plans.draining && !m.kept })
+	all := !slices.ContainsFunc(members, func(m Recorded) bool { return !m.plans.draining && !m.reserved })
 	return func(m Recorded) bool { return all || !m.plans.draining }
 }
 

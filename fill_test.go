@@ -11,7 +11,7 @@ import (
 )
 
 // choosePlainly looks at every sum for each in turn.
-func choosePlainly(from []Place, workers int) []int {
+func choosePlainly(from []Assignment, workers int) []int {
 	var chosen []int
 	left := workers
 	for i, p := range from {
@@ -42,12 +42,12 @@ func choosePlainly(from []Place, workers int) []int {
 }
 
 // fillPlainly is fill that tries each choice anew.
-func fillPlainly(stay, move []Place, total, spare int) []Place {
+func fillPlainly(stay, move []Assignment, total, spare int) []Assignment {
 	stay, move = slices.Clone(stay), slices.Clone(move)
-	var places []Place
+	var assignments []Assignment
 	for at := 0; at < total; {
 		if len(stay) > 0 && stay[0].Index == at {
-			places = append(places, stay[0])
+			assignments = append(assignments, stay[0])
 			at += stay[0].Workers
 			stay = stay[1:]
 			continue
@@ -68,14 +68,14 @@ func fillPlainly(stay, move []Place, total, spare int) []Place {
 			continue
 		}
 		for _, i := range chosen {
-			gone := func(p Place) bool { return p.ID == from[i].ID }
+			gone := func(p Assignment) bool { return p.ID == from[i].ID }
 			move, stay = slices.DeleteFunc(move, gone), slices.DeleteFunc(stay, gone)
 			from[i].Index = at
-			places = append(places, from[i])
+			assignments = append(assignments, from[i])
 			at += from[i].Workers
 		}
 	}
-	return places
+	return assignments
 }
 
 func TestGapsAreFilledAsAPlainSearchFillsThem(t *testing.T) {
@@ -84,10 +84,10 @@ func TestGapsAreFilledAsAPlainSearchFillsThem(t *testing.T) {
 		if rapid.Bool().Draw(t, "even") {
 			count = rapid.Map(count, func(n int) int { return 2 * n })
 		}
-		var stay, move []Place
+		var stay, move []Assignment
 		end, total := 0, 0
 		for i := range rapid.IntRange(1, 25).Draw(t, "members") {
-			p := Place{Member: Member{ID: fmt.Sprint(i), Workers: count.Draw(t, "workers")}, Index: -1}
+			p := Assignment{Member: Member{ID: fmt.Sprint(i), Workers: count.Draw(t, "workers")}, Index: -1}
 			if rapid.Bool().Draw(t, "stays") {
 				p.Index = end
 				stay = append(stay, p)

@@ -23,5 +23,5 @@ func (h *handOver) meets(d decision, vanished bool, at time.Time) {
 }
 
 // isOver reports whether there is nothing left to wait for once the next plan is there. The
-// old places, given anew while an instance may be dead, are not what the change is for.
+// old assignments, given anew while an instance may be dead, are not what the change is for.
 func (d decision) isOver() bool { return d.next.committed && len(d.waiting) == 0 }

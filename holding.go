@@ -177,7 +177,7 @@ func (s State) Partition(number int) (Partition, bool) {
 
 // Holds reports whether the member holds a worker index, or in mode [ModeCooperative] a
 // partition, by the newest plan that this instance knows.
-func (p Place) Holds(index int) bool {
+func (p Assignment) Holds(index int) bool {
 	if p.held != nil {
 		return p.held.has(index)
 	}
@@ -196,4 +196,4 @@ func PartitionRanges(numbers iter.Seq[int]) string {
 
 // Partitions yields the numbers of the partitions that the member holds in mode
 // [ModeCooperative], in order.
-func (p Place) Partitions() iter.Seq[int] { return p.held.all() }
+func (p Assignment) Partitions() iter.Seq[int] { return p.held.all() }

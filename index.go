@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// index turns members into this instance's place: pure, without I/O, clock,
+// index turns members into this instance's assignment: pure, without I/O, clock,
 // lock or goroutine.
 //
 // Members are ordered by ID, and each one's base is the sum of the workers
@@ -63,9 +63,9 @@ func (x *index) reset() {
 	x.base, x.total = 0, 0
 }
 
-// place returns this instance's base index and workers: -1 and 0 if it is not
+// own returns this instance's base index and workers: -1 and 0 if it is not
 // a member.
-func (x *index) place() (base, workers int) {
+func (x *index) own() (base, workers int) {
 	m, ok := x.members[x.self]
 	if !ok {
 		return -1, 0
@@ -73,20 +73,20 @@ func (x *index) place() (base, workers int) {
 	return int(x.base), m.Workers
 }
 
-// places returns every member with its base index, in order. The result is
+// assignments returns every member with its base index, in order. The result is
 // the caller's.
-func (x *index) places() []Place {
-	places := make([]Place, 0, len(x.members))
+func (x *index) assignments() []Assignment {
+	assignments := make([]Assignment, 0, len(x.members))
 	for _, m := range x.members {
-		places = append(places, Place{Member: m.clone()})
+		assignments = append(assignments, Assignment{Member: m.clone()})
 	}
-	slices.SortFunc(places, func(a, b Place) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(assignments, func(a, b Assignment) int { return strings.Compare(a.ID, b.ID) })
 	base := 0
-	for i := range places {
-		places[i].Index = base
-		base += places[i].Workers
+	for i := range assignments {
+		assignments[i].Index = base
+		base += assignments[i].Workers
 	}
-	return places
+	return assignments
 }
 
 // apply takes in a change. If members of another mode are there, it returns their scheme.
@@ -99,7 +99,7 @@ func (x *index) apply(change Change) (foreign scheme) {
 		case e.Gone:
 			x.remove(e.Member.ID)
 		case e.Member.plans.mode != ModeDirect:
-			if !e.Member.kept && !e.Orphan { // an instance is there
+			if !e.Member.reserved && !e.Orphan { // an instance is there
 				foreign = e.Member.plans.scheme
 			}
 			x.remove(e.Member.ID)
@@ -144,7 +144,7 @@ func (x *index) clone() *index {
 func (x *index) firstThere() (first string, whole bool) {
 	whole = len(x.members) > 0
 	for id, m := range x.members {
-		if _, orphan := x.orphans[id]; orphan || m.kept {
+		if _, orphan := x.orphans[id]; orphan || m.reserved {
 			whole = false
 		} else if first == "" || id < first {
 			first = id

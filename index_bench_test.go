@@ -36,7 +36,7 @@ func BenchmarkIndexChange(b *testing.B) {
 		b.Run(fmt.Sprintf("sums/members=%d", n), func(b *testing.B) {
 			members := randomMembers(n)
 			x := indexOf(members[n/2].ID, members)
-			benchmarkChanges(b, members, x.put, x.remove, func() { x.place() })
+			benchmarkChanges(b, members, x.put, x.remove, func() { x.own() })
 		})
 	}
 	for _, n := range []int{10, 10_000} {

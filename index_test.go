@@ -13,23 +13,23 @@ import (
 // everything and adds up whenever it is asked.
 type sortedMembers map[string]Member
 
-func (s sortedMembers) places() []Place {
-	places := make([]Place, 0, len(s))
+func (s sortedMembers) assignments() []Assignment {
+	assignments := make([]Assignment, 0, len(s))
 	for _, m := range s {
-		places = append(places, Place{Member: m})
+		assignments = append(assignments, Assignment{Member: m})
 	}
-	slices.SortFunc(places, func(a, b Place) int { return bytes.Compare([]byte(a.ID), []byte(b.ID)) })
+	slices.SortFunc(assignments, func(a, b Assignment) int { return bytes.Compare([]byte(a.ID), []byte(b.ID)) })
 	next := 0
-	for i := range places {
-		places[i].Index = next
-		next += places[i].Workers
+	for i := range assignments {
+		assignments[i].Index = next
+		next += assignments[i].Workers
 	}
-	return places
+	return assignments
 }
 
 func (s sortedMembers) place(self string) (base, workers, total int) {
 	base = -1
-	for _, p := range s.places() {
+	for _, p := range s.assignments() {
 		if p.ID == self {
 			base, workers = p.Index, p.Workers
 		}
@@ -54,9 +54,9 @@ var someMember = rapid.Custom(func(t *rapid.T) Member {
 
 // requireTiles fails unless the ranges, given in order, cover [0,total)
 // without a gap or an overlap.
-func requireTiles(t require.TestingT, places []Place, total int) {
+func requireTiles(t require.TestingT, assignments []Assignment, total int) {
 	next := 0
-	for _, p := range places {
+	for _, p := range assignments {
 		require.Equal(t, next, p.Index, "a gap or an overlap before %s", p.ID)
 		require.Positive(t, p.Workers, "of %s", p.ID)
 		next += p.Workers
@@ -88,12 +88,12 @@ func TestIndexIsWhatSortingAndAddingUpGives(t *testing.T) {
 			},
 			"": func(t *rapid.T) {
 				wantBase, wantWorkers, wantTotal := twin.place(self)
-				base, workers := x.place()
+				base, workers := x.own()
 				require.Equal(t, wantBase, base, "base")
 				require.Equal(t, wantWorkers, workers, "workers")
 				require.EqualValues(t, wantTotal, x.total, "total")
-				require.Equal(t, twin.places(), x.places())
-				requireTiles(t, x.places(), int(x.total))
+				require.Equal(t, twin.assignments(), x.assignments())
+				requireTiles(t, x.assignments(), int(x.total))
 			},
 		})
 	})
@@ -125,19 +125,19 @@ func TestPlacesThatInstancesComputeAloneTileTheTotal(t *testing.T) {
 				}
 			},
 			"": func(t *rapid.T) {
-				places := []Place{}
+				assignments := []Assignment{}
 				for id, x := range instances {
-					base, workers := x.place()
+					base, workers := x.own()
 					if !members[id] {
 						require.Equal(t, -1, base, "%s is no member", id)
 						continue
 					}
-					places = append(places, Place{Member: Member{ID: id, Workers: workers}, Index: base})
+					assignments = append(assignments, Assignment{Member: Member{ID: id, Workers: workers}, Index: base})
 				}
-				slices.SortFunc(places, func(a, b Place) int { return a.Index - b.Index })
+				slices.SortFunc(assignments, func(a, b Assignment) int { return a.Index - b.Index })
 				for id, x := range instances {
-					requireTiles(t, places, int(x.total))
-					require.Equal(t, places, x.places(), "as %s sees it", id)
+					requireTiles(t, assignments, int(x.total))
+					require.Equal(t, assignments, x.assignments(), "as %s sees it", id)
 				}
 			},
 		})
@@ -151,33 +151,33 @@ func TestMembersAreOrderedBytewise(t *testing.T) {
 			x.put(Member{ID: id, Workers: 1})
 		}
 		ids := []string{}
-		for _, p := range x.places() {
+		for _, p := range x.assignments() {
 			ids = append(ids, p.ID)
 		}
 		require.Equal(t, bytewise, ids)
-		base, _ := x.place()
+		base, _ := x.own()
 		require.Equal(t, place, base, "of %s", self)
 	}
 }
 
 func TestInstanceThatIsNoMemberHasIndexMinusOne(t *testing.T) {
 	x := newIndex("b")
-	base, workers := x.place()
+	base, workers := x.own()
 	require.Equal(t, -1, base)
 	require.Zero(t, workers)
 
 	// Others before it move the place that it would have, and give it none.
 	x.put(Member{ID: "a", Workers: 3})
-	base, _ = x.place()
+	base, _ = x.own()
 	require.Equal(t, -1, base)
 
 	x.put(Member{ID: "b", Workers: 2})
-	base, workers = x.place()
+	base, workers = x.own()
 	require.Equal(t, 3, base)
 	require.Equal(t, 2, workers)
 
 	x.remove("b")
-	base, workers = x.place()
+	base, workers = x.own()
 	require.Equal(t, -1, base)
 	require.Zero(t, workers)
 }
@@ -187,7 +187,7 @@ func TestRemovingWhoIsNotThereChangesNothing(t *testing.T) {
 	x.put(Member{ID: "b", Workers: 2})
 	x.remove("a")
 	x.remove("a")
-	base, _ := x.place()
+	base, _ := x.own()
 	require.Zero(t, base)
 	require.EqualValues(t, 2, x.total)
 }
@@ -195,10 +195,10 @@ func TestRemovingWhoIsNotThereChangesNothing(t *testing.T) {
 func TestListOfPlacesBelongsToTheCaller(t *testing.T) {
 	x := newIndex("a")
 	x.put(Member{ID: "a", Workers: 1, Metadata: map[string]string{"zone": "east"}})
-	places := x.places()
-	places[0].Workers = 99
-	places[0].Metadata["zone"] = "west"
-	require.Equal(t, []Place{{Member: Member{ID: "a", Workers: 1, Metadata: map[string]string{"zone": "east"}}}}, x.places())
+	assignments := x.assignments()
+	assignments[0].Workers = 99
+	assignments[0].Metadata["zone"] = "west"
+	require.Equal(t, []Assignment{{Member: Member{ID: "a", Workers: 1, Metadata: map[string]string{"zone": "east"}}}}, x.assignments())
 }
 
 func TestChangeAllocatesNothing(t *testing.T) {
@@ -219,7 +219,7 @@ func TestChangeAllocatesNothing(t *testing.T) {
 			i := 0
 			allocs := testing.AllocsPerRun(1000, func() {
 				change(i, members[i%len(members)])
-				x.place()
+				x.own()
 				i++
 			})
 			require.Zero(t, allocs)

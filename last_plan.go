@@ -40,8 +40,8 @@ func (m *membership) closePlan(ctx context.Context, p Planner) {
 	stopped := func(incarnation string) bool { return survey.Acknowledged[incarnation] == StoppedForGood }
 	last, err := parsePlan(survey.Plan)
 	if err != nil || !credible(last.generation, clockGeneration()) || last.scheme() != m.c.cfg.scheme() || known != nil && last.generation < known.generation ||
-		slices.ContainsFunc(last.places, func(l planned) bool { return !stopped(l.incarnation) }) ||
-		slices.ContainsFunc(survey.Members, func(m Recorded) bool { return m.kept || !stopped(m.Incarnation) }) {
+		slices.ContainsFunc(last.lines, func(l planned) bool { return !stopped(l.incarnation) }) ||
+		slices.ContainsFunc(survey.Members, func(m Recorded) bool { return m.reserved || !stopped(m.Incarnation) }) {
 		return
 	}
 	nobody := plan{mode: m.c.cfg.Mode, total: m.c.cfg.Partitions, committed: true, generation: last.generation + 1}

@@ -54,8 +54,8 @@ type Member struct {
 	// Metadata is anything else that others should know. Optional.
 	Metadata map[string]string
 
-	plans planner // what the planned modes need to know of a member
-	kept  bool    // it has left for a restart, and its assignment is reserved
+	plans    planner // what the planned modes need to know of a member
+	reserved bool    // it has left for a restart, and its assignment is reserved
 }
 
 // planner is what a member of a cluster with a plan publishes besides.
@@ -70,10 +70,10 @@ type planner struct {
 	draining bool
 }
 
-// Place is a member and the range that it holds: the worker indexes
+// Assignment is a member and the range that it holds: the worker indexes
 // [Index, Index+Workers). In mode [ModeCooperative] it holds partitions instead, see
-// [Place.Holds]: Index is the lowest of them, or -1 if it holds none.
-type Place struct {
+// [Assignment.Holds]: Index is the lowest of them, or -1 if it holds none.
+type Assignment struct {
 	Member
 	Index int
 
@@ -94,19 +94,19 @@ type memberJSON struct {
 	Seen       int64 `json:"seen,omitempty"`
 	Draining   bool  `json:"draining,omitempty"`
 	// Of one that has left.
-	Kept bool `json:"kept,omitempty"`
+	Reserved bool `json:"kept,omitempty"`
 }
 
 // Record returns the member's wire form, without its ID: the plain decimal
 // worker count while there is nothing else to say, so that a person can read
 // and write it, and a JSON object otherwise.
 func (m Member) Record() []byte {
-	if m.Address == "" && m.Version == "" && len(m.Metadata) == 0 && m.plans == (planner{}) && !m.kept {
+	if m.Address == "" && m.Version == "" && len(m.Metadata) == 0 && m.plans == (planner{}) && !m.reserved {
 		return strconv.AppendInt(nil, int64(m.Workers), 10)
 	}
 	record, err := json.Marshal(memberJSON{
 		m.Workers, m.Address, m.Version, m.Metadata,
-		m.plans.mode, m.plans.partitions, m.plans.window.Milliseconds(), m.plans.seen, m.plans.draining, m.kept,
+		m.plans.mode, m.plans.partitions, m.plans.window.Milliseconds(), m.plans.seen, m.plans.draining, m.reserved,
 	})
 	if err != nil { // strings, numbers, a map of strings and a known mode always marshal
 		panic(err)
@@ -141,7 +141,7 @@ func ParseMember(id string, record []byte) (Member, error) {
 		if m.Window < 0 || m.Window > maxTTL.Milliseconds() || m.Seen < 0 || m.Seen > maxGeneration {
 			return Member{}, fmt.Errorf("window %d and seen %d: must be 0 to a day, and a generation", m.Window, m.Seen)
 		}
-		return Member{id, m.Workers, m.Address, m.Version, m.Metadata, plans, m.Kept}, nil
+		return Member{id, m.Workers, m.Address, m.Version, m.Metadata, plans, m.Reserved}, nil
 	}
 	workers, err := parseCount(record)
 	if err != nil {

@@ -57,7 +57,7 @@ func (h *memberHook) take(change Change) {
 	for _, e := range change.Events {
 		id := e.Member.ID
 		h.changed[id] = struct{}{}
-		if e.Gone || e.Member.kept || e.Member.plans.scheme != h.of.c.cfg.scheme() {
+		if e.Gone || e.Member.reserved || e.Member.plans.scheme != h.of.c.cfg.scheme() {
 			delete(h.now, id)
 		} else {
 			h.now[id] = e
@@ -65,19 +65,19 @@ func (h *memberHook) take(change Change) {
 	}
 }
 
-// detailed adds to the places what else is known of their members.
-func (h *memberHook) detailed(places []Place) []Place {
+// detailed adds to the assignments what else is known of their members.
+func (h *memberHook) detailed(assignments []Assignment) []Assignment {
 	if h == nil {
-		return places
+		return assignments
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i, p := range places {
+	for i, p := range assignments {
 		if e, known := h.now[p.ID]; known {
-			places[i].Version, places[i].Metadata = e.Member.Version, maps.Clone(e.Member.Metadata)
+			assignments[i].Version, assignments[i].Metadata = e.Member.Version, maps.Clone(e.Member.Metadata)
 		}
 	}
-	return places
+	return assignments
 }
 
 // look has the goroutine look again, since members may have got an assignment.
@@ -162,7 +162,7 @@ func (m Member) sameTo(n Member) bool {
 //
 // What it returns is what this instance knows. The primary may have been lost meanwhile, and
 // only in modes [ModeExclusive] and [ModeCooperative] no other instance acts as the primary by then.
-func (c *Cluster) Primary() (Place, bool) {
+func (c *Cluster) Primary() (Assignment, bool) {
 	_, o := c.owners()
 	return o.owner(0)
 }
@@ -183,8 +183,8 @@ func (m *membership) giveWay(members map[string]Event) {
 	}
 	own := m.c.own.desired()
 	_, all := m.c.owners()
-	holders := slices.Clone(all.places)
-	slices.SortFunc(holders, func(a, b Place) int { return cmp.Compare(a.ID, b.ID) })
+	holders := slices.Clone(all.assignments)
+	slices.SortFunc(holders, func(a, b Assignment) int { return cmp.Compare(a.ID, b.ID) })
 	for _, holder := range holders {
 		e, known := members[holder.ID]
 		other := e.Member

@@ -326,7 +326,7 @@ func (m *membership) awaitRemoved(ctx context.Context, late <-chan struct{}, ses
 // reserved.
 func (m *membership) remove(ctx context.Context, session Session, returning time.Duration) error {
 	stopped := m.c.cfg.Mode.excludes() && !m.c.cfg.Passive && !m.notifier.acting.Load()
-	d := Departure{Reserve: returning, Last: m.kept(stopped), Stopped: stopped}
+	d := Departure{Reserve: returning, Last: m.reserved(stopped), Stopped: stopped}
 	if m.c.cfg.Mode == ModePlanned && !m.c.cfg.Passive && returning == 0 {
 		d.Stopped = true // nobody waits, and the note tells the coordinator that this is no crash
 	}
@@ -342,7 +342,7 @@ func (m *membership) remove(ctx context.Context, session Session, returning time
 	}
 	switch {
 	case err != nil && d.Reserve > 0:
-		return fmt.Errorf("libcluster: left, but the place may not be kept: %w", err)
+		return fmt.Errorf("libcluster: left, but the assignment may not be reserved: %w", err)
 	case err != nil && d.Stopped:
 		return fmt.Errorf("libcluster: left, but the others will wait for the record to expire: %w", err)
 	case err != nil:
@@ -353,11 +353,11 @@ func (m *membership) remove(ctx context.Context, session Session, returning time
 	return nil
 }
 
-// kept is the reserved record of an instance that has left for a restart: it keeps the
+// reserved is the record of an instance that has left for a restart: it keeps the
 // assignment, and no instance is there.
-func (m *membership) kept(stopped bool) Member {
+func (m *membership) reserved(stopped bool) Member {
 	last := m.registration().Member
-	last.kept = true
+	last.reserved = true
 	if stopped {
 		last.plans.window = 0 // nobody acts by this record
 	}

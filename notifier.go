@@ -108,7 +108,7 @@ type told struct {
 }
 
 // next returns what the application knows when it has been told of a view, and whether it
-// has to be called back for that. why is the view's reason for having no place.
+// has to be called back for that. why is the view's reason for having no assignment.
 func (t told) next(inc *incarnation, state State, why error, leaving, passive bool) (after told, call bool) {
 	after = told{any: true, state: state, of: inc, taken: errors.Is(why, ErrInstanceTaken)}
 	switch {
@@ -117,7 +117,7 @@ func (t told) next(inc *incarnation, state State, why error, leaving, passive bo
 	case !t.any:
 		return after, true
 	case t.state.Active() && state.Active() && t.of != inc:
-		// Fenced and back while a callback ran. The place that was lost is
+		// Fenced and back while a callback ran. The assignment that was lost is
 		// taken back before another one is given, and that may take long.
 		after.state = t.state.inactive()
 		return after, true
@@ -126,7 +126,7 @@ func (t told) next(inc *incarnation, state State, why error, leaving, passive bo
 		after.state = state.holding(t.state.held.and(state.held))
 		return after, true
 	case errors.Is(why, ErrWaiting) && !t.state.Active():
-		return t, false // of what others have meanwhile it is told with its own place
+		return t, false // of what others have meanwhile it is told with its own assignment
 	}
 	return after, !state.sameTo(t.state) || after.taken && !t.taken
 }
@@ -162,7 +162,7 @@ func (n *notifier) acknowledge(v *view) {
 }
 
 // tell tells a state, and keeps count of whether the application may act. It returns
-// false if that state's place has been lost meanwhile.
+// false if that state's assignment has been lost meanwhile.
 func (n *notifier) tell(v *view, state State) bool {
 	current := true
 	if state.Active() {

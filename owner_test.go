@@ -45,17 +45,17 @@ func TestOwnerOfAnIndexIsWhoHoldsIt(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var o owners
 		for i, s := range someTiling.Draw(t, "members") {
-			o.places = append(o.places, Place{Member: Member{ID: bytewise[i%len(bytewise)], Workers: s.Workers}, Index: s.Index})
+			o.assignments = append(o.assignments, Assignment{Member: Member{ID: bytewise[i%len(bytewise)], Workers: s.Workers}, Index: s.Index})
 			o.total = s.Total
 		}
 		for index := -1; index <= o.total; index++ {
-			twin := slices.IndexFunc(o.places, func(p Place) bool {
+			twin := slices.IndexFunc(o.assignments, func(p Assignment) bool {
 				return index >= p.Index && index < p.Index+p.Workers
 			})
 			owner, ok := o.owner(index)
 			require.Equal(t, twin >= 0, ok, "index %d", index)
 			if ok {
-				require.Equal(t, o.places[twin], owner, "index %d", index)
+				require.Equal(t, o.assignments[twin], owner, "index %d", index)
 			}
 		}
 	})

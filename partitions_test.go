@@ -26,7 +26,7 @@ func readOwners(texts []string, n int) ([]int, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.places = append(p.places, planned{Place: Place{Member: Member{ID: fmt.Sprint(i)}, held: set}})
+		p.lines = append(p.lines, planned{Assignment: Assignment{Member: Member{ID: fmt.Sprint(i)}, held: set}})
 	}
 	return p.partitionOwners()
 }

@@ -110,7 +110,7 @@ func (p *pinger) withdraw(inc *incarnation) {
 	}
 }
 
-// awaitStopped waits until the application holds no place, in a mode in which no
+// awaitStopped waits until the application holds no assignment, in a mode in which no
 // incarnation begins before the one before has ended. It reports false if the
 // membership has ended.
 func (p *pinger) awaitStopped() bool {
@@ -135,7 +135,7 @@ func (p *pinger) discard(inc *incarnation) {
 }
 
 // join tries until it has joined. It returns nil when the membership ends, when it is refused
-// for good before the application has been told of a place, or when another instance has
+// for good before the application has been told of an assignment, or when another instance has
 // taken the ID since and this one is not to ask for it again.
 func (p *pinger) join() *incarnation {
 	again, limit := p.c.newRetry(), joinTimeout

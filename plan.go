@@ -13,8 +13,8 @@ import (
 
 // plan says which incarnation holds which range: pure data, and pure functions of it.
 //
-// A committed plan gives each incarnation that it names its place. Any other plan has all
-// instances stop: the incarnations that it names held a place in the plan before, and may
+// A committed plan gives each incarnation that it names its assignment. Any other plan has all
+// instances stop: the incarnations that it names held an assignment in the plan before, and may
 // act until they have acknowledged that they have stopped.
 //
 // In mode cooperative the total is the number of partitions, and each line says which the
@@ -25,7 +25,7 @@ type plan struct {
 	committed  bool
 	generation int64
 	total      int
-	places     []planned // by index; incarnations without a place are last
+	lines      []planned // by index; incarnations without an assignment are last
 }
 
 // scheme returns that of the cluster.
@@ -40,10 +40,10 @@ func (p *plan) scheme() scheme {
 type planned struct {
 	incarnation string
 	window      time.Duration // how long after its last renewal it may act
-	// Place has of the member ID, Workers and Address. Index is -1 if the
+	// Assignment has of the member ID, Workers and Address. Index is -1 if the
 	// incarnation is only to say that it has stopped. In mode cooperative it is the lowest
 	// partition that the incarnation keeps.
-	Place
+	Assignment
 	releases partitionSet // in mode cooperative: to stop, and then to say so
 }
 
@@ -86,7 +86,7 @@ func (p *plan) encode() []byte {
 		state = planCommit
 	}
 	b := fmt.Appendf(nil, "%v\t%s\t%d\t%d\n", p.mode, state, p.generation, p.total)
-	for _, l := range p.places {
+	for _, l := range p.lines {
 		window, workers := strconv.FormatInt(l.window.Milliseconds(), 10), strconv.Itoa(l.Workers)
 		fields := []string{l.incarnation, window, strconv.Itoa(l.Index), workers, l.ID, planAddress(l.Address)}
 		if p.mode == ModeCooperative {
@@ -120,7 +120,7 @@ func parsePlan(text []byte) (*plan, error) {
 	const usual = 64 // bytes of a line
 	end := 0
 	incarnations, ids := make(map[string]bool, len(rest)/usual), make(map[string]bool)
-	p.places = slices.Grow(p.places, len(rest)/usual)
+	p.lines = slices.Grow(p.lines, len(rest)/usual)
 	for line := range bytes.Lines(rest) {
 		l, err := p.parseLine(line)
 		if err != nil {
@@ -137,7 +137,7 @@ func parsePlan(text []byte) (*plan, error) {
 			}
 			end += l.Workers
 		}
-		p.places = append(p.places, l)
+		p.lines = append(p.lines, l)
 	}
 	if p.mode == ModeCooperative {
 		return p, p.checkPartitions()
@@ -205,11 +205,11 @@ func (p *plan) parseLine(line []byte) (planned, error) {
 	if err != nil {
 		return planned{}, err
 	}
-	return parseIncarnation(f[0], f[1], f[3], Place{Member: Member{ID: f[4], Address: f[5]}, Index: int(index)})
+	return parseIncarnation(f[0], f[1], f[3], Assignment{Member: Member{ID: f[4], Address: f[5]}, Index: int(index)})
 }
 
 // parseIncarnation reads what the lines of all modes have.
-func parseIncarnation(incarnation, window, workers string, p Place) (planned, error) {
+func parseIncarnation(incarnation, window, workers string, p Assignment) (planned, error) {
 	if incarnation == "" {
 		return planned{}, fmt.Errorf("plan: the line of %.40q names no incarnation", p.ID)
 	}
@@ -222,7 +222,7 @@ func parseIncarnation(incarnation, window, workers string, p Place) (planned, er
 	}
 	n, err := parseNumber(workers, 1, MaxWorkers)
 	p.Workers = int(n)
-	return planned{incarnation: incarnation, window: time.Duration(ms) * time.Millisecond, Place: p}, err
+	return planned{incarnation: incarnation, window: time.Duration(ms) * time.Millisecond, Assignment: p}, err
 }
 
 // findPlanned returns the line of one incarnation, if there is one, and the plan
@@ -247,12 +247,12 @@ func findPlanned(text []byte, incarnation string) (p *plan, own *planned, err er
 	return p, own, nil
 }
 
-// arrange gives each member a place, such that as few members as possible move. A newcomer
+// arrange gives each member an assignment, such that as few members as possible move. A newcomer
 // goes to the end or fills a hole. Otherwise the last member fills a hole, and no other
 // member moves, as far as the worker counts let the ranges tile. Newcomers are in the
 // order in which they are given.
-func arrange(last []Place, members []Member) []Place {
-	before := make(map[string]Place, len(last))
+func arrange(last []Assignment, members []Member) []Assignment {
+	before := make(map[string]Assignment, len(last))
 	for _, l := range last {
 		before[l.ID] = l
 	}
@@ -260,20 +260,20 @@ func arrange(last []Place, members []Member) []Place {
 	for _, m := range members {
 		total += m.Workers
 	}
-	// stay are the members that can keep their place, by index. A member that has grown
+	// stay are the members that can keep their assignment, by index. A member that has grown
 	// and does not fit any more is called back anyway, so it moves rather than its
 	// neighbour. move are the other members: first those from the end, then newcomers.
-	var stay, move []Place
-	var newcomers []Place
+	var stay, move []Assignment
+	var newcomers []Assignment
 	for _, m := range members {
 		if b, known := before[m.ID]; known {
-			stay = append(stay, Place{Member: m, Index: b.Index})
+			stay = append(stay, Assignment{Member: m, Index: b.Index})
 		} else {
-			newcomers = append(newcomers, Place{Member: m, Index: -1})
+			newcomers = append(newcomers, Assignment{Member: m, Index: -1})
 		}
 	}
 	slices.SortFunc(stay, byIndex)
-	kept, taken := stay[:0], 0 // taken is where the last kept place ends; a cluster's places never overlap, but a caller's may
+	kept, taken := stay[:0], 0 // taken is where the last kept assignment ends; a cluster's assignments never overlap, but a caller's may
 	for i, p := range stay {
 		end := p.Index + p.Workers
 		overlaps := p.Workers > before[p.ID].Workers && i+1 < len(stay) && end > stay[i+1].Index
@@ -288,8 +288,8 @@ func arrange(last []Place, members []Member) []Place {
 	// The worker counts decide how many of the last members should move into the holes.
 	best := fill(kept, move, total, 0)
 	for spare := 1; spare <= min(mostSpare, len(kept)); spare *= 2 {
-		if places := fill(kept, move, total, spare); countMoved(before, places) < countMoved(before, best) {
-			best = places
+		if assignments := fill(kept, move, total, spare); countMoved(before, assignments) < countMoved(before, best) {
+			best = assignments
 		}
 	}
 	return best
@@ -298,8 +298,8 @@ func arrange(last []Place, members []Member) []Place {
 // mostSpare bounds the search.
 const mostSpare = 8
 
-func countMoved(before map[string]Place, places []Place) (n int) {
-	for _, p := range places {
+func countMoved(before map[string]Assignment, assignments []Assignment) (n int) {
+	for _, p := range assignments {
 		if b, known := before[p.ID]; known && b.Index != p.Index {
 			n++
 		}
@@ -307,18 +307,18 @@ func countMoved(before map[string]Place, places []Place) (n int) {
 	return n
 }
 
-func byIndex(a, b Place) int { return a.Index - b.Index }
+func byIndex(a, b Assignment) int { return a.Index - b.Index }
 
 // fill puts the members that move into the gaps between the members that stay. If no choice
 // of them fills a gap exactly, up to spare of the last members move too. If that does not
 // help, the member after the gap moves, which widens the gap.
-func fill(staying, moving []Place, total, spare int) []Place {
+func fill(staying, moving []Assignment, total, spare int) []Assignment {
 	stay, move := candidates(staying), candidates(moving)
-	places := make([]Place, 0, len(stay)+len(move))
+	assignments := make([]Assignment, 0, len(stay)+len(move))
 	var reach sums // of the members that move; nil: to be made
 	for at := 0; at < total; {
 		if len(stay) > 0 && stay[0].Index == at {
-			places = append(places, stay[0].Place)
+			assignments = append(assignments, stay[0].Assignment)
 			at += stay[0].Workers
 			stay = stay[1:]
 			continue
@@ -339,14 +339,14 @@ func fill(staying, moving []Place, total, spare int) []Place {
 		}
 		for _, c := range chosen {
 			c.Index, c.placed = at, true
-			places = append(places, c.Place)
+			assignments = append(assignments, c.Assignment)
 			at += c.Workers
 		}
-		isPlaced := func(c *candidate) bool { return c.placed }
-		move, stay = slices.DeleteFunc(move, isPlaced), slices.DeleteFunc(stay, isPlaced)
+		isAssigned := func(c *candidate) bool { return c.placed }
+		move, stay = slices.DeleteFunc(move, isAssigned), slices.DeleteFunc(stay, isAssigned)
 		reach = nil
 	}
-	return places
+	return assignments
 }
 
 // chooseWith chooses from the members that move, and from as few of the last staying members

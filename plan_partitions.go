@@ -12,7 +12,7 @@ func (p *plan) parseHolder(f []string) (l planned, err error) {
 	if len(f) != 7 {
 		return l, fmt.Errorf("plan: %.60q is not a member's line", strings.Join(f, "\t"))
 	}
-	if l, err = parseIncarnation(f[0], f[1], f[2], Place{Member: Member{ID: f[3], Address: f[4]}}); err != nil {
+	if l, err = parseIncarnation(f[0], f[1], f[2], Assignment{Member: Member{ID: f[3], Address: f[4]}}); err != nil {
 		return l, err
 	}
 	l.held, err = parsePartitions(f[5], p.total)
@@ -40,7 +40,7 @@ func (p *plan) checkPartitions() error {
 	for _, r := range partitionRuns(owners) {
 		kept = kept.grow(r.span)
 	}
-	for _, l := range p.places {
+	for _, l := range p.lines {
 		if both := kept.and(l.releases); len(both) > 0 {
 			return fmt.Errorf("plan: %.40q is to release %.60v, of which an instance has been told that it holds them", l.ID, both)
 		}
@@ -51,10 +51,10 @@ func (p *plan) checkPartitions() error {
 // partitionOwners returns for each partition which line keeps it, or noOwner.
 func (p *plan) partitionOwners() ([]int, error) {
 	owners := slices.Repeat([]int{noOwner}, p.total)
-	for i, l := range p.places {
+	for i, l := range p.lines {
 		for n := range l.held.all() {
 			if o := owners[n]; o != noOwner {
-				return nil, fmt.Errorf("plan: partition %d has two owners, %.40q and %.40q", n, p.places[o].ID, l.ID)
+				return nil, fmt.Errorf("plan: partition %d has two owners, %.40q and %.40q", n, p.lines[o].ID, l.ID)
 			}
 			owners[n] = i
 		}

@@ -12,11 +12,11 @@ import (
 )
 
 // tile fails unless the places are those of the members and tile [0, total).
-func tile(t require.TestingT, places []Place, members []Member) {
+func tile(t require.TestingT, assignments []Assignment, members []Member) {
 	end := 0
 	var ids []string
-	for _, p := range places {
-		require.Equal(t, end, p.Index, "%v", places)
+	for _, p := range assignments {
+		require.Equal(t, end, p.Index, "%v", assignments)
 		end += p.Workers
 		ids = append(ids, fmt.Sprint(p.ID, p.Workers))
 	}
@@ -28,7 +28,7 @@ func tile(t require.TestingT, places []Place, members []Member) {
 }
 
 // moved counts who had a place before and has another one now.
-func moved(before, after []Place) (ids []string) {
+func moved(before, after []Assignment) (ids []string) {
 	was := map[string]int{}
 	for _, p := range before {
 		was[p.ID] = p.Index
@@ -49,16 +49,16 @@ func drawMembers(t *rapid.T, what string, from, to, most int) (members []Member)
 }
 
 // leastMoved is the dumb twin: it tries every order, and counts how few can move.
-func leastMoved(before []Place, members []Member) int {
+func leastMoved(before []Assignment, members []Member) int {
 	least := len(members)
-	var try func(rest []Member, places []Place, end int)
-	try = func(rest []Member, places []Place, end int) {
+	var try func(rest []Member, assignments []Assignment, end int)
+	try = func(rest []Member, assignments []Assignment, end int) {
 		if len(rest) == 0 {
-			least = min(least, len(moved(before, places)))
+			least = min(least, len(moved(before, assignments)))
 			return
 		}
 		for i, m := range rest {
-			try(slices.Delete(slices.Clone(rest), i, i+1), append(slices.Clone(places), Place{Member: m, Index: end}), end+m.Workers)
+			try(slices.Delete(slices.Clone(rest), i, i+1), append(slices.Clone(assignments), Assignment{Member: m, Index: end}), end+m.Workers)
 		}
 	}
 	try(members, nil, 0)
@@ -69,11 +69,11 @@ func TestRangesOfAPlanTileWhateverChanges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		most := rapid.SampledFrom([]int{1, 2, 5, 50}).Draw(t, "most")
 		members := drawMembers(t, "workers", 0, rapid.IntRange(0, 12).Draw(t, "members"), most)
-		var places []Place
+		var assignments []Assignment
 		next := len(members)
 		for range rapid.IntRange(1, 8).Draw(t, "changes") {
-			places = arrange(places, members)
-			tile(t, places, members)
+			assignments = arrange(assignments, members)
+			tile(t, assignments, members)
 			switch rapid.IntRange(0, 2).Draw(t, "change") {
 			case 0:
 				members = append(members, drawMembers(t, "workers", next, next+1, most)...)
@@ -126,7 +126,7 @@ func TestALeaverOfEqualSizeMovesOnlyTheLast(t *testing.T) {
 func TestANewcomerFillsAHole(t *testing.T) {
 	before := arrange(nil, []Member{{ID: "a", Workers: 2}, {ID: "b", Workers: 2}, {ID: "c", Workers: 2}})
 	after := arrange(before, []Member{{ID: "b", Workers: 2}, {ID: "c", Workers: 2}, {ID: "d", Workers: 2}})
-	require.Equal(t, []Place{{Member: Member{ID: "d", Workers: 2}}, before[1], before[2]}, after)
+	require.Equal(t, []Assignment{{Member: Member{ID: "d", Workers: 2}}, before[1], before[2]}, after)
 }
 
 // With different worker counts the fewest moves are a hard puzzle. What is promised
@@ -157,11 +157,11 @@ func TestAPlanIsReadAsItWasWritten(t *testing.T) {
 		}
 		for i, m := range drawMembers(t, "workers", 0, rapid.IntRange(0, 9).Draw(t, "members"), 99) {
 			m.Address = rapid.SampledFrom([]string{"", "10.0.0.1:80", "host name", "ünï"}).Draw(t, "address")
-			p.places = append(p.places, planned{incarnation: fmt.Sprintf("%x", 77+i), window: time.Duration(i) * time.Millisecond, Place: Place{Member: m, Index: p.total}})
+			p.lines = append(p.lines, planned{incarnation: fmt.Sprintf("%x", 77+i), window: time.Duration(i) * time.Millisecond, Assignment: Assignment{Member: m, Index: p.total}})
 			p.total += m.Workers
 		}
 		if rapid.Bool().Draw(t, "one more") {
-			p.places = append(p.places, planned{incarnation: "x", Place: Place{Member: Member{ID: "m0", Workers: 1}, Index: -1}})
+			p.lines = append(p.lines, planned{incarnation: "x", Assignment: Assignment{Member: Member{ID: "m0", Workers: 1}, Index: -1}})
 		}
 		requireRead(t, p)
 	})
@@ -173,10 +173,10 @@ func requireRead(t *rapid.T, p *plan) {
 	read, err := parsePlan(text)
 	require.NoError(t, err)
 	require.Equal(t, p, read)
-	for i := range p.places {
-		_, own, err := findPlanned(text, p.places[i].incarnation)
+	for i := range p.lines {
+		_, own, err := findPlanned(text, p.lines[i].incarnation)
 		require.NoError(t, err)
-		require.Equal(t, p.places[i], *own)
+		require.Equal(t, p.lines[i], *own)
 	}
 	_, own, err := findPlanned(text, "nobody")
 	require.NoError(t, err)
@@ -230,14 +230,14 @@ func manyMembers(n int) (members []Member) {
 func BenchmarkPlan(b *testing.B) {
 	p := &plan{mode: ModePlanned, committed: true}
 	for i, place := range arrange(nil, manyMembers(1000)) {
-		p.places = append(p.places, planned{incarnation: fmt.Sprintf("%x", 1<<60+i), Place: place})
+		p.lines = append(p.lines, planned{incarnation: fmt.Sprintf("%x", 1<<60+i), Assignment: place})
 		p.total += place.Workers
 	}
 	text := p.encode()
 	b.Run("own line", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			_, _, _ = findPlanned(text, p.places[999].incarnation)
+			_, _, _ = findPlanned(text, p.lines[999].incarnation)
 		}
 	})
 	b.Run("whole", func(b *testing.B) {
@@ -254,8 +254,8 @@ func BenchmarkPlan(b *testing.B) {
 }
 
 func TestOneWhoHoldsNothingFindsItselfInAPlanToStop(t *testing.T) {
-	p := plan{mode: ModeExclusive, generation: 7, total: 0, places: []planned{
-		{incarnation: "2f", window: time.Second, Place: Place{Member: Member{ID: "a", Workers: 3}, Index: -1}},
+	p := plan{mode: ModeExclusive, generation: 7, total: 0, lines: []planned{
+		{incarnation: "2f", window: time.Second, Assignment: Assignment{Member: Member{ID: "a", Workers: 3}, Index: -1}},
 	}}
 	_, own, err := findPlanned(p.encode(), "2f")
 	require.NoError(t, err)

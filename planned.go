@@ -130,7 +130,7 @@ func (b balancer) viewOf(h heard, now *Planning, before *view) *view {
 		case h.plan.mode == ModeCooperative:
 			v.hold(h, before)
 		default:
-			v.place(h)
+			v.assign(h)
 		}
 		if v.why != nil && b.drains(now) {
 			v.why, v.plan.spare = errIdle, h.plan.committed
@@ -144,8 +144,8 @@ func (b balancer) drains(now *Planning) bool {
 	return now.drains(b.c.cfg.ID) || b.c.own.desired().plans.draining
 }
 
-// place fills in what the plan gives this instance, or that it has to stop.
-func (v *view) place(h heard) {
+// assign fills in what the plan gives this instance, or that it has to stop.
+func (v *view) assign(h heard) {
 	if h.plan.committed {
 		v.state.Index, v.state.Workers, v.why = h.own.Index, h.own.Workers, nil
 		return
@@ -242,7 +242,7 @@ func (b balancer) whyWaiting(v *view, h heard) error {
 	return ErrWaiting
 }
 
-// noRoom tells why no coordinator like the present one gives this instance a place.
+// noRoom tells why no coordinator like the present one gives this instance an assignment.
 func (b balancer) noRoom(v *view, p *plan) error {
 	m := b.registration().Member
 	if p.mode != ModeCooperative && p.total > MaxWorkers-m.Workers {
@@ -251,7 +251,7 @@ func (b balancer) noRoom(v *view, p *plan) error {
 	if len(v.plan.text) > maxPlan/4 {
 		size := roomFor(b.id(), m)
 		if all, err := parsePlan(v.plan.text); err == nil {
-			for _, l := range all.places {
+			for _, l := range all.lines {
 				size += roomFor(l.incarnation, l.Member)
 			}
 		}
@@ -289,22 +289,22 @@ func (p *planView) says(coordinator []byte) *planView {
 	return &now
 }
 
-// places returns the members with their ranges, by index.
-func (p *planView) places() []Place {
+// assignments returns the members with their ranges, by index.
+func (p *planView) assignments() []Assignment {
 	all, err := parsePlan(p.text)
 	if err != nil {
 		return nil
 	}
-	var places []Place
-	named := make(map[string]bool, len(all.places))
-	for _, l := range all.places {
+	var assignments []Assignment
+	named := make(map[string]bool, len(all.lines))
+	for _, l := range all.lines {
 		// In mode cooperative an incarnation that has vanished comes after its successor.
 		if l.Index >= 0 && !named[l.ID] {
 			named[l.ID] = true
-			places = append(places, l.Place)
+			assignments = append(assignments, l.Assignment)
 		}
 	}
-	return places
+	return assignments
 }
 
 // blockers returns the instances that the coordinator says it waits for. After its first

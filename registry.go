@@ -163,7 +163,7 @@ type Change struct {
 	Events []Event
 	// Assigned is set by a registry that knows this instance's assignment without
 	// knowing the members, as static configuration does.
-	Assigned *Assignment
+	Assigned *Range
 	// Planned is set in a mode with a plan, if that has changed. There Generation is 0, and
 	// Reset and Events are set only if [Registration.Members] asks for the members.
 	Planned *Planning
@@ -181,8 +181,8 @@ type Event struct {
 	Orphan bool
 }
 
-// Assignment is a range, with the total, that is given and not computed.
-type Assignment struct {
+// Range is the range [Index, Index+Workers) of Total that a registry without members assigns.
+type Range struct {
 	// Index is this instance's base index, or -1 for a passive one.
 	Index int
 	// Workers is the number of its workers.

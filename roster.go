@@ -8,12 +8,12 @@ import (
 // roster is the members as an incarnation has been told of them. The balancer changes it;
 // readers look at it.
 type roster struct {
-	mu       sync.Mutex  // guards what follows
-	index    *index      // the members of the last state
-	latest   *index      // all members; another one while their total is too large
-	assigned *Assignment // without members
-	own      *planned    // with a plan: this incarnation's line in it; nil while all stop for the next one
-	planned  bool        // the mode has plans
+	mu       sync.Mutex // guards what follows
+	index    *index     // the members of the last state
+	latest   *index     // all members; another one while their total is too large
+	assigned *Range     // without members
+	own      *planned   // with a plan: this incarnation's line in it; nil while all stop for the next one
+	planned  bool       // the mode has plans
 }
 
 func newRoster(cfg Config) *roster {

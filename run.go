@@ -151,7 +151,7 @@ func (c *Cluster) RunPrimary(ctx context.Context, f func(ctx context.Context, s 
 	return c.run(&runner{ctx: ctx, primary: true, tasks: alone(f)}, options)
 }
 
-// isStatic reports whether places never change.
+// isStatic reports whether assignments never change.
 func (c *Cluster) isStatic() bool { return !c.cfg.Registry.Capabilities().Members }
 
 // alone makes f the only task, for Run and RunPrimary. It returns nil if there is none.
@@ -372,7 +372,7 @@ func (r *runner) await() {
 // turn is one run of the functions, under one state.
 type turn struct {
 	run    *runner
-	inc    *incarnation // whose place it is
+	inc    *incarnation // whose assignment it is
 	told   State
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -385,7 +385,7 @@ type turn struct {
 	err     error // the first
 }
 
-// why returns why the turn has to end. That the place was lost counts more than
+// why returns why the turn has to end. That the assignment was lost counts more than
 // that the instance leaves, which may be because of that, or because Run's context
 // has ended.
 func (t *turn) why() error {

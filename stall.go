@@ -7,8 +7,8 @@ import (
 
 // stall is what a coordinator remembers of a change that does not get on, because an
 // instance that has to stop first may be dead, and cannot say so. Until it must have
-// stopped the others go on in their old places, and the change waits. If all have been
-// told to stop already, the old places are given anew, with [plan.keep].
+// stopped the others go on under their old assignments, and the change waits. If all have been
+// told to stop already, the old assignments are given anew, with [plan.keep].
 //
 // Why that is safe. Let C be the last committed plan, and P the plan that has all stop, with
 // the lines of C. An instance that acts, or may yet begin to act, does so by its line in C: no
@@ -29,7 +29,7 @@ import (
 // committed between C, P and K. What a survey says of instances that have stopped stays true.
 //
 // All this needs lines that say which instance acts where. If nobody knows that, the plan
-// that has all stop ([deciding.stop]) names some instances without a place, and its places
+// that has all stop ([deciding.stop]) names some instances without an assignment, and its assignments
 // are not given.
 type stall struct {
 	due    moment             // since when there is something to change; zero: there is nothing
@@ -59,25 +59,25 @@ const (
 )
 
 // change returns what to do if others have to stop before the next plan. same has the
-// places of the last one.
+// assignments of the last one.
 func (d *deciding) change(base, same, next *plan, s Survey, waiting []planned, again time.Duration, at moment) decision {
 	if d.due.mono.IsZero() {
 		d.due = at
 	}
 	longest := time.Duration(0)
-	for _, l := range base.places {
+	for _, l := range base.lines {
 		longest = max(longest, l.window)
 	}
 	late := at.sinceAtLeast(d.due) >= stallWindows*longest
 	dead, left := d.mayBeDead(base, s, waiting, at)
 	switch {
-	case base.committed && len(dead) > 0 && (!late || next.hasPlaces(same)):
+	case base.committed && len(dead) > 0 && (!late || next.hasAssignments(same)):
 		if !same.names(base) {
 			return decision{next: same, waiting: dead}
 		}
 		return decision{waiting: dead, again: left}
 	case base.committed:
-		next.committed, next.total, next.places = false, base.total, base.places
+		next.committed, next.total, next.lines = false, base.total, base.lines
 		return decision{next: next}
 	case len(dead) > 0 && !late && base.saysWhere() && s.anyWorks(base, dead):
 		return decision{next: same, waiting: dead}
@@ -120,7 +120,7 @@ func (d *deciding) listen(base *plan, s Survey, waiting []planned, at moment) (a
 		return !present || latest >= generation
 	}
 	still := make(map[string]silence)
-	for _, l := range base.places {
+	for _, l := range base.lines {
 		if silent, known := d.silent[l.incarnation]; known && !says(l, silent.generation) {
 			still[l.incarnation] = silent
 		}
@@ -146,47 +146,47 @@ func (d *deciding) listen(base *plan, s Survey, waiting []planned, at moment) (a
 	return again
 }
 
-// anyWorks reports whether a member that is there has a place, and is not among dead.
+// anyWorks reports whether a member that is there has an assignment, and is not among dead.
 func (s Survey) anyWorks(p *plan, dead []planned) bool {
 	return slices.ContainsFunc(s.Members, func(m Recorded) bool {
 		is := func(l planned) bool { return l.incarnation == m.Incarnation }
-		return s.Acknowledged[m.Incarnation] != StoppedForGood && slices.ContainsFunc(p.places, is) && !slices.ContainsFunc(dead, is)
+		return s.Acknowledged[m.Incarnation] != StoppedForGood && slices.ContainsFunc(p.lines, is) && !slices.ContainsFunc(dead, is)
 	})
 }
 
 // saysWhere reports whether a plan says of all incarnations that it names where they may act.
 func (p *plan) saysWhere() bool {
-	return !slices.ContainsFunc(p.places, func(l planned) bool { return l.Index < 0 })
+	return !slices.ContainsFunc(p.lines, func(l planned) bool { return l.Index < 0 })
 }
 
-// keep fills the plan with the places of the last plan. All incarnations but those in
+// keep fills the plan with the assignments of the last plan. All incarnations but those in
 // waiting have stopped; their lines go to the incarnations that have their IDs now.
 func (p *plan) keep(last *plan, members []Recorded, waiting []planned) {
-	acts, named := make(map[string]bool, len(waiting)), make(map[string]bool, len(last.places))
+	acts, named := make(map[string]bool, len(waiting)), make(map[string]bool, len(last.lines))
 	for _, l := range waiting {
 		acts[l.incarnation] = true
 	}
-	for _, l := range last.places {
+	for _, l := range last.lines {
 		named[l.incarnation] = true
 	}
 	by := make(map[string]Recorded, len(members))
 	for _, m := range members {
 		by[m.ID] = m
 	}
-	p.total, p.places = last.total, slices.Clone(last.places)
-	for i, l := range last.places {
+	p.total, p.lines = last.total, slices.Clone(last.lines)
+	for i, l := range last.lines {
 		m, there := by[l.ID]
 		follows := m.Incarnation == l.incarnation || !acts[l.incarnation] && !named[m.Incarnation]
 		if there && m.Workers == l.Workers && follows {
-			p.places[i] = planned{incarnation: m.Incarnation, window: m.plans.window, Place: Place{Member: m.Member, Index: l.Index}}
+			p.lines[i] = planned{incarnation: m.Incarnation, window: m.plans.window, Assignment: Assignment{Member: m.Member, Index: l.Index}}
 		}
 	}
 }
 
-// hasPlaces reports whether a plan has the places of another one, whichever incarnations
+// hasAssignments reports whether a plan has the assignments of another one, whichever incarnations
 // have them.
-func (p *plan) hasPlaces(q *plan) bool {
-	return p.total == q.total && slices.EqualFunc(p.places, q.places, func(a, b planned) bool {
+func (p *plan) hasAssignments(q *plan) bool {
+	return p.total == q.total && slices.EqualFunc(p.lines, q.lines, func(a, b planned) bool {
 		return a.ID == b.ID && a.Index == b.Index && a.Workers == b.Workers
 	})
 }

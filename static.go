@@ -17,7 +17,7 @@ import (
 // In a static cluster an assignment never changes, and no instance is ever fenced.
 // SetWorkers works as long as the range still fits.
 func Static(index, total int) Registry {
-	return static{source: "Static", place: func(int) (int, int) { return index, total }}
+	return static{source: "Static", assign: func(int) (int, int) { return index, total }}
 }
 
 // StaticFromEnv returns a registry like [Static] that takes the assignment from the
@@ -59,13 +59,13 @@ func StaticFromEnv(tasks int) (Registry, error) {
 	} {
 		s, err := read(tasks)
 		if err != nil {
-			return nil, fmt.Errorf("libcluster: static place from the environment: %w", err)
+			return nil, fmt.Errorf("libcluster: static assignment from the environment: %w", err)
 		}
 		if s != nil {
 			return *s, nil
 		}
 	}
-	return nil, fmt.Errorf("libcluster: static place from the environment: none of LIBCLUSTER_INDEX, " +
+	return nil, fmt.Errorf("libcluster: static assignment from the environment: none of LIBCLUSTER_INDEX, " +
 		"JOB_COMPLETION_INDEX, AWS_BATCH_JOB_ARRAY_INDEX, CLOUD_RUN_TASK_INDEX, SLURM_ARRAY_TASK_ID and " +
 		"SLURM_PROCID is set; set LIBCLUSTER_INDEX and LIBCLUSTER_TOTAL")
 }
@@ -84,11 +84,11 @@ const (
 	envStep       = "SLURM_STEP_ID"
 )
 
-// ofTasks is the place of one task among equals.
+// ofTasks is the assignment of one task among equals.
 func ofTasks(source string, task, tasks int) *static {
 	return &static{
 		source: source,
-		place:  func(workers int) (int, int) { return task * workers, tasks * workers },
+		assign: func(workers int) (int, int) { return task * workers, tasks * workers },
 		equal:  true,
 	}
 }
@@ -101,7 +101,7 @@ func plainEnv(int) (*static, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &static{source: envIndex, place: func(int) (int, int) { return index, total }}, nil
+	return &static{source: envIndex, assign: func(int) (int, int) { return index, total }}, nil
 }
 
 func kubernetesEnv(tasks int) (*static, error) {
@@ -221,8 +221,8 @@ func envInt(name string) (int, error) {
 // static is the registry of configuration.
 type static struct {
 	source string
-	place  func(workers int) (index, total int)
-	equal  bool // the place follows from all instances having as many workers
+	assign func(workers int) (index, total int)
+	equal  bool // the assignment follows from all instances having as many workers
 }
 
 func (s static) String() string { return "static" }
@@ -232,7 +232,7 @@ func (s static) Capabilities() Capabilities { return Capabilities{Agreed: true, 
 
 // Enter returns an error if the range is none.
 func (s static) Enter(r Registration) (Membership, error) {
-	index, total := s.place(r.Member.Workers)
+	index, total := s.assign(r.Member.Workers)
 	return staticMembership{s, r.Passive}, s.fits(index, r.Member.Workers, total)
 }
 
@@ -257,7 +257,7 @@ type staticMembership struct {
 func (staticMembership) Assigned(State) {}
 
 func (s staticMembership) Join(_ context.Context, m Member) (Session, time.Duration, error) {
-	index, total := s.place(m.Workers)
+	index, total := s.assign(m.Workers)
 	if err := s.fits(index, m.Workers, total); err != nil {
 		return nil, 0, Permanent(err)
 	}
@@ -265,11 +265,11 @@ func (s staticMembership) Join(_ context.Context, m Member) (Session, time.Durat
 	if s.passive {
 		index = -1
 	}
-	session.changes <- Change{Generation: 1, Reset: true, Assigned: &Assignment{index, m.Workers, total}}
+	session.changes <- Change{Generation: 1, Reset: true, Assigned: &Range{index, m.Workers, total}}
 	return session, 0, nil
 }
 
-// staticSession reports its one place, and again when the worker count changes.
+// staticSession reports its one assignment, and again when the worker count changes.
 type staticSession struct {
 	static
 	index, workers, total int // as joined
@@ -301,7 +301,7 @@ func (s *staticSession) Update(_ context.Context, m Member) error {
 	default:
 	}
 	s.generation++
-	s.changes <- Change{Generation: 1 + s.generation, Assigned: &Assignment{s.index, m.Workers, s.total}}
+	s.changes <- Change{Generation: 1 + s.generation, Assigned: &Range{s.index, m.Workers, s.total}}
 	return nil
 }
 

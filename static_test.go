@@ -96,7 +96,7 @@ func TestStaticClusterKnowsOnlyThisInstance(t *testing.T) {
 	cfg := staticConfig(2, 3, 7)
 	cfg.Address, cfg.Version = "10.0.0.1:80", "v1"
 	i := start(t, cfg)
-	require.Equal(t, []libcluster.Place{{
+	require.Equal(t, []libcluster.Assignment{{
 		Member: libcluster.Member{ID: "a", Workers: 3, Address: "10.0.0.1:80", Version: "v1"},
 		Index:  2,
 	}}, i.Members())

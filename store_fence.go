@@ -9,7 +9,7 @@ import (
 
 // StoreFence returns what a transaction of the application's own, in the database that its
 // cluster is in, has to depend on: see sqlstore.Store.Guard. The transaction then has an effect
-// only while the plan is in force that gave this instance the place s, the state that
+// only while the plan is in force that gave this instance the assignment s, the state that
 // the application goes by. So a write that was held up for however long is refused by
 // the database itself. The cluster must be on such a store, in a mode with a plan, and s
 // this instance's present state; otherwise the error says what is missing, and is
@@ -39,7 +39,7 @@ func (c *Cluster) fencedBy(s State) (Planner, *planView, error) {
 	case why != nil:
 		return nil, nil, why
 	case !s.Active() || !v.state.Active():
-		return nil, nil, errors.New("libcluster: no fence: this instance holds no place")
+		return nil, nil, errors.New("libcluster: no fence: this instance has no assignment")
 	case s.Generation != v.state.Generation:
 		return nil, nil, fmt.Errorf("libcluster: no fence for generation %d: %w", s.Generation, ErrRebalanced)
 	}

@@ -252,7 +252,7 @@ func (s joining) lookBefore(ctx context.Context) (kv.Record, error) {
 // instance may still act, and no plan of this one would wait for it.
 func (s joining) fits(found kv.Record) error {
 	m, err := ParseMember(s.id, found.Value)
-	if err == nil && !m.kept && m.plans.scheme != s.as {
+	if err == nil && !m.reserved && m.plans.scheme != s.as {
 		return s.as.refuses(m.plans.scheme)
 	}
 	return nil
@@ -265,7 +265,7 @@ func mayTakeOver(own Member, s Survey) error {
 	total, its := int64(own.Workers), own.plans.scheme
 	for _, m := range s.Members {
 		switch {
-		case m.Incarnation != "" && !m.kept && m.plans.scheme != its:
+		case m.Incarnation != "" && !m.reserved && m.plans.scheme != its:
 			return Permanent(its.refuses(m.plans.scheme))
 		case m.ID != own.ID && m.plans.scheme == its && (its.mode == ModeDirect || m.Incarnation != ""):
 			total += int64(m.Workers)

@@ -16,7 +16,7 @@ type View struct {
 	// in a static cluster, their ranges tile [0, total) if a total is known. That total is
 	// State.Total; while this instance has no range but is in the list, its own workers
 	// come on top, unless it is there as an earlier incarnation that a plan still names.
-	Members []Place
+	Members []Assignment
 	// Blockers are the instances that the cluster waits for, as [Cluster.Blockers]
 	// returns them.
 	Blockers []Blocker
@@ -36,7 +36,7 @@ func (c *Cluster) View() View {
 // it is the last list known. In a static cluster it has only this instance. In a mode with
 // a plan the Version and Metadata of others are known only with [Config.WatchMembers],
 // [Config.OnMembers] or [Config.Superseded].
-func (c *Cluster) Members() []Place {
+func (c *Cluster) Members() []Assignment {
 	_, all := c.owners()
 	return all.clone()
 }
@@ -47,7 +47,7 @@ func (c *Cluster) Members() []Place {
 type view struct {
 	state State
 	inc   *incarnation // nil before the first state
-	why   error        // if not nil: why there is no place, whatever inc says
+	why   error        // if not nil: why there is no assignment, whatever inc says
 	plan  *planView    // in a mode with a plan
 	all   atomic.Pointer[owners]
 	since time.Time // when the state's generation became known
@@ -117,18 +117,18 @@ func (v *view) totalWith(workers int) int64 {
 		}
 		return int64(workers)
 	}
-	_, before := v.inc.roster.index.place()
+	_, before := v.inc.roster.index.own()
 	return v.inc.roster.index.total - int64(before) + int64(workers)
 }
 
-// withOwn adds to this instance's place what it says of itself. A plan does not have it.
-func (c *Cluster) withOwn(v *view, places []Place) []Place {
+// withOwn adds to this instance's assignment what it says of itself. A plan does not have it.
+func (c *Cluster) withOwn(v *view, assignments []Assignment) []Assignment {
 	own := c.own.desired()
-	at := slices.IndexFunc(places, func(p Place) bool { return p.ID == own.ID })
+	at := slices.IndexFunc(assignments, func(p Assignment) bool { return p.ID == own.ID })
 	if at >= 0 && !c.cfg.Passive && v.inc.over() == nil {
-		places[at].Version, places[at].Metadata = own.Version, maps.Clone(own.Metadata)
+		assignments[at].Version, assignments[at].Metadata = own.Version, maps.Clone(own.Metadata)
 	}
-	return places
+	return assignments
 }
 
 // refresh has readers see what this instance says of itself by now. Without a plan the registry
@@ -139,39 +139,39 @@ func (c *Cluster) refresh() {
 	}
 }
 
-// owners returns the newest view with all members' places.
+// owners returns the newest view with all members' assignments.
 func (c *Cluster) owners() (*view, *owners) {
 	for {
 		v := c.view.Load()
 		if all := v.all.Load(); all != nil {
 			return v, all
 		}
-		if places, ok := c.placesOf(v); ok {
-			all := newOwners(v, places)
+		if assignments, ok := c.assignmentsOf(v); ok {
+			all := newOwners(v, assignments)
 			v.all.Store(all) // some may make it at the same time, which does no harm
 			return v, all
 		}
 	}
 }
 
-// placesOf returns all members' places in a view. It returns false if the view has been
+// assignmentsOf returns all members' assignments in a view. It returns false if the view has been
 // replaced: the index that it was computed from may have changed since.
-func (c *Cluster) placesOf(v *view) (places []Place, ok bool) {
+func (c *Cluster) assignmentsOf(v *view) (assignments []Assignment, ok bool) {
 	if v.inc == nil {
 		return nil, true
 	}
 	if v.plan != nil {
-		return c.withOwn(v, v.inc.hook.detailed(v.plan.places())), true
+		return c.withOwn(v, v.inc.hook.detailed(v.plan.assignments())), true
 	}
 	v.inc.roster.mu.Lock()
 	defer v.inc.roster.mu.Unlock()
 	switch {
 	case v.inc.roster.assigned == nil:
-		return v.inc.roster.index.places(), c.view.Load() == v
+		return v.inc.roster.index.assignments(), c.view.Load() == v
 	case !v.state.Active():
 		return nil, true
 	}
 	m := c.own.desired()
 	m.Workers = v.state.Workers
-	return []Place{{Member: m.clone(), Index: v.state.Index}}, true
+	return []Assignment{{Member: m.clone(), Index: v.state.Index}}, true
 }

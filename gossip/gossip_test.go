@@ -136,7 +136,7 @@ func TestLargeRecordsReachEverybody(t *testing.T) {
 		for _, by := range []*libcluster.Cluster{a, b, c} {
 			eventually(t, "the metadata of "+id, func() bool {
 				all := by.Members()
-				n := slices.IndexFunc(all, func(m libcluster.Place) bool { return m.ID == id })
+				n := slices.IndexFunc(all, func(m libcluster.Assignment) bool { return m.ID == id })
 				return n >= 0 && all[n].Metadata["text"] == strings.Repeat(letter, 64<<10-100)
 			})
 		}

@@ -17,7 +17,7 @@
 //   - When an instance was heard once and is silent for a quarter of its TTL, those accuse it that
 //     hear more than half of the rest. If more than half of all others accuse it, they end
 //     its lease. It joins anew, and so in the modes with a plan it comes back last, unless it
-//     is back before there is a plan without it: then it keeps its place. Until it is
+//     is back before there is a plan without it: then it keeps its assignment. Until it is
 //     heard again nobody accuses it, so it is not put out twice.
 //
 // So if heartbeats fail for all, nobody accuses anybody, and all stay what they are: a crash is

@@ -90,7 +90,7 @@ func numbers(s libcluster.State) iter.Seq[int] {
 }
 
 // memberOf returns a member as it is shown, with all that it publishes.
-func memberOf(c *libcluster.Cluster, p libcluster.Place) member {
+func memberOf(c *libcluster.Cluster, p libcluster.Assignment) member {
 	m := member{
 		ID: p.ID, Index: p.Index, Workers: p.Workers, Address: p.Address, Version: p.Version, Metadata: p.Metadata,
 		Primary: p.Holds(0), Self: p.ID == c.ID(),
@@ -183,10 +183,10 @@ type problem struct {
 func coverageOf(c *libcluster.Cluster, found libcluster.Coverage) coverage {
 	now := coverage{
 		Mode: found.Mode, Generation: found.Generation, Total: found.Total, Covered: found.Covered, Since: found.Since,
-		Members: make([]member, 0, len(found.Places)), Problems: make([]problem, 0, len(found.Problems)),
+		Members: make([]member, 0, len(found.Assignments)), Problems: make([]problem, 0, len(found.Problems)),
 		Blockers: blockersOf(found.Blockers),
 	}
-	for _, p := range found.Places {
+	for _, p := range found.Assignments {
 		m := memberOf(c, p)
 		m.Metadata, m.Address, m.Version = nil, cut(m.Address), cut(m.Version)
 		now.Members = append(now.Members, m)

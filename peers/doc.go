@@ -49,7 +49,7 @@
 // never have at once needs exclusive mode.
 //
 // So others notice that a process has crashed, also when it is back within the TTL, unless they are
-// patient. The place that is kept for a restart ([libcluster.Returning]) is not revoked.
+// patient. The assignment that is kept for a restart ([libcluster.Returning]) is not revoked.
 //
 // A host that has lost its power, or a process that is stopped, refuses nothing, and is waited
 // for until the TTL.

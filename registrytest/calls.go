@@ -11,16 +11,16 @@ import (
 	"github.com/libcluster/libcluster"
 )
 
-func firstChangeAssignsAPlace(s *suite) {
+func firstChangeAssignsARange(s *suite) {
 	a := s.join("a")
 	change, err := a.change(s.within())
 	require.NoError(s, err)
-	require.NotNil(s, change.Assigned, "a registry that knows no members assigns a place: %+v", change)
+	require.NotNil(s, change.Assigned, "a registry that knows no members assigns a range: %+v", change)
 	p := s.join("p", passive())
 	change, err = p.change(s.within())
 	require.NoError(s, err)
-	require.NotNil(s, change.Assigned, "a registry that knows no members assigns a place: %+v", change)
-	require.Equal(s, -1, change.Assigned.Index, "the place of a passive instance")
+	require.NotNil(s, change.Assigned, "a registry that knows no members assigns a range: %+v", change)
+	require.Equal(s, -1, change.Assigned.Index, "the range of a passive instance")
 }
 
 // returnsSoon fails unless call returns within a short time, or in real time at all.

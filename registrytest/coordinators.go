@@ -43,7 +43,7 @@ func oneOfManyClaimsWins(s *suite) {
 	for _, p := range all {
 		p.hears("", fmt.Sprint(winner))
 	}
-	require.True(s, all[winner].claims("more"), "who coordinates may say something else")
+	require.True(s, all[winner].claims("more"), "the coordinator may say something else")
 	for n, p := range all {
 		require.Equal(s, n == winner, p.claims("more"))
 		p.hears("", "more")

@@ -42,7 +42,7 @@ func lookingShowsWhatIsThereNow(s *suite) {
 	require.Equal(s, was.Since, p.look()["a"].Since, "an update is of the same record")
 	s.join("a", workers(5))
 	require.NotEqual(s, was.Incarnation, p.look()["a"].Incarnation, "of another session")
-	require.Contains(s, a.look(), "a", "who has lost its record may look")
+	require.Contains(s, a.look(), "a", "an instance that has lost its record may look")
 	b.leave()
 	require.NotContains(s, p.look(), "b")
 	_, err := b.session.(libcluster.Planner).Look(s.briefly())
@@ -70,7 +70,7 @@ func lookingIsAnybodysAtAnyTime(s *suite) {
 	looking.Wait()
 }
 
-func lookingShowsAPlaceThatIsKept(s *suite) {
+func lookingShowsAReservedAssignment(s *suite) {
 	p := s.join("p", passive())
 	a := s.join("a", workers(2))
 	was := p.look()["a"]

@@ -37,7 +37,7 @@ func listAtJoiningIsOfThatInstant(s *suite) {
 	c := s.join("c")
 	c.update(5)
 	require.NoError(s, b.next(s.within()), "the first Next")
-	require.Equal(s, "a=1 b=1", b.seen(), "the list at joining holds nobody who came later")
+	require.Equal(s, "a=1 b=1", b.seen(), "the list at joining holds no member that came later")
 	b.sees("a=1 b=1 c=5")
 }
 

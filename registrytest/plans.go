@@ -211,7 +211,7 @@ func swapIsCompareAndSwap(s *suite) {
 	b := s.plan("b")
 	w.hears("1", "")
 	require.True(s, b.claims("b"))
-	b.refused(libcluster.ErrPlanChanged, 0, "there is a plan, and who swaps has not been told of it")
+	b.refused(libcluster.ErrPlanChanged, 0, "there is a plan, of which the session that swaps has not been told")
 	b.hears("1", "b")
 	b.swap("2")
 	b.refused(libcluster.ErrPlanChanged, first, "the plan is another one by now")

@@ -57,7 +57,7 @@ func refusedInstanceHasTakenNothing(s *suite) {
 	s.join("a", workers(3)).sees("a=3 b=1") // one that is not refused takes it over
 }
 
-func rejoiningKeepsThePlace(s *suite) {
+func rejoiningKeepsTheAssignment(s *suite) {
 	watcher := s.join("w")
 	first := s.join("a", workers(2))
 	watcher.sees("a=2 w=1")
@@ -70,7 +70,7 @@ func rejoiningKeepsThePlace(s *suite) {
 	third.update(3)
 	watcher.sees("a=3 w=1")
 	require.NotContains(s, watcher.history, "a gone",
-		"an instance that closes its session and joins again keeps its place meanwhile")
+		"an instance that closes its session and joins again keeps its assignment meanwhile")
 }
 
 func rejoiningAfterTheRecordIsGone(s *suite) {
@@ -100,12 +100,12 @@ func halfMadeRejoiningIsOnesOwn(s *suite) {
 	_, err := last.session.Renew(s.within())
 	require.NoError(s, err, "Renew after rejoining at the fourth attempt")
 	watcher.sees("a=3 w=1")
-	require.NotContains(s, watcher.history, "a gone", "its place is kept meanwhile")
+	require.NotContains(s, watcher.history, "a gone", "its assignment is kept meanwhile")
 }
 
 // A request to join that was given up has its effect after a later one has
 // succeeded. It takes the record from that one, and is of the same instance.
-func lateAttemptIsNoStranger(s *suite) {
+func lateAttemptIsItsOwn(s *suite) {
 	watcher := s.join("w")
 	session := s.join("a")
 	session.sees("a=1 w=1")
@@ -118,7 +118,7 @@ func lateAttemptIsNoStranger(s *suite) {
 	_, err := again.session.Renew(s.within())
 	require.NoError(s, err, "Renew after rejoining")
 	watcher.sees("a=2 w=1")
-	require.NotContains(s, watcher.history, "a gone", "its place is kept meanwhile")
+	require.NotContains(s, watcher.history, "a gone", "its assignment is kept meanwhile")
 }
 
 // An instance was cut off, another was started in its stead, and now the first is
@@ -129,7 +129,7 @@ func rejoiningDoesNotTakeTheIDBack(s *suite) {
 	older.close()
 	newer := s.join("a", workers(3))
 	_, err := s.tryJoin("a", workers(2), after(older))
-	require.ErrorIs(s, err, libcluster.ErrInstanceTaken, "Join after a session whose ID somebody else has by now")
+	require.ErrorIs(s, err, libcluster.ErrInstanceTaken, "Join after a session whose ID another instance has by now")
 	newer.update(4)
 	newer.sees("a=4 w=1")
 	_, err = newer.session.Renew(s.within())
@@ -145,7 +145,7 @@ func (i *instance) leaveFor(d time.Duration, kept libcluster.Member) {
 	require.NoError(i, i.session.Leave(i.within(), libcluster.Departure{Reserve: d, Last: kept}), "Leave of %q for a restart", i.reg.Member.ID)
 }
 
-func leavingForARestartKeepsThePlace(s *suite) {
+func leavingForARestartReservesTheAssignment(s *suite) {
 	watcher := s.join("w")
 	first := s.join("a", workers(2))
 	first.sees("a=2 w=1")
@@ -161,22 +161,22 @@ func leavingForARestartKeepsThePlace(s *suite) {
 	require.NoError(s, err, "Renew after coming back")
 	second.update(3)
 	watcher.sees("a=3 w=1")
-	require.NotContains(s, watcher.history, "a gone", "the place is kept for an instance that comes back")
+	require.NotContains(s, watcher.history, "a gone", "the assignment is reserved for an instance that comes back")
 	second.leave()
 	watcher.sees("w=1")
 }
 
-func leavingForARestartFreesThePlace(s *suite) {
+func leavingForARestartFreesTheAssignment(s *suite) {
 	watcher := s.join("w", passive())
 	a := s.join("a")
 	watcher.sees("a=1")
 	sent := time.Now()
 	a.leaveFor(s.h.TTL, a.reg.Member)
 	watcher.goesWithin(s.h.TTL)
-	require.GreaterOrEqual(s, time.Since(sent), s.h.TTL, "the place is kept for as long as was asked for")
+	require.GreaterOrEqual(s, time.Since(sent), s.h.TTL, "the assignment is reserved for as long as was asked for")
 }
 
-func takenInstanceCannotKeepThePlace(s *suite) {
+func takenInstanceCannotReserveTheAssignment(s *suite) {
 	watcher := s.join("w")
 	older := s.join("a", workers(2))
 	newer := s.join("a", workers(3))
@@ -298,7 +298,7 @@ func overwrittenRecordIsTold(s *suite) {
 	a.lost(libcluster.ErrRecordGone)
 	watcher.sees("a=5 w=1")
 	_ = a.tryLeave() // may say that the record is not its own
-	watcher.staysQuiet("what a stranger wrote is not the session's to remove")
+	watcher.staysQuiet("what another program wrote is not the session's to remove")
 
 	again := s.join("a", workers(2))
 	again.sees("a=2 w=1")

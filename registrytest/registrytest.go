@@ -110,7 +110,7 @@ type test struct {
 }
 
 var tests = []test{
-	{"FirstChangeAssignsAPlace", firstChangeAssignsAPlace, []need{assignment}},
+	{"FirstChangeAssignsARange", firstChangeAssignsARange, []need{assignment}},
 	{"CallsReturnSoonAfterTheirContextEnds", callsReturnSoonAfterTheirContextEnds, nil},
 	{"LeavingAndClosingAgainIsHarmless", leavingAndClosingAgainIsHarmless, nil},
 
@@ -127,14 +127,14 @@ var tests = []test{
 	{"TakenInstanceIsTold", takenInstanceIsTold, []need{others}},
 	{"TakenInstanceCannotTouchTheNewRecord", takenInstanceCannotTouchTheNewRecord, []need{others}},
 	{"RefusedInstanceHasTakenNothing", refusedInstanceHasTakenNothing, []need{others}},
-	{"RejoiningKeepsThePlace", rejoiningKeepsThePlace, []need{others}},
+	{"RejoiningKeepsTheAssignment", rejoiningKeepsTheAssignment, []need{others}},
 	{"RejoiningAfterTheRecordIsGone", rejoiningAfterTheRecordIsGone, []need{others, deletion}},
 	{"HalfMadeRejoiningIsOnesOwn", halfMadeRejoiningIsOnesOwn, []need{others}},
-	{"LateAttemptOfTheSameStayIsNoStranger", lateAttemptIsNoStranger, []need{others}},
+	{"LateAttemptOfTheSameMembershipIsItsOwn", lateAttemptIsItsOwn, []need{others}},
 	{"RejoiningDoesNotTakeTheIDBack", rejoiningDoesNotTakeTheIDBack, []need{others}},
-	{"LeavingForARestartKeepsThePlace", leavingForARestartKeepsThePlace, []need{others, returning}},
-	{"LeavingForARestartThatNeverComesFreesThePlace", leavingForARestartFreesThePlace, []need{others, returning, expiry}},
-	{"TakenInstanceCannotKeepThePlace", takenInstanceCannotKeepThePlace, []need{others, returning}},
+	{"LeavingForARestartReservesTheAssignment", leavingForARestartReservesTheAssignment, []need{others, returning}},
+	{"LeavingForARestartThatNeverComesFreesTheAssignment", leavingForARestartFreesTheAssignment, []need{others, returning, expiry}},
+	{"TakenInstanceCannotReserveTheAssignment", takenInstanceCannotReserveTheAssignment, []need{others, returning}},
 	{"JoiningAgainAfterLeaving", joiningAgainAfterLeaving, []need{others}},
 	{"NothingComesBackAfterLeaving", nothingComesBackAfterLeaving, []need{others}},
 	{"RecordThatIsNotRenewedExpires", recordThatIsNotRenewedExpires, []need{others, expiry}},
@@ -145,7 +145,7 @@ var tests = []test{
 
 	{"LookingShowsWhatIsThereNow", lookingShowsWhatIsThereNow, []need{others, plans}},
 	{"LookingIsAnybodysAtAnyTime", lookingIsAnybodysAtAnyTime, []need{others, plans}},
-	{"LookingShowsAPlaceThatIsKept", lookingShowsAPlaceThatIsKept, []need{others, plans, returning}},
+	{"LookingShowsAReservedAssignment", lookingShowsAReservedAssignment, []need{others, plans, returning}},
 	{"OrphansAreTold", orphansAreTold, []need{others, plans, strangers}},
 
 	{"CancelledNextLosesNothing", cancelledNextLosesNothing, []need{others, order}},
@@ -186,7 +186,7 @@ var tests = []test{
 	{"DirectSessionSeesNoPlan", inEachPlan(directSessionSeesNoPlan), []need{others, plans}},
 
 	{"GarbageIsIgnoredAndShiftsNobody", garbageIsIgnored, []need{others, strangers}},
-	{"ValidRecordOfAStrangerCounts", validRecordOfAStrangerCounts, []need{others, strangers, deletion}},
+	{"ValidRecordOfAnotherProgramCounts", validRecordOfAnotherProgramCounts, []need{others, strangers, deletion}},
 	{"OddIDsAreKeptApart", oddIDsAreKeptApart, []need{others}},
 	{"ClustersAreKeptApart", clustersAreKeptApart, []need{others}},
 }

@@ -43,7 +43,7 @@ var garbage = map[string]string{
 // put writes as a stranger.
 func (s *suite) put(id, record string) {
 	s.Helper()
-	require.NoError(s, s.h.Put(s.within(), s.registry, s.cluster(), id, []byte(record)), "a stranger puts %q", id)
+	require.NoError(s, s.h.Put(s.within(), s.registry, s.cluster(), id, []byte(record)), "another program puts %q", id)
 }
 
 func (s *suite) putGarbage() {
@@ -62,18 +62,18 @@ func garbageIsIgnored(s *suite) {
 	b.sees("a=1 b=2")
 	a.sees("a=1 b=2")
 	s.putGarbage() // over its own kind
-	a.staysQuiet("strangers have written what is no member's record")
-	b.staysQuiet("strangers have written what is no member's record")
-	require.Equal(s, []string{"a=1", "b=2"}, a.history, "nothing that strangers wrote was a member even for a moment")
+	a.staysQuiet("other programs have written what is no member's record")
+	b.staysQuiet("other programs have written what is no member's record")
+	require.Equal(s, []string{"a=1", "b=2"}, a.history, "nothing that other programs wrote was a member even for a moment")
 	_, err := a.session.Renew(s.within())
 	require.NoError(s, err, "Renew amid garbage")
 	b.leave()
 	a.sees("a=1")
 }
 
-// validRecordOfAStrangerCounts: who is a member depends on what the registry
+// validRecordOfAnotherProgramCounts: who is a member depends on what the registry
 // holds and on nothing else.
-func validRecordOfAStrangerCounts(s *suite) {
+func validRecordOfAnotherProgramCounts(s *suite) {
 	a := s.join("a")
 	a.sees("a=1")
 	s.put("s", "3")

@@ -94,7 +94,7 @@ func surveyTellsAll(s *suite) {
 	for _, p := range []*planner{a, b, c} {
 		survey := p.survey(0)
 		require.Equal(s, a.now, survey.Planning)
-		require.Len(s, survey.Members, 3, "all members and nobody who is passive")
+		require.Len(s, survey.Members, 3, "all members and no passive instance")
 		slices.SortFunc(survey.Members, func(x, y libcluster.Recorded) int { return int(x.Since - y.Since) })
 		for n, want := range []*planner{c, b, a} { // as they have come
 			got := survey.Members[n]
@@ -342,14 +342,14 @@ func leavingStoppedForARestartKeepsTheRecord(s *suite) {
 	kept := s.has(survey, "a")
 	require.Equal(s, parked.Address, kept.Address)
 	require.Equal(s, first.Since, kept.Since, "it is the same record")
-	require.NotEmpty(s, kept.Incarnation, "it was no stranger who wrote it")
+	require.NotEmpty(s, kept.Incarnation, "a session wrote it, and no other program")
 	require.NotEqual(s, a.Incarnation(), kept.Incarnation, "the session does not hold it any more")
 	require.EqualValues(s, libcluster.StoppedForGood, survey.Acknowledged[a.Incarnation()])
 
 	again := s.plan("a", workers(4))
 	back := s.has(w.survey(0), "a")
 	require.Equal(s, again.Incarnation(), back.Incarnation)
-	require.Equal(s, first.Since, back.Since, "who comes back has kept its record")
+	require.Equal(s, first.Since, back.Since, "an instance that comes back has kept its record")
 	_, err := again.session.Renew(s.within())
 	require.NoError(s, err, "Renew after coming back")
 }
@@ -407,9 +407,9 @@ func garbageIsNoMemberInASurvey(s *suite) {
 	b := s.plan("b")
 	s.putGarbage()
 	for _, p := range []*planner{a, b} {
-		require.Len(s, p.survey(0).Members, 2, "what strangers have written is no member's record")
+		require.Len(s, p.survey(0).Members, 2, "what other programs have written is no member's record")
 		p.hears("", "")
-		p.hearsNothing("strangers have written what is no plan")
+		p.hearsNothing("other programs have written what is no plan")
 	}
 	var ids []string
 	survey := a.survey(0)
@@ -426,7 +426,7 @@ func garbageIsNoMemberInASurvey(s *suite) {
 	require.Equal(s, 3, stranger.Workers)
 	require.Empty(s, stranger.Incarnation)
 	require.NoError(s, s.h.Put(s.within(), s.registry, s.cluster(), "b", []byte("5")))
-	require.Empty(s, s.has(a.survey(0), "b").Incarnation, "a stranger has overwritten it")
+	require.Empty(s, s.has(a.survey(0), "b").Incarnation, "another program has overwritten it")
 	_, err := b.session.Renew(s.within())
 	require.ErrorIs(s, err, libcluster.ErrRecordGone)
 }

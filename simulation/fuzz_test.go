@@ -149,7 +149,7 @@ func foreignWrites(t *testing.T, all []write) {
 	}
 	for id, c := range members {
 		state := c.State()
-		i := slices.IndexFunc(want, func(p libcluster.Place) bool { return p.ID == id })
+		i := slices.IndexFunc(want, func(p libcluster.Assignment) bool { return p.ID == id })
 		require.Equal(t, placeOf(libcluster.State{Index: want[i].Index, Workers: own[id], Total: total}), placeOf(state), "%s after %q", id, all)
 		got := c.Members()
 		require.Len(t, got, len(want))

@@ -39,12 +39,12 @@ func (h *history) back(era int, revision int64) {
 }
 
 // places is the dumb twin of the index: sort, and add up.
-func places(members []libcluster.Member) (places []libcluster.Place, total int) {
+func places(members []libcluster.Member) (places []libcluster.Assignment, total int) {
 	members = slices.Clone(members)
 	slices.SortFunc(members, func(a, b libcluster.Member) int { return strings.Compare(a.ID, b.ID) })
-	places = []libcluster.Place{}
+	places = []libcluster.Assignment{}
 	for _, m := range members {
-		places = append(places, libcluster.Place{Member: m, Index: total})
+		places = append(places, libcluster.Assignment{Member: m, Index: total})
 		total += m.Workers
 	}
 	return places, total

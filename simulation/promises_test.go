@@ -159,7 +159,7 @@ func (a *app) check() {
 	}
 	if members, known := a.w.past.eras[a.era(state.Generation)][state.Generation]; known && !a.astray() {
 		want, _ := places(members)
-		if got := a.Members(); !slices.EqualFunc(got, want, func(a, b libcluster.Place) bool {
+		if got := a.Members(); !slices.EqualFunc(got, want, func(a, b libcluster.Assignment) bool {
 			return a.ID == b.ID && a.Workers == b.Workers && a.Index == b.Index
 		}) {
 			a.w.Fail("%s has members %v, and it should be %v", a, got, want)

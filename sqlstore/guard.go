@@ -12,7 +12,7 @@ import (
 )
 
 // Guard has a transaction of the application's own, in the database of this store, depend
-// on the plan that gave an instance its place:
+// on the plan that gave an instance its assignment:
 //
 //	state := cluster.State()
 //	fence, err := cluster.StoreFence(state)

@@ -10,7 +10,7 @@ import (
 	"github.com/libcluster/libcluster/internal/registryflag"
 )
 
-// longestReturning is for how long the library can keep a place.
+// longestReturning is for how long the library can keep an assignment.
 const longestReturning = 24 * time.Hour
 
 // check finds what is wrong with single flags, and which do not go together.
@@ -88,8 +88,8 @@ func (f *flags) contradiction() error {
 	dynamic := f.Given("registry")
 	const needs = registryflag.NeedsRegistry
 	err := f.Obey(registryflag.Rules{
-		{"static-env", dynamic, "contradicts -r/--registry, in which the instances find their places themselves"},
-		{"index", dynamic, "contradicts -r/--registry, in which the instances find their places themselves"},
+		{"static-env", dynamic, "contradicts -r/--registry, in which the instances find their assignments themselves"},
+		{"index", dynamic, "contradicts -r/--registry, in which the instances find their assignments themselves"},
 		{"total", dynamic, "contradicts -r/--registry, in which the instances find their total themselves"},
 		{"index", f.staticEnv, "contradicts --static-env, which takes the index from the environment"},
 		{"nodes", !dynamic, needs},
@@ -103,7 +103,7 @@ func (f *flags) contradiction() error {
 		{"ttl", !dynamic, needs},
 		{"returning", !dynamic, needs},
 		{"returning", f.instance == "" && !f.Peers(), "needs an identifier to come back under; give -i/--instance"},
-		{"returning", f.passive, "contradicts -P/--passive: a passive instance has no place"},
+		{"returning", f.passive, "contradicts -P/--passive: a passive instance has no assignment"},
 	})
 	if err != nil {
 		return err

@@ -31,7 +31,7 @@ type options struct {
 	mode                libcluster.Mode
 	partitions          int           // in mode cooperative; 0: the default
 	work                time.Duration // how long pretended work takes to stop
-	returning           time.Duration // how long the place is kept after leaving
+	returning           time.Duration // how long the assignment is kept after leaving
 	registry            *registryflag.Registry
 
 	flags *flags // for explain

@@ -1,4 +1,4 @@
-// Command cluster-test joins a cluster and prints every place that it is given,
+// Command cluster-test joins a cluster and prints every assignment that it is given,
 // until it is told to end. It does no work: it shows what an application that
 // uses libcluster would be told. Run it with --help for its flags.
 package main

@@ -26,7 +26,7 @@ type node struct {
 	registry string // for people
 	passive  bool
 	work     time.Duration
-	keep     time.Duration    // how long the place is kept after leaving
+	keep     time.Duration    // how long the assignment is kept after leaving
 	taken    chan struct{}    // has an element once another instance has taken over the ID
 	last     string           // the last event; the callback's, and after Leave anybody's
 	told     libcluster.State // the last; the callback's
@@ -96,7 +96,7 @@ func (n *node) run(ctx context.Context) error {
 		}
 	case ctx.Err() != nil:
 		return nil // given up because told to
-	case errors.Is(err, libcluster.ErrInstanceTaken): // before it was told a place, or just then
+	case errors.Is(err, libcluster.ErrInstanceTaken): // before it was told an assignment, or just then
 		err = n.overtaken()
 	default:
 		return fmt.Errorf("failed to join cluster: %s", oneLine(err))
@@ -145,7 +145,7 @@ func (n *node) leave(ctx context.Context) error {
 	return err
 }
 
-// rebalanced is the callback. A place is reported before anything acts on it, and
+// rebalanced is the callback. An assignment is reported before anything acts on it, and
 // its loss when all work has ended.
 func (n *node) rebalanced(s libcluster.State) {
 	if n.gives(s) {
@@ -186,7 +186,7 @@ func (n *node) gives(s libcluster.State) bool {
 	return false
 }
 
-// event names what a state comes of. why is that the instance has no place now,
+// event names what a state comes of. why is that the instance has no assignment now,
 // which may be later than the state: so the state is looked at first.
 func (n *node) event(s libcluster.State, why error) string {
 	switch {

@@ -81,10 +81,10 @@ func partitionsOf(s libcluster.State) string {
 // left.
 const (
 	joined     = "joined"     // the first state
-	rebalanced = "rebalanced" // another place, another worker count or another total
-	fenced     = "fenced"     // lost the place: not renewed in time, record gone, or ID taken
-	rejoined   = "rejoined"   // has a place again
-	stopped    = "stopped"    // has no place until the next plan, for which all stop
+	rebalanced = "rebalanced" // another assignment, another worker count or another total
+	fenced     = "fenced"     // lost the assignment: not renewed in time, record gone, or ID taken
+	rejoined   = "rejoined"   // has an assignment again
+	stopped    = "stopped"    // has no assignment until the next plan, for which all stop
 	left       = "left"       // the last state
 )
 

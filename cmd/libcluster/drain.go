@@ -113,13 +113,13 @@ func mentions(found libcluster.Coverage, id string) bool {
 
 // holds reports whether an instance may still act.
 func holds(found libcluster.Coverage, id string) bool {
-	return slices.ContainsFunc(found.Places, func(p libcluster.Place) bool { return p.ID == id }) ||
+	return slices.ContainsFunc(found.Assignments, func(p libcluster.Assignment) bool { return p.ID == id }) ||
 		slices.ContainsFunc(found.Blockers, func(b libcluster.Blocker) bool { return b.ID == id })
 }
 
 // stillHolds is the error when the time has passed.
 func stillHolds(found libcluster.Coverage, id string) error {
-	if !slices.ContainsFunc(found.Places, func(p libcluster.Place) bool { return !isDraining(found, p.ID) }) {
+	if !slices.ContainsFunc(found.Assignments, func(p libcluster.Assignment) bool { return !isDraining(found, p.ID) }) {
 		return fmt.Errorf("%q still holds an assignment, since all members drain, and so it is as if none did", id)
 	}
 	return fmt.Errorf("it is asked for that %q drains, and it still holds an assignment; see libcluster ls", id)

@@ -94,8 +94,8 @@ func (x *looker) take() census {
 	return c
 }
 
-// thereOf returns a place as it is printed.
-func thereOf(p libcluster.Place) there {
+// thereOf returns an assignment as it is printed.
+func thereOf(p libcluster.Assignment) there {
 	return there{p.ID, p.Index, p.Workers, libcluster.PartitionRanges(p.Partitions()), p.Address, p.Version, p.Metadata}
 }
 

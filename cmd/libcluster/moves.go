@@ -4,7 +4,7 @@ import (
 	"github.com/libcluster/libcluster"
 )
 
-// modes are those that are compared. In exclusive mode places are those of planned.
+// modes are those that are compared. In exclusive mode assignments are those of planned.
 var modes = []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeCooperative}
 
 // function is a way from key to worker. Keys are random numbers, so each is its
@@ -70,9 +70,9 @@ func measure(m libcluster.Mode, partitions int, start []libcluster.Member, chang
 	return outcomes
 }
 
-// renumber notes who has another index in the next places. known are those that
+// renumber notes who has another index in the next assignments. known are those that
 // are noted already.
-func (o *outcome) renumber(known map[string]int, last, next []libcluster.Place) {
+func (o *outcome) renumber(known map[string]int, last, next []libcluster.Assignment) {
 	before := make(map[string]int, len(last))
 	for _, p := range last {
 		before[p.ID] = p.Index
@@ -95,7 +95,7 @@ func (o *outcome) renumber(known map[string]int, last, next []libcluster.Place) 
 
 // leastMoved is the share of the keys that any function must move from one member
 // to another, if each has had as many as it has workers or partitions, and is to have again.
-func leastMoved(last, next []libcluster.Place) float64 {
+func leastMoved(last, next []libcluster.Assignment) float64 {
 	before := shares(last)
 	least := 0.0
 	for id, share := range shares(next) {
@@ -105,7 +105,7 @@ func leastMoved(last, next []libcluster.Place) float64 {
 }
 
 // shares returns how much of all each member has: of the indexes, or of the partitions.
-func shares(places []libcluster.Place) map[string]float64 {
+func shares(places []libcluster.Assignment) map[string]float64 {
 	share, all := make(map[string]float64, len(places)), 0.0
 	for _, p := range places {
 		for range p.Partitions() {
@@ -122,7 +122,7 @@ func shares(places []libcluster.Place) map[string]float64 {
 	return share
 }
 
-func total(places []libcluster.Place) (n int) {
+func total(places []libcluster.Assignment) (n int) {
 	for _, p := range places {
 		n += p.Workers
 	}
@@ -167,7 +167,7 @@ func (k *keys) slotsOf(q question) []int32 {
 }
 
 // moved returns the share of the keys that go from one member to another.
-func (k *keys) moved(function int, last, next []libcluster.Place) float64 {
+func (k *keys) moved(function int, last, next []libcluster.Assignment) float64 {
 	before, after := k.members(last), k.members(next)
 	was := k.slotsOf(question{function, len(before)})
 	is := k.slotsOf(question{function, len(after)})
@@ -181,7 +181,7 @@ func (k *keys) moved(function int, last, next []libcluster.Place) float64 {
 }
 
 // members returns the number of the member that holds each index, or each partition.
-func (k *keys) members(places []libcluster.Place) []int32 {
+func (k *keys) members(places []libcluster.Assignment) []int32 {
 	var members []int32
 	for _, p := range places {
 		id, known := k.ids[p.ID]

@@ -121,15 +121,15 @@ func TestModuloMovesNearlyAllKeys(t *testing.T) {
 }
 
 func TestRenumberingIsCountedForThoseWhoStay(t *testing.T) {
-	place := func(id string, index int) libcluster.Place {
-		return libcluster.Place{Member: libcluster.Member{ID: id, Workers: 1}, Index: index}
+	place := func(id string, index int) libcluster.Assignment {
+		return libcluster.Assignment{Member: libcluster.Member{ID: id, Workers: 1}, Index: index}
 	}
 	var o outcome
 	known := map[string]int{}
-	o.renumber(known, []libcluster.Place{place("a", 0), place("b", 1), place("c", 2)},
-		[]libcluster.Place{place("b", 0), place("c", 1), place("d", 2)})
-	o.renumber(known, []libcluster.Place{place("b", 0), place("c", 1), place("d", 2)},
-		[]libcluster.Place{place("c", 0), place("d", 1)})
+	o.renumber(known, []libcluster.Assignment{place("a", 0), place("b", 1), place("c", 2)},
+		[]libcluster.Assignment{place("b", 0), place("c", 1), place("d", 2)})
+	o.renumber(known, []libcluster.Assignment{place("b", 0), place("c", 1), place("d", 2)},
+		[]libcluster.Assignment{place("c", 0), place("d", 1)})
 	slices.SortFunc(o.renumbered, func(a, b renumbering) int { return cmp.Compare(a.ID, b.ID) })
 	require.Equal(t, []renumbering{{"b", 1, 0, 1}, {"c", 2, 0, 2}, {"d", 2, 1, 1}}, o.renumbered)
 }

@@ -63,7 +63,7 @@ func (x *looker) owner(key string) error {
 		return errors.New("the cluster has no members")
 	}
 	slot := libcluster.Slot(key, v.State.Total)
-	i := slices.IndexFunc(v.Members, func(p libcluster.Place) bool { return p.Holds(slot) })
+	i := slices.IndexFunc(v.Members, func(p libcluster.Assignment) bool { return p.Holds(slot) })
 	if i < 0 {
 		return fmt.Errorf("no member owns %q now; see libcluster check", key)
 	}

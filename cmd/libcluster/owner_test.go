@@ -22,7 +22,7 @@ func TestOwnerIsWhoseStateOwnsTheKey(t *testing.T) {
 			all := []*libcluster.Cluster{joined(t, mode, "a", 2, args...), joined(t, mode, "b", 1, args...), joined(t, mode, "c", 1, args...)}
 			require.Eventually(t, func() bool {
 				c, err := all[0].Coverage(t.Context())
-				return err == nil && c.Covered && len(c.Places) == 3 && len(c.Problems) == 0
+				return err == nil && c.Covered && len(c.Assignments) == 3 && len(c.Problems) == 0
 			}, patience, time.Millisecond)
 			for n := range 6 {
 				account := fmt.Sprint("account-", n)

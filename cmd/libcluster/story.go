@@ -157,7 +157,7 @@ func (t *story) restart(id string) error {
 	return nil
 }
 
-// restartInPlace has a member leave and come back while its place is kept.
+// restartInPlace has a member leave and come back while its assignment is kept.
 func (t *story) restartInPlace(string) error {
 	t.step()
 	return nil

@@ -104,7 +104,7 @@ func await(t *testing.T, what string, done func(libcluster.Coverage) bool) {
 	}
 }
 
-func shared(c libcluster.Coverage) bool { return c.Covered && len(c.Places) == 2 }
+func shared(c libcluster.Coverage) bool { return c.Covered && len(c.Assignments) == 2 }
 
 func TestProgramRunsAsTheManifestsHaveIt(t *testing.T) {
 	for _, name := range []string{"deployment.yaml", "statefulset.yaml"} {
@@ -119,7 +119,7 @@ func TestProgramRunsAsTheManifestsHaveIt(t *testing.T) {
 			b.Signal()
 			require.Zero(t, b.Ends(t), "%s", b.Stderr)
 			if name == "deployment.yaml" {
-				await(t, "the other has all", func(c libcluster.Coverage) bool { return c.Covered && len(c.Places) == 1 })
+				await(t, "the other has all", func(c libcluster.Coverage) bool { return c.Covered && len(c.Assignments) == 1 })
 			} else {
 				await(t, "its share is reserved", func(c libcluster.Coverage) bool {
 					return len(c.Problems) > 0 && c.Problems[0].Kind == libcluster.ProblemReserved && c.Problems[0].ID == "mailer-1"
