@@ -211,17 +211,19 @@ type Config struct {
 	WatchMembers bool
 
 	// Superseded has this instance leave when a newer one is there. It is called with each
-	// other member that holds an assignment, whenever members have changed, in the goroutine
-	// of OnMembers and by its rules and at its costs. Orphaned records do not count, nor does a
-	// newer instance for which there is no partition: to replace instances of mode
-	// [ModeCooperative] there must be more partitions than instances. When it returns true, this instance leaves: Run returns [ErrSuperseded], a Join that has not
-	// returned does too, and otherwise OnExit is called. Usually it is [ByNewerVersion].
+	// other member that holds an assignment, whenever members have changed, in the
+	// goroutine of OnMembers and by its rules and at its costs. Orphaned records do not
+	// count, nor does a newer instance for which there is no partition: to replace
+	// instances of mode [ModeCooperative] there must be more partitions than instances.
+	// When it returns true, this instance leaves: Run returns [ErrSuperseded], a Join that
+	// has not returned does too, and otherwise OnExit is called. Usually it is
+	// [ByNewerVersion].
 	Superseded func(own, other Member) bool
 
-	// GiveUpAfter has this instance leave when it has been fenced for this long, or drained in mode
-	// [ModeDirect], and has not rejoined: Run returns [ErrGivenUp], and otherwise OnExit is called. Default: zero; the
-	// instance goes on trying for ever. An instance whose ID is taken for good is told that
-	// instead: see OnExit.
+	// GiveUpAfter has this instance leave when it has been fenced for this long, or drained
+	// in mode [ModeDirect], and has not rejoined: Run returns [ErrGivenUp], and otherwise
+	// OnExit is called. Default: zero; the instance goes on trying for ever. An instance
+	// whose ID is taken for good is told that instead: see OnExit.
 	GiveUpAfter time.Duration
 
 	// OnExit is called when this instance has left by itself after Join had returned, for one

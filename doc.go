@@ -127,10 +127,10 @@
 //		}
 //	})
 //
-// A plan names for each partition that moves which instance gives it up. That one stops this
-// partition alone, and acknowledges; the next plan grants it to another instance. So no two
-// instances ever act on one partition. Those that neither give nor get anything are not
-// called, and go on through both plans. If an instance vanishes, only its own partitions wait
+// For each partition that moves, a plan names the instance that gives it up. That instance stops
+// this partition alone, and acknowledges; the next plan grants the partition to another instance.
+// So no two instances ever act on one partition. Instances that neither give nor get anything are
+// not called, and go on through both plans. If an instance vanishes, only its own partitions wait
 // until its deadline must have passed.
 //
 // In a [State] of this mode an index is the number of a partition. Total is how many

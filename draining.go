@@ -16,12 +16,12 @@ import (
 // its record, and joins again when that of the operator has gone.
 
 // SetDraining has this instance give its assignment away in a mode with a plan, or take one
-// again. While it drains it stays a member. In mode [ModeCooperative] each of its partitions
-// moves as soon as its work has stopped, and no other partition notices. In the other modes it
-// is as if the instance had left. If all instances drain it is as if none did. It is published
-// at once and remembered, as a count of [Cluster.SetWorkers] is, with the same errors. In mode [ModeDirect] SetDraining returns an
-// error: there [Cluster.Leave] gives the assignment away. An operator can do the same from
-// outside: see [Cluster.Drain].
+// again. While it drains it stays a member. In mode [ModeCooperative] each of its
+// partitions moves as soon as its work has stopped, and no other partition notices. In the
+// other modes it is as if the instance had left. If all instances drain it is as if none
+// did. It is published at once and remembered, as a count of [Cluster.SetWorkers] is, with
+// the same errors. In mode [ModeDirect] SetDraining returns an error: there [Cluster.Leave]
+// gives the assignment away. An operator can do the same from outside: see [Cluster.Drain].
 func (c *Cluster) SetDraining(ctx context.Context, draining bool) error {
 	switch {
 	case c.cfg.Passive:

@@ -15,9 +15,9 @@ import (
 // Registry is where members record themselves and learn of one another.
 //
 // A registry does I/O: libcluster decides, and has the timers, retries, deadlines and
-// goroutines of a cluster. A registry has only those that its I/O needs. All calls that take a context block, and return soon after that
-// context ends; an attempt to join that has failed may take 3 s more to end what it has
-// begun.
+// goroutines of a cluster. A registry has only those that its I/O needs. A call that
+// takes a context may block, and returns soon after that context ends; an attempt to join
+// that has failed may take 3 s more to end what it has begun.
 //
 // One value may serve any number of clusters at once. To keep clusters in a store of your
 // own, in every mode, write a store and use [OnStore]: a registry by itself can serve mode
@@ -118,10 +118,10 @@ type Membership interface {
 // for its answer, which counts whenever it comes.
 //
 // Next, Renew and Update return [ErrRecordGone] if the record is known to have gone,
-// [ErrInstanceTaken] if another instance has it, and [ErrRegistryReset] if the registry
-// was restored or replaced. In mode [ModeDirect] Next returns [ErrDrained] if the instance is
-// to leave, and so does [Membership.Join] until it may join again. Any other error means that the session does not know, and
-// libcluster calls it again.
+// [ErrInstanceTaken] if another instance has it, and [ErrRegistryReset] if the registry was
+// restored or replaced. In mode [ModeDirect] Next returns [ErrDrained] if the instance is
+// to leave, and so does [Membership.Join] until it may join again. Any other error means
+// that the session does not know, and libcluster calls it again.
 type Session interface {
 	// Next blocks until something has changed. The first call returns the
 	// members as they were at the instant of joining. No change is missed:

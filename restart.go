@@ -45,10 +45,10 @@ func (r *runner) check() error {
 }
 
 // WithPrimary has [Cluster.Run], [Cluster.RunWorkers] or [Cluster.RunPartitions] run f
-// besides, on one instance of the cluster: while this one is the primary, as [Cluster.RunPrimary] runs it. What is said there
-// of modes counts here. An error that f returns by itself ends Run, unless [Restart] says
-// otherwise. After a nil that f returns by itself the others go on, and f runs again when
-// this instance next becomes the primary.
+// besides, on one instance of the cluster: while this one is the primary, as
+// [Cluster.RunPrimary] runs it. What is said there of modes counts here. An error that f
+// returns by itself ends Run, unless [Restart] says otherwise. After a nil that f returns
+// by itself the others go on, and f runs again when this instance next becomes the primary.
 func WithPrimary(f func(ctx context.Context, s State) error) RunOption { return withPrimary(f) }
 
 type withPrimary func(context.Context, State) error

@@ -169,19 +169,23 @@ func (s joining) open(ctx context.Context) (time.Duration, error) {
 		if s.passive || failed != nil && !sent {
 			return 0, err
 		}
-		// Whether the record was written is unknown. Without the lease it goes.
-		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
-		defer cancel()
-		defer context.AfterFunc(ctx, func() {
-			if errors.Is(ctx.Err(), context.Canceled) {
-				time.AfterFunc(releaseGrace/2, cancel) // Leave waits for no longer
-			}
-		})()
-		_ = s.space.End(cleanup, s.owner)
+		s.endLease(ctx) // whether the record was written is unknown, and without the lease it goes
 		return 0, err
 	}
 	s.endPrevious(ctx)
 	return ttl, nil
+}
+
+// endLease ends the lease of an attempt that has failed. Its context may have ended.
+func (s joining) endLease(ctx context.Context) {
+	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			time.AfterFunc(releaseGrace/2, cancel) // Leave waits for no longer
+		}
+	})()
+	_ = s.space.End(cleanup, s.owner)
 }
 
 // begin begins the lease. A passive session needs none; what it knows is trusted for as
