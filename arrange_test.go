@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestPlacesOfEveryModeTileAndAreAllTheMembers(t *testing.T) {
+func TestAssignmentsOfEveryModeTileAndAreAllTheMembers(t *testing.T) {
 	someMembers := rapid.SliceOfDistinct(rapid.Custom(func(t *rapid.T) Member {
 		return Member{
 			ID:      rapid.SampledFrom(bytewise).Draw(t, "id"),
@@ -53,7 +53,7 @@ func TestArrangeIsWhatTheClusterGoesBy(t *testing.T) {
 	require.Equal(t, []string{"a", "b"}, ids(ModeDirect.Arrange(last, members[1:])))
 }
 
-func TestArrangeMakesDoWithPlacesThatNoClusterHas(t *testing.T) {
+func TestArrangeMakesDoWithAssignmentsThatNoClusterHas(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var last []Assignment
 		var members []Member

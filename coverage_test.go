@@ -103,7 +103,7 @@ func TestMemberThatNobodyIsBehindIsReportedAndNothingElse(t *testing.T) {
 	})
 }
 
-func TestStrangersRecordIsAnOrphan(t *testing.T) {
+func TestForeignRecordIsAnOrphan(t *testing.T) {
 	everyMode(t, allModes, func(t *rapid.T, mode Mode) {
 		s, _ := healthy(t, mode)
 		s.Members = append(s.Members, Recorded{Member: Member{ID: "z", Workers: 3}})
@@ -286,7 +286,7 @@ func TestProblemIsToldInOneLine(t *testing.T) {
 	require.Equal(t, "1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more", some([]int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}))
 }
 
-func TestRecordThatIsKeptSaysSo(t *testing.T) {
+func TestRecordThatIsReservedSaysSo(t *testing.T) {
 	m := Member{ID: "a", Workers: 2, reserved: true}
 	require.Equal(t, `{"workers":2,"kept":true}`, string(m.Record()))
 	read, err := ParseMember("a", m.Record())

@@ -192,7 +192,7 @@ func TestShortTroubleAndWhatIsNotToBeLoggedIsNot(t *testing.T) {
 	}
 }
 
-func TestPlaceThatIsKeptIsNotCovered(t *testing.T) {
+func TestReservedAssignmentIsNotCovered(t *testing.T) {
 	for _, m := range rangeModes {
 		t.Run(m.String(), func(t *testing.T) {
 			inMemory(t, func(w *memory) {
@@ -212,7 +212,7 @@ func TestPlaceThatIsKeptIsNotCovered(t *testing.T) {
 }
 
 // No coordinator is left to write a plan that says so.
-func TestPlaceOfTheOnlyInstanceIsKept(t *testing.T) {
+func TestAssignmentOfTheOnlyInstanceIsKept(t *testing.T) {
 	for _, m := range allModes {
 		t.Run(m.String(), func(t *testing.T) {
 			inMemory(t, func(w *memory) {
@@ -304,7 +304,7 @@ func TestOneWhoHoldsAllUpIsNamed(t *testing.T) {
 	})
 }
 
-func TestOneWhoVanishedIsMissedUntilOthersHaveItsPlace(t *testing.T) {
+func TestOneWhoVanishedIsMissedUntilOthersHaveItsAssignment(t *testing.T) {
 	inMemory(t, func(w *memory) {
 		a, b := w.join("a", exclusive), w.join("b", exclusive)
 		wait(time.Second)

@@ -151,7 +151,7 @@ func TestARecordThatWasCopiedUnderItsLeaseCountsOnce(t *testing.T) {
 }
 
 // Whatever numbers a stranger writes, there is another plan, and it can be read.
-func TestNumbersOfAStrangerDoNotEndPlanning(t *testing.T) {
+func TestForeignNumbersDoNotEndPlanning(t *testing.T) {
 	now := clockGeneration()
 	for _, far := range []int64{now + farAhead, now + farAhead + 1, maxGeneration - 1, maxGeneration} {
 		for _, mode := range []Mode{ModePlanned, ModeExclusive} {
@@ -184,7 +184,7 @@ func TestNumbersOfAStrangerDoNotEndPlanning(t *testing.T) {
 	}
 }
 
-func TestAWindowThatIsFarLongerThanTheOthersGetsNoPlace(t *testing.T) {
+func TestAWindowThatIsFarLongerThanTheOthersGetsNoAssignment(t *testing.T) {
 	d := deciding{scheme: scheme{mode: ModeExclusive}, incarnation: "1", longest: mostWindows * window(DefaultTTL)}
 	longer, longest := recorded("b", "2", 1, 0), recorded("c", "3", 1, 0)
 	longer.plans.window, longest.plans.window = d.longest, d.longest+time.Millisecond

@@ -21,7 +21,7 @@ import (
 
 var withPlan = []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive}
 
-func TestAPlanInEtcdKeepsPlaces(t *testing.T) {
+func TestAPlanInEtcdKeepsAssignments(t *testing.T) {
 	for _, mode := range withPlan {
 		t.Run(mode.String(), func(t *testing.T) {
 			cluster := key(t)
@@ -220,7 +220,7 @@ func TestACoordinatorThatLeavesIsReplacedAtOnce(t *testing.T) {
 	}
 }
 
-func TestAPlaceKeptInAPlanInEtcdCallsNobodyElseBack(t *testing.T) {
+func TestAnAssignmentReservedInAPlanInEtcdCallsNobodyElseBack(t *testing.T) {
 	for _, mode := range withPlan {
 		t.Run(mode.String(), func(t *testing.T) {
 			cluster := key(t)

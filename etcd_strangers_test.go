@@ -176,7 +176,7 @@ func TestOneThatIsSaidToHaveStoppedIsNotWaitedFor(t *testing.T) {
 	start(t, libcluster.Config{Key: cluster, ID: "c", Mode: libcluster.ModeExclusive, TTL: time.Hour}).becomes(1, 2)
 }
 
-func TestAPlaceThatCannotBeKeptSinceItsRecordIsGoneIsNotKeptSilently(t *testing.T) {
+func TestAnAssignmentThatCannotBeReservedSinceItsRecordIsGoneIsNotLostSilently(t *testing.T) {
 	for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive} {
 		cluster, client := key(t), etcdClient(t)
 		s, _, err := between.Join(t.Context(), patient(t), registration(cluster, "a", mode))

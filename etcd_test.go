@@ -268,7 +268,7 @@ func TestMemberWithMoreToSayPublishesJSON(t *testing.T) {
 	require.Equal(t, "b", seen.Metadata["zone"])
 }
 
-func TestStrangersKeysAreReportedAndIgnored(t *testing.T) {
+func TestForeignKeysAreReportedAndIgnored(t *testing.T) {
 	cluster, client := key(t), etcdClient(t)
 	prefix := "/" + cluster + "/production/"
 	put := func(id, value string) {

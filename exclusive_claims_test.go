@@ -202,7 +202,7 @@ func TestALateSuccessRevivesNobody(t *testing.T) {
 	})
 }
 
-func TestAPlaceThatIsKeptHoldsNobodyUp(t *testing.T) {
+func TestAReservedAssignmentHoldsNobodyUp(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		a, x := b.member("a"), b.member("x")
 		require.NoError(t, x.Leave(context.Background(), libcluster.Returning(time.Hour)))

@@ -138,7 +138,7 @@ func TestOneWhoRejoinsARestoredStoreReplacesNobodyOfAnotherMode(t *testing.T) {
 	})
 }
 
-func TestAStrangersGenerationDoesNotBecomeEverybodys(t *testing.T) {
+func TestAForeignGenerationDoesNotBecomeEverybodys(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		a := b.member("a")
 		b.member("x")

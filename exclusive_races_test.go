@@ -101,7 +101,7 @@ func TestNobodySaysThatItHasStoppedWhileItsFunctionRuns(t *testing.T) {
 }
 
 // A place is lost between when it was read and when it is told.
-func TestNobodyIsToldOfAPlaceOfAnIncarnationThatIsOver(t *testing.T) {
+func TestNobodyIsToldOfAnAssignmentOfAnIncarnationThatIsOver(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		who := &actors{t: t, acts: map[string]int{}}
 		b.member("x", who.callback("x"))

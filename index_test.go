@@ -101,7 +101,7 @@ func TestIndexIsWhatSortingAndAddingUpGives(t *testing.T) {
 
 // Each instance computes its own place alone, from its own sums. This holds
 // them against one another.
-func TestPlacesThatInstancesComputeAloneTileTheTotal(t *testing.T) {
+func TestAssignmentsThatInstancesComputeAloneTileTheTotal(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		instances := map[string]*index{}
@@ -192,7 +192,7 @@ func TestRemovingWhoIsNotThereChangesNothing(t *testing.T) {
 	require.EqualValues(t, 2, x.total)
 }
 
-func TestListOfPlacesBelongsToTheCaller(t *testing.T) {
+func TestListOfAssignmentsBelongsToTheCaller(t *testing.T) {
 	x := newIndex("a")
 	x.put(Member{ID: "a", Workers: 1, Metadata: map[string]string{"zone": "east"}})
 	assignments := x.assignments()

@@ -123,7 +123,7 @@ func TestWhatAPersonMayWriteIsRead(t *testing.T) {
 	}
 }
 
-func TestStrangersRecordIsRefusedAndTheTroubleNamed(t *testing.T) {
+func TestForeignRecordIsRefusedAndTheTroubleNamed(t *testing.T) {
 	const neither, outside = "neither a worker count nor a JSON object", "outside 1 to 2147483647"
 	for name, c := range map[string]struct{ record, says string }{
 		"nothing":                        {"", "empty"},

@@ -70,7 +70,7 @@ func TestLeavingWithAnEndedContextEndsSoonWhenTheRegistryHangs(t *testing.T) {
 
 // A stay that an earlier one's callback has kept from telling anything has nothing to
 // take back, and is left at once.
-func TestLeavingDoesNotWaitForAnEarlierStaysCallback(t *testing.T) {
+func TestLeavingDoesNotWaitForAnEarlierMembershipsCallback(t *testing.T) {
 	inMemory(t, func(w *memory) {
 		a := w.join("a")
 		returns := make(chan struct{})
@@ -95,7 +95,7 @@ func TestLeavingDoesNotWaitForAnEarlierStaysCallback(t *testing.T) {
 }
 
 // Its place is taken back when the callback returns, and before another is given.
-func TestAPlaceIsTakenBackFromACallbackThatOutlivesLeave(t *testing.T) {
+func TestAnAssignmentIsTakenBackFromACallbackThatOutlivesLeave(t *testing.T) {
 	for _, again := range []bool{false, true} {
 		inMemory(t, func(w *memory) {
 			a, b := w.join("a"), w.join("b")

@@ -364,7 +364,7 @@ func TestLeavingRemovesWhatAFailedAttemptToRejoinHasRecorded(t *testing.T) {
 
 // The record says that the place is kept by the same write by which it stays, not by
 // one before that may hang or fail.
-func TestPlaceIsKeptThoughTheRecordCannotBeUpdated(t *testing.T) {
+func TestAssignmentIsKeptThoughTheRecordCannotBeUpdated(t *testing.T) {
 	for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(mode.String(), func(t *testing.T) {
 			inMemory(t, func(w *memory) {

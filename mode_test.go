@@ -214,7 +214,7 @@ func TestAnotherModeIsRefusedAlsoIfItsFirstSurveyFails(t *testing.T) {
 }
 
 // Of those who have left for a restart nobody is there.
-func TestAnotherModeIsNotRefusedForPlacesThatAreKept(t *testing.T) {
+func TestAnotherModeIsNotRefusedForReservedAssignments(t *testing.T) {
 	inMemory(t, func(w *memory) {
 		all := []*application{w.join("a"), w.join("b")}
 		for _, x := range all {

@@ -146,7 +146,7 @@ func TestPermanentErrorDoesNotEndRejoining(t *testing.T) {
 	})
 }
 
-func TestPlaceLostDuringASlowCallbackIsTakenBackBeforeTheNext(t *testing.T) {
+func TestAssignmentLostDuringASlowCallbackIsTakenBackBeforeTheNext(t *testing.T) {
 	inMemory(t, func(t *memory) {
 		a := t.join("a", workers(2))
 		a.inCallback(func(libcluster.State) { time.Sleep(time.Minute) })
@@ -165,7 +165,7 @@ func TestPlaceLostDuringASlowCallbackIsTakenBackBeforeTheNext(t *testing.T) {
 
 // The same with the slow callback having been told of a place that several
 // incarnations in a row have lost.
-func TestPlaceLostManyTimesDuringASlowCallbackIsTakenBackOnce(t *testing.T) {
+func TestAssignmentLostManyTimesDuringASlowCallbackIsTakenBackOnce(t *testing.T) {
 	inMemory(t, func(t *memory) {
 		a := t.join("a")
 		a.inCallback(func(libcluster.State) { time.Sleep(time.Hour) })
@@ -296,7 +296,7 @@ func TestSlowRejoiningWhoseRenewalFailsDoesNotLockItselfOut(t *testing.T) {
 
 // The state is read when the application has time for it, not before: a place
 // that was lost while an earlier callback ran is not told any more.
-func TestPlaceThatIsLostAgainMeanwhileIsNotTold(t *testing.T) {
+func TestAssignmentThatIsLostAgainMeanwhileIsNotTold(t *testing.T) {
 	t.Run("while another was taken back", func(t *testing.T) {
 		inMemory(t, func(t *memory) {
 			a := t.join("a")

@@ -38,7 +38,7 @@ func (a *application) doesNotStop() (release func()) {
 	return func() { close(released) }
 }
 
-func TestPlacesOfAPlanAreSticky(t *testing.T) {
+func TestAssignmentsOfAPlanAreSticky(t *testing.T) {
 	for _, m := range []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(m.String(), func(t *testing.T) {
 			inMemory(t, func(w *memory) {
@@ -260,7 +260,7 @@ func TestAfterASlowJoinTheDeadlineIsFresh(t *testing.T) {
 	})
 }
 
-func TestAPlaceThatIsKeptCallsNobodyElseBack(t *testing.T) {
+func TestAReservedAssignmentCallsNobodyElseBack(t *testing.T) {
 	for _, m := range []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(m.String(), func(t *testing.T) {
 			inMemory(t, func(w *memory) {

@@ -74,7 +74,7 @@ func (b boom) Error() string {
 	return "boom"
 }
 
-func TestPanicGivesThePlaceBackAndEndsTheProgram(t *testing.T) {
+func TestPanicGivesTheAssignmentBackAndEndsTheProgram(t *testing.T) {
 	const warnings = `(\S+ \S+ WARN could not leave [^\n]*\n)*` // there is time to print them, or not
 	for how, before := range map[string]string{
 		"plainly":        "told 0/2\ndeferred\ntold -1/0\nleft\n",

@@ -359,7 +359,7 @@ func TestTimeLeftGoesOnWhileTheFunctionWindsDownAndEndsWithItsIncarnation(t *tes
 	})
 }
 
-func TestFunctionIsNotRunForAPlaceThatIsOverWhenItWasTold(t *testing.T) {
+func TestFunctionIsNotRunForAnAssignmentThatIsOverWhenItWasTold(t *testing.T) {
 	inMemory(t, func(t *memory) {
 		j := t.job("a")
 		j.inCallback(func(s libcluster.State) {

@@ -234,7 +234,7 @@ func TestWorkerThatReturnsWhileOthersRunIsLoggedAsIdle(t *testing.T) {
 	}
 }
 
-func TestRunKeepsThePlaceForARestart(t *testing.T) {
+func TestRunReservesTheAssignmentForARestart(t *testing.T) {
 	inMemory(t, func(t *memory) {
 		other := t.join("b")
 		j := t.job("a")

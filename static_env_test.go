@@ -49,7 +49,7 @@ func with(set, more env) env {
 	return set
 }
 
-func TestStaticPlaceComesFromTheSchedulersEnvironment(t *testing.T) {
+func TestStaticAssignmentComesFromTheSchedulersEnvironment(t *testing.T) {
 	everything := env{}
 	for _, name := range schedulerVariables {
 		everything[name] = "5"
@@ -143,7 +143,7 @@ func TestOneTaskOfASchedulerCannotChangeItsWorkers(t *testing.T) {
 	})
 }
 
-func TestPlainPlaceFromTheEnvironmentTakesOtherWorkersThatFit(t *testing.T) {
+func TestPlainAssignmentFromTheEnvironmentTakesOtherWorkersThatFit(t *testing.T) {
 	setEnv(t, env{"LIBCLUSTER_INDEX": "2", "LIBCLUSTER_TOTAL": "7"})
 	registry, err := libcluster.StaticFromEnv(0)
 	require.NoError(t, err)
@@ -152,7 +152,7 @@ func TestPlainPlaceFromTheEnvironmentTakesOtherWorkersThatFit(t *testing.T) {
 	require.ErrorContains(t, i.SetWorkers(t.Context(), 6), "runs past the total 7")
 }
 
-func TestHalfAPlaceInTheEnvironmentIsRefusedAndTheMissingHalfNamed(t *testing.T) {
+func TestHalfAnAssignmentInTheEnvironmentIsRefusedAndTheMissingHalfNamed(t *testing.T) {
 	for name, c := range map[string]struct {
 		env     env
 		missing string
@@ -180,7 +180,7 @@ func TestHalfAPlaceInTheEnvironmentIsRefusedAndTheMissingHalfNamed(t *testing.T)
 	}
 }
 
-func TestEnvironmentThatGivesNoPlaceIsRefused(t *testing.T) {
+func TestEnvironmentThatGivesNoAssignmentIsRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		env   env
 		tasks int
@@ -233,7 +233,7 @@ func TestEnvironmentThatGivesNoPlaceIsRefused(t *testing.T) {
 	}
 }
 
-func TestPlaceFromTheEnvironmentOutsideTheTotalIsRefusedByNew(t *testing.T) {
+func TestAssignmentFromTheEnvironmentOutsideTheTotalIsRefusedByNew(t *testing.T) {
 	for name, c := range map[string]struct {
 		env     env
 		workers int

@@ -44,7 +44,7 @@ func TestStaticJoinCallsBackOnceBeforeItReturns(t *testing.T) {
 	})
 }
 
-func TestStaticPlaceLastsWithoutBeingRenewed(t *testing.T) {
+func TestStaticAssignmentLastsWithoutBeingRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := staticConfig(0, 1, 2)
 		cfg.TTL = time.Second
@@ -102,7 +102,7 @@ func TestStaticClusterKnowsOnlyThisInstance(t *testing.T) {
 	}}, i.Members())
 }
 
-func TestStaticPlaceOutsideTheTotalIsRefused(t *testing.T) {
+func TestStaticAssignmentOutsideTheTotalIsRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		index, workers, total int
 		says                  string
@@ -126,7 +126,7 @@ func TestStaticPlaceOutsideTheTotalIsRefused(t *testing.T) {
 	}
 }
 
-func TestStaticPlaceAtTheEndOfTheTotalIsAccepted(t *testing.T) {
+func TestStaticAssignmentAtTheEndOfTheTotalIsAccepted(t *testing.T) {
 	for _, c := range []struct{ index, workers, total int }{
 		{0, 1, 1},
 		{2, 1, 3},
@@ -274,7 +274,7 @@ func TestStaticWorkersSetBeforeJoiningCount(t *testing.T) {
 	require.False(t, i.State().Active())
 }
 
-func TestStaticPassiveInstanceSeesTheTotalAndHasNoPlace(t *testing.T) {
+func TestStaticPassiveInstanceSeesTheTotalAndHasNoAssignment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := staticConfig(2, 3, 7)
 		cfg.Passive = true

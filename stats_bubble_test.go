@@ -313,7 +313,7 @@ func TestHandOversAreCountedOnceWithWhatTheyTook(t *testing.T) {
 }
 
 // While old places are given anew, since one may be dead, the change goes on.
-func TestHandOverIsNotOverWhenTheOldPlacesAreGivenAnew(t *testing.T) {
+func TestHandOverIsNotOverWhenTheOldAssignmentsAreGivenAnew(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		b.member("a")
 		b.member("b")

@@ -101,7 +101,7 @@ func TestInExclusiveModeAllProcessesStopBeforeAnyStarts(t *testing.T) {
 		"node1 has waited for node2, which takes two seconds to stop")
 }
 
-func TestInPlannedModeProcessesKeepTheirPlaces(t *testing.T) {
+func TestInPlannedModeProcessesKeepTheirAssignments(t *testing.T) {
 	run := func(id string) *child {
 		return launch(t, "--json", "--mode", "planned", "-k", key(t), "-r", etcdURL(t), "-i", id)
 	}

@@ -43,7 +43,7 @@ cluster-test: cluster joined; sleeping until terminated
 `, p.stderr.String())
 }
 
-func TestStaticPlaceComesFromTheEnvironment(t *testing.T) {
+func TestStaticAssignmentComesFromTheEnvironment(t *testing.T) {
 	t.Setenv("JOB_COMPLETION_INDEX", "2")
 	p := start(t, "--static-env", "-T", "5", "-n", "4", "--json")
 	p.stdout.Await(t, "a state", func(text string) bool { return text != "" })

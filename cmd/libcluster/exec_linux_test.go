@@ -21,7 +21,7 @@ import (
 
 const printPlace = `echo $LIBCLUSTER_INDEX $LIBCLUSTER_WORKERS $LIBCLUSTER_TOTAL g$LIBCLUSTER_GENERATION; exit 0`
 
-func TestCommandFindsItsPlaceInTheEnvironment(t *testing.T) {
+func TestCommandFindsItsAssignmentInTheEnvironment(t *testing.T) {
 	t.Parallel()
 	for flag, want := range map[string][]string{
 		"":               {"^0 1 3 g[1-9]", "^1 1 3 g[1-9]", "^2 1 3 g[1-9]"},

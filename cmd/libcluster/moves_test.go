@@ -91,7 +91,7 @@ func TestPlannedModeAndSlotMoveTwiceTheLeastWhenAMemberLeaves(t *testing.T) {
 	})
 }
 
-func TestRestartInAKeptPlaceMovesNothing(t *testing.T) {
+func TestRestartUnderAReservedAssignmentMovesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := someScenario(t, false)
 		s.changes = []asked{{rollingRestart, placesKept}}
