@@ -135,7 +135,7 @@ func (r *run) serve(ctx, work context.Context) error {
 	defer func() { r.closing = s.close(closeTimeout) }()
 	stirring, end := context.WithCancel(work)
 	defer end()
-	r.work.Go(func() { r.stir(stirring, s) })
+	s.serve.Go(func() { r.stir(stirring, s) })
 	r.cluster = s.etcd.Server.Cluster().ID().String()
 	r.board.say(func(w *word) { w.Cluster = r.cluster })
 	if err := r.awaitReady(ctx, s, servers); err != nil {

@@ -56,7 +56,7 @@ type server struct {
 	grpc  *grpc.Server
 	pipe  *bufconn.Listener // for clients in this process
 	level zap.AtomicLevel
-	serve sync.WaitGroup
+	serve sync.WaitGroup // of clients, and what else ends before etcd does
 }
 
 // openServer starts etcd, and serves the other servers on front and clients of this process on a
