@@ -103,6 +103,20 @@ func TestAllInstancesMayHaveTheSameConfig(t *testing.T) {
 	require.True(t, a.State().Deadline.IsZero(), "an instance that is cut off goes on")
 }
 
+// Each knows only the next, and that of the first two is not there yet when they begin.
+func TestThreeWithSeedsInARingFindOneAnother(t *testing.T) {
+	t.Parallel()
+	where := addresses(t, 3)
+	var all []*libcluster.Cluster
+	for n, address := range where {
+		next := (n + 1) % len(where)
+		all = append(all, joined(t, fmt.Sprint(n), at(address, where[next:next+1], gossip.World{Probe: calm})))
+	}
+	for _, c := range all {
+		sees(t, c, "0", "1", "2")
+	}
+}
+
 func TestOtherModesAreRefused(t *testing.T) {
 	t.Parallel()
 	_, err := libcluster.New(libcluster.Config{
