@@ -38,7 +38,8 @@
 // be in WAL mode. The file must have one name: one with a hard link, or that is mounted in a container
 // without its folder, is refused. Before the file is removed, replaced or copied over, end all of them. A process that has
 // it open would go on with the old one, so its instances are fenced, and stay so until it
-// is started again. Under MariaDB and MySQL the driver's interpolateParams=true saves a round
+// is started again. A full disk stops heartbeats too, since to renew is to write more; when there is room again all
+// come back. Under MariaDB and MySQL the driver's interpolateParams=true saves a round
 // trip in each statement. MySQL's binary log must not be in the format STATEMENT. Connections must have
 // autocommit=1 and completion_type=NO_CHAIN, the defaults, and another isolation than READ-UNCOMMITTED.
 //
