@@ -22,8 +22,8 @@ func newOwn() *own { return &own{turn: make(chan struct{}, 1)} }
 // while another one waits for it.
 const hungPart = 10
 
-// take waits for the own connection. If what has it does not come to its end, there is another one
-// beside it: a line may have died, of which nothing tells, or only be slow.
+// take waits for the own connection. If what has it does not come to its end, another one of the pool may
+// take its place: a line may have died, of which nothing tells, or only be slow.
 func (sp *space) take(ctx context.Context) (*own, error) {
 	for {
 		sp.mu.Lock()
@@ -35,18 +35,78 @@ func (sp *space) take(ctx context.Context) (*own, error) {
 		hung := time.NewTimer(sp.shortest() / hungPart)
 		select {
 		case o.turn <- struct{}{}:
-			hung.Stop()
-			if sp.isOwn(o) {
-				return o, nil
-			}
-			sp.yield(o)
 		case <-hung.C:
-			sp.giveUp(o)
+			var err error
+			if o, err = sp.takeAnother(ctx, o); err != nil {
+				return nil, err
+			}
 		case <-ctx.Done():
 			hung.Stop()
 			return nil, ctx.Err()
 		}
+		hung.Stop()
+		if sp.isOwn(o) {
+			return o, nil
+		}
+		sp.yield(o)
 	}
+}
+
+// takeAnother returns what comes first: the turn at the own connection, or another connection, which is the
+// own one from now on, unless another call was faster. The application may have all others.
+func (sp *space) takeAnother(ctx context.Context, o *own) (*own, error) {
+	asking, cancel := context.WithCancel(ctx)
+	came := make(chan *sql.Conn, 1)
+	go func() {
+		defer close(came)
+		if c, err := sp.connect(asking); err == nil {
+			came <- c
+		}
+	}()
+	defer func() {
+		cancel()
+		go func() {
+			if c := <-came; c != nil {
+				c.Close()
+			}
+		}()
+	}()
+	another := newOwn()
+	another.turn <- struct{}{}
+	select {
+	case another.conn = <-came:
+	case o.turn <- struct{}{}:
+		return o, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if another.conn != nil {
+		sp.mu.Lock()
+		defer sp.mu.Unlock()
+		if sp.own == o {
+			sp.own = another
+		}
+		return another, nil
+	}
+	select {
+	case o.turn <- struct{}{}:
+		return o, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// connect returns a connection of the pool for heartbeats.
+func (sp *space) connect(ctx context.Context) (*sql.Conn, error) {
+	c, err := sp.store.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := (session{sp.store, c}).fit(ctx); err != nil { // the server may be set up anew
+		c.Close()
+		return nil, err
+	}
+	return c, nil
 }
 
 // forever is the time of a lease when there is none.
@@ -69,23 +129,8 @@ func (sp *space) isOwn(o *own) bool {
 	return sp.own == o
 }
 
-// giveUp has the space have another connection, unless nothing uses this one any more.
-func (sp *space) giveUp(o *own) {
-	sp.mu.Lock()
-	defer sp.mu.Unlock()
-	if sp.own != o {
-		return
-	}
-	select {
-	case o.turn <- struct{}{}:
-		<-o.turn
-	default:
-		sp.own = newOwn()
-	}
-}
-
-// yield lets others use what was taken. A connection that was given up, or whose space was closed,
-// goes back to the pool.
+// yield lets others use what was taken. A connection that another one has replaced, or whose space was
+// closed, goes back to the pool.
 func (sp *space) yield(o *own) {
 	sp.mu.Lock()
 	over := sp.own != o
@@ -112,15 +157,9 @@ func (sp *space) onOwn(ctx context.Context, f func(context.Context, session) err
 	}
 	defer sp.yield(o)
 	if o.conn == nil {
-		c, err := sp.store.db.Conn(ctx)
-		if err != nil {
+		if o.conn, err = sp.connect(ctx); err != nil {
 			return err
 		}
-		if err := (session{sp.store, c}).fit(ctx); err != nil { // the server may be set up anew
-			c.Close()
-			return err
-		}
-		o.conn = c
 	}
 	return sp.useOwn(ctx, o, f)
 }

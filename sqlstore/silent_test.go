@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/libcluster/libcluster/internal/testsql"
 	"github.com/libcluster/libcluster/kv"
@@ -67,6 +68,55 @@ func TestHeartbeatsGoOnBesideAConnectionThatHasGoneSilent(t *testing.T) {
 		cancel()
 		renewing.Wait()
 	})
+}
+
+// The application has all connections but the own one, wants more, and a call is slow. Those that wait for it
+// do not give up the own connection, which the application would get.
+func TestHeartbeatsWaitForASlowOneWhileTheApplicationHasAllOtherConnections(t *testing.T) {
+	t.Parallel()
+	for _, s := range servers {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			const most, wanted = 4, 20
+			url := s.url(t)
+			db, direct := testsql.Open(t, s.driver, url), testsql.Open(t, s.driver, url)
+			db.SetMaxOpenConns(most)
+			space := open(t, s.store(db))
+			owner := begin(t, space, long)
+			begin(t, space, brief)
+			slow, err := direct.BeginTx(patience(t), nil)
+			require.NoError(t, err)
+			_, err = slow.Exec("UPDATE libcluster_lease SET ttl = ttl + 1") // locks all leases
+			require.NoError(t, err)
+			for range most - 1 {
+				held, err := db.Conn(patience(t))
+				require.NoError(t, err)
+				defer held.Close()
+			}
+			var wanting sync.WaitGroup
+			defer wanting.Wait()
+			ctx, over := context.WithCancel(patience(t))
+			defer over()
+			for range wanted {
+				wanting.Go(func() {
+					if held, err := db.Conn(ctx); err == nil {
+						<-ctx.Done()
+						held.Close()
+					}
+				})
+			}
+			waiting := func(n int64) func() bool { return func() bool { return db.Stats().WaitCount >= n } }
+			require.Eventually(t, waiting(wanted), watchdog, time.Millisecond)
+			const renewals = 3
+			renewing, ctx := errgroup.WithContext(patience(t))
+			for range renewals {
+				renewing.Go(func() error { _, err := space.Renew(ctx, owner); return err })
+			}
+			require.Eventually(t, waiting(wanted+renewals-1), watchdog, time.Millisecond, "they ask for another one")
+			require.NoError(t, slow.Rollback())
+			require.NoError(t, renewing.Wait())
+		})
+	}
 }
 
 func TestWatchByALineThatHasGoneSilentEndsAndAnotherOneSeesAll(t *testing.T) {
