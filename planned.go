@@ -87,7 +87,7 @@ func (b balancer) applyPlan(now *Planning) {
 		b.report(levelOf(zap.WarnLevel, speaks), "ignoring a plan that is none of this cluster's",
 			zap.Bool("of the past", h.late), zap.Bool("of another mode", h.foreign), zap.Error(h.err))
 	}
-	v := b.viewOf(h, now, before)
+	v := b.listener(now).viewOf(h, now, before)
 	if h.plan != nil {
 		b.obey(h, v)
 	}
@@ -104,44 +104,58 @@ func (b balancer) applyPlan(now *Planning) {
 	}
 }
 
+// listener is what the view of a plan depends on besides the plan, and the view before.
+type listener struct {
+	inc     *incarnation // only named here
+	workers int
+	passive bool
+	drains  bool       // the instance is to give its assignment away
+	known   *knownPlan // the newest plan of which the instance has heard; nil: none
+	stopped *stopped   // the latest that the application has stopped; nil: nothing
+}
+
+func (b balancer) listener(now *Planning) listener {
+	cfg := &b.c.cfg
+	return listener{
+		inc: b.incarnation, workers: cfg.Workers, passive: cfg.Passive,
+		drains: now.drains(cfg.ID) || b.c.own.desired().plans.draining,
+		known:  b.c.known.Load(), stopped: b.drain.stopped.Load(),
+	}
+}
+
 // viewOf returns the view that follows from what was heard.
 //
 // If no plan counts, there is none yet, or it is a mistake, or a cluster of another mode has
 // left it, or the store has gone back behind a newer plan. A coordinator will make
 // a new plan, this instance if no other does. The range that this instance holds by
 // the last plan cannot go to another instance before this one has heard of it.
-func (b balancer) viewOf(h heard, now *Planning, before *view) *view {
-	v := &view{inc: b.incarnation, state: State{Index: -1, Workers: b.c.cfg.Workers}, plan: &planView{coordinator: now.Coordinator}}
-	if !b.c.cfg.Passive {
+func (l listener) viewOf(h heard, now *Planning, before *view) *view {
+	v := &view{inc: l.inc, state: State{Index: -1, Workers: l.workers}, plan: &planView{coordinator: now.Coordinator}}
+	if !l.passive {
 		v.why = ErrWaiting
 	}
 	switch {
-	case h.plan == nil && before.inc == b.incarnation:
+	case h.plan == nil && before.inc == l.inc:
 		v.state, v.why, v.plan = before.state, before.why, before.plan.says(now.Coordinator)
 	case h.plan == nil:
-		if known := b.c.known.Load(); known != nil {
-			v.state.Generation = known.generation
+		if l.known != nil {
+			v.state.Generation = l.known.generation
 		}
 	default:
 		v.plan.text, v.plan.revision, v.plan.generation = now.Plan, now.Revision, h.plan.generation
 		v.state.Total, v.state.Generation = h.plan.total, h.plan.generation
 		switch {
-		case h.own == nil || b.c.cfg.Passive:
+		case h.own == nil || l.passive:
 		case h.plan.mode == ModeCooperative:
-			v.hold(h, before)
+			v.hold(h, before, l.stopped)
 		default:
 			v.assign(h)
 		}
-		if v.why != nil && b.drains(now) {
+		if v.why != nil && l.drains {
 			v.why, v.plan.spare = errIdle, h.plan.committed
 		}
 	}
 	return v
-}
-
-// drains reports whether this instance is to give its assignment away.
-func (b balancer) drains(now *Planning) bool {
-	return now.drains(b.c.cfg.ID) || b.c.own.desired().plans.draining
 }
 
 // assign fills in what the plan gives this instance, or that it has to stop.
@@ -161,10 +175,10 @@ func (v *view) assign(h heard) {
 func (v *view) isSpare() bool { return v.plan != nil && v.plan.spare }
 
 // hold fills in which partitions the plan gives this instance, and which it has to stop.
-func (v *view) hold(h heard, before *view) {
+func (v *view) hold(h heard, before *view, said *stopped) {
 	var held, outgoing *holding
 	if before.inc == v.inc {
-		held, outgoing = before.state.held, before.plan.unsaid(v.inc.drain.stopped.Load())
+		held, outgoing = before.state.held, before.plan.unsaid(said)
 	}
 	v.state.held, v.plan.outgoing = held.next(h.own.held, h.plan.generation), outgoing.or(held.less(h.own.held))
 	v.state.Index, v.state.Workers = h.own.Index, h.own.Workers

@@ -275,7 +275,7 @@ var mutants = []mutant{
 	},
 	{
 		"a fence is given for what an earlier plan has released", "planned.go",
-		"before.plan.unsaid(v.inc.drain.stopped.Load())", "before.plan.outgoing",
+		"before.plan.unsaid(said)", "before.plan.outgoing",
 		"TestWhatIsGrantedAnewHasAFenceByItsNewTokenOnly", "", nil,
 	},
 	{
