@@ -185,10 +185,21 @@ func (m *etcdMembership) connect(ctx context.Context, own Member) (*storeSession
 // toBeAllowed are the keys besides its own that the user has to be allowed to write. Without
 // credentials there are no users, or the member's own key is refused.
 func (e EtcdConfig) toBeAllowed(r Registration) []string {
-	if e.Client == nil && e.Username == "" && e.Cert == "" && e.TLS == nil {
+	if !e.mayBeUser() {
 		return nil
 	}
 	return writtenIn(r.Mode, r.Passive)
+}
+
+// mayBeUser reports whether etcd may know a user by what it is sent.
+func (e EtcdConfig) mayBeUser() bool {
+	c := e.Client
+	if c == nil {
+		return e.Username != "" || e.Cert != "" || e.TLS != nil
+	}
+	// To an endpoint with http: etcd's client sends no certificate.
+	certified := slices.ContainsFunc(c.Endpoints(), func(endpoint string) bool { return !strings.HasPrefix(endpoint, "http:") })
+	return c.Username != "" || c.Token != "" || certified
 }
 
 // nothingAnswers is all that is known of an address that swallows what is sent to it.

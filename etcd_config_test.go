@@ -382,3 +382,33 @@ func entering(r Registry) error {
 	_, err := r.Enter(Registration{})
 	return err
 }
+
+// To ask costs etcd a proposal for each instance that joins.
+func TestOnlyWhoMayBeAUserAsksWhatItMayWrite(t *testing.T) {
+	client := func(endpoint string, change func(*clientv3.Config)) EtcdConfig {
+		cfg := clientv3.Config{Endpoints: []string{"http://127.0.0.1:1", endpoint}}
+		if change != nil {
+			change(&cfg)
+		}
+		c, err := clientv3.New(cfg)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, c.Close()) })
+		return EtcdConfig{Client: c}
+	}
+	const endpoint = "http://127.0.0.1:2"
+	for name, c := range map[string]struct {
+		of   EtcdConfig
+		asks bool
+	}{
+		"endpoints":               {Etcd(endpoint), false},
+		"a certificate":           {EtcdConfig{Cert: "cert.pem"}, true},
+		"a configuration of TLS":  {EtcdConfig{TLS: &tls.Config{}}, true},
+		"a password":              {EtcdConfig{Username: "mailer"}, true},
+		"a client":                {client(endpoint, nil), false},
+		"a client with a token":   {client(endpoint, func(c *clientv3.Config) { c.Token = "token" }), true},
+		"a client with TLS":       {client("https://127.0.0.1:2", nil), true},
+		"a client with no scheme": {client("127.0.0.1:2", func(c *clientv3.Config) { c.TLS = &tls.Config{} }), true},
+	} {
+		require.Equal(t, c.asks, c.of.toBeAllowed(Registration{Mode: ModePlanned}) != nil, name)
+	}
+}
