@@ -306,18 +306,22 @@ func (i *instance) staysQuiet(why string) {
 
 func (i *instance) staysQuietFor(d time.Duration, why string) {
 	i.Helper()
+	require.NoError(i, i.quietFor(d), "%q while nothing happens: %s", i.reg.Member.ID, why)
+}
+
+// quietFor returns what there was instead of quiet.
+func (i *instance) quietFor(d time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
-	before, history := i.seen(), len(i.history)
-	for {
-		err := i.next(ctx)
-		if err == nil {
-			require.Equal(i, before, i.seen(), why)
-			require.Len(i, i.history, history, "%s; the members have changed and changed back", why)
-			continue
+	for before, history := i.seen(), len(i.history); ; {
+		switch err := i.next(ctx); {
+		case errors.Is(err, context.DeadlineExceeded):
+			return nil
+		case err != nil:
+			return fmt.Errorf("Next has ended: %w", err)
+		case i.seen() != before || len(i.history) != history:
+			return fmt.Errorf("the members were %q and are %q: %q", before, i.seen(), i.history[history:])
 		}
-		require.ErrorIs(i, err, context.DeadlineExceeded, "Next of %q while nothing happens: %s", i.reg.Member.ID, why)
-		return
 	}
 }
 
