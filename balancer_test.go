@@ -53,7 +53,7 @@ func TestRangesOfOneGenerationTileTheTotal(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 			err := call.Send(ctx)
-			if err == nil && call.Op == libclustertest.OpNext && !sleep(ctx, rand.N(300*time.Millisecond)) {
+			if err == nil && call.Op == libclustertest.OpNext && !libcluster.Sleep(ctx, rand.N(300*time.Millisecond)) {
 				return context.Cause(ctx)
 			}
 			return err

@@ -17,13 +17,16 @@ func (c *Cluster) SetClockRate(rate float64) {
 	}
 }
 
+// Sleep waits for a time, or until a context ends.
+var Sleep = sleep
+
 // PlanText is what a plan says.
 type PlanText struct {
 	Committed   bool
 	Generation  int64
 	Total       int
 	Assignments []Assignment
-	Named       []string // the incarnations that it gives a place, or waits for
+	Named       []string // the incarnations that it gives an assignment, or waits for
 	// In mode cooperative: the partitions that each of them keeps, and is to release.
 	Keeps, Releases map[string]Assignment
 }

@@ -37,7 +37,7 @@ func (w *memory) watchRenewals(delay func() time.Duration) *renewals {
 		if call.Op != libclustertest.OpJoin && call.Op != libclustertest.OpRenew {
 			return nil
 		}
-		if !sleep(ctx, delay()) {
+		if !libcluster.Sleep(ctx, delay()) {
 			return context.Cause(ctx)
 		}
 		r.mu.Lock()
@@ -97,17 +97,6 @@ func (a *application) requireFencedAt(deadline time.Time) {
 	require.True(a.w, a.State().Active(), "one nanosecond before the deadline")
 	time.Sleep(time.Nanosecond)
 	require.False(a.w, a.State().Active(), "at the deadline")
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 func TestCutMemberIsFencedExactlyAtItsDeadline(t *testing.T) {

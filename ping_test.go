@@ -260,7 +260,7 @@ func (w *memory) joinsTake(d time.Duration) (asked *atomic.Int32) {
 	w.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 		if call.Op == libclustertest.OpJoin {
 			asked.Add(1)
-			sleep(ctx, d)
+			libcluster.Sleep(ctx, d)
 		}
 		if err := ctx.Err(); err != nil {
 			return err
@@ -279,7 +279,7 @@ func TestSlowRejoiningWhoseRenewalFailsDoesNotLockItselfOut(t *testing.T) {
 		failures.Store(3)
 		t.Intercept(func(ctx context.Context, call libclustertest.Call) error {
 			if call.Op == libclustertest.OpJoin {
-				sleep(ctx, 2*time.Second)
+				libcluster.Sleep(ctx, 2*time.Second)
 			}
 			if call.Op == libclustertest.OpRenew && failures.Add(-1) >= 0 {
 				return errors.New("no leader")

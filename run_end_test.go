@@ -42,7 +42,7 @@ func TestRunEndsWithTheFunctionsError(t *testing.T) {
 func TestRunEndsWhenTheFunctionHasFinished(t *testing.T) {
 	inMemory(t, func(t *memory) {
 		j := t.run("a", func(ctx context.Context, _ libcluster.State) error {
-			if !sleep(ctx, time.Minute) {
+			if !libcluster.Sleep(ctx, time.Minute) {
 				return nil // stopped in the middle: not finished
 			}
 			return nil

@@ -99,7 +99,7 @@ func TestPrimaryThatIsFencedAndBackIsStoppedInBetween(t *testing.T) {
 func TestPrimaryThatHasFinishedLeaves(t *testing.T) {
 	inMemory(t, func(t *memory) {
 		finish := func(ctx context.Context, _ libcluster.State) error {
-			sleep(ctx, time.Minute)
+			libcluster.Sleep(ctx, time.Minute)
 			return nil
 		}
 		a, b := t.runPrimary("a", finish), t.runPrimary("b", finish)

@@ -116,7 +116,7 @@ func TestRunWorkersEndsWhenAllHaveFinished(t *testing.T) {
 		runs := make([]int, 3)
 		j := t.runWorkers("a", func(ctx context.Context, worker int, _ libcluster.State) error {
 			runs[worker]++
-			sleep(ctx, time.Duration(worker)*time.Minute)
+			libcluster.Sleep(ctx, time.Duration(worker)*time.Minute)
 			return nil
 		}, workers(3))
 		wait(90 * time.Second)

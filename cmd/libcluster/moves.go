@@ -48,9 +48,11 @@ type renumbering struct {
 // measure makes one change after another.
 func measure(m libcluster.Mode, partitions int, start []libcluster.Member, changes []change, keys *keys) []outcome {
 	var outcomes []outcome
-	last := m.Arrange(nil, start)
+	var last []libcluster.Assignment
 	if m == libcluster.ModeCooperative {
 		last = libcluster.ArrangePartitions(partitions, nil, start)
+	} else {
+		last = m.Arrange(nil, start)
 	}
 	for _, c := range changes {
 		o := outcome{change: c.name, mode: m.String()}
@@ -70,8 +72,8 @@ func measure(m libcluster.Mode, partitions int, start []libcluster.Member, chang
 	return outcomes
 }
 
-// renumber notes who has another index in the next assignments. known are those that
-// are noted already.
+// renumber notes which members have another index in the next assignments. known are the members
+// that are noted already.
 func (o *outcome) renumber(known map[string]int, last, next []libcluster.Assignment) {
 	before := make(map[string]int, len(last))
 	for _, p := range last {
