@@ -243,14 +243,16 @@ func TestWhatIsGrantedAnewBeforeItHasStoppedHasAFenceUntilItHas(t *testing.T) {
 type keptFence struct {
 	libcluster.Partition
 	kv.Fence
-	of      *app
-	checked int // against so many plans
+	of *app
 }
 
 // fenced keeps a fence of a partition on which it acts, or begins to stop to act.
 func (a *app) fenced(p libcluster.Partition) {
 	if fence, err := a.PartitionFence(p); err == nil {
-		a.w.fences = append(a.w.fences, keptFence{Partition: p, Fence: fence, of: a})
+		f := keptFence{p, fence, a}
+		if _, had := a.w.fences[f]; !had {
+			a.w.fences[f] = 0
+		}
 		if !a.State().Holds(p.Number) {
 			a.w.Happened("fence for what is being stopped")
 		}
@@ -260,34 +262,42 @@ func (a *app) fenced(p libcluster.Partition) {
 // checkFences wants no write to be let through for a partition that a later plan has given to
 // another incarnation. An app asks for another fence when one does not stand any more.
 func (w *world) checkFences() {
-	var kept []keptFence
-	for _, f := range w.fences {
-		if !w.Stands(f.Fence) {
+	asked := map[kv.Fence]bool{}
+	stands := func(f kv.Fence) bool {
+		stands, known := asked[f]
+		if !known {
+			stands = w.Stands(f)
+			asked[f] = stands
+		}
+		return stands
+	}
+	kept := map[keptFence]int{}
+	for f, checked := range w.fences {
+		if !stands(f.Fence) {
 			var err error
-			if f.Fence, err = f.of.PartitionFence(f.Partition); err != nil {
+			if f.Fence, err = f.of.PartitionFence(f.Partition); err != nil || !stands(f.Fence) {
 				continue
 			}
-			f.checked = 0
+			checked = 0
 		}
-		if !w.Stands(f.Fence) {
+		kept[f] = max(kept[f], checked)
+	}
+	w.fences = kept
+	for f, checked := range kept {
+		if checked == len(w.plans) {
 			continue
 		}
-		before := f.checked
-		f.checked = len(w.plans)
-		kept = append(kept, f)
-		if f.checked == before {
-			continue
-		}
+		kept[f] = len(w.plans)
+		owner := strconv.FormatInt(int64(f.Owner), 16)
 		for generation, plan := range w.plans {
 			if generation <= f.Token {
 				continue
 			}
 			for of, place := range plan.Keeps {
-				if of != strconv.FormatInt(int64(f.Owner), 16) && place.Holds(f.Number) {
+				if of != owner && place.Holds(f.Number) {
 					w.Fail("a write of %s for %v would be let through: plan %d keeps that for %s", f.of, f.Partition, generation, of)
 				}
 			}
 		}
 	}
-	w.fences = kept
 }

@@ -47,6 +47,12 @@ func findOverlap(all []acting) (first, second acting, found bool) {
 	return first, second, false
 }
 
+// isLike reports whether both are of one instance on the same, at whatever time.
+func (a acting) isLike(b acting) bool {
+	b.from, b.to = a.from, a.to
+	return a == b
+}
+
 // findStaleToken returns two of different instances on the same key, of which the
 // later has no greater generation, if there are any: what is guarded by the generation
 // as a token would refuse the later.
@@ -62,7 +68,9 @@ func findStaleToken(all []acting) (first, second acting, found bool) {
 			continue
 		case a.generation == newest[0].generation: // as nearly always
 			before = newest
-			newest = append(newest, a)
+			if !slices.ContainsFunc(newest, a.isLike) {
+				newest = append(newest, a)
+			}
 		}
 		for _, b := range before {
 			if a.excludes(b) && a.generation <= b.generation {

@@ -45,10 +45,10 @@ type world struct {
 	generation int64                         // the greatest of any plan
 	back       time.Time                     // when the plan was last put back, or the whole store
 	lastStamp  int64
-	acts       []acting        // that are over
-	checked    int             // how many of them had been checked at the last step
-	tokens     map[place]given // the greatest of each partition so far
-	fences     []keptFence     // that may still stand
+	acts       []acting          // that are over
+	checked    int               // how many of them had been checked at the last step
+	tokens     map[place]given   // the greatest of each partition so far
+	fences     map[keptFence]int // that may still stand; against so many plans each was checked
 }
 
 // place is a partition, and of how many.
@@ -77,6 +77,7 @@ func newWorld(seed uint64, verbose bool) *world {
 		plans:  map[int64]libcluster.PlanText{},
 		texts:  map[int64]string{},
 		tokens: map[place]given{},
+		fences: map[keptFence]int{},
 	}
 	w.Intercept(w.intercept)
 	return w

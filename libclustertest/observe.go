@@ -107,7 +107,8 @@ func (r *Registry) Stands(f kv.Fence) bool {
 // Revision returns the revision of a cluster's last commit, which is the generation of the
 // change that tells of it.
 func (r *Registry) Revision(cluster string) int64 {
-	return r.each(cluster, func(kv.Record) {}).Revision
+	result, _ := r.space(cluster).Commit(context.Background(), kv.Tx{})
+	return result.Mark.Revision
 }
 
 // Counts is what instances have cost so far.

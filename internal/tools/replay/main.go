@@ -209,6 +209,7 @@ func once(ctx context.Context, machine wazero.Runtime, module wazero.CompiledMod
 	var out bytes.Buffer
 	process := wazero.NewModuleConfig().WithName("").
 		WithArgs(append([]string{"tests", "-test.v", "-test.timeout=0"}, args...)...).
+		WithEnv("GOGC", "400"). // what it allocates is soon of no use
 		WithStdout(&out).WithStderr(&out).
 		WithRandSource(chanceOf(order)).
 		WithNanosleep(func(int64) {}).WithOsyield(func() {}) // nobody else is there to wait for
