@@ -76,6 +76,7 @@ func TestPassingErrorsDoNotEndALeave(t *testing.T) {
 }
 
 func TestAssignmentIsKeptWhenTheAnswersAreLost(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModeExclusive} {
 		t.Run(mode.String(), func(t *testing.T) {
 			cluster, etcd := key(t), &refusing{err: passingErrors["leader changed"], late: true}

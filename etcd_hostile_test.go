@@ -60,6 +60,7 @@ func ignored(t *testing.T, client *clientv3.Client, prefix string, logs *observe
 // What libcluster writes for a plan is no foreign key, nor is what belongs to a cluster
 // whose name begins with this one's.
 func TestKeysOfTheLibrarysOwnAreNotReported(t *testing.T) {
+	t.Parallel()
 	for _, mode := range allModes {
 		t.Run(mode.String(), func(t *testing.T) {
 			cluster, client := key(t), etcdClient(t)
@@ -91,6 +92,7 @@ func TestKeysOfTheLibrarysOwnAreNotReported(t *testing.T) {
 // A foreign key that comes and goes is reported once, by one instance, and many keys are
 // not reported one by one.
 func TestForeignKeysMakeFewLines(t *testing.T) {
+	t.Parallel()
 	for _, mode := range allModes {
 		t.Run(mode.String(), func(t *testing.T) {
 			cluster, client := key(t), etcdClient(t)

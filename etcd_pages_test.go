@@ -56,6 +56,7 @@ func (i *instance) sums(total int) {
 // Members are read in pages, which are all of one moment: what changes meanwhile comes
 // after it.
 func TestAListOfManyPagesIsOfOneMoment(t *testing.T) {
+	t.Parallel()
 	for _, mode := range allModes[:2] {
 		t.Run(mode.String(), func(t *testing.T) {
 			cluster, stranger := key(t), etcdClient(t)

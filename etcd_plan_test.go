@@ -56,6 +56,7 @@ func TestAPlanInEtcdKeepsAssignments(t *testing.T) {
 }
 
 func TestManyJoinAtOnceByAPlan(t *testing.T) {
+	t.Parallel()
 	for _, mode := range withPlan {
 		t.Run(mode.String(), func(t *testing.T) {
 			const n = joinAtOnce

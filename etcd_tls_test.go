@@ -346,6 +346,7 @@ func TestRenewedRootsAreTakenAndTheServersNameIsStillVerified(t *testing.T) {
 
 // A program that renews certificates writes one file after the other, perhaps each in parts.
 func TestFilesThatAreBeingWrittenAreNotTaken(t *testing.T) {
+	t.Parallel()
 	g := newGate(t)
 	f := g.newFiles(time.Hour)
 	old, err := os.ReadFile(f.cert)

@@ -107,6 +107,7 @@ func (s *losingSpace) Commit(ctx context.Context, tx kv.Tx) (kv.Result, error) {
 
 // A request that was given up reaches the store when a later one has succeeded.
 func TestAnOlderUpdateThatArrivesLateHasNoEffect(t *testing.T) {
+	t.Parallel()
 	for _, mode := range allModes {
 		store := &losing{Store: kvtest.NewMemory(), kept: make(chan func() (kv.Result, error), 1)}
 		c, err := libcluster.New(libcluster.Config{Key: "k", Env: "e", ID: "a", Mode: mode, TTL: time.Hour, Registry: libcluster.OnStore(store)})

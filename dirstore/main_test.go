@@ -3,7 +3,6 @@ package dirstore_test
 import (
 	"context"
 	"flag"
-	"log"
 	"os"
 	"strconv"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/libcluster/libcluster/dirstore"
+	"github.com/libcluster/libcluster/internal/testhost"
 	"github.com/libcluster/libcluster/internal/teststore"
 	"github.com/libcluster/libcluster/kv"
 )
@@ -21,14 +21,11 @@ import (
 const watchdog = 30 * time.Second
 
 func TestMain(m *testing.M) {
+	testhost.Parallel(32)
 	flag.Parse()
 	if role := os.Getenv(roleVariable); role != "" {
 		play(role)
 		return
-	}
-	// Most tests wait for leases to end, and need no processor for that.
-	if err := flag.Set("test.parallel", "32"); err != nil {
-		log.Fatal(err)
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/libcluster/libcluster/embedded"
 	"github.com/libcluster/libcluster/internal/testetcd"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 // A test binary with one of these set is a child, which stands for another
@@ -46,6 +47,7 @@ func TestMain(m *testing.M) {
 		fmt.Println(err)
 		os.Exit(0)
 	}
+	testhost.Parallel(8)
 	goleak.VerifyTestMain(m)
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster/embedded"
-	"github.com/libcluster/libcluster/internal/testetcd"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 // folderWith makes a folder of such a mode, whatever the umask.
@@ -24,7 +24,7 @@ func folderWith(t *testing.T, mode os.FileMode, path ...string) string {
 
 func requireRefused(t *testing.T, dir, says string) {
 	t.Helper()
-	_, err := embedded.Open(testContext(t), embedded.Config{Port: testetcd.FreePort(t), Dir: dir, Fast: true})
+	_, err := embedded.Open(testContext(t), embedded.Config{Port: testhost.FreePort(t), Dir: dir, Fast: true})
 	require.ErrorContains(t, err, says)
 	_, err = embedded.Start(testContext(t), embedded.Config{Dir: dir, Fast: true})
 	require.ErrorContains(t, err, says)
@@ -112,7 +112,7 @@ func TestFolderThatNobodyElseHasAHandInIsTaken(t *testing.T) {
 		link := filepath.Join(filepath.Dir(sticky), name)
 		require.NoError(t, os.Symlink(to, link))
 		folderWith(t, 0o700, sticky, "mine")
-		put(t, open(t, embedded.Config{Port: testetcd.FreePort(t), Dir: link}), "key", name)
+		put(t, open(t, embedded.Config{Port: testhost.FreePort(t), Dir: link}), "key", name)
 	}
 	start(t, embedded.Config{Dir: filepath.Join(sticky, "new", "folder")})
 	require.FileExists(t, filepath.Join(mine, "libcluster.pem"))

@@ -18,11 +18,12 @@ import (
 
 	"github.com/libcluster/libcluster/embedded"
 	"github.com/libcluster/libcluster/internal/testetcd"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 func TestFolderThatOthersMayWriteToIsRefused(t *testing.T) {
 	dir := temporary(t)
-	port := testetcd.FreePort(t)
+	port := testhost.FreePort(t)
 	name := "libcluster-etcd-" + strconv.Itoa(os.Geteuid()) + "-" + strconv.Itoa(port)
 	require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o700))
 	require.NoError(t, os.Chmod(filepath.Join(dir, name), 0o777))

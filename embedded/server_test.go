@@ -20,12 +20,12 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/libcluster/libcluster/embedded"
-	"github.com/libcluster/libcluster/internal/testetcd"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 func TestStartServesAndCloseLeavesNothingBehind(t *testing.T) {
 	dir := temporary(t)
-	port := testetcd.FreePort(t)
+	port := testhost.FreePort(t)
 	s := start(t, embedded.Config{Port: port})
 	require.Equal(t, "http://"+address(port), s.Endpoint())
 	put(t, s, "key", "value")
@@ -39,6 +39,7 @@ func TestStartServesAndCloseLeavesNothingBehind(t *testing.T) {
 }
 
 func TestCloseMayBeCalledTwiceAndAtTheSameTime(t *testing.T) {
+	t.Parallel()
 	s := start(t, embedded.Config{})
 	var wg sync.WaitGroup
 	for range 4 {
@@ -55,6 +56,7 @@ func TestTwoServersWithoutAPortDoNotMeet(t *testing.T) {
 }
 
 func TestKeysAndLeasesSurviveARestartOnAnotherPort(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "made", "by", "start")
 	s := start(t, embedded.Config{Dir: dir})
 	c := client(t, s)
@@ -183,7 +185,7 @@ func TestStartEndsWithItsContext(t *testing.T) {
 	// When the etcd runs, but an election is still to come.
 	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	port := testetcd.FreePort(t)
+	port := testhost.FreePort(t)
 	_, err = embedded.Start(soon, embedded.Config{Port: port})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	l, err := net.Listen("tcp4", address(port))
@@ -209,6 +211,7 @@ func TestStartThatWasCutOffDoesNotSpoilTheFolder(t *testing.T) {
 }
 
 func TestLeasesOfOneSecondAreGranted(t *testing.T) {
+	t.Parallel()
 	for name, fast := range map[string]bool{"fast": true, "not fast": false} {
 		t.Run(name, func(t *testing.T) {
 			s, err := embedded.Start(testContext(t), embedded.Config{Fast: fast})
@@ -233,6 +236,7 @@ func TestLoggerHearsNothingOfAnOrdinaryLife(t *testing.T) {
 }
 
 func TestUnusableDataIsAnErrorAndNotTheEndOfTheProcess(t *testing.T) {
+	t.Parallel()
 	for name, damage := range map[string]func(t *testing.T, member string){
 		// Etcd would end the process.
 		"failed to create snapshot directory": func(t *testing.T, member string) {

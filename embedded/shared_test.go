@@ -16,12 +16,12 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/libcluster/libcluster/embedded"
-	"github.com/libcluster/libcluster/internal/testetcd"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 func TestOneHostsAndTheOthersUseIt(t *testing.T) {
 	temporary(t)
-	port := testetcd.FreePort(t)
+	port := testhost.FreePort(t)
 	a := open(t, embedded.Config{Port: port})
 	b := open(t, embedded.Config{Port: port})
 	require.True(t, a.Hosting())
@@ -34,7 +34,7 @@ func TestOneHostsAndTheOthersUseIt(t *testing.T) {
 
 func TestManyMayOpenAtOnce(t *testing.T) {
 	temporary(t)
-	port := testetcd.FreePort(t)
+	port := testhost.FreePort(t)
 	ctx := testContext(t)
 	const many = 8
 	opened := make(chan *embedded.Shared, many)
@@ -74,7 +74,7 @@ func TestAnotherTakesOverWhenTheHostIsKilled(t *testing.T) {
 func requireTakeOver(t *testing.T, end func(host process) error) process {
 	t.Helper()
 	temporary(t)
-	port := testetcd.FreePort(t)
+	port := testhost.FreePort(t)
 	host := startChild(t, port)
 	s := open(t, embedded.Config{Port: port})
 	lease, watch := leave(t, s)
@@ -123,7 +123,7 @@ func TestHostThatClosesWaitsForNoClient(t *testing.T) {
 	var hosts []*embedded.Shared
 	var closing []func() error
 	for range patience/(7*time.Second) + 1 {
-		s := open(t, embedded.Config{Port: testetcd.FreePort(t)})
+		s := open(t, embedded.Config{Port: testhost.FreePort(t)})
 		hosts, closing = append(hosts, s), append(closing, s.Close)
 		occupy(t, s)
 	}
@@ -136,7 +136,7 @@ func TestHostThatClosesWaitsForNoClient(t *testing.T) {
 
 func TestTheLastToCloseRemovesTheTemporaryFolder(t *testing.T) {
 	dir := temporary(t)
-	port := testetcd.FreePort(t)
+	port := testhost.FreePort(t)
 	a := open(t, embedded.Config{Port: port})
 	b := open(t, embedded.Config{Port: port})
 	require.Len(t, entries(t, dir), 1)
@@ -148,7 +148,7 @@ func TestTheLastToCloseRemovesTheTemporaryFolder(t *testing.T) {
 
 func TestWhatKilledProcessesLeftInTheTemporaryFolderIsNotFound(t *testing.T) {
 	dir := temporary(t)
-	port := testetcd.FreePort(t)
+	port := testhost.FreePort(t)
 	host := startChild(t, port)
 	a := open(t, embedded.Config{Port: port})
 	require.False(t, a.Hosting())
@@ -164,10 +164,10 @@ func TestWhatKilledProcessesLeftInTheTemporaryFolderIsNotFound(t *testing.T) {
 
 func TestNamedFolderIsNeitherClearedNorRemoved(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, embedded.Config{Port: testetcd.FreePort(t), Dir: dir})
+	s := open(t, embedded.Config{Port: testhost.FreePort(t), Dir: dir})
 	put(t, s, "key", "value")
 	require.NoError(t, s.Close())
-	s = open(t, embedded.Config{Port: testetcd.FreePort(t), Dir: dir})
+	s = open(t, embedded.Config{Port: testhost.FreePort(t), Dir: dir})
 	require.Equal(t, "value", get(t, s, "key"))
 }
 
@@ -191,20 +191,21 @@ func TestOpenNeedsAPort(t *testing.T) {
 
 func TestOneFolderServesOnePort(t *testing.T) {
 	dir := t.TempDir()
-	port := testetcd.FreePort(t)
+	port := testhost.FreePort(t)
 	open(t, embedded.Config{Port: port, Dir: dir})
-	_, err := embedded.Open(testContext(t), embedded.Config{Port: testetcd.FreePort(t), Dir: dir, Fast: true})
+	_, err := embedded.Open(testContext(t), embedded.Config{Port: testhost.FreePort(t), Dir: dir, Fast: true})
 	require.ErrorContains(t, err, dir+": is in use for port "+strconv.Itoa(port))
 }
 
 func TestStartAndOpenDoNotShareAFolder(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, embedded.Config{Dir: dir})
-	_, err := embedded.Open(testContext(t), embedded.Config{Port: testetcd.FreePort(t), Dir: dir, Fast: true})
+	_, err := embedded.Open(testContext(t), embedded.Config{Port: testhost.FreePort(t), Dir: dir, Fast: true})
 	require.ErrorContains(t, err, dir+" is in use")
 	require.NoError(t, s.Close())
 
-	open(t, embedded.Config{Port: testetcd.FreePort(t), Dir: dir})
+	open(t, embedded.Config{Port: testhost.FreePort(t), Dir: dir})
 	_, err = embedded.Start(testContext(t), embedded.Config{Dir: dir, Fast: true})
 	require.ErrorContains(t, err, dir+" is in use")
 }
@@ -236,14 +237,15 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 	hang(t, dir, false)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_, err := embedded.Open(ctx, embedded.Config{Port: testetcd.FreePort(t), Dir: dir, Fast: true})
+	_, err := embedded.Open(ctx, embedded.Config{Port: testhost.FreePort(t), Dir: dir, Fast: true})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorContains(t, err, dir)
 }
 
 func TestTakeOverIsTriedUntilThePortIsFree(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
-	port := testetcd.FreePort(t)
+	port := testhost.FreePort(t)
 	end := hang(t, dir, true)
 	core, logs := observer.New(zapcore.InfoLevel)
 	s := open(t, embedded.Config{Port: port, Dir: dir, Logger: zap.New(core)})
@@ -275,11 +277,12 @@ func TestTakeOverIsTriedUntilThePortIsFree(t *testing.T) {
 
 // A logger that blocks must not stop the etcd, which would have all who use it fenced.
 func TestBlockedLoggerDoesNotKeepTheEtcdFromServing(t *testing.T) {
+	t.Parallel()
 	full := make(chan struct{})
 	defer close(full)
 	core, _ := observer.New(zapcore.InfoLevel)
 	blocks := zap.New(core, zap.Hooks(func(zapcore.Entry) error { <-full; return nil }))
-	s := open(t, embedded.Config{Port: testetcd.FreePort(t), Dir: t.TempDir(), Logger: blocks})
+	s := open(t, embedded.Config{Port: testhost.FreePort(t), Dir: t.TempDir(), Logger: blocks})
 	require.True(t, s.Hosting(), "which it has logged")
 	put(t, s, "key", "value")
 	require.NoError(t, s.Close())

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/libcluster/libcluster/embedded"
-	"github.com/libcluster/libcluster/internal/testetcd"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 func portOf(t *testing.T, s server) int {
@@ -37,6 +37,7 @@ func tryPut(t *testing.T, c *clientv3.Client) error {
 
 // When a host ends, another user may be the first to listen on its port.
 func TestStrangersEtcdAtThePortIsNotUsed(t *testing.T) {
+	t.Parallel()
 	for name, stranger := range map[string]struct {
 		come func(t *testing.T, port int) server
 		says string
@@ -47,7 +48,7 @@ func TestStrangersEtcdAtThePortIsNotUsed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			end := hang(t, dir, true)
-			s := open(t, embedded.Config{Port: testetcd.FreePort(t), Dir: dir})
+			s := open(t, embedded.Config{Port: testhost.FreePort(t), Dir: dir})
 			mine := client(t, s)
 			other := stranger.come(t, portOf(t, s))
 			end()
@@ -66,8 +67,8 @@ func TestStrangersEtcdAtThePortIsNotUsed(t *testing.T) {
 }
 
 func TestNobodyIsServedWhoCannotReadTheFolder(t *testing.T) {
-	s := open(t, embedded.Config{Port: testetcd.FreePort(t), Dir: t.TempDir()})
-	another := open(t, embedded.Config{Port: testetcd.FreePort(t), Dir: t.TempDir()})
+	s := open(t, embedded.Config{Port: testhost.FreePort(t), Dir: t.TempDir()})
+	another := open(t, embedded.Config{Port: testhost.FreePort(t), Dir: t.TempDir()})
 	nameless := s.TLS()
 	nameless.Certificates = nil
 	disguised := s.TLS()
@@ -94,7 +95,7 @@ func TestKeyIsForThisUserAloneAndMadeAnew(t *testing.T) {
 	file := filepath.Join(dir, "libcluster.pem")
 	var before []byte
 	for range 2 {
-		s := open(t, embedded.Config{Port: testetcd.FreePort(t), Dir: dir})
+		s := open(t, embedded.Config{Port: testhost.FreePort(t), Dir: dir})
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
 		pair, err := tls.X509KeyPair(text, text)

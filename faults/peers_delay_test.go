@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/testhost"
 	"github.com/libcluster/libcluster/peers"
 )
 
@@ -33,7 +34,7 @@ func (r remote) url() string { return "http://" + r.listen }
 func startRemote(t *testing.T, way, election time.Duration) (all []remote) {
 	var list []peers.Peer
 	for n := range 3 {
-		r := remote{listen: freeAddress(t)}
+		r := remote{listen: testhost.FreeAddress(t)}
 		r.line = startLine(t, r.listen, nil)
 		r.line.up.delay, r.line.down.delay = way, way
 		all = append(all, r)

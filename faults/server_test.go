@@ -18,7 +18,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
-	"github.com/libcluster/libcluster/internal/testetcd"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 // server is an etcd server, a process of its own.
@@ -56,7 +56,7 @@ func (e *servers) add(name string) *server {
 	e.t.Helper()
 	folder := e.t.TempDir()
 	s := &server{
-		name: name, client: freeAddress(e.t), peer: freeAddress(e.t),
+		name: name, client: testhost.FreeAddress(e.t), peer: testhost.FreeAddress(e.t),
 		dir: filepath.Join(folder, "data"), log: filepath.Join(folder, "log"),
 	}
 	s.advertised = "http://" + s.peer
@@ -185,9 +185,4 @@ func dial(t *testing.T, urls ...string) *clientv3.Client {
 	require.NoError(t, err)
 	t.Cleanup(func() { client.Close() })
 	return client
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	return fmt.Sprintf("127.0.0.1:%d", testetcd.FreePort(t))
 }

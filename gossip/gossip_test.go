@@ -20,6 +20,7 @@ import (
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/gossip"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 // never is how often the nodes of some tests probe one another, so that memberlist notices
@@ -309,7 +310,7 @@ func TestSecretIsReplacedOneInstanceAfterAnother(t *testing.T) {
 
 func TestSeedsAreLookedUpAnew(t *testing.T) {
 	t.Parallel()
-	a, b := freeAddress(t), freeAddress(t)
+	a, b := testhost.FreeAddress(t), testhost.FreeAddress(t)
 	var known atomic.Bool
 	var asked atomic.Int32
 	lookup := func(_ context.Context, host string) ([]netip.Addr, error) {
@@ -406,7 +407,7 @@ func TestOneThatIsWronglyAccusedStays(t *testing.T) {
 
 func TestPortThatIsTakenIsAnErrorThatSaysSo(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := testhost.FreeAddress(t)
 	joined(t, "a", at(address, nil, gossip.World{}))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()

@@ -3,10 +3,7 @@ package gossip_test
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +13,7 @@ import (
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/gossip"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 // patience bounds every wait in these tests.
@@ -28,6 +26,7 @@ func TestMain(m *testing.M) {
 	if seeds := os.Getenv(childEnv); seeds != "" {
 		child(seeds)
 	}
+	testhost.Parallel(8)
 	status := m.Run()
 	if status == 0 {
 		var leak error
@@ -44,30 +43,10 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-var ports sync.Map // that were given out
-
-// freeAddress returns an address of this machine that nobody has, and that the kernel does not
-// give to anybody who asks for any.
-func freeAddress(t testing.TB) string {
-	for range 1000 {
-		address := fmt.Sprint("127.0.0.1:", 10000+rand.IntN(20000))
-		if _, given := ports.LoadOrStore(address, true); given {
-			continue
-		}
-		l, err := net.Listen("tcp", address)
-		if err == nil {
-			require.NoError(t, l.Close())
-			return address
-		}
-	}
-	require.FailNow(t, "no port is free")
-	return ""
-}
-
 // addresses returns several.
 func addresses(t testing.TB, n int) (all []string) {
 	for range n {
-		all = append(all, freeAddress(t))
+		all = append(all, testhost.FreeAddress(t))
 	}
 	return all
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/libcluster/libcluster/dirstore"
 	"github.com/libcluster/libcluster/heartbeats"
+	"github.com/libcluster/libcluster/internal/testhost"
 	"github.com/libcluster/libcluster/kv"
 )
 
@@ -146,10 +147,7 @@ func TestPortThatCannotBeOpenedIsSaid(t *testing.T) {
 // may be in other spaces.
 func TestAllLeasesOfAStoreShareItsPort(t *testing.T) {
 	t.Parallel()
-	free, err := net.ListenPacket("udp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := free.LocalAddr().String()
-	require.NoError(t, free.Close())
+	address := testhost.FreeAddress(t)
 	dir := shm(t)
 	store := heartbeats.Beside(dirstore.Dir(dir), heartbeats.Config{Bind: address, Advertise: "localhost:0"})
 	a, _ := join(t, store, "a", ttl)

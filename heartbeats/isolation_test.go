@@ -18,7 +18,7 @@ const (
 )
 
 // longSilence is how many rounds of packets are some times what is silence.
-const longSilence = 15
+const longSilence = 10
 
 // Heartbeats fail for all, and the store is there: all stay what they are.
 func TestPrimaryStaysWhenHeartbeatsFailForAll(t *testing.T) {

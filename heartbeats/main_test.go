@@ -3,7 +3,6 @@ package heartbeats_test
 import (
 	"context"
 	"flag"
-	"log"
 	"os"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/libcluster/libcluster/internal/testhost"
 	"github.com/libcluster/libcluster/internal/teststore"
 	"github.com/libcluster/libcluster/kv"
 )
@@ -19,14 +19,11 @@ import (
 const watchdog = 2 * time.Minute
 
 func TestMain(m *testing.M) {
+	testhost.Parallel(16)
 	flag.Parse()
 	if role := os.Getenv(roleVariable); role != "" {
 		play(role)
 		return
-	}
-	// Most tests wait for leases to end, and need no processor for that.
-	if err := flag.Set("test.parallel", "8"); err != nil {
-		log.Fatal(err)
 	}
 	goleak.VerifyTestMain(m)
 }

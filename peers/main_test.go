@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/testhost"
 	"github.com/libcluster/libcluster/peers"
 )
 
@@ -29,16 +30,14 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
 		os.Exit(child())
 	}
+	testhost.Parallel(6)
 	goleak.VerifyTestMain(m)
 }
 
 // ports returns ports that are free.
 func ports(t testing.TB, n int) (all []int) {
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer l.Close()
-		all = append(all, l.Addr().(*net.TCPAddr).Port)
+		all = append(all, testhost.FreePort(t))
 	}
 	return all
 }

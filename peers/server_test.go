@@ -2,7 +2,6 @@ package peers
 
 import (
 	"context"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,16 +13,14 @@ import (
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/internal/etcdserver"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 const patience = time.Minute
 
 // alone returns the only peer of a cluster.
 func alone(t *testing.T) *Peers {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	p, err := New(Config{ID: "a", Listen: l.Addr().String(), DataDir: t.TempDir()})
+	p, err := New(Config{ID: "a", Listen: testhost.FreeAddress(t), DataDir: t.TempDir()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.Close()) })
 	return p

@@ -53,10 +53,12 @@ func etcdClient(t *testing.T) *clientv3.Client {
 }
 
 func TestEtcdKeepsThePromises(t *testing.T) {
+	t.Parallel()
 	registrytest.Run(t, etcdHarness(t))
 }
 
 func TestEtcdKeepsThePromisesOnAClientOfTheCallers(t *testing.T) {
+	t.Parallel()
 	h := etcdHarness(t)
 	h.Open = func(t *testing.T) libcluster.Registry {
 		return libcluster.EtcdConfig{Client: etcdClient(t), RequestTimeout: patience}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/libcluster/libcluster/internal/testetcd"
+	"github.com/libcluster/libcluster/internal/testhost"
 	"github.com/libcluster/libcluster/internal/testsql"
 	"github.com/libcluster/libcluster/kv"
 	"github.com/libcluster/libcluster/sqlstore"
@@ -208,7 +208,7 @@ func TestWhatTheDatabaseWillNeverDoIsRefused(t *testing.T) {
 }
 
 func TestErrorsHoldNoPassword(t *testing.T) {
-	port := testetcd.FreePort(t)
+	port := testhost.FreePort(t)
 	for driver, store := range map[string]*sqlstore.Store{
 		"pgx":   sqlstore.Postgres(testsql.Open(t, "pgx", fmt.Sprintf("postgres://user:hunter2@127.0.0.1:%d/db", port))),
 		"mysql": sqlstore.MySQL(testsql.Open(t, "mysql", fmt.Sprintf("user:hunter2@tcp(127.0.0.1:%d)/db", port))),

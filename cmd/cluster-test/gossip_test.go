@@ -1,18 +1,16 @@
 package main
 
 import (
-	"net"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 func TestInstancesGossip(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	registry := "gossip:" + l.Addr().String()
-	require.NoError(t, l.Close())
+	registry := "gossip:" + testhost.FreeAddress(t)
 
 	a := start(t, "-r", registry, "-i", "a", "-n", "2")
 	a.stderr.AwaitText(t, "sleeping until terminated\n")

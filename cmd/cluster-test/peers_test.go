@@ -2,12 +2,13 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 // peerFiles writes the files of three peers.
@@ -16,10 +17,7 @@ func peerFiles(t *testing.T) (files []string) {
 	dir := t.TempDir()
 	var ports []int
 	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		ports = append(ports, testhost.FreePort(t))
 	}
 	ids := []string{"a", "b", "c"}
 	for n, id := range ids {

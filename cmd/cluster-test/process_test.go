@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/libcluster/libcluster/internal/testetcd"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 // child is the program in a process of its own.
@@ -97,7 +97,7 @@ func (c *child) events(t *testing.T) (all []string) {
 
 func TestProcessesShareAnEmbeddedEtcdThatOutlivesItsHost(t *testing.T) {
 	t.Parallel() // it waits for a TTL
-	uri := fmt.Sprintf("embedded:%d/%s", testetcd.FreePort(t), filepath.Join(t.TempDir(), "data"))
+	uri := fmt.Sprintf("embedded:%d/%s", testhost.FreePort(t), filepath.Join(t.TempDir(), "data"))
 	args := []string{"--json", "--ttl", "10s", "-r", uri}
 
 	host := launch(t, append(args, "-i", "node1", "-n", "2")...)
@@ -208,7 +208,7 @@ func TestClosedPipeDoesNotKillTheProcess(t *testing.T) {
 // neither hold up the others nor keep it from ending.
 func TestFullPipeHoldsUpNobody(t *testing.T) {
 	t.Parallel()
-	args := []string{"-v", "--json", "--mode", "exclusive", "-r", fmt.Sprintf("embedded:%d", testetcd.FreePort(t))}
+	args := []string{"-v", "--json", "--mode", "exclusive", "-r", fmt.Sprintf("embedded:%d", testhost.FreePort(t))}
 	host := launch(t, append(args, "-i", "node1")...)
 	host.stdout.awaitPlace(t, "node1", 0, 1)
 

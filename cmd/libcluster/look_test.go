@@ -16,7 +16,7 @@ import (
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/internal/testcommand"
-	"github.com/libcluster/libcluster/internal/testetcd"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 // put writes a member's record, as an instance or a person would.
@@ -241,7 +241,7 @@ func TestLookingEndsWhenTheRegistryIsNotThere(t *testing.T) {
 
 func TestLookingStartsNoEtcdToFindNobodyIn(t *testing.T) {
 	for _, command := range append(lookers, "simulate", "clusters") {
-		status, text := failing(t, append(strings.Fields(command), "-k", "m", "-r", fmt.Sprintf("embedded:%d", testetcd.FreePort(t)))...)
+		status, text := failing(t, append(strings.Fields(command), "-k", "m", "-r", fmt.Sprintf("embedded:%d", testhost.FreePort(t)))...)
 		require.Equal(t, exitUnseen, status)
 		require.Contains(t, text, "libcluster: cannot see the cluster: no etcd runs at 127.0.0.1:")
 	}

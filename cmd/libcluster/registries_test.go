@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/internal/registryflag"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 // joined has an instance join in the registry that flags name.
@@ -67,10 +67,7 @@ func TestClustersInAFileAreSeen(t *testing.T) {
 
 func freeAddress(t *testing.T) (host string, port int) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return "127.0.0.1", l.Addr().(*net.TCPAddr).Port
+	return "127.0.0.1", testhost.FreePort(t)
 }
 
 func TestClustersOfInstancesThatGossipAreSeen(t *testing.T) {

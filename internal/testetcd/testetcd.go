@@ -4,10 +4,7 @@ package testetcd
 
 import (
 	"context"
-	"flag"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"sync"
 	"testing"
@@ -16,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/libcluster/libcluster/embedded"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 // Patience is how long a test waits for what it waits for, before it fails. It is the
@@ -48,7 +46,7 @@ func URL(t testing.TB) string {
 		ctx, cancel := context.WithTimeout(context.Background(), Patience)
 		defer cancel()
 		if binary := os.Getenv(binaryEnv); binary != "" {
-			shared.server, shared.err = startProcess(ctx, binary, FreePort(t), FreePort(t))
+			shared.server, shared.err = startProcess(ctx, binary, testhost.FreePort(t), testhost.FreePort(t))
 			return
 		}
 		shared.server, shared.err = embedded.Start(ctx, embedded.Config{Fast: true})
@@ -61,10 +59,7 @@ func URL(t testing.TB) string {
 
 // Main runs a package's tests, ends the etcd, and fails if a goroutine was left.
 func Main(m *testing.M) {
-	// By default as many run at once as there are processors; most wait for an etcd.
-	if err := flag.Set("test.parallel", "16"); err != nil {
-		panic(err)
-	}
+	testhost.Parallel(16)
 	code := m.Run()
 	if p, ok := shared.server.(*process); ok && code != 0 {
 		fmt.Fprintf(os.Stderr, "the log of %s:\n%s\n", p.command.Path, p.log())
@@ -93,33 +88,3 @@ func Leaked(ignored ...goleak.Option) error {
 		}
 	}
 }
-
-// FreePort returns a port on which nobody listens, another one each time, and in each
-// process that tests: it may be some time until something listens there, or again. It
-// is not one that the system gives to clients that ask for any: they could take it
-// meanwhile, or one that dials a server that is down could be connected to itself.
-func FreePort(t testing.TB) int {
-	t.Helper()
-	for range 1000 {
-		port := 10000 + rand.IntN(20000)
-		address := fmt.Sprintf("127.0.0.1:%d", port)
-		// Other tests find the UDP port of that number in use, until this process ends.
-		reservation, err := net.ListenPacket("udp4", address)
-		if err != nil {
-			continue
-		}
-		l, err := net.Listen("tcp4", address)
-		if err != nil {
-			reservation.Close()
-			continue
-		}
-		l.Close()
-		reservations.Store(port, reservation)
-		return port
-	}
-	t.Fatal("no free port")
-	return 0
-}
-
-// reservations are those of FreePort. One that nothing refers to would be closed.
-var reservations sync.Map

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/libcluster/libcluster/internal/testetcd"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 // mariaProgram returns where a program of MariaDB is. Ordinary users do not have all of
@@ -39,7 +39,7 @@ func startMariaDB(t testing.TB, ctx context.Context) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	port := testetcd.FreePort(t)
+	port := testhost.FreePort(t)
 	s.url = func(database string) string {
 		return fmt.Sprintf("root@tcp(127.0.0.1:%d)/%s", port, database)
 	}

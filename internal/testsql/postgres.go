@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/libcluster/libcluster/internal/testetcd"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 // postgresProgram returns where a program of PostgreSQL is. Debian keeps them out of PATH.
@@ -31,7 +31,7 @@ func newPostgres(t testing.TB) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.port = testetcd.FreePort(t)
+	s.port = testhost.FreePort(t)
 	s.url = func(database string) string {
 		return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/%s?sslmode=disable", s.port, database)
 	}

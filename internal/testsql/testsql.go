@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
-	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // tests open what URLs say
 
 	"github.com/libcluster/libcluster/internal/testetcd"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 // shared is a server that is started when the first test asks for it.
@@ -59,10 +59,7 @@ func (s *shared) close(failed bool) error {
 
 // Main runs a package's tests, ends the servers, and fails if a goroutine was left.
 func Main(m *testing.M) {
-	// By default as many run at once as there are processors; most wait for a server.
-	if err := flag.Set("test.parallel", "16"); err != nil {
-		panic(err)
-	}
+	testhost.Parallel(16)
 	// It would tell of each connection that a test has killed.
 	if err := mysql.SetLogger(&mysql.NopLogger{}); err != nil {
 		panic(err)

@@ -115,7 +115,7 @@ func renewedLeaseLives(s *suite) {
 		b := u.brief("k")
 		v := other.watch("", b.version)
 		late := false
-		for n := 0; n < 7 && !late; n++ {
+		for n := 0; n < 5 && !late; n++ {
 			gone := v.wait(b.granted / 3)
 			renewed := b
 			renewed.began = time.Now()
