@@ -148,7 +148,7 @@ func TestLargeForeignValuesHoldUpNobody(t *testing.T) {
 				require.NoError(t, err)
 			}
 			defer client.Delete(context.Background(), prefix, clientv3.WithPrefix())
-			start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode})
+			start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, Registry: patient(t)})
 		})
 	}
 }

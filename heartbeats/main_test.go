@@ -19,7 +19,7 @@ import (
 const watchdog = 2 * time.Minute
 
 func TestMain(m *testing.M) {
-	testhost.Parallel(16)
+	testhost.Parallel(8)
 	flag.Parse()
 	if role := os.Getenv(roleVariable); role != "" {
 		play(role)
