@@ -159,7 +159,6 @@ func TestMembersAreTheListThatTheStateWasComputedFrom(t *testing.T) {
 }
 
 func TestClustersDoNotMeet(t *testing.T) {
-	t.Parallel()
 	inMemory(t, func(t *memory) {
 		apps := []*application{
 			t.join("a"),

@@ -87,7 +87,6 @@ func (b *bubble) crashes(mode libcluster.Mode, id string, lives, back time.Durat
 }
 
 func TestOneInACrashLoopDoesNotStarveTheOthers(t *testing.T) {
-	t.Parallel()
 	const measured = 10 * time.Minute
 	for _, lives := range []time.Duration{time.Second, 5 * time.Second, 15 * time.Second, 45 * time.Second, 2 * time.Minute} {
 		for _, mode := range []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive} {

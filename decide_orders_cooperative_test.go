@@ -110,7 +110,6 @@ func smallCooperative(changes ...change) small {
 }
 
 func TestEveryOrderOfEventsKeepsTwoOffOnePartition(t *testing.T) {
-	t.Parallel()
 	changes := []change{joins("d"), vanishes("a"), restarts("b"), grows("c"), leaves("c"), rejoins("a"), drains("c")}
 	total := everyOrder(t, changes, smallCooperative)
 	require.Greater(t, total, 10_000, "most of them have been left out")

@@ -38,7 +38,6 @@ var most = map[libcluster.Mode]struct {
 const partitionsHere = 400
 
 func TestAChangeCostsOneMessageOrThreeForEachMember(t *testing.T) {
-	t.Parallel()
 	for _, mode := range allModes {
 		for _, n := range []int{10, 100} {
 			t.Run(fmt.Sprint(mode, " ", n), func(t *testing.T) {

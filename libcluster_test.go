@@ -319,7 +319,6 @@ func TestCallbackComesOnlyWhenItsStateHasChanged(t *testing.T) {
 }
 
 func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
-	t.Parallel()
 	inEveryMode(t, func(t *memory, in func(*libcluster.Config)) {
 		for n := range 10 {
 			t.join(fmt.Sprint(n), in)

@@ -144,7 +144,6 @@ func TestMembersThatComeChangeAndGoAreTold(t *testing.T) {
 }
 
 func TestNothingIsToldTwiceOrLostWhileAHookIsSlow(t *testing.T) {
-	t.Parallel()
 	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
 		const others, keys = 10, 300
 		var slow membersSeen

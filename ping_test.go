@@ -20,7 +20,6 @@ import (
 const rejoinsWithin = 2 * time.Second
 
 func TestFencedMemberRejoinsSoonAfterHealing(t *testing.T) {
-	t.Parallel()
 	for range 50 {
 		inMemory(t, func(t *memory) {
 			a, b := t.join("a"), t.join("b")

@@ -161,7 +161,6 @@ func TestChaosIsLoggedInFewLines(t *testing.T) {
 
 // The registry is away for 20 s of each minute, which is longer than a TTL.
 func TestAnHourOfAFlappingRegistryIsLoggedInFewLines(t *testing.T) {
-	t.Parallel()
 	for _, m := range allModes {
 		t.Run(m.String(), func(t *testing.T) {
 			inMemory(t, func(w *memory) {

@@ -190,7 +190,6 @@ func TestManyWorkersThatFailForAnHourAreFewLines(t *testing.T) {
 }
 
 func TestRestartBeginsAnewAfterALongRunAndEndsWithNil(t *testing.T) {
-	t.Parallel()
 	inMemory(t, func(t *memory) {
 		runs := 0
 		j := t.job("a")
