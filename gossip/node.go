@@ -53,6 +53,9 @@ type node struct {
 	cancel  context.CancelFunc
 	started sync.WaitGroup // its goroutines
 
+	ending sync.Mutex // guards what follows: memberlist panics where it leaves after it was shut down
+	ended  bool
+
 	mu      sync.Mutex // guards what follows
 	closed  bool
 	records records
@@ -130,7 +133,10 @@ func (n *node) stop() {
 	n.closed = true
 	n.mu.Unlock()
 	n.cancel()
+	n.ending.Lock()
+	n.ended = true
 	_ = n.list.Shutdown() // it never fails
+	n.ending.Unlock()
 	n.started.Wait()
 }
 
@@ -146,9 +152,11 @@ func (n *node) leave(ctx context.Context) {
 	if publishes {
 		n.tellEverybody(ctx, own)
 	}
-	if ctx.Err() == nil {
+	n.ending.Lock()
+	if ctx.Err() == nil && !n.ended {
 		_ = n.list.Leave(leaveBroadcast) // a node that does not hear of it finds the port refused
 	}
+	n.ending.Unlock()
 	n.stop()
 }
 

@@ -57,3 +57,11 @@ func TestAnswerToTheNodeBeforeAnswersNothing(t *testing.T) {
 	}
 	require.Len(t, asks, 2, "the first questions of two nodes have the same number")
 }
+
+// Two Leaves of one session may overlap: the first speaks to the others while the second stops the node.
+func TestNodeThatHasStoppedMayLeave(t *testing.T) {
+	n, err := start(t.Context(), Config{Bind: "127.0.0.1:0"}, libcluster.Registration{Key: "k", Logger: zap.NewNop()})
+	require.NoError(t, err)
+	n.stop()
+	n.leave(t.Context())
+}
