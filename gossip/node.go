@@ -53,8 +53,7 @@ type node struct {
 	cancel  context.CancelFunc
 	started sync.WaitGroup // its goroutines
 
-	ending sync.Mutex // guards what follows: memberlist panics where it leaves after it was shut down
-	ended  bool
+	ending sync.Mutex // memberlist panics where it is to leave and was shut down
 
 	mu      sync.Mutex // guards what follows
 	closed  bool
@@ -134,7 +133,6 @@ func (n *node) stop() {
 	n.mu.Unlock()
 	n.cancel()
 	n.ending.Lock()
-	n.ended = true
 	_ = n.list.Shutdown() // it never fails
 	n.ending.Unlock()
 	n.started.Wait()
@@ -153,7 +151,7 @@ func (n *node) leave(ctx context.Context) {
 		n.tellEverybody(ctx, own)
 	}
 	n.ending.Lock()
-	if ctx.Err() == nil && !n.ended {
+	if ctx.Err() == nil && n.ctx.Err() == nil {
 		_ = n.list.Leave(leaveBroadcast) // a node that does not hear of it finds the port refused
 	}
 	n.ending.Unlock()
