@@ -144,4 +144,7 @@ func TestTheCheckerFindsStaleTokens(t *testing.T) {
 		_, _, found := findStaleToken([]acting{c.b, a})
 		require.Equal(t, c.want, found, c.why)
 	}
+	b, c := acting{"b", 2, 2, 4, 7, 100, 200}, acting{"c", 2, 2, 4, 7, 300, 400}
+	_, _, found := findStaleToken([]acting{a, b, c})
+	require.True(t, found, "that of the second in its generation")
 }
