@@ -17,7 +17,7 @@ const (
 	mostAreHeard = "most of the others' heartbeats are heard again"
 )
 
-// longSilence is how many rounds of packets are some times what is silence.
+// longSilence is how many rounds of packets are twice what is silence.
 const longSilence = 10
 
 // Heartbeats fail for all, and the store is there: all stay what they are.

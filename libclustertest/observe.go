@@ -48,12 +48,11 @@ func (r *Registry) record(cluster, key string) kv.Record {
 }
 
 // each calls f for the records of a cluster, by key.
-func (r *Registry) each(cluster string, f func(kv.Record)) kv.Mark {
-	mark, _ := r.space(cluster).List(context.Background(), "", func(found kv.Record) error {
+func (r *Registry) each(cluster string, f func(kv.Record)) {
+	_, _ = r.space(cluster).List(context.Background(), "", func(found kv.Record) error {
 		f(found)
 		return nil
 	})
-	return mark
 }
 
 // Members returns the members of the cluster as the registry has them now,

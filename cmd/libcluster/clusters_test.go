@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 // listed has two clusters be in a registry, and lists them.
@@ -60,8 +60,7 @@ func TestClustersOfPeersAreListed(t *testing.T) {
 
 func TestRegistryThatCannotListItsClustersSaysSo(t *testing.T) {
 	t.Parallel()
-	host, port := freeAddress(t)
-	status, text := failing(t, "clusters", "-r", fmt.Sprintf("gossip:%s:%d", host, port))
+	status, text := failing(t, "clusters", "-r", "gossip:"+testhost.FreeAddress(t))
 	require.Equal(t, exitUsage, status)
 	require.Contains(t, text, "cannot tell which clusters there are; to see one, name it: libcluster ls -k KEY")
 	status, text = failing(t, "clusters")

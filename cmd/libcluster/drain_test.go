@@ -1,13 +1,13 @@
 package main
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 func TestOperatorsDrainAndUndrainAMember(t *testing.T) {
@@ -78,13 +78,13 @@ func TestDrainSaysWhatIsInItsWay(t *testing.T) {
 
 func TestNobodyIsDrainedWhereInstancesGossip(t *testing.T) {
 	t.Parallel()
-	host, port := freeAddress(t)
-	where := []string{"-k", key(t), "-r", fmt.Sprintf("gossip:%s:%d", host, port)}
+	address := testhost.FreeAddress(t)
+	where := []string{"-k", key(t), "-r", "gossip:" + address}
 	joined(t, libcluster.ModeDirect, "a", 1, where...)
 	for _, command := range []string{"drain", "undrain"} {
 		status, text := failing(t, append([]string{command, "a"}, where...)...)
 		require.Equal(t, exitUsage, status, text)
-		require.Contains(t, text, "libcluster: gossip with "+host)
+		require.Contains(t, text, "libcluster: gossip with "+address)
 		require.Contains(t, text, ": keeps nothing that operators ask for, so no member can be drained here; end it instead; try 'libcluster "+command+" --help'")
 	}
 }

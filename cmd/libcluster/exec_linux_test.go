@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/testhost"
 )
 
 const printPlace = `echo $LIBCLUSTER_INDEX $LIBCLUSTER_WORKERS $LIBCLUSTER_TOTAL g$LIBCLUSTER_GENERATION; exit 0`
@@ -244,8 +244,7 @@ func TestTakenIDIsSaidWithWhatToDo(t *testing.T) {
 
 func TestLogSpeaksOfFlags(t *testing.T) {
 	t.Parallel()
-	host, port := freeAddress(t)
-	p := execute(t, "-r", fmt.Sprintf("http://%s:%d", host, port), "--", "true")
+	p := execute(t, "-r", "http://"+testhost.FreeAddress(t), "--", "true")
 	p.await(t, "WARN  cannot join yet.*nobody listens there; check -r/--registry")
 	p.terminate(t)
 	p = execute(t, with(inFolder(t), "--mode", "direct", "--primary", "--", "sleep", "1000000")...)
@@ -255,8 +254,7 @@ func TestLogSpeaksOfFlags(t *testing.T) {
 
 func TestInstanceThatCannotJoinInTimeEndsWithStatus3(t *testing.T) {
 	t.Parallel()
-	host, port := freeAddress(t)
-	status, text := execute(t, "-r", fmt.Sprintf("http://%s:%d", host, port), "--timeout", "6s", "--", "true").ends(t)
+	status, text := execute(t, "-r", "http://"+testhost.FreeAddress(t), "--timeout", "6s", "--", "true").ends(t)
 	require.Equal(t, exitUnseen, status, "%s", text)
 	require.Contains(t, text, "libcluster: cannot join the cluster: join test/production: not joined within 6s; see --timeout; last: etcd at http://")
 	require.Contains(t, text, "nobody listens there; check -r/--registry")

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/testhost"
 	"github.com/libcluster/libcluster/peers"
 )
 
@@ -22,8 +23,7 @@ func peersNamed(t *testing.T, ids ...string) (files []string) {
 	folder := t.TempDir()
 	var list []map[string]any
 	for _, id := range ids {
-		host, port := freeAddress(t)
-		list = append(list, map[string]any{"identifier": id, "host": host, "port": port})
+		list = append(list, map[string]any{"identifier": id, "host": "127.0.0.1", "port": testhost.FreePort(t)})
 	}
 	var joining sync.WaitGroup
 	failed := make([]error, len(ids))
@@ -73,9 +73,8 @@ func TestOperatorsRemoveAPeer(t *testing.T) {
 }
 
 func TestRemovingAPeerNeedsAMajority(t *testing.T) {
-	host, port := freeAddress(t)
 	file := filepath.Join(t.TempDir(), "x.json")
-	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `{"identifier": "x", "peers": [{"identifier": "a", "host": "%s", "port": %d}]}`, host, port), 0o600))
+	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `{"identifier": "x", "peers": [{"identifier": "a", "host": "127.0.0.1", "port": %d}]}`, testhost.FreePort(t)), 0o600))
 	status, text := failing(t, "peers", "remove", "-r", "peers:"+file, "--timeout", "10ms", "a")
 	require.Equal(t, exitUnseen, status)
 	require.Contains(t, text, "cannot see the cluster: not seen within 10ms; see --timeout; last: ")

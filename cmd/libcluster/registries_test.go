@@ -65,22 +65,15 @@ func TestClustersInAFileAreSeen(t *testing.T) {
 	}
 }
 
-func freeAddress(t *testing.T) (host string, port int) {
-	t.Helper()
-	return "127.0.0.1", testhost.FreePort(t)
-}
-
 func TestClustersOfInstancesThatGossipAreSeen(t *testing.T) {
 	t.Parallel()
-	host, port := freeAddress(t)
-	seen(t, libcluster.ModeDirect, "-r", fmt.Sprintf("gossip:%s:%d", host, port))
+	seen(t, libcluster.ModeDirect, "-r", "gossip:"+testhost.FreeAddress(t))
 }
 
 func TestClustersOfPeersAreSeen(t *testing.T) {
 	t.Parallel()
-	host, port := freeAddress(t)
 	file := filepath.Join(t.TempDir(), "a.json")
-	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `{"identifier": "a", "listen_host": "%s", "listen_port": %d, "peers": []}`, host, port), 0o600))
+	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `{"identifier": "a", "listen_host": "127.0.0.1", "listen_port": %d, "peers": []}`, testhost.FreePort(t)), 0o600))
 	args := []string{"-k", key(t), "-r", "peers:" + file}
 	joined(t, libcluster.ModePlanned, "a", 2, args...)
 	require.Regexp(t, `(?m)^a +2 +0-1  primary$`, printed(t, append([]string{"ls"}, args...)...))
