@@ -63,6 +63,45 @@ func TestPrimaryIsToldWhenItIsAndWhenItIsNoLonger(t *testing.T) {
 	})
 }
 
+// An assignment that is lost while one callback runs is not told by the next.
+func TestAnAssignmentThatACallbackHasOutlivedIsNotTold(t *testing.T) {
+	for name, b := range map[string]struct {
+		slow string // the line of the callback that takes long
+		then string // what is noted from that on
+	}{
+		"OnRebalance": {"b is at 0", "b is at 0, b is at -1"},
+		"OnPrimary":   {"b primary false", "b primary false, b is at -1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inMemory(t, func(w *memory) {
+				var d journal
+				own := w.app("b", d.configure, func(c *libcluster.Config) {
+					index, primary := c.OnRebalance, c.OnPrimary
+					takes := func(line string) {
+						if line == b.slow {
+							time.Sleep(time.Minute)
+						}
+					}
+					c.OnRebalance = func(s libcluster.State) { index(s); takes(fmt.Sprint("b is at ", s.Index)) }
+					c.OnPrimary = func(is bool) { primary(is); takes(fmt.Sprint("b primary ", is)) }
+				})
+				go func() { _ = own.Join(w.Context()) }()
+				wait(time.Second)
+				if name == "OnPrimary" {
+					require.Equal(w, "b is at 0, b primary true", d.since())
+					w.join("a")
+					wait(time.Second)
+				}
+				w.Cut("b")
+				wait(2 * time.Minute)
+				require.Equal(w, b.then, d.since())
+				w.Heal("b")
+				require.NoError(w, own.Leave(w.within(time.Hour)))
+			})
+		})
+	}
+}
+
 // A callback of an old primary that leaves holds up the next one, however long it takes.
 func TestTheNextPrimaryIsToldAfterTheOneBeforeThatLeaves(t *testing.T) {
 	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {

@@ -49,7 +49,7 @@ func (n *notifier) notify() {
 	}
 	// The deadline is watched here and not by ping, which may be waiting for
 	// an answer.
-	deadline := time.NewTimer(time.Hour)
+	deadline, watched := time.NewTimer(time.Hour), (*incarnation)(nil)
 	defer deadline.Stop()
 
 	n.told.state = State{Index: -1}
@@ -58,6 +58,7 @@ func (n *notifier) notify() {
 		select {
 		case <-n.changed:
 		case <-deadline.C:
+			watched = nil
 		case <-left:
 			leaving, left, slow = true, nil, time.After(slowCallback)
 		case <-slow: // for all else stopOver waits, and says so
@@ -75,8 +76,13 @@ func (n *notifier) notify() {
 			if !n.told.state.Active() {
 				n.rest()
 			}
-			if left, ends := v.inc.remaining(); ends && n.told.state.Active() {
-				deadline.Reset(max(left, 0))
+			// It comes too early if the deadline has moved, which costs a look for each deadline
+			// and not for each change.
+			if n.told.state.Active() && watched != v.inc {
+				watched = v.inc
+				if left, ends := v.inc.remaining(); ends {
+					deadline.Reset(max(left, 0))
+				}
 			}
 		case leaving && n.told.state.Active():
 			// The last callback has outlived Leave. The view may be the next membership's.
@@ -133,7 +139,11 @@ func (t told) next(inc *incarnation, state State, why error, leaving, passive bo
 
 // look tells the application what there is to tell.
 func (n *notifier) look(v *view, state State, leaving bool) {
-	after, call := n.told.next(v.inc, state, v.reason(), leaving, n.of.c.cfg.Passive)
+	var why error
+	if !state.Active() {
+		why = v.reason()
+	}
+	after, call := n.told.next(v.inc, state, why, leaving, n.of.c.cfg.Passive)
 	if call && !n.tell(v, after.state) {
 		return
 	}
@@ -213,7 +223,8 @@ func (c *Cluster) moved(was, is State) []zap.Field {
 // call calls the application back. What one callback has outlived is not told by the next.
 func (n *notifier) call(v *view, state State) {
 	m, was := n.of, n.told.state
-	counts := func() bool { return !state.Active() || v.reason() == nil }
+	called := n.primary // another callback, since it was found to be current
+	counts := func() bool { return !called || !state.Active() || v.reason() == nil }
 	if m.log.Core().Enabled(zapcore.InfoLevel) {
 		m.log.Info("re-balanced", m.c.moved(was, state)...)
 	}
@@ -225,6 +236,7 @@ func (n *notifier) call(v *view, state State) {
 	n.resign(state)
 	gone := was.held.without(state.held, state.Total)
 	if len(gone) > 0 {
+		called = true
 		tell := m.c.cfg.OnRevoked
 		if n.told.of.fenced() != nil {
 			tell = m.c.cfg.OnLost
@@ -234,6 +246,7 @@ func (n *notifier) call(v *view, state State) {
 		}
 	}
 	if granted := state.held.without(was.held, state.Total); len(granted) > 0 && m.c.cfg.OnGranted != nil {
+		called = true
 		m.c.cfg.OnGranted(granted)
 	}
 	// Nothing is taken back that OnRebalance has not told of.
@@ -242,6 +255,7 @@ func (n *notifier) call(v *view, state State) {
 		n.heard = true
 		m.c.stats.rebalanced()
 		if m.c.cfg.OnRebalance != nil {
+			called = true
 			m.c.cfg.OnRebalance(state)
 		}
 	}
