@@ -80,8 +80,21 @@ func TestWatchThatGoesOnInAnotherStoreIsNotedAsAReset(t *testing.T) {
 // losing is a store that keeps a commit to itself once, and can carry it out later.
 type losing struct {
 	kv.Store
-	armed atomic.Bool
-	kept  chan func() (kv.Result, error)
+	lost atomic.Pointer[context.CancelFunc] // of the caller of the commit to keep
+	kept chan func() (kv.Result, error)
+}
+
+func newLosing() *losing {
+	return &losing{Store: kvtest.NewMemory(), kept: make(chan func() (kv.Result, error), 1)}
+}
+
+// lose has the next commit kept, which do sends, and do's context ended then.
+func (l *losing) lose(t *testing.T, do func(ctx context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	l.lost.Store(&cancel)
+	require.Error(t, do(ctx))
 }
 
 func (l *losing) late() (kv.Result, error) { return (<-l.kept)() }
@@ -97,8 +110,9 @@ func (l *losing) Open(ctx context.Context, name string) (kv.Space, error) {
 }
 
 func (s *losingSpace) Commit(ctx context.Context, tx kv.Tx) (kv.Result, error) {
-	if s.of.armed.Swap(false) {
+	if giveUp := s.of.lost.Swap(nil); giveUp != nil {
 		s.of.kept <- func() (kv.Result, error) { return s.Space.Commit(context.Background(), tx) }
+		(*giveUp)()
 		<-ctx.Done()
 		return kv.Result{}, context.Cause(ctx)
 	}
@@ -109,28 +123,25 @@ func (s *losingSpace) Commit(ctx context.Context, tx kv.Tx) (kv.Result, error) {
 func TestAnOlderUpdateThatArrivesLateHasNoEffect(t *testing.T) {
 	t.Parallel()
 	for _, mode := range allModes {
-		store := &losing{Store: kvtest.NewMemory(), kept: make(chan func() (kv.Result, error), 1)}
+		store := newLosing()
 		c, err := libcluster.New(libcluster.Config{Key: "k", Env: "e", ID: "a", Mode: mode, TTL: time.Hour, Registry: libcluster.OnStore(store)})
 		require.NoError(t, err)
+		set := func(value string) func(context.Context) error {
+			return func(ctx context.Context) error { return c.SetMetadata(ctx, map[string]string{"k": value}) }
+		}
 		require.NoError(t, c.Join(t.Context()))
-		store.armed.Store(true)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		require.Error(t, c.SetMetadata(ctx, map[string]string{"k": "old"}))
-		cancel()
-		require.NoError(t, c.SetMetadata(t.Context(), map[string]string{"k": "new"}))
+		store.lose(t, set("old"))
+		require.NoError(t, set("new")(t.Context()))
 		done, err := store.late()
 		require.NoError(t, err)
 		require.False(t, done.Done, mode)
-		require.NoError(t, c.SetMetadata(t.Context(), map[string]string{"k": "newest"}))
+		require.NoError(t, set("newest")(t.Context()))
 
 		// If it arrives first, the later one finds it and is not refused for that.
-		store.armed.Store(true)
-		ctx, cancel = context.WithTimeout(t.Context(), 10*time.Millisecond)
-		require.Error(t, c.SetMetadata(ctx, map[string]string{"k": "early"}))
-		cancel()
+		store.lose(t, set("early"))
 		_, err = store.late() // unless it has been tried again already
 		require.NoError(t, err)
-		require.NoError(t, c.SetMetadata(t.Context(), map[string]string{"k": "last"}))
+		require.NoError(t, set("last")(t.Context()))
 		space, err := store.Store.Open(t.Context(), "k/e")
 		require.NoError(t, err)
 		found, _, err := space.Get(t.Context(), "a")
@@ -144,7 +155,7 @@ func TestAnOlderUpdateThatArrivesLateHasNoEffect(t *testing.T) {
 
 // Otherwise a coordinator would wait for what has stopped long since, and nobody would say so again.
 func TestAnOlderAcknowledgementThatArrivesLateTakesNothingBack(t *testing.T) {
-	store := &losing{Store: kvtest.NewMemory(), kept: make(chan func() (kv.Result, error), 1)}
+	store := newLosing()
 	session, _, err := between.Join(t.Context(), libcluster.OnStore(store), libcluster.Registration{
 		Key: "k", Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, Mode: libcluster.ModeCooperative, TTL: time.Hour, Logger: zap.NewNop(),
 	})
@@ -159,10 +170,7 @@ func TestAnOlderAcknowledgementThatArrivesLateTakesNothingBack(t *testing.T) {
 	require.NoError(t, err)
 	revision := survey.Planning.Revision
 	loses := func(generation int64, but string) {
-		store.armed.Store(true)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		defer cancel()
-		require.Error(t, a.Acknowledge(ctx, revision, generation, but))
+		store.lose(t, func(ctx context.Context) error { return a.Acknowledge(ctx, revision, generation, but) })
 	}
 	arrives := func() bool {
 		done, err := store.late()
