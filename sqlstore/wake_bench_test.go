@@ -4,6 +4,7 @@ package sqlstore_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -149,4 +150,32 @@ func commitAtOnce(b *testing.B, store *sqlstore.Store, users int) {
 	}
 	require.NoError(b, all.Wait())
 	b.StopTimer()
+}
+
+// BenchmarkConnect has 50 users open two connections each, at once, as those of
+// BenchmarkManyAtOnce do with a store each: one for heartbeats, and one beside the watch's. On
+// PostgreSQL, which begins a process for each, that is most of what it takes.
+func BenchmarkConnect(b *testing.B) {
+	for _, s := range all {
+		b.Run(s.name, func(b *testing.B) {
+			url := s.url(b)
+			for b.Loop() {
+				db, err := sql.Open(s.driver, url)
+				require.NoError(b, err)
+				all, ctx := errgroup.WithContext(patience(b))
+				conns := make([]*sql.Conn, 2*crowd) // given back only when all are there
+				for i := range conns {
+					all.Go(func() (err error) {
+						conns[i], err = db.Conn(ctx)
+						return err
+					})
+				}
+				require.NoError(b, all.Wait())
+				for _, c := range conns {
+					require.NoError(b, c.Close())
+				}
+				require.NoError(b, db.Close())
+			}
+		})
+	}
 }
