@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	if seeds := os.Getenv(childEnv); seeds != "" {
 		child(seeds)
 	}
-	testhost.Parallel(8)
+	testhost.Parallel(atOnce)
 	status := m.Run()
 	if status == 0 {
 		var leak error
