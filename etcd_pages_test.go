@@ -162,7 +162,7 @@ func TestRecordsThatAreTooLargeTogetherAreNotTakenIn(t *testing.T) {
 			t.Parallel()
 			cluster, client := key(t), etcdClient(t)
 			core, logs := observer.New(zap.WarnLevel)
-			a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, Logger: zap.New(core)})
+			a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, Logger: zap.New(core), Registry: patient(t)})
 			unlock := alone()
 			defer unlock()
 			remove := putRecords(t, client, cluster, libcluster.ModeDirect, 600, 60000)
@@ -182,9 +182,9 @@ func TestRecordsThatAreTooLargeTogetherAreNotTakenIn(t *testing.T) {
 				return err != nil && strings.Contains(err.Error(), "32 MiB")
 			}, patience, time.Millisecond)
 
-			b := prepare(t, libcluster.Config{Key: cluster, ID: "b", Mode: mode})
+			b := prepare(t, libcluster.Config{Key: cluster, ID: "b", Mode: mode, Registry: patient(t)})
 			joined := make(chan error, 1)
-			joining, end := context.WithTimeout(context.Background(), patience)
+			joining, end := context.WithTimeout(context.Background(), 2*patience) // for two readings
 			defer end()
 			go func() { joined <- b.Join(joining) }()
 			if mode == libcluster.ModeDirect {
