@@ -164,7 +164,7 @@ func act(ctx context.Context, p *peers.Peers, c *libcluster.Cluster, say func(ev
 			said = primary
 			say(primary)
 		}
-		s, now := c.State(), time.Now()
+		now, s := time.Now(), c.State() // in this order: it may be stopped in between
 		if is := s.Index == 0 && ctx.Err() == nil; is != acts {
 			acts = is
 			kind := "acts"
