@@ -91,8 +91,7 @@ func (s *suite) outliving() option { return ttl(4*s.h.TTL + s.h.Patience) }
 func coordinatorThatIsLostIsVacated(s *suite) {
 	w := s.plan("w", passive())
 	for _, how := range []string{"it expires", "its ID is taken"} {
-		a, b := s.coordinatesBriefly()
-		w.hears("", "a")
+		a, b := s.coordinatesBriefly(w)
 		if how == "its ID is taken" {
 			s.plan("a")
 		}
@@ -110,18 +109,24 @@ func coordinatorThatIsLostIsVacated(s *suite) {
 	}
 }
 
-// coordinatesBriefly returns a coordinator with a short TTL, and an instance that cannot become it yet.
-func (s *suite) coordinatesBriefly() (a, b *planner) {
+// coordinatesBriefly returns a coordinator with a short TTL, which w has been told of, and an
+// instance that cannot become it yet.
+func (s *suite) coordinatesBriefly(w *planner) (a, b *planner) {
+	patience := s.within()
 	for {
 		began := time.Now()
 		a, b = s.plan("a", ttl(s.h.TTL)), s.plan("b", s.outliving())
 		claimed, err := a.Claim(s.within(), []byte("a"))
 		inVain, errInVain := b.Claim(s.within(), []byte("b"))
-		if time.Since(began) < a.granted {
+		inTime, cancel := context.WithDeadline(patience, began.Add(a.granted))
+		errUntold := w.awaits(inTime, "", "a")
+		cancel()
+		if time.Since(began) < a.granted || patience.Err() != nil {
 			require.NoError(s, err)
 			require.NoError(s, errInVain)
 			require.True(s, claimed)
 			require.False(s, inVain)
+			require.NoError(s, errUntold)
 			return a, b
 		}
 		a.close() // on a busy machine its record may have expired already

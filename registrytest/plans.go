@@ -66,15 +66,20 @@ func (p *planner) hear(ctx context.Context) error {
 // these. Empty: there is none.
 func (p *planner) hears(plan, coordinator string) {
 	p.Helper()
-	ctx := p.within()
-	for p.changes == 0 || p.told() != told(plan, coordinator) {
-		if err := p.hear(ctx); err != nil {
-			require.FailNow(p, "the plan did not become what was expected", "%q expected %s, but: %v\nit was told: %s",
-				p.reg.Member.ID, told(plan, coordinator), err, p.told())
-		}
-	}
+	require.NoError(p, p.awaits(p.within(), plan, coordinator))
 	require.Equal(p, plan == "", p.now.Plan == nil, "a plan that is not there is nil")
 	require.Equal(p, coordinator == "", p.now.Coordinator == nil, "what nobody says is nil")
+}
+
+// awaits is hears, but for what it fails by.
+func (p *planner) awaits(ctx context.Context, plan, coordinator string) error {
+	for p.changes == 0 || p.told() != told(plan, coordinator) {
+		if err := p.hear(ctx); err != nil {
+			return fmt.Errorf("the plan did not become what was expected: %q expected %s, was told %s: %w",
+				p.reg.Member.ID, told(plan, coordinator), p.told(), err)
+		}
+	}
+	return nil
 }
 
 func (p *planner) told() string { return told(string(p.now.Plan), string(p.now.Coordinator)) }
