@@ -98,21 +98,19 @@ func (inc *incarnation) id() string {
 // for the other, and no heartbeat waits for them.
 func (inc *incarnation) errand(asked signal, do func() bool) {
 	again := inc.c.newRetry()
-	due := time.NewTimer(0)
-	defer due.Stop()
-	due.Stop()
+	var due <-chan time.Time // nil: nothing is to be tried again
 	for {
 		select {
 		case <-inc.ctx.Done():
 			return
 		case <-asked:
-		case <-due.C:
+		case <-due:
 		}
 		if do() {
 			again.reset()
-			due.Stop()
+			due = nil
 		} else {
-			due.Reset(again.next())
+			due = time.After(again.next())
 		}
 	}
 }
