@@ -3,8 +3,11 @@
 package gossip_test
 
 import (
+	"context"
 	"flag"
 	"fmt"
+	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -28,9 +31,12 @@ var rest = flag.Duration("rest", 10*time.Second, "how long thirty instances rest
 func BenchmarkThirtyInstances(b *testing.B) {
 	const instances = 30
 	for b.Loop() {
-		var net network
+		var cut cuts
 		var sent, lost atomic.Int64
-		world := gossip.World{Reaches: net.reaches, Sent: func(bytes int) { sent.Add(int64(bytes)) }}
+		world := gossip.World{Listen: func(at netip.AddrPort) (gossip.Port, error) {
+			p, err := gossip.Listen(at)
+			return countedPort{p, &cut, &sent}, err
+		}}
 		where := addresses(b, instances)
 		registry := keep(gossip.Config{})
 		all := make([]*libcluster.Cluster, instances)
@@ -69,14 +75,53 @@ func BenchmarkThirtyInstances(b *testing.B) {
 		leave(b, all[28])
 		await(all[:28], 28, "s-left", start)
 		start = time.Now()
-		net.cut(where[27])
+		cut.cut(where[27])
 		await(all[:27], 27, "s-cut-off", start)
-		net.cut()
+		cut.cut()
 		for _, c := range all[:28] {
 			leave(b, c)
 		}
 		b.ReportMetric(0, "ns/op")
 	}
+}
+
+// countedPort is a real one that can be cut off, and counts the bytes that it sends.
+type countedPort struct {
+	gossip.Port
+	net  *cuts
+	sent *atomic.Int64
+}
+
+func (p countedPort) Accept() (net.Conn, error) {
+	conn, err := p.Port.Accept()
+	return countedConn{conn, p.sent}, err
+}
+
+func (p countedPort) Dial(ctx context.Context, to string, timeout time.Duration) (net.Conn, error) {
+	if !p.net.connects(p.Addr().String(), to) {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: context.DeadlineExceeded}
+	}
+	conn, err := p.Port.Dial(ctx, to, timeout)
+	return countedConn{conn, p.sent}, err
+}
+
+func (p countedPort) WriteTo(b []byte, to netip.AddrPort) error {
+	if !p.net.reaches(p.Addr().String(), to.String()) {
+		return nil
+	}
+	const headers = 28 // those of IP and UDP
+	p.sent.Add(int64(len(b) + headers))
+	return p.Port.WriteTo(b, to)
+}
+
+type countedConn struct {
+	net.Conn
+	sent *atomic.Int64
+}
+
+func (c countedConn) Write(b []byte) (int, error) {
+	c.sent.Add(int64(len(b)))
+	return c.Conn.Write(b)
 }
 
 // processor returns the time of a processor that this process has taken.

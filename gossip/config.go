@@ -63,26 +63,23 @@ type Config struct {
 
 // world is what tests put in the place of the network, the resolver and patience.
 type world struct {
-	reaches func(from, to string) bool // nil: anybody reaches anybody
-	loses   func() bool                // whether a packet is lost; nil: none is
-	sent    func(bytes int)            // is told what is sent; nil: nobody is
-	lookup  func(ctx context.Context, host string) ([]netip.Addr, error)
-	now     func() time.Time
-	probe   time.Duration // how often a node probes another one
-	linger  time.Duration // how long a node runs on whose session was closed
-	dead    time.Duration // how long memberlist itself speaks to nodes that are down
+	listen func(at netip.AddrPort) (port, error)
+	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	now    func() time.Time
+	probe  time.Duration // how often a node probes another one
+	linger time.Duration // how long a node runs on whose session was closed
 }
 
 // realWorld is that of applications. Slower probes notice a stopped process later; faster ones
 // take busy machines for dead: with 100 ms two busy cores lost 93 live nodes in 15 s.
 var realWorld = world{
+	listen: openSockets,
 	lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
 		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	},
 	now:    time.Now,
 	probe:  200 * time.Millisecond,
 	linger: 2 * time.Second,
-	dead:   30 * time.Second,
 }
 
 func (c Config) world() *world {

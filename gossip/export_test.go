@@ -8,23 +8,28 @@ import (
 	"github.com/libcluster/libcluster"
 )
 
+// Port is where a node listens, and Listen opens one of the real network.
+type Port = port
+
+var Listen = openSockets
+
 // World is what stands in the place of the network, the resolver and patience in tests. Fields
 // that are not set are as in reality, but that a session that was closed is not kept for long.
 type World struct {
-	Reaches func(from, to string) bool
-	Loses   func() bool
-	Sent    func(bytes int)
-	Lookup  func(ctx context.Context, host string) ([]netip.Addr, error)
-	Now     func() time.Time
-	Probe   time.Duration
-	Dead    time.Duration
-	Linger  time.Duration
+	Listen func(at netip.AddrPort) (Port, error)
+	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	Now    func() time.Time
+	Probe  time.Duration
+	Linger time.Duration
 }
 
 // In returns a Config in another world.
 func (c Config) In(w World) Config {
 	in := realWorld
-	in.reaches, in.loses, in.sent, in.linger = w.Reaches, w.Loses, w.Sent, 100*time.Millisecond
+	in.linger = 100 * time.Millisecond
+	if w.Listen != nil {
+		in.listen = w.Listen
+	}
 	if w.Lookup != nil {
 		in.lookup = w.Lookup
 	}
@@ -36,9 +41,6 @@ func (c Config) In(w World) Config {
 	}
 	if w.Linger != 0 {
 		in.linger = w.Linger
-	}
-	if w.Dead != 0 {
-		in.dead = w.Dead
 	}
 	c.in = &in
 	return c

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -60,34 +61,6 @@ func keep(config gossip.Config) kept { return kept{config, new(sync.Map)} }
 
 func (k kept) given(c *libcluster.Config) { c.Registry = k }
 
-// network is one that can be cut.
-type network struct {
-	mu     sync.Mutex     // guards what follows
-	sides  map[string]int // by address
-	oneWay [2]string      // nothing comes from the first address to the second
-	lost   int            // what was to go that way
-}
-
-func (n *network) reaches(from, to string) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.oneWay == [2]string{from, to} {
-		n.lost++
-		return false
-	}
-	return n.sides[from] == n.sides[to]
-}
-
-// cut puts addresses on another side.
-func (n *network) cut(addresses ...string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.sides = map[string]int{}
-	for _, a := range addresses {
-		n.sides[a] = 1
-	}
-}
-
 // at returns a registry that listens at an address.
 func at(address string, seeds []string, world gossip.World) gossip.Config {
 	return gossip.Config{Bind: address, Seeds: seeds}.In(world)
@@ -106,16 +79,17 @@ func TestAllInstancesMayHaveTheSameConfig(t *testing.T) {
 
 // Each knows only the next, and that of the first two is not there yet when they begin.
 func TestThreeWithSeedsInARingFindOneAnother(t *testing.T) {
-	t.Parallel()
-	where := addresses(t, 3)
-	var all []*libcluster.Cluster
-	for n, address := range where {
-		next := (n + 1) % len(where)
-		all = append(all, joined(t, fmt.Sprint(n), at(address, where[next:next+1], gossip.World{Probe: calm})))
-	}
-	for _, c := range all {
-		sees(t, c, "0", "1", "2")
-	}
+	inVirtualTime(t, func(t *testing.T, net *network) {
+		where := net.addresses(3)
+		var all []*libcluster.Cluster
+		for n, address := range where {
+			next := (n + 1) % len(where)
+			all = append(all, joined(t, fmt.Sprint(n), at(address, where[next:next+1], net.world())))
+		}
+		for _, c := range all {
+			sees(t, c, "0", "1", "2")
+		}
+	})
 }
 
 func TestOtherModesAreRefused(t *testing.T) {
@@ -126,143 +100,155 @@ func TestOtherModesAreRefused(t *testing.T) {
 	require.ErrorIs(t, err, libcluster.ErrCannotPlan)
 }
 
-func TestLeaveIsSeenAtOnceByAll(t *testing.T) {
-	t.Parallel()
-	config := gossip.Config{Seeds: addresses(t, 1)}.In(gossip.World{Probe: never})
-	a, b := joined(t, "a", config), joined(t, "b", config)
-	c := newCluster(t, "c", config)
-	join(t, c)
-	sees(t, a, "a", "b", "c")
-	leave(t, c)
-	require.Equal(t, []string{"a", "b"}, members(a), "Leave returns when all know")
-	sees(t, b, "a", "b")
+func TestChangesAreSeenAtOnceByAll(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, net *network) {
+		config := gossip.Config{Seeds: net.addresses(1)}.In(gossip.World{Listen: net.listen, Probe: never})
+		a, b := joined(t, "a", config), joined(t, "b", config)
+		c := newCluster(t, "c", config)
+		join(t, c)
+		sees(t, a, "a", "b", "c")
+		began := time.Now()
+		require.NoError(t, c.SetWorkers(t.Context(), 3), "it returns when all know")
+		require.Equal(t, 2*latency, time.Since(began), "a message and its answer")
+		synctest.Wait() // the instance that has heard of it works out its total
+		require.Equal(t, 5, a.State().Total)
+		leave(t, c)
+		require.Less(t, time.Since(began), time.Second, "nobody was waited for in vain")
+		synctest.Wait()
+		require.Equal(t, []string{"a", "b"}, members(a), "Leave returns when all know")
+		sees(t, b, "a", "b")
+	})
 }
 
 func TestLargeRecordsReachEverybody(t *testing.T) {
-	t.Parallel()
-	config := gossip.Config{Seeds: addresses(t, 1)}.In(gossip.World{Probe: calm})
-	largest := func(c *libcluster.Config) {
-		c.Metadata = map[string]string{"text": strings.Repeat(c.ID, 64<<10-100)}
-	}
-	a, b := joined(t, "a", config, largest), joined(t, "b", config, largest)
-	c := joined(t, "c", config)
-	everybodySees := func(id, letter string) {
-		t.Helper()
-		for _, by := range []*libcluster.Cluster{a, b, c} {
-			eventually(t, "the metadata of "+id, func() bool {
-				all := by.Members()
-				n := slices.IndexFunc(all, func(m libcluster.Assignment) bool { return m.ID == id })
-				return n >= 0 && all[n].Metadata["text"] == strings.Repeat(letter, 64<<10-100)
-			})
+	inVirtualTime(t, func(t *testing.T, net *network) {
+		config := net.one()
+		largest := func(c *libcluster.Config) {
+			c.Metadata = map[string]string{"text": strings.Repeat(c.ID, 64<<10-100)}
 		}
-	}
-	everybodySees("a", "a")
-	everybodySees("b", "b")
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	require.NoError(t, c.SetMetadata(ctx, map[string]string{"text": strings.Repeat("x", 64<<10-100)}))
-	everybodySees("c", "x")
+		a, b := joined(t, "a", config, largest), joined(t, "b", config, largest)
+		c := joined(t, "c", config)
+		everybodySees := func(id, letter string) {
+			t.Helper()
+			for _, by := range []*libcluster.Cluster{a, b, c} {
+				eventually(t, "the metadata of "+id, func() bool {
+					all := by.Members()
+					n := slices.IndexFunc(all, func(m libcluster.Assignment) bool { return m.ID == id })
+					return n >= 0 && all[n].Metadata["text"] == strings.Repeat(letter, 64<<10-100)
+				})
+			}
+		}
+		everybodySees("a", "a")
+		everybodySees("b", "b")
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		require.NoError(t, c.SetMetadata(ctx, map[string]string{"text": strings.Repeat("x", 64<<10-100)}))
+		everybodySees("c", "x")
+	})
 }
 
 func TestMinorityOfExpectIsFencedByAsking(t *testing.T) {
-	t.Parallel()
-	var net network
-	where := addresses(t, 5)
-	var all []*libcluster.Cluster
-	var joining sync.WaitGroup
-	for n, address := range where {
-		// The list of members never changes here, so it can have no part in this.
-		config := at(address, where[:2], gossip.World{Reaches: net.reaches, Probe: never})
-		config.Expect = 5
-		c := newCluster(t, fmt.Sprint(n), config, func(c *libcluster.Config) { c.TTL = 2 * time.Second })
-		all = append(all, c)
-		joining.Go(func() { join(t, c) })
-		if n == 1 {
-			require.False(t, all[0].State().Active(), "two are no majority of 5")
+	inVirtualTime(t, func(t *testing.T, net *network) {
+		where := net.addresses(5)
+		var all []*libcluster.Cluster
+		var joining sync.WaitGroup
+		for n, address := range where {
+			// The list of members never changes here, so it can have no part in this.
+			config := at(address, where[:2], gossip.World{Listen: net.listen, Probe: never})
+			config.Expect = 5
+			c := newCluster(t, fmt.Sprint(n), config, func(c *libcluster.Config) { c.TTL = 2 * time.Second })
+			all = append(all, c)
+			joining.Go(func() { join(t, c) })
+			if n == 1 {
+				require.False(t, all[0].State().Active(), "two are no majority of 5")
+			}
 		}
-	}
-	joining.Wait()
-	for _, c := range all {
-		sees(t, c, "0", "1", "2", "3", "4")
-		eventually(t, "a deadline", func() bool { return !c.State().Deadline.IsZero() })
-	}
-	net.cut(where[:2]...)
-	for _, c := range all[:2] {
-		eventually(t, "fenced", func() bool { return !c.State().Active() })
-		require.ErrorIs(t, c.Err(), libcluster.ErrDeadlinePassed)
-	}
-	for _, c := range all[2:] {
-		eventually(t, "three are a majority", func() bool { return c.State().Active() && c.Err() == nil })
-	}
-	net.cut()
-	for _, c := range all {
-		eventually(t, "active again", func() bool { return c.State().Active() })
-	}
+		joining.Wait()
+		for _, c := range all {
+			sees(t, c, "0", "1", "2", "3", "4")
+			eventually(t, "a deadline", func() bool { return !c.State().Deadline.IsZero() })
+		}
+		net.cut(where[:2]...)
+		for _, c := range all[:2] {
+			eventually(t, "fenced", func() bool { return !c.State().Active() })
+			require.ErrorIs(t, c.Err(), libcluster.ErrDeadlinePassed)
+		}
+		for _, c := range all[2:] {
+			eventually(t, "three are a majority", func() bool { return c.State().Active() && c.Err() == nil })
+		}
+		net.cut()
+		for _, c := range all {
+			eventually(t, "active again", func() bool { return c.State().Active() })
+		}
+	})
 }
 
 func TestTooFewSayHowMany(t *testing.T) {
-	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	core, _ := observer.New(zap.WarnLevel)
-	core = zapcore.RegisterHooks(core, func(line zapcore.Entry) error {
-		if line.Message == "waiting for a majority of Expect" {
-			cancel()
-		}
-		return nil
+	inVirtualTime(t, func(t *testing.T, net *network) {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		core, _ := observer.New(zap.WarnLevel)
+		core = zapcore.RegisterHooks(core, func(line zapcore.Entry) error {
+			if line.Message == "waiting for a majority of Expect" {
+				cancel()
+			}
+			return nil
+		})
+		config := gossip.Config{Seeds: net.addresses(1), Expect: 3}.In(net.world())
+		m, err := config.Enter(libcluster.Registration{
+			Key: "k", Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: time.Second, Logger: zap.New(core),
+		})
+		require.NoError(t, err)
+		_, _, err = m.Join(ctx, libcluster.Member{ID: "a", Workers: 1})
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorContains(t, err, "gossip.Config.Expect: of 3 members 2 must be here, and 1 are")
 	})
-	config := gossip.Config{Seeds: addresses(t, 1), Expect: 3}.In(gossip.World{})
-	m, err := config.Enter(libcluster.Registration{
-		Key: "k", Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: time.Second, Logger: zap.New(core),
-	})
-	require.NoError(t, err)
-	_, _, err = m.Join(ctx, libcluster.Member{ID: "a", Workers: 1})
-	require.ErrorIs(t, err, context.Canceled)
-	require.ErrorContains(t, err, "gossip.Config.Expect: of 3 members 2 must be here, and 1 are")
 }
 
 func TestMoreMembersThanExpectAreWarnedOfOnce(t *testing.T) {
-	t.Parallel()
-	config := gossip.Config{Seeds: addresses(t, 1)}.In(gossip.World{Probe: calm})
-	instance := func(id string, expect int) (*libcluster.Cluster, func() []observer.LoggedEntry) {
-		core, lines := observer.New(zap.WarnLevel)
-		config.Expect = expect
-		c := joined(t, id, config, func(c *libcluster.Config) { c.Logger = zap.New(core) })
-		return c, func() []observer.LoggedEntry {
-			return lines.FilterMessageSnippet("more members are here than Expect").All()
+	inVirtualTime(t, func(t *testing.T, net *network) {
+		config := net.one()
+		instance := func(id string, expect int) (*libcluster.Cluster, func() []observer.LoggedEntry) {
+			core, lines := observer.New(zap.WarnLevel)
+			config.Expect = expect
+			c := joined(t, id, config, func(c *libcluster.Config) { c.Logger = zap.New(core) })
+			return c, func() []observer.LoggedEntry {
+				return lines.FilterMessageSnippet("more members are here than Expect").All()
+			}
 		}
-	}
-	a, few := instance("a", 1)
-	require.Empty(t, few())
-	b, enough := instance("b", 3)
-	sees(t, a, "a", "b")
-	eventually(t, "a warning", func() bool { return len(few()) > 0 })
-	require.Equal(t, []any{int64(2), int64(1)}, []any{few()[0].ContextMap()["here"], few()[0].ContextMap()["expect"]})
-	instance("c", 0)
-	for _, i := range []*libcluster.Cluster{a, b} {
-		sees(t, i, "a", "b", "c")
-	}
-	require.Len(t, few(), 1)
-	require.Empty(t, enough())
+		a, few := instance("a", 1)
+		require.Empty(t, few())
+		b, enough := instance("b", 3)
+		sees(t, a, "a", "b")
+		eventually(t, "a warning", func() bool { return len(few()) > 0 })
+		require.Equal(t, []any{int64(2), int64(1)}, []any{few()[0].ContextMap()["here"], few()[0].ContextMap()["expect"]})
+		instance("c", 0)
+		for _, i := range []*libcluster.Cluster{a, b} {
+			sees(t, i, "a", "b", "c")
+		}
+		require.Len(t, few(), 1)
+		require.Empty(t, enough())
+	})
 }
 
 func TestTwoClustersNeverMerge(t *testing.T) {
-	t.Parallel()
-	seeds := addresses(t, 1)
-	config := gossip.Config{Seeds: seeds}.In(gossip.World{})
-	a := joined(t, "a", config)
-	core, lines := observer.New(zap.WarnLevel)
-	other := joined(t, "b", config, func(c *libcluster.Config) { c.Env, c.Logger = "test", zap.New(core) })
-	eventually(t, "the log", func() bool {
-		for _, line := range lines.FilterMessage("a seed is not found, will keep looking").All() {
-			if strings.Contains(fmt.Sprint(line.ContextMap()["error"]), seeds[0]+" answers, but is of another cluster than gossip-test/test") {
-				return true
+	inVirtualTime(t, func(t *testing.T, net *network) {
+		seeds := net.addresses(1)
+		config := gossip.Config{Seeds: seeds}.In(net.world())
+		a := joined(t, "a", config)
+		core, lines := observer.New(zap.WarnLevel)
+		other := joined(t, "b", config, func(c *libcluster.Config) { c.Env, c.Logger = "test", zap.New(core) })
+		eventually(t, "the log", func() bool {
+			for _, line := range lines.FilterMessage("a seed is not found, will keep looking").All() {
+				if strings.Contains(fmt.Sprint(line.ContextMap()["error"]), seeds[0]+" answers, but is of another cluster than gossip-test/test") {
+					return true
+				}
 			}
-		}
-		return false
+			return false
+		})
+		sees(t, a, "a")
+		sees(t, other, "b")
 	})
-	sees(t, a, "a")
-	sees(t, other, "b")
 }
 
 func secrets(texts ...string) (all []libcluster.Secret) {
@@ -280,90 +266,101 @@ func TestWrongSecretIsAnErrorThatSaysSo(t *testing.T) {
 		"too much": {nil, secrets("b")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			config := gossip.Config{Seeds: addresses(t, 1), Secret: with[0]}.In(gossip.World{})
-			a := joined(t, "a", config)
-			config.Secret = with[1]
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			err := newCluster(t, "b", config).Join(ctx)
-			require.ErrorContains(t, err, "gossip.Config.Secret: an instance answers that has another secret, or none; give all the same")
-			require.NoError(t, ctx.Err(), "it is an error at once")
-			require.NotContains(t, fmt.Sprintf("%+v %#v %v", config, config, err), "0123456789abcdef")
-			sees(t, a, "a")
+			inVirtualTime(t, func(t *testing.T, net *network) {
+				config := net.one()
+				config.Secret = with[0]
+				a := joined(t, "a", config)
+				config.Secret = with[1]
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				err := newCluster(t, "b", config).Join(ctx)
+				require.ErrorContains(t, err, "gossip.Config.Secret: an instance answers that has another secret, or none; give all the same")
+				require.NoError(t, ctx.Err(), "it is an error at once")
+				require.NotContains(t, fmt.Sprintf("%+v %#v %v", config, config, err), "0123456789abcdef")
+				sees(t, a, "a")
+			})
 		})
 	}
 }
 
 func TestSecretIsReplacedOneInstanceAfterAnother(t *testing.T) {
-	t.Parallel()
-	config := gossip.Config{Seeds: addresses(t, 1)}.In(gossip.World{Probe: calm})
-	var all []*libcluster.Cluster
-	for n, with := range [][]libcluster.Secret{secrets("old", "new"), secrets("new", "old"), secrets("new", "old")} {
-		config.Secret = with
-		all = append(all, joined(t, fmt.Sprint(n), config))
-	}
-	for _, c := range all {
-		sees(t, c, "0", "1", "2")
-	}
+	inVirtualTime(t, func(t *testing.T, net *network) {
+		config := net.one()
+		var all []*libcluster.Cluster
+		for n, with := range [][]libcluster.Secret{secrets("old", "new"), secrets("new", "old"), secrets("new", "old")} {
+			config.Secret = with
+			all = append(all, joined(t, fmt.Sprint(n), config))
+		}
+		for _, c := range all {
+			sees(t, c, "0", "1", "2")
+		}
+	})
 }
 
 func TestSeedsAreLookedUpAnew(t *testing.T) {
-	t.Parallel()
-	a, b := testhost.FreeAddress(t), testhost.FreeAddress(t)
-	var known atomic.Bool
-	var asked atomic.Int32
-	lookup := func(_ context.Context, host string) ([]netip.Addr, error) {
-		if host == "mailer.test" {
-			asked.Add(1)
+	inVirtualTime(t, func(t *testing.T, net *network) {
+		where := net.addresses(2)
+		var known atomic.Bool
+		var asked atomic.Int32
+		lookup := func(_ context.Context, host string) ([]netip.Addr, error) {
+			if host == "mailer.test" {
+				asked.Add(1)
+			}
+			if !known.Load() {
+				return nil, errors.New("no such host")
+			}
+			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
 		}
-		if !known.Load() {
-			return nil, errors.New("no such host")
-		}
-		return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
-	}
-	first := joined(t, "a", at(a, nil, gossip.World{}))
-	_, port, _ := strings.Cut(a, ":")
-	second := joined(t, "b", at(b, []string{"mailer.test:" + port}, gossip.World{Lookup: lookup}))
-	sees(t, second, "b")
-	eventually(t, "several look-ups", func() bool { return asked.Load() >= 3 })
-	known.Store(true)
-	sees(t, first, "a", "b")
-	sees(t, second, "a", "b")
+		first := joined(t, "a", at(where[0], nil, net.world()))
+		_, port, _ := strings.Cut(where[0], ":")
+		world := net.world()
+		world.Lookup = lookup
+		second := joined(t, "b", at(where[1], []string{"mailer.test:" + port}, world))
+		sees(t, second, "b")
+		eventually(t, "several look-ups", func() bool { return asked.Load() >= 3 })
+		known.Store(true)
+		sees(t, first, "a", "b")
+		sees(t, second, "a", "b")
+	})
 }
 
+func halfOfAll() bool { return rand.IntN(2) == 0 }
+
 func TestHalfOfAllPacketsMayBeLost(t *testing.T) {
-	t.Parallel()
-	lossy := func() bool { return rand.IntN(2) == 0 }
-	config := gossip.Config{Seeds: addresses(t, 1)}.In(gossip.World{Loses: lossy, Probe: calm})
-	var all []*libcluster.Cluster
-	for n := range 4 {
-		all = append(all, joined(t, fmt.Sprint(n), config))
-	}
-	for _, c := range all {
-		sees(t, c, "0", "1", "2", "3")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	require.NoError(t, all[3].SetWorkers(ctx, 7))
-	for _, c := range all {
-		eventually(t, "the new total", func() bool { return c.State().Total == 10 })
-	}
+	inVirtualTime(t, func(t *testing.T, net *network) {
+		net.loses = halfOfAll
+		config := net.one()
+		var all []*libcluster.Cluster
+		for n := range 4 {
+			all = append(all, joined(t, fmt.Sprint(n), config))
+		}
+		for _, c := range all {
+			sees(t, c, "0", "1", "2", "3")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		require.NoError(t, all[3].SetWorkers(ctx, 7))
+		for _, c := range all {
+			eventually(t, "the new total", func() bool { return c.State().Total == 10 })
+		}
+	})
 }
 
 func TestWhatWasLostIsFoundByComparing(t *testing.T) {
-	t.Parallel()
-	var lost atomic.Bool
-	config := gossip.Config{Seeds: addresses(t, 1)}.In(gossip.World{Loses: lost.Load, Probe: never})
-	a, b := joined(t, "a", config), joined(t, "b", config)
-	sees(t, a, "a", "b")
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	lost.Store(true)
-	require.NoError(t, b.SetWorkers(ctx, 5), "an instance that cannot be reached holds up nobody")
-	require.Equal(t, 2, a.State().Total)
-	// No packet ever gets through: two that compare do so by connections.
-	eventually(t, "the new total", func() bool { return a.State().Total == 6 })
+	inVirtualTime(t, func(t *testing.T, net *network) {
+		var lost atomic.Bool
+		net.loses = lost.Load
+		config := gossip.Config{Seeds: net.addresses(1)}.In(gossip.World{Listen: net.listen, Probe: never})
+		a, b := joined(t, "a", config), joined(t, "b", config)
+		sees(t, a, "a", "b")
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		lost.Store(true)
+		require.NoError(t, b.SetWorkers(ctx, 5), "an instance that cannot be reached holds up nobody")
+		require.Equal(t, 2, a.State().Total)
+		// No packet ever gets through: two that compare do so by connections.
+		eventually(t, "the new total", func() bool { return a.State().Total == 6 })
+	})
 }
 
 func TestInstanceIsReachedWhereItIsAdvertised(t *testing.T) {
@@ -379,30 +376,31 @@ func TestInstanceIsReachedWhereItIsAdvertised(t *testing.T) {
 }
 
 func TestOneThatIsWronglyAccusedStays(t *testing.T) {
-	t.Parallel()
-	registry := keep(gossip.Config{Seeds: addresses(t, 1)}.In(gossip.World{Probe: never}))
-	a := joined(t, "a", registry.Config, registry.given)
-	var gone, back atomic.Bool
-	b := joined(t, "b", registry.Config, registry.given, func(c *libcluster.Config) {
-		c.OnMembers = func(change libcluster.MembersChange) {
-			for _, m := range change.Left {
-				gone.Store(gone.Load() || m.ID == "c")
+	inVirtualTime(t, func(t *testing.T, net *network) {
+		registry := keep(gossip.Config{Seeds: net.addresses(1)}.In(gossip.World{Listen: net.listen, Probe: never}))
+		a := joined(t, "a", registry.Config, registry.given)
+		var gone, back atomic.Bool
+		b := joined(t, "b", registry.Config, registry.given, func(c *libcluster.Config) {
+			c.OnMembers = func(change libcluster.MembersChange) {
+				for _, m := range change.Left {
+					gone.Store(gone.Load() || m.ID == "c")
+				}
+				for _, m := range change.Joined {
+					back.Store(gone.Load() && m.ID == "c")
+				}
 			}
-			for _, m := range change.Joined {
-				back.Store(gone.Load() && m.ID == "c")
-			}
+		})
+		c := joined(t, "c", registry.Config, registry.given)
+		sees(t, b, "a", "b", "c")
+		eventually(t, "gone and back", func() bool {
+			gossip.Accuse(registry.session("b"), registry.session("c"))
+			return gone.Load() && back.Load()
+		})
+		for _, i := range []*libcluster.Cluster{a, b, c} {
+			sees(t, i, "a", "b", "c")
 		}
+		require.NoError(t, c.Err())
 	})
-	c := joined(t, "c", registry.Config, registry.given)
-	sees(t, b, "a", "b", "c")
-	eventually(t, "gone and back", func() bool {
-		gossip.Accuse(registry.session("b"), registry.session("c"))
-		return gone.Load() && back.Load()
-	})
-	for _, i := range []*libcluster.Cluster{a, b, c} {
-		sees(t, i, "a", "b", "c")
-	}
-	require.NoError(t, c.Err())
 }
 
 func TestPortThatIsTakenIsAnErrorThatSaysSo(t *testing.T) {

@@ -29,6 +29,7 @@ const (
 	suspicionMaxMult = 3
 	pushPullEvery    = 10 * time.Second
 	streamTimeout    = 10 * time.Second
+	gossipToTheDead  = 30 * time.Second
 	leaveBroadcast   = 200 * time.Millisecond
 
 	// A message larger than a packet goes through a connection. memberlist takes no message
@@ -94,7 +95,7 @@ func start(ctx context.Context, cfg Config, reg libcluster.Registration) (*node,
 	list.SuspicionMult, list.SuspicionMaxTimeoutMult = suspicionMult, suspicionMaxMult
 	list.GossipInterval, list.RetransmitMult = min(cfg.world().probe/4, longestGossip), retransmitMult
 	list.PushPullInterval, list.TCPTimeout = pushPullEvery, streamTimeout
-	list.GossipToTheDeadTime = cfg.world().dead
+	list.GossipToTheDeadTime = gossipToTheDead
 	list.EnableCompression = false // nobody has to expand what strangers have sent
 	n.list, err = memberlist.Create(list)
 	close(n.ready)

@@ -92,23 +92,6 @@ func TestOneThatIsStartedAgainIsOneMember(t *testing.T) {
 	eventually(t, "a total of both", func() bool { return a.State().Total == 4 })
 }
 
-func TestCutOffInstanceIsNoticedByProbes(t *testing.T) {
-	t.Parallel()
-	var net network
-	where := addresses(t, 3)
-	var all []*libcluster.Cluster
-	for n, address := range where {
-		all = append(all, joined(t, fmt.Sprint(n), at(address, where[:1], gossip.World{Reaches: net.reaches})))
-	}
-	for _, c := range all {
-		sees(t, c, "0", "1", "2")
-	}
-	net.cut(where[2])
-	sees(t, all[0], "0", "1")
-	sees(t, all[1], "0", "1")
-	sees(t, all[2], "2")
-}
-
 // The port of one that ends without a word is soon another's.
 func TestPortOfOneThatHasEndedIsUsedAgain(t *testing.T) {
 	t.Parallel()

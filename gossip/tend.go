@@ -54,10 +54,10 @@ func (n *node) tend() {
 // machine has another one by now, as DHCP may give it.
 func (n *node) hasMoved() bool {
 	at := n.transport.address
-	if n.cfg.Advertise != "" || !n.transport.bound().Addr().IsUnspecified() || !hostport.IsGone(at.Addr()) {
+	if n.cfg.Advertise != "" || !n.transport.port.Addr().Addr().IsUnspecified() || !hostport.IsGone(at.Addr()) {
 		return false
 	}
-	now, err := advertised(n.ctx, n.cfg, n.transport.bound())
+	now, err := advertised(n.ctx, n.cfg, n.transport.port.Addr())
 	return err == nil && now != at
 }
 
@@ -85,7 +85,7 @@ func (n *node) look(ctx context.Context) error {
 	n.mu.Lock()
 	here, down := n.records.addresses()
 	n.mu.Unlock()
-	missing := hostPorts(seeds, append(here, n.transport.bound().String(), n.transport.address.String())...)
+	missing := hostPorts(seeds, append(here, n.transport.port.Addr().String(), n.transport.address.String())...)
 	rand.Shuffle(len(down), func(i, j int) { down[i], down[j] = down[j], down[i] })
 
 	trouble := make([]error, len(missing))

@@ -22,22 +22,16 @@ const (
 	dialTimeout = 3 * time.Second
 	// portTrials is how many free ports are tried: one that is free for TCP may not be for UDP.
 	portTrials = 10
-	// largestDatagram is what UDP can carry, and receiveBuffer what may wait to be read.
+	// largestDatagram is what UDP can carry.
 	largestDatagram = 64 << 10
-	receiveBuffer   = 2 << 20
-	// headers are those of IP and UDP, for counting.
-	headers = 28
 	// acceptAgain is how long to wait when a connection cannot be accepted, for want of files.
 	acceptAgain = 100 * time.Millisecond
 )
 
 // transport is how memberlist sends and receives. Unlike memberlist's own it closes all
-// connections when it ends, it does not take 64 KiB of memory for each packet, and it does what
-// tests do to a network.
+// connections when it ends, and it does not take 64 KiB of memory for each packet.
 type transport struct {
-	in      *world
-	tcp     *net.TCPListener
-	udp     *net.UDPConn
+	port    port
 	address netip.AddrPort // at which the others reach it
 
 	ctx     context.Context // ends with the transport
@@ -51,19 +45,18 @@ type transport struct {
 	closed bool
 }
 
-// listen opens the ports.
+// listen opens the port.
 func listen(ctx context.Context, cfg Config) (*transport, error) {
-	tcp, udp, err := bind(ctx, cfg)
+	port, err := bind(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	_ = udp.SetReadBuffer(receiveBuffer) // a smaller one does too
 	t := &transport{
-		in: cfg.world(), tcp: tcp, udp: udp, open: map[net.Conn]struct{}{},
+		port: port, open: map[net.Conn]struct{}{},
 		packets: make(chan *memberlist.Packet), streams: make(chan net.Conn),
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
-	if t.address, err = advertised(ctx, cfg, t.bound()); err != nil {
+	if t.address, err = advertised(ctx, cfg, port.Addr()); err != nil {
 		return nil, errors.Join(err, t.Shutdown())
 	}
 	t.reading.Go(t.accept)
@@ -71,61 +64,47 @@ func listen(ctx context.Context, cfg Config) (*transport, error) {
 	return t, nil
 }
 
-func (t *transport) bound() netip.AddrPort {
-	at := t.tcp.Addr().(*net.TCPAddr).AddrPort()
-	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
-}
-
 // bind listens at Bind, or where the documentation of Bind says.
-func bind(ctx context.Context, cfg Config) (*net.TCPListener, *net.UDPConn, error) {
+func bind(ctx context.Context, cfg Config) (port, error) {
 	if cfg.Bind != "" {
 		all, err := cfg.resolve(ctx, cfg.Bind)
 		if err != nil {
-			return nil, nil, fmt.Errorf("gossip.Config.Bind: %w", err)
+			return nil, fmt.Errorf("gossip.Config.Bind: %w", err)
 		}
-		tcp, udp, err := bindAt(all[0])
+		p, err := cfg.bindAt(all[0])
 		if err != nil {
 			err = fmt.Errorf("gossip.Config.Bind: cannot listen at %q: %w; each instance needs an address and port of its own", cfg.Bind, err)
 		}
-		return tcp, udp, err
+		return p, err
 	}
 	at := netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
 	for _, seed := range cfg.Seeds {
 		all, _ := cfg.resolve(ctx, seed) // an error is told when the seed is looked for
 		for _, address := range all {
-			tcp, udp, err := bindAt(address)
+			p, err := cfg.bindAt(address)
 			if err == nil {
-				return tcp, udp, nil
+				return p, nil
 			}
 			if hostport.IsInUse(err) && at.Addr().IsUnspecified() {
 				at = netip.AddrPortFrom(address.Addr(), 0)
 			}
 		}
 	}
-	tcp, udp, err := bindAt(at)
+	p, err := cfg.bindAt(at)
 	if err != nil {
 		err = fmt.Errorf("gossip.Config.Bind: is empty, and cannot listen at any port of %v: %w", at.Addr(), err)
 	}
-	return tcp, udp, err
+	return p, err
 }
 
-// bindAt listens at one address, with UDP at the same port as with TCP.
-func bindAt(at netip.AddrPort) (tcp *net.TCPListener, udp *net.UDPConn, err error) {
+// bindAt listens at one address.
+func (c Config) bindAt(at netip.AddrPort) (p port, err error) {
 	for range portTrials {
-		if tcp, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at)); err != nil {
-			return nil, nil, err
-		}
-		port := uint16(tcp.Addr().(*net.TCPAddr).Port)
-		udp, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(at.Addr(), port)))
-		if err == nil {
-			return tcp, udp, nil
-		}
-		_ = tcp.Close()
-		if at.Port() != 0 {
+		if p, err = c.world().listen(at); err == nil || at.Port() != 0 {
 			break
 		}
 	}
-	return nil, nil, err
+	return p, err
 }
 
 // advertised returns where the others reach a node that listens at bound.
@@ -162,16 +141,11 @@ func (t *transport) WriteTo(b []byte, address string) (time.Time, error) {
 
 // WriteToAddress is called by memberlist.
 func (t *transport) WriteToAddress(b []byte, to memberlist.Address) (time.Time, error) {
-	if !t.reaches(to.Addr) || t.in.loses != nil && t.in.loses() {
-		return time.Now(), nil // lost on the way
-	}
 	address, err := netip.ParseAddrPort(to.Addr)
 	if err != nil {
 		return time.Time{}, err
 	}
-	t.count(len(b) + headers)
-	_, err = t.udp.WriteToUDPAddrPort(b, address)
-	return time.Now(), err
+	return time.Now(), t.port.WriteTo(b, address)
 }
 
 // DialTimeout is called by memberlist.
@@ -185,11 +159,7 @@ func (t *transport) DialAddressTimeout(to memberlist.Address, timeout time.Durat
 }
 
 func (t *transport) dial(ctx context.Context, address string, timeout time.Duration) (net.Conn, error) {
-	if !t.reaches(address) || !t.isReached(address) {
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: context.DeadlineExceeded}
-	}
-	dialer := net.Dialer{Timeout: min(timeout, dialTimeout)}
-	conn, err := dialer.DialContext(ctx, "tcp", address)
+	conn, err := t.port.Dial(ctx, address, min(timeout, dialTimeout))
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +175,7 @@ func (t *transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
 // accept hands connections on to memberlist, until the transport ends.
 func (t *transport) accept() {
 	for t.ctx.Err() == nil {
-		inner, err := t.tcp.Accept()
+		inner, err := t.port.Accept()
 		if err != nil {
 			sleep(t.ctx, acceptAgain)
 			continue
@@ -225,7 +195,7 @@ func (t *transport) accept() {
 func (t *transport) read() {
 	buffer := make([]byte, largestDatagram)
 	for t.ctx.Err() == nil {
-		size, from, err := t.udp.ReadFrom(buffer)
+		size, from, err := t.port.ReadFrom(buffer)
 		if err != nil || size == 0 {
 			continue // on Windows a packet that another port has refused
 		}
@@ -247,7 +217,7 @@ func (t *transport) Shutdown() error {
 	for _, conn := range open {
 		_ = conn.Close()
 	}
-	err := errors.Join(t.tcp.Close(), t.udp.Close())
+	err := t.port.Close()
 	t.reading.Wait()
 	return err
 }
@@ -276,25 +246,6 @@ func (c *conn) Close() error {
 	delete(c.t.open, c)
 	c.t.mu.Unlock()
 	return c.Conn.Close()
-}
-
-func (c *conn) Write(b []byte) (int, error) {
-	c.t.count(len(b))
-	return c.Conn.Write(b)
-}
-
-func (t *transport) reaches(address string) bool {
-	return t.in.reaches == nil || t.in.reaches(t.address.String(), address)
-}
-
-func (t *transport) isReached(address string) bool {
-	return t.in.reaches == nil || t.in.reaches(address, t.address.String())
-}
-
-func (t *transport) count(bytes int) {
-	if t.in.sent != nil {
-		t.in.sent(bytes)
-	}
 }
 
 // hostPorts returns addresses as texts, each once, without some.

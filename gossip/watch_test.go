@@ -3,6 +3,7 @@ package gossip
 import (
 	"context"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,7 +15,10 @@ import (
 // watching has a node watch another one at a listener, and nothing else. It counts the dials.
 func watching(t *testing.T) (n *node, at net.Listener, dials *atomic.Int64) {
 	dials = new(atomic.Int64)
-	cfg := Config{Bind: "127.0.0.1:0"}.In(World{Reaches: func(string, string) bool { return dials.Add(1) > 0 }})
+	cfg := Config{Bind: "127.0.0.1:0"}.In(World{Listen: func(at netip.AddrPort) (Port, error) {
+		p, err := openSockets(at)
+		return dialCounter{p, dials}, err
+	}})
 	transport, err := listen(t.Context(), cfg)
 	require.NoError(t, err)
 	at, err = net.Listen("tcp", "127.0.0.1:0")
@@ -33,6 +37,16 @@ func watching(t *testing.T) (n *node, at net.Listener, dials *atomic.Int64) {
 		n.started.Wait()
 	})
 	return n, at, dials
+}
+
+type dialCounter struct {
+	port
+	dials *atomic.Int64
+}
+
+func (c dialCounter) Dial(ctx context.Context, to string, timeout time.Duration) (net.Conn, error) {
+	c.dials.Add(1)
+	return c.port.Dial(ctx, to, timeout)
 }
 
 func (n *node) accused() bool {
