@@ -53,7 +53,7 @@ type instance struct {
 	ended   chan error             // from OnExit
 
 	mu   sync.Mutex
-	told []int // the indexes of all callbacks
+	told []libcluster.State // by all callbacks
 }
 
 // instance joins.
@@ -80,7 +80,7 @@ func (c *company) instance(name string) *instance {
 	cluster.OnRebalance = func(s libcluster.State) {
 		i.mu.Lock()
 		defer i.mu.Unlock()
-		i.told = append(i.told, s.Index)
+		i.told = append(i.told, s)
 	}
 	cluster.OnExit = func(err error) { i.ended <- err }
 	var err error
@@ -131,6 +131,11 @@ func (c *company) tile(all ...*instance) (generation int64) {
 				return false
 			}
 		}
+		for _, i := range all {
+			if last := i.lastTold(); last.Total != len(all) || last.Index != i.State().Index {
+				return false // a callback is still to come
+			}
+		}
 		generation = states[0].Generation
 		return true
 	})
@@ -171,7 +176,21 @@ func (i *instance) logged(message string) (n int) {
 func (i *instance) heard() []int {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return slices.Clone(i.told)
+	indexes := make([]int, len(i.told))
+	for n, s := range i.told {
+		indexes[n] = s.Index
+	}
+	return indexes
+}
+
+// lastTold returns the state that an instance was told last.
+func (i *instance) lastTold() (last libcluster.State) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if len(i.told) > 0 {
+		last = i.told[len(i.told)-1]
+	}
+	return last
 }
 
 // idleSince reports whether it has been told of no index since the first n times. That it has none
