@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -283,6 +282,23 @@ func TestWrongSecretIsAnErrorThatSaysSo(t *testing.T) {
 	}
 }
 
+func TestEmptySecretIsWarnedOfWhereOthersReachThePort(t *testing.T) {
+	for address, warnings := range map[string]int{"127.0.0.1:7946": 0, "10.1.2.3:7946": 1} {
+		t.Run(address, func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T, net *network) {
+				core, lines := observer.New(zap.WarnLevel)
+				config := at(address, nil, net.world())
+				logs := func(c *libcluster.Config) { c.Logger = zap.New(core) }
+				leave(t, joined(t, "a", config, logs))
+				require.Equal(t, warnings, lines.FilterMessageSnippet("gossip.Config.Secret is empty").Len())
+				config.Secret = secrets("a")
+				joined(t, "a", config, logs)
+				require.Equal(t, warnings, lines.Len())
+			})
+		})
+	}
+}
+
 func TestSecretIsReplacedOneInstanceAfterAnother(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, net *network) {
 		config := net.one()
@@ -324,11 +340,9 @@ func TestSeedsAreLookedUpAnew(t *testing.T) {
 	})
 }
 
-func halfOfAll() bool { return rand.IntN(2) == 0 }
-
 func TestHalfOfAllPacketsMayBeLost(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, net *network) {
-		net.loses = halfOfAll
+		net.set(0.5, 0, 0)
 		config := net.one()
 		var all []*libcluster.Cluster
 		for n := range 4 {
@@ -348,14 +362,12 @@ func TestHalfOfAllPacketsMayBeLost(t *testing.T) {
 
 func TestWhatWasLostIsFoundByComparing(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, net *network) {
-		var lost atomic.Bool
-		net.loses = lost.Load
 		config := gossip.Config{Seeds: net.addresses(1)}.In(gossip.World{Listen: net.listen, Probe: never})
 		a, b := joined(t, "a", config), joined(t, "b", config)
 		sees(t, a, "a", "b")
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		lost.Store(true)
+		net.set(1, 0, 0)
 		require.NoError(t, b.SetWorkers(ctx, 5), "an instance that cannot be reached holds up nobody")
 		require.Equal(t, 2, a.State().Total)
 		// No packet ever gets through: two that compare do so by connections.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -257,6 +258,23 @@ func TestMessagesSurviveEncodingAndGarbageDoesNot(t *testing.T) {
 	again, err = decode(m.encode())
 	require.NoError(t, err)
 	require.Equal(t, []entry{published("1", "a")}, again.Entries)
+}
+
+// What does not fit comes when the two compare.
+func TestOnlySoMuchIsToldAtOnceToOneThatComes(t *testing.T) {
+	n := &node{name: "self", records: newRecords("self"), transport: &transport{}}
+	record := libcluster.Member{Workers: 1, Metadata: map[string]string{"x": strings.Repeat("x", 60<<10)}}.Record()
+	for i := range 200 {
+		e := published(fmt.Sprint("n", i), fmt.Sprint(i))
+		e.Record = record
+		n.records.put(e, began)
+		n.records.setUp(e.Node, e.Node+":1", began)
+	}
+	text := delegate{n}.LocalState(true)
+	require.LessOrEqual(t, len(text), largestPushPull+largestPushPull/100)
+	m, err := decode(text)
+	require.NoError(t, err)
+	require.Len(t, m.Entries, largestPushPull/len(record))
 }
 
 func TestLargeMessagesAreSplit(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,39 +35,47 @@ func TestCutOffInstanceIsNoticedByProbes(t *testing.T) {
 }
 
 // The only seed has left by then, so all that the two sides know of each other is where they were.
-// memberlist itself forgets them after half a minute.
+// memberlist itself forgets them after half a minute. However long it lasts, all are together again
+// soon after the next look for those that are down.
 func TestPartitionHeals(t *testing.T) {
-	for _, lasts := range []time.Duration{0, 10 * time.Second, 10 * time.Minute} {
-		t.Run(lasts.String(), func(t *testing.T) {
+	for _, c := range []struct {
+		all, cut int
+		lasts    time.Duration
+	}{{4, 2, 0}, {4, 2, 10 * time.Second}, {4, 2, 10 * time.Minute}, {29, 5, time.Minute}} {
+		t.Run(fmt.Sprint(c.cut, " of ", c.all, " for ", c.lasts), func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, net *network) {
-				where := net.addresses(5)
-				first := newCluster(t, "0", at(where[0], nil, net.world()))
+				where := net.addresses(1 + c.all)
+				first := newCluster(t, "first", at(where[0], nil, net.world()))
 				join(t, first)
 				var all []*libcluster.Cluster
+				var ids []string
 				for n, address := range where[1:] {
-					all = append(all, joined(t, fmt.Sprint(1+n), at(address, where[:1], net.world())))
+					ids = append(ids, fmt.Sprintf("%02d", n))
+					all = append(all, joined(t, ids[n], at(address, where[:1], net.world())))
 				}
-				for _, c := range all {
-					sees(t, c, "0", "1", "2", "3", "4")
+				for _, i := range all {
+					sees(t, i, append(slices.Clone(ids), "first")...)
 				}
 				leave(t, first)
-				for _, c := range all {
-					sees(t, c, "1", "2", "3", "4")
+				for _, i := range all {
+					sees(t, i, ids...)
 				}
-				net.cut(where[3:]...)
-				over := time.After(lasts)
-				for n, c := range all {
-					if n < 2 {
-						sees(t, c, "1", "2")
+				net.cut(where[1:][:c.cut]...)
+				over := time.After(c.lasts)
+				for n, i := range all {
+					if n < c.cut {
+						sees(t, i, ids[:c.cut]...)
 					} else {
-						sees(t, c, "3", "4")
+						sees(t, i, ids[c.cut:]...)
 					}
 				}
 				<-over
 				net.cut()
-				for _, c := range all {
-					sees(t, c, "1", "2", "3", "4")
+				began := time.Now()
+				for _, i := range all {
+					sees(t, i, ids...)
 				}
+				require.LessOrEqual(t, time.Since(began), 6*time.Second)
 			})
 		})
 	}
@@ -103,31 +112,81 @@ func TestOneWayCutLosesNobody(t *testing.T) {
 	})
 }
 
-// Each ends without a word and is started anew elsewhere. The seeds say where all were once, and
-// where one of them is now.
-func TestStaleAddressesDoNoHarm(t *testing.T) {
+// That it has gone is only noticed later, so it is waited for. The others know at once.
+func TestOneThatDoesNotAnswerIsNotWaitedForLong(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, net *network) {
-		stale, fresh := net.addresses(3), net.addresses(3)
-		registry := keep(gossip.Config{})
-		start := func(n int, address string, seeds []string) *libcluster.Cluster {
-			registry.Config = at(address, seeds, net.world())
-			return joined(t, fmt.Sprint(n), registry.Config, registry.given)
+		where := net.addresses(3)
+		var all []*libcluster.Cluster
+		for n, address := range where {
+			all = append(all, joined(t, fmt.Sprint(n), at(address, where, gossip.World{Listen: net.listen, Probe: never})))
 		}
-		all := make([]*libcluster.Cluster, 3)
-		for n, address := range stale {
-			start(n, address, stale)
-		}
-		seeds := append([]string{fresh[0]}, stale...)
-		for n, address := range fresh {
-			gossip.Kill(registry.session(fmt.Sprint(n)))
-			all[n] = start(n, address, seeds)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		require.NoError(t, all[2].SetWorkers(ctx, 5))
 		for _, c := range all {
 			sees(t, c, "0", "1", "2")
-			eventually(t, "the new total", func() bool { return c.State().Total == 7 })
+		}
+		net.stop(where[2])
+		time.AfterFunc(10*latency, func() { require.Equal(t, 12, all[1].State().Total) })
+		began := time.Now()
+		require.NoError(t, all[0].SetWorkers(t.Context(), 10))
+		require.Equal(t, time.Second, time.Since(began).Round(100*time.Millisecond))
+	})
+}
+
+// A process that is stopped: connections to it are made, and nobody reads. The others hold up
+// nothing for it, and take it for dead until it goes on.
+func TestStoppedMemberHoldsUpNobody(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, net *network) {
+		where := net.addresses(4)
+		var all []*libcluster.Cluster
+		for n, address := range where {
+			all = append(all, joined(t, fmt.Sprint(n), at(address, where, net.world())))
+		}
+		for _, c := range all {
+			sees(t, c, "0", "1", "2", "3")
+		}
+		net.stop(where[3])
+		began := time.Now()
+		for _, c := range all[:3] {
+			sees(t, c, "0", "1", "2")
+		}
+		require.Less(t, time.Since(began), 3*time.Second)
+		again := joined(t, "4", gossip.Config{Bind: net.addresses(1)[0], Seeds: where}.In(net.world()))
+		sees(t, again, "0", "1", "2", "4")
+		require.Less(t, time.Since(began), 10*time.Second, "nor does it hold up who joins by it")
+		net.stop()
+		for _, c := range append(all, again) {
+			sees(t, c, "0", "1", "2", "3", "4")
+		}
+	})
+}
+
+// All end without a word and are started anew elsewhere, at once. The seeds say where all were once,
+// and where one of them is now.
+func TestStaleAddressesDoNoHarm(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, net *network) {
+		const instances = 30
+		stale, fresh := net.addresses(instances), net.addresses(instances)
+		registry := keep(gossip.Config{})
+		prepare := func(n int, address string, seeds []string) *libcluster.Cluster {
+			registry.Config = at(address, seeds, net.world())
+			return newCluster(t, fmt.Sprintf("%02d", n), registry.Config, registry.given)
+		}
+		for n, address := range stale {
+			join(t, prepare(n, address, stale))
+		}
+		for n := range instances {
+			gossip.Kill(registry.session(fmt.Sprintf("%02d", n)))
+		}
+		ids, all := make([]string, instances), make([]*libcluster.Cluster, instances)
+		var joining sync.WaitGroup
+		for n, address := range fresh {
+			ids[n], all[n] = fmt.Sprintf("%02d", n), prepare(n, address, append(slices.Clone(stale), fresh[0]))
+			joining.Go(func() { join(t, all[n]) })
+		}
+		joining.Wait()
+		require.NoError(t, all[2].SetWorkers(t.Context(), 5))
+		for _, c := range all {
+			sees(t, c, ids...)
+			eventually(t, "the new total", func() bool { return c.State().Total == instances+4 })
 		}
 	})
 }
@@ -135,7 +194,7 @@ func TestStaleAddressesDoNoHarm(t *testing.T) {
 // Half of all packets are lost, so that what is old may come late.
 func TestMetadataThatIsDeletedMayBeSetAgain(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, net *network) {
-		net.loses = halfOfAll
+		net.set(0.5, 0, 0)
 		config := net.one()
 		a, b, c := joined(t, "a", config), joined(t, "b", config), joined(t, "c", config)
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -153,38 +212,42 @@ func TestMetadataThatIsDeletedMayBeSetAgain(t *testing.T) {
 }
 
 // All say all at once.
-func TestThreeThousandKeysOfThirtyMembersArriveEverywhere(t *testing.T) {
-	inVirtualTime(t, func(t *testing.T, net *network) {
-		const instances, keys, size = 30, 100, 100
-		config := net.one()
-		ids, all, said := make([]string, instances), make([]*libcluster.Cluster, instances), make([]map[string]string, instances)
-		var joining, saying sync.WaitGroup
+func TestWhatThirtyMembersSayArrivesEverywhere(t *testing.T) {
+	for _, c := range []struct{ keys, size int }{{100, 100}, {1, 64<<10 - 100}} { // the latter are the largest records
+		t.Run(fmt.Sprint(c.keys, " keys of ", c.size, " bytes each"), func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T, net *network) { saysAll(t, net, c.keys, c.size) })
+		})
+	}
+}
+
+func saysAll(t *testing.T, net *network, keys, size int) {
+	const instances = 30
+	config := net.one()
+	ids, all, said := make([]string, instances), make([]*libcluster.Cluster, instances), make([]map[string]string, instances)
+	var joining, saying sync.WaitGroup
+	for n := range instances {
+		ids[n], said[n] = fmt.Sprintf("%02d", n), map[string]string{}
+		for k := range keys {
+			key := fmt.Sprintf("%s-%02d", ids[n], k)
+			said[n][key] = strings.Repeat(fmt.Sprint(k%10), size-len(key))
+		}
+		all[n] = newCluster(t, ids[n], config)
+		joining.Go(func() { join(t, all[n]) })
+	}
+	joining.Wait()
+	for n, c := range all {
+		saying.Go(func() { require.NoError(t, c.SetMetadata(t.Context(), said[n])) })
+	}
+	saying.Wait()
+	for _, by := range all {
+		sees(t, by, ids...)
 		for n := range instances {
-			ids[n], said[n] = fmt.Sprintf("%02d", n), map[string]string{}
-			for k := range keys {
-				key := fmt.Sprintf("%s-%02d", ids[n], k)
-				said[n][key] = strings.Repeat(fmt.Sprint(k%10), size-len(key))
-			}
-			all[n] = newCluster(t, ids[n], config)
-			joining.Go(func() { join(t, all[n]) })
+			eventually(t, "its keys", func() bool {
+				members := by.Members()
+				return len(members) == instances && maps.Equal(members[n].Metadata, said[n])
+			})
 		}
-		joining.Wait()
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		for n, c := range all {
-			saying.Go(func() { require.NoError(t, c.SetMetadata(ctx, said[n])) })
-		}
-		saying.Wait()
-		for _, by := range all {
-			sees(t, by, ids...)
-			for n := range instances {
-				eventually(t, "its keys", func() bool {
-					members := by.Members()
-					return len(members) == instances && maps.Equal(members[n].Metadata, said[n])
-				})
-			}
-		}
-	})
+	}
 }
 
 // Names tell which of two nodes at one port is the later one, and names are drawn from the clock.

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -73,11 +75,13 @@ func (c *cuts) connects(from, to string) bool { return c.reaches(from, to) && c.
 // network is one in memory, for virtual time: there no machine is so busy that a node is taken for dead.
 type network struct {
 	cuts
-	loses func() bool // whether a packet is lost; nil: none is
 
-	mu    sync.Mutex // guards what follows
-	ports map[netip.AddrPort]*memoryPort
-	named uint16 // the number of the last address
+	mu           sync.Mutex // guards what follows
+	ports        map[netip.AddrPort]*memoryPort
+	named        uint16 // the number of the last address
+	loses, twice float64
+	late         time.Duration
+	stopped      []string
 }
 
 // inVirtualTime runs a test of instances in a network of its own.
@@ -88,6 +92,41 @@ func inVirtualTime(t *testing.T, test func(t *testing.T, net *network)) {
 		t.Cleanup(func() { time.Sleep(time.Minute) })
 		test(t, &network{ports: map[netip.AddrPort]*memoryPort{}, named: 10_000})
 	})
+}
+
+// set says which part of all packets is lost, which part of the others comes twice, and by how much they may
+// be late.
+func (n *network) set(loses, twice float64, late time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.loses, n.twice, n.late = loses, twice, late
+}
+
+// stop has what listens at some addresses be as a process that is stopped, and all others go on.
+func (n *network) stop(addresses ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stopped = addresses
+}
+
+func (n *network) isStopped(address string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Contains(n.stopped, address)
+}
+
+// arrivals are after how long a packet arrives, each time that it does.
+func (n *network) arrivals() (all []time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if rand.Float64() < n.loses {
+		return nil
+	}
+	all = []time.Duration{latency + rand.N(n.late+1)}
+	if rand.Float64() < n.twice {
+		all = append(all, latency+rand.N(n.late+1))
+	}
+	return all
 }
 
 // world is the real one, but for the network.
@@ -163,6 +202,11 @@ func (p *memoryPort) Dial(ctx context.Context, to string, timeout time.Duration)
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}
 	}
 	time.Sleep(latency)
+	if p.net.isStopped(to) {
+		nobody := bufconn.Listen(streamBuffer)
+		go nobody.Accept()
+		return nobody.DialContext(dialing)
+	}
 	if other := p.net.at(address); other != nil {
 		if conn, err := other.DialContext(dialing); err == nil || dialing.Err() != nil {
 			return kernelConn{conn}, err
@@ -181,18 +225,20 @@ func (p *memoryPort) ReadFrom(b []byte) (int, net.Addr, error) {
 }
 
 func (p *memoryPort) WriteTo(b []byte, to netip.AddrPort) error {
-	if !p.net.reaches(p.at.String(), to.String()) || p.net.loses != nil && p.net.loses() {
+	if !p.net.reaches(p.at.String(), to.String()) || p.net.isStopped(p.at.String()) || p.net.isStopped(to.String()) {
 		return nil
 	}
 	sent := packet{string(b), net.UDPAddrFromAddrPort(p.at)}
-	time.AfterFunc(latency, func() {
-		if other := p.net.at(to); other != nil {
-			select {
-			case other.packets <- sent:
-			default: // lost
+	for _, after := range p.net.arrivals() {
+		time.AfterFunc(after, func() {
+			if other := p.net.at(to); other != nil {
+				select {
+				case other.packets <- sent:
+				default: // lost
+				}
 			}
-		}
-	})
+		})
+	}
 	return nil
 }
 
