@@ -11,3 +11,6 @@ func init() { runtime.GOMAXPROCS(1) }
 // atOnce is how many tests run side by side. With the race detector they compute so much that
 // more of them starve one another, and a node that gets no processor is taken for a dead one.
 const atOnce = 2
+
+// crowd is how many instances there are where there are many. All their nodes compute here.
+const crowd = 10

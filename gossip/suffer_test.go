@@ -41,7 +41,7 @@ func TestPartitionHeals(t *testing.T) {
 	for _, c := range []struct {
 		all, cut int
 		lasts    time.Duration
-	}{{4, 2, 0}, {4, 2, 10 * time.Second}, {4, 2, 10 * time.Minute}, {29, 5, time.Minute}} {
+	}{{4, 2, 0}, {4, 2, 10 * time.Second}, {4, 2, 10 * time.Minute}, {crowd - 1, 5, time.Minute}} {
 		t.Run(fmt.Sprint(c.cut, " of ", c.all, " for ", c.lasts), func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, net *network) {
 				where := net.addresses(1 + c.all)
@@ -163,8 +163,7 @@ func TestStoppedMemberHoldsUpNobody(t *testing.T) {
 // and where one of them is now.
 func TestStaleAddressesDoNoHarm(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, net *network) {
-		const instances = 30
-		stale, fresh := net.addresses(instances), net.addresses(instances)
+		stale, fresh := net.addresses(crowd), net.addresses(crowd)
 		registry := keep(gossip.Config{})
 		prepare := func(n int, address string, seeds []string) *libcluster.Cluster {
 			registry.Config = at(address, seeds, net.world())
@@ -173,10 +172,10 @@ func TestStaleAddressesDoNoHarm(t *testing.T) {
 		for n, address := range stale {
 			join(t, prepare(n, address, stale))
 		}
-		for n := range instances {
+		for n := range crowd {
 			gossip.Kill(registry.session(fmt.Sprintf("%02d", n)))
 		}
-		ids, all := make([]string, instances), make([]*libcluster.Cluster, instances)
+		ids, all := make([]string, crowd), make([]*libcluster.Cluster, crowd)
 		var joining sync.WaitGroup
 		for n, address := range fresh {
 			ids[n], all[n] = fmt.Sprintf("%02d", n), prepare(n, address, append(slices.Clone(stale), fresh[0]))
@@ -186,7 +185,7 @@ func TestStaleAddressesDoNoHarm(t *testing.T) {
 		require.NoError(t, all[2].SetWorkers(t.Context(), 5))
 		for _, c := range all {
 			sees(t, c, ids...)
-			eventually(t, "the new total", func() bool { return c.State().Total == instances+4 })
+			eventually(t, "the new total", func() bool { return c.State().Total == crowd+4 })
 		}
 	})
 }
@@ -212,7 +211,7 @@ func TestMetadataThatIsDeletedMayBeSetAgain(t *testing.T) {
 }
 
 // All say all at once.
-func TestWhatThirtyMembersSayArrivesEverywhere(t *testing.T) {
+func TestWhatManyMembersSayArrivesEverywhere(t *testing.T) {
 	for _, c := range []struct{ keys, size int }{{100, 100}, {1, 64<<10 - 100}} { // the latter are the largest records
 		t.Run(fmt.Sprint(c.keys, " keys of ", c.size, " bytes each"), func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, net *network) { saysAll(t, net, c.keys, c.size) })
@@ -221,11 +220,10 @@ func TestWhatThirtyMembersSayArrivesEverywhere(t *testing.T) {
 }
 
 func saysAll(t *testing.T, net *network, keys, size int) {
-	const instances = 30
 	config := net.one()
-	ids, all, said := make([]string, instances), make([]*libcluster.Cluster, instances), make([]map[string]string, instances)
+	ids, all, said := make([]string, crowd), make([]*libcluster.Cluster, crowd), make([]map[string]string, crowd)
 	var joining, saying sync.WaitGroup
-	for n := range instances {
+	for n := range crowd {
 		ids[n], said[n] = fmt.Sprintf("%02d", n), map[string]string{}
 		for k := range keys {
 			key := fmt.Sprintf("%s-%02d", ids[n], k)
@@ -241,10 +239,10 @@ func saysAll(t *testing.T, net *network, keys, size int) {
 	saying.Wait()
 	for _, by := range all {
 		sees(t, by, ids...)
-		for n := range instances {
+		for n := range crowd {
 			eventually(t, "its keys", func() bool {
 				members := by.Members()
-				return len(members) == instances && maps.Equal(members[n].Metadata, said[n])
+				return len(members) == crowd && maps.Equal(members[n].Metadata, said[n])
 			})
 		}
 	}

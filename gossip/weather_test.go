@@ -18,7 +18,7 @@ import (
 
 var (
 	firstWeather = flag.Uint64("first-weather", 1, "the seed of the first weather")
-	weathers     = flag.Uint64("weathers", 8, "how many weathers there are")
+	weathers     = flag.Uint64("weathers", 4, "how many weathers there are")
 )
 
 // Instances come, go, end and change, while packets are lost, late or come twice, and ways are cut.
