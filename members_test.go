@@ -177,6 +177,27 @@ func TestNothingIsToldTwiceOrLostWhileAHookIsSlow(t *testing.T) {
 	})
 }
 
+func TestAnInstanceIsToldOfItsOwnChangesAndDoesNotWaitForItsHook(t *testing.T) {
+	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
+		var atA membersSeen
+		a := w.join("a", in, atA.configure)
+		atA.since()
+		atA.takeEach(10 * time.Second)
+		began := time.Now()
+		require.NoError(w, a.SetMetadata(w.Context(), map[string]string{"n": "1"}))
+		synctest.Wait() // the hook has begun
+		require.NoError(w, a.SetMetadata(w.Context(), map[string]string{"n": "2"}))
+		require.NoError(w, a.SetWorkers(w.Context(), 3))
+		require.Zero(w, time.Since(began))
+		wait(9 * time.Second)
+		require.Equal(w, "1", atA.of("a").Metadata["n"])
+		wait(2 * time.Second)
+		require.Equal(w, []string{"~a", "~a"}, atA.since())
+		require.Equal(w, "2", atA.of("a").Metadata["n"])
+		require.Equal(w, 3, atA.of("a").Workers)
+	})
+}
+
 func TestMembersAreNotToldAnewAfterAFenceOrALostHistory(t *testing.T) {
 	inEveryMode(t, func(w *memory, in func(*libcluster.Config)) {
 		var atA membersSeen
