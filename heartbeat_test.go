@@ -196,6 +196,19 @@ func TestCallbackOfTheDeadlineDoesNotWaitForARenewalThatHangs(t *testing.T) {
 	})
 }
 
+// The heart looks a millisecond after it has looked, and the deadline may be between.
+func TestCallbackOfTheDeadlineDoesNotWaitForARenewalThatFails(t *testing.T) {
+	for range 20 {
+		inMemory(t, func(t *memory) {
+			a, deadline := t.joinForAMinute("a")
+			t.Intercept(func(context.Context, libclustertest.Call) error { return errors.New("the disk is full") })
+			wait(time.Minute)
+			require.Equal(t, "0/1 -1/0", a.story())
+			require.Equal(t, deadline, a.last().at)
+		})
+	}
+}
+
 // A renewal's answer comes after the deadline, and says that all is well: it
 // changes nothing, for the place may have been given to others.
 func TestLateSuccessAfterTheDeadlineDoesNotResurrect(t *testing.T) {
