@@ -54,7 +54,8 @@ func (s *server) file(name string) string { return filepath.Join(s.dir, name) }
 func (s *server) prepare(ctx context.Context, binary string, args ...string) (*exec.Cmd, error) {
 	command := exec.CommandContext(ctx, binary, args...)
 	command.Dir = s.dir
-	command.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + s.dir, "LC_ALL=C", "TZ=UTC"}
+	// When MariaDB starts it removes the temporary tables of others that have the same TMPDIR.
+	command.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + s.dir, "TMPDIR=" + s.dir, "LC_ALL=C", "TZ=UTC"}
 	command.Env = append(command.Env, s.env...)
 	return command, attributes(command, s.quit)
 }
