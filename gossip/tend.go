@@ -17,7 +17,8 @@ import (
 )
 
 const (
-	// The first looks for others are close together, since instances often start together.
+	// The first looks for others are close together, since instances often start together. These are
+	// the times from one look's beginning to the next one's.
 	lookFirst = 100 * time.Millisecond
 	lookAgain = 5 * time.Second
 	// lookAtOnce is how many nodes that are down are looked for at a time. One that is found
@@ -34,8 +35,10 @@ var errSecret = errors.New("gossip.Config.Secret: an instance answers that has a
 // those that are down. It also forgets.
 func (n *node) tend() {
 	logged := ""
-	for wait := lookFirst; sleep(n.ctx, wait); wait = min(2*wait, lookAgain) {
+	for pause, took := lookFirst, time.Duration(0); sleep(n.ctx, max(pause-took, lookFirst)); pause = min(2*pause, lookAgain) {
+		began := time.Now()
 		err := n.look(n.ctx)
+		took = time.Since(began) // one that does not answer is waited for
 		if text := fmt.Sprint(err); err != nil && text != logged && n.ctx.Err() == nil {
 			n.log.Warn("a seed is not found, will keep looking", zap.Error(err))
 			logged = text
