@@ -113,13 +113,13 @@ func coordinatorThatIsLostIsVacated(s *suite) {
 // instance that cannot become it yet.
 func (s *suite) coordinatesBriefly(w *planner) (a, b *planner) {
 	patience := s.within()
-	for {
-		began := time.Now()
+	for round := 0; ; round++ {
+		began, says := time.Now(), fmt.Sprint("a", round) // not what w may have heard of the round before
 		a, b = s.plan("a", ttl(s.h.TTL)), s.plan("b", s.outliving())
-		claimed, err := a.Claim(s.within(), []byte("a"))
+		claimed, err := a.Claim(s.within(), []byte(says))
 		inVain, errInVain := b.Claim(s.within(), []byte("b"))
 		inTime, cancel := context.WithDeadline(patience, began.Add(a.granted))
-		errUntold := w.awaits(inTime, "", "a")
+		errUntold := w.awaits(inTime, "", says)
 		cancel()
 		if time.Since(began) < a.granted || patience.Err() != nil {
 			require.NoError(s, err)

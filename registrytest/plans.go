@@ -71,7 +71,7 @@ func (p *planner) hears(plan, coordinator string) {
 	require.Equal(p, coordinator == "", p.now.Coordinator == nil, "what nobody says is nil")
 }
 
-// awaits is hears, but for what it fails by.
+// awaits is hears, but returns an error where hears fails the test.
 func (p *planner) awaits(ctx context.Context, plan, coordinator string) error {
 	for p.changes == 0 || p.told() != told(plan, coordinator) {
 		if err := p.hear(ctx); err != nil {
