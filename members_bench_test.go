@@ -35,7 +35,11 @@ func benchmarkMetadata(b *testing.B, mode libcluster.Mode, all bool) (each time.
 	for n := range members {
 		cfg := libcluster.Config{Key: "mailer", ID: fmt.Sprintf("m%03d", n), Mode: mode, Registry: registry, TTL: time.Hour}
 		if all {
+			seeing.Add(members) // of whom it is told before one changes
 			cfg.OnMembers = func(c libcluster.MembersChange) {
+				for range c.Joined {
+					seeing.Done()
+				}
 				for _, u := range c.Changed {
 					if u.After.ID == "m000" {
 						seeing.Done()
@@ -53,6 +57,7 @@ func benchmarkMetadata(b *testing.B, mode libcluster.Mode, all bool) (each time.
 		defer c.Leave(context.Background())
 		of = append(of, c)
 	}
+	seeing.Wait()
 	began := time.Now()
 	for n := range b.N {
 		if all {
