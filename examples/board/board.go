@@ -44,7 +44,11 @@ func (b *board) show(w http.ResponseWriter, _ *http.Request) {
 func (b *board) put(w http.ResponseWriter, r *http.Request) {
 	value, err := io.ReadAll(http.MaxBytesReader(w, r.Body, largestValue))
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
+		status := http.StatusBadRequest
+		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+			status = http.StatusRequestEntityTooLarge
+		}
+		http.Error(w, err.Error(), status)
 		return
 	}
 	b.change(w, r, func(own map[string]string) { own[r.PathValue("key")] = string(value) })
@@ -66,6 +70,9 @@ func (b *board) change(w http.ResponseWriter, r *http.Request, edit func(own map
 		return
 	}
 	b.own = next
+	if err == nil {
+		err = b.cluster.Err()
+	}
 	if err != nil { // it is published later
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return

@@ -11,6 +11,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"log"
 	"net"
@@ -47,7 +48,13 @@ func main() {
 
 // run is an instance until ctx ends.
 func run(ctx context.Context, id string, registry gossip.Config, listener net.Listener) error {
-	cluster, err := libcluster.New(libcluster.Config{Key: "board", ID: id, Registry: registry})
+	defer listener.Close()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	cluster, err := libcluster.New(libcluster.Config{
+		Key: "board", ID: id, Registry: registry,
+		OnExit: end, // another instance has its ID
+	})
 	if err != nil {
 		return err
 	}
@@ -56,8 +63,12 @@ func run(ctx context.Context, id string, registry gossip.Config, listener net.Li
 	}
 	server := &http.Server{Handler: newBoard(cluster)}
 	context.AfterFunc(ctx, func() { _ = server.Close() }) // an error is Serve's too
-	if err := server.Serve(listener); ctx.Err() == nil {
-		return err
+	err = server.Serve(listener)
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+		if errors.Is(err, context.Canceled) { // it was told to end
+			err = nil
+		}
 	}
-	return cluster.Leave(context.Background())
+	return errors.Join(err, cluster.Leave(context.Background()))
 }

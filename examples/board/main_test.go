@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/gossip"
 	"github.com/libcluster/libcluster/internal/testhost"
 )
@@ -70,8 +71,29 @@ func TestEachShowsWhatAllSay(t *testing.T) {
 	status, text := ask(t, "PUT", sites[0]+"load", strings.Repeat("x", largestValue))
 	require.Equal(t, http.StatusBadRequest, status)
 	require.Contains(t, text, "Metadata")
+	status, _ = ask(t, "PUT", sites[0]+"load", strings.Repeat("x", largestValue+1))
+	require.Equal(t, http.StatusRequestEntityTooLarge, status)
 	shows(sites[2], `{"a":{"load":"8"},"b":{"zone":"east"},"c":{}}`)
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	again, end := context.WithCancel(ctx)
+	defer end()
+	running.Go(func() error {
+		return run(again, "d", gossip.Config{Bind: "127.0.0.1:0", Seeds: where}, listener)
+	})
+	for _, site := range []string{sites[0], "http://" + listener.Addr().String() + "/"} { // which answers when it has joined
+		shows(site, `{"a":{"load":"8"},"b":{"zone":"east"},"c":{},"d":{}}`)
+	}
+	end()
+	shows(sites[0], `{"a":{"load":"8"},"b":{"zone":"east"},"c":{}}`)
+
+	listener, err = net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	taken := make(chan error, 1)
+	go func() { taken <- run(ctx, "c", gossip.Config{Bind: "127.0.0.1:0", Seeds: where}, listener) }()
+	require.ErrorIs(t, running.Wait(), libcluster.ErrInstanceTaken, "another one has the ID of the third")
 	http.DefaultClient.CloseIdleConnections()
 	stop()
-	require.NoError(t, running.Wait())
+	<-taken
 }
