@@ -3,6 +3,7 @@ package dirstore_test
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -21,8 +22,8 @@ const (
 	seen = 2 * dirstore.DefaultPoll
 )
 
-// silence is how late another one may act in the place of one that has ended without a word: when that is
-// noticed, or in mode exclusive when that one must have noticed too.
+// silence is how long after an instance has ended without a word another one acts in its place, at the
+// latest. In mode exclusive the other one also waits until the first must have noticed by its own clock.
 func silence(mode libcluster.Mode) time.Duration {
 	if mode == libcluster.ModeExclusive {
 		return 2 * ttl
@@ -37,15 +38,16 @@ type actor struct {
 	ended  chan error // why it has left by itself
 }
 
-// onStage calls play in virtual time, in each mode, with what has an instance come and act.
-func onStage(t *testing.T, play func(t *testing.T, mode libcluster.Mode, comes func(id, version string) *actor)) {
+// onStage calls play in virtual time, in each mode in which all hold indexes, with what has an instance come
+// and act.
+func onStage(t *testing.T, play func(t *testing.T, mode libcluster.Mode, comes func(id, version string) (*actor, error))) {
 	t.Helper()
 	for _, mode := range []libcluster.Mode{libcluster.ModeDirect, libcluster.ModePlanned, libcluster.ModeExclusive} {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
 			dir := shm(t)
 			synctest.Test(t, func(t *testing.T) {
-				play(t, mode, func(id, version string) *actor {
+				play(t, mode, func(id, version string) (*actor, error) {
 					a := &actor{ended: make(chan error, 1)}
 					store := dirstore.Dir(dir)
 					store.Around(func(_, _ string, do func() error) error {
@@ -60,13 +62,14 @@ func onStage(t *testing.T, play func(t *testing.T, mode libcluster.Mode, comes f
 						Version: version, Superseded: libcluster.ByNewerVersion,
 						OnExit: func(err error) { a.ended <- err },
 					})
-					require.NoError(t, err)
+					if err != nil {
+						return nil, err
+					}
 					t.Cleanup(func() {
 						a.killed.Store(false) // it leaves
 						require.NoError(t, a.Leave(patience(t)))
 					})
-					require.NoError(t, a.Join(t.Context()))
-					return a
+					return a, a.Join(patience(t))
 				})
 			})
 		})
@@ -83,15 +86,18 @@ func (a *actor) is(t *testing.T, what string, after time.Duration, state string)
 
 func TestPrimaryIsFollowedWhenItHasEndedAndByANewerVersion(t *testing.T) {
 	t.Parallel()
-	onStage(t, func(t *testing.T, mode libcluster.Mode, comes func(id, version string) *actor) {
-		first := comes("a", "1.0")
+	onStage(t, func(t *testing.T, mode libcluster.Mode, comes func(id, version string) (*actor, error)) {
+		first, err := comes("a", "1.0")
+		require.NoError(t, err)
 		first.is(t, "the primary", 0, "0 of 1")
-		second := comes("b", "1.0")
+		second, err := comes("b", "1.0")
+		require.NoError(t, err)
 		second.is(t, "none", seen, "1 of 2")
 		first.is(t, "still the primary", 0, "0 of 2")
 		first.killed.Store(true)
 		second.is(t, "the next primary", silence(mode), "0 of 1")
-		third := comes("c", "1.1")
+		third, err := comes("c", "1.1")
+		require.NoError(t, err)
 		third.is(t, "the primary", seen, "0 of 1")
 		require.ErrorIs(t, <-second.ended, libcluster.ErrSuperseded)
 		require.Equal(t, libcluster.PhaseLeft, second.Phase())
@@ -101,17 +107,24 @@ func TestPrimaryIsFollowedWhenItHasEndedAndByANewerVersion(t *testing.T) {
 // Nobody is there any more who had seen it renew its lease.
 func TestTwoThatComeAfterADeadPrimaryHaveOneOfTheirOwnSoon(t *testing.T) {
 	t.Parallel()
-	onStage(t, func(t *testing.T, mode libcluster.Mode, comes func(id, version string) *actor) {
-		first := comes("a", "")
+	onStage(t, func(t *testing.T, mode libcluster.Mode, comes func(id, version string) (*actor, error)) {
+		first, err := comes("a", "")
+		require.NoError(t, err)
 		first.is(t, "the primary", 0, "0 of 1")
 		first.killed.Store(true)
 		time.Sleep(time.Hour)
-		began, came := time.Now(), make(chan *actor, 2)
-		for _, id := range []string{"b", "c"} {
-			go func() { came <- comes(id, "") }()
+		began := time.Now()
+		var both [2]*actor
+		var errs [2]error
+		var coming sync.WaitGroup
+		for n, id := range []string{"b", "c"} {
+			coming.Go(func() { both[n], errs[n] = comes(id, "") })
 		}
-		primary, other := <-came, <-came
+		coming.Wait()
+		require.NoError(t, errors.Join(errs[:]...))
+		require.LessOrEqual(t, time.Since(began), silence(mode))
 		time.Sleep(silence(mode) - time.Since(began))
+		primary, other := both[0], both[1]
 		if other.State().Primary() {
 			primary, other = other, primary
 		}
