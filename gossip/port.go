@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"time"
@@ -11,7 +12,7 @@ import (
 const receiveBuffer = 2 << 20
 
 // port is where a node listens, and from where it reaches others: TCP and UDP at one number.
-// Tests have others, of networks that can be cut.
+// Tests have ports of their own, in networks that they can cut.
 type port interface {
 	Addr() netip.AddrPort
 	Accept() (net.Conn, error)
@@ -61,9 +62,5 @@ func (s sockets) WriteTo(b []byte, to netip.AddrPort) error {
 }
 
 func (s sockets) Close() error {
-	err := s.TCPListener.Close()
-	if trouble := s.udp.Close(); err == nil {
-		err = trouble
-	}
-	return err
+	return errors.Join(s.TCPListener.Close(), s.udp.Close())
 }

@@ -97,7 +97,7 @@ func bind(ctx context.Context, cfg Config) (port, error) {
 	return p, err
 }
 
-// bindAt listens at one address.
+// bindAt listens at one address. Of free ports it tries several.
 func (c Config) bindAt(at netip.AddrPort) (p port, err error) {
 	for range portTrials {
 		if p, err = c.world().listen(at); err == nil || at.Port() != 0 {

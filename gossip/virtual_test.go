@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -30,7 +31,7 @@ const (
 
 // cuts say who reaches whom in a network.
 type cuts struct {
-	mu     sync.Mutex     // guards what follows
+	mu     sync.Mutex     // guards what follows, and all else of a network that embeds it
 	sides  map[string]int // by address
 	oneWay [2]string      // nothing comes from the first address to the second
 	lost   int            // what was to go that way
@@ -75,8 +76,6 @@ func (c *cuts) connects(from, to string) bool { return c.reaches(from, to) && c.
 // network is one in memory, for virtual time: there no machine is so busy that a node is taken for dead.
 type network struct {
 	cuts
-
-	mu           sync.Mutex // guards what follows
 	ports        map[netip.AddrPort]*memoryPort
 	named        uint16 // the number of the last address
 	loses, twice float64
@@ -102,7 +101,8 @@ func (n *network) set(loses, twice float64, late time.Duration) {
 	n.loses, n.twice, n.late = loses, twice, late
 }
 
-// stop has what listens at some addresses be as a process that is stopped, and all others go on.
+// stop stops the processes at these addresses, and those at all other addresses go on. A connection to one
+// of them can be made, and nobody reads. Connections that were there before go on.
 func (n *network) stop(addresses ...string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -187,7 +187,7 @@ func (p *memoryPort) Addr() netip.AddrPort { return p.at }
 
 func (p *memoryPort) Accept() (net.Conn, error) {
 	conn, err := p.Listener.Accept()
-	return kernelConn{conn}, err
+	return &kernelConn{Conn: conn}, err
 }
 
 func (p *memoryPort) Dial(ctx context.Context, to string, timeout time.Duration) (net.Conn, error) {
@@ -197,7 +197,7 @@ func (p *memoryPort) Dial(ctx context.Context, to string, timeout time.Duration)
 	if err != nil {
 		return nil, err
 	}
-	if !p.net.connects(p.at.String(), to) {
+	if !p.net.connects(p.at.String(), to) || p.net.isStopped(p.at.String()) {
 		<-dialing.Done()
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}
 	}
@@ -209,7 +209,7 @@ func (p *memoryPort) Dial(ctx context.Context, to string, timeout time.Duration)
 	}
 	if other := p.net.at(address); other != nil {
 		if conn, err := other.DialContext(dialing); err == nil || dialing.Err() != nil {
-			return kernelConn{conn}, err
+			return &kernelConn{Conn: conn}, err
 		}
 	}
 	return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
@@ -254,12 +254,20 @@ func (p *memoryPort) Close() error {
 
 // kernelConn is a connection whose other end may have been closed: a kernel takes what is written
 // to it all the same, and it is the next reading that tells.
-type kernelConn struct{ net.Conn }
+type kernelConn struct {
+	net.Conn
+	closed atomic.Bool // at this end
+}
 
-func (c kernelConn) Write(b []byte) (int, error) {
+func (c *kernelConn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
-	if errors.Is(err, io.ErrClosedPipe) {
+	if errors.Is(err, io.ErrClosedPipe) && !c.closed.Load() {
 		return len(b), nil
 	}
 	return n, err
+}
+
+func (c *kernelConn) Close() error {
+	c.closed.Store(true)
+	return c.Conn.Close()
 }

@@ -22,7 +22,8 @@ var (
 )
 
 // Instances come, go, end and change, while packets are lost, late or come twice, and ways are cut.
-// When all is well again all know all. memberlist draws numbers of its own, so a seed is no history.
+// When all is well again all know all. memberlist and the network draw numbers of their own, so a seed is
+// no history.
 func TestAnyWeatherEndsInAgreement(t *testing.T) {
 	for seed := *firstWeather; seed < *firstWeather+*weathers; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
