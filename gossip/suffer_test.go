@@ -82,6 +82,28 @@ func TestPartitionHeals(t *testing.T) {
 	}
 }
 
+// It ends before, while or after the two look for each other, and a look that finds nobody takes three
+// seconds. Each look begins five seconds after the one before at the latest.
+func TestPartitionHealsWheneverItEnds(t *testing.T) {
+	for lasts := time.Minute; lasts < time.Minute+10*time.Second; lasts += time.Second / 2 {
+		t.Run(lasts.String(), func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T, net *network) {
+				where := net.addresses(2)
+				a, b := joined(t, "a", at(where[0], nil, net.world())), joined(t, "b", at(where[1], where[:1], net.world()))
+				sees(t, a, "a", "b")
+				sees(t, b, "a", "b")
+				net.cut(where[0])
+				time.Sleep(lasts)
+				net.cut()
+				began := time.Now()
+				sees(t, a, "a", "b")
+				sees(t, b, "a", "b")
+				require.LessOrEqual(t, time.Since(began), 6*time.Second)
+			})
+		})
+	}
+}
+
 // What one node has to say never comes to another one, by packets; and a connection needs both
 // ways. Each reaches the others, who speak for it.
 func TestOneWayCutLosesNobody(t *testing.T) {
