@@ -9,11 +9,16 @@ import (
 
 // balancer owns an incarnation's roster: it waits for changes and publishes the states that
 // result. It is one goroutine, and ends with the incarnation.
-type balancer struct{ *incarnation }
+type balancer struct {
+	*incarnation
+	coordinator *coordinator // in a mode with a plan
+}
+
+func newBalancer(inc *incarnation) balancer { return balancer{inc, &coordinator{inc: inc}} }
 
 func (b balancer) balance() {
 	defer b.drain.end()
-	again := b.c.newRetry()
+	again := b.newRetry()
 	for {
 		change, err := b.session.Next(b.ctx)
 		switch {
@@ -28,7 +33,7 @@ func (b balancer) balance() {
 			return
 		}
 		b.note(err)
-		b.c.stats.failed(RegistryWatch, err)
+		b.stats.failed(RegistryWatch, err)
 		b.report(zap.WarnLevel, "cannot watch the cluster, will keep trying", zap.Error(err))
 		if !again.wait(b.ctx) {
 			return
@@ -39,18 +44,18 @@ func (b balancer) balance() {
 // apply computes the state after a change and publishes it.
 func (b balancer) apply(change Change) {
 	b.tellMembers(change)
-	defer b.hook.look() // at the view that follows
-	if b.c.cfg.Mode != ModeDirect {
-		if v := b.c.view.Load(); v.inc == b.incarnation && (change.Reset || len(change.Events) > 0) {
-			b.c.view.Store(v.anew())
-			b.c.changed.send()
+	defer b.news.look() // at the view that follows
+	if b.cfg.Mode != ModeDirect {
+		if v := b.view.Load(); v.inc == b.incarnation && (change.Reset || len(change.Events) > 0) {
+			b.view.Store(v.anew())
+			b.changed.send()
 		}
 		if change.Planned != nil {
 			b.applyPlan(change.Planned)
 		}
 		return
 	}
-	before := b.c.view.Load()
+	before := b.view.Load()
 
 	b.roster.mu.Lock()
 	foreign := b.roster.apply(change)
@@ -63,18 +68,18 @@ func (b balancer) apply(change Change) {
 	speaks := false
 	if tooMany || len(change.foreign) > 0 {
 		id, _ := b.roster.latest.firstThere()
-		speaks = id == b.c.cfg.ID && !b.c.cfg.Passive
+		speaks = id == b.cfg.ID && !b.cfg.Passive
 	}
 	b.roster.mu.Unlock()
 
 	b.reportForeign(change.foreign, speaks)
 	switch {
 	case refused && b.isFirst(before):
-		b.fail(b.c.cfg.scheme().refuses(foreign)) // the members of that mode were there first
+		b.fail(b.cfg.scheme().refuses(foreign)) // the members of that mode were there first
 	case refused:
 		// Members of another mode have come while this instance was away. Readers keep the
 		// last view, and learn why there is no other.
-		why := b.c.cfg.scheme().refuses(foreign)
+		why := b.cfg.scheme().refuses(foreign)
 		before.inc.explain(why)
 		b.end(why)
 	case tooMany:
@@ -94,19 +99,19 @@ func (b balancer) apply(change Change) {
 
 // tellMembers has the application told of members. In a static cluster that is this instance.
 func (b balancer) tellMembers(change Change) {
-	if a := change.Assigned; a != nil && !b.c.cfg.Passive {
-		own := b.c.own.desired()
+	if a := change.Assigned; a != nil && !b.cfg.Passive {
+		own := b.own.desired()
 		own.Workers = a.Workers
 		change = Change{Reset: true, Events: []Event{{Member: own}}}
 	}
-	b.hook.take(change)
+	b.news.take(change)
 }
 
 // show has readers see a new view, and tells the registry.
 func (b balancer) show(v *view) {
-	b.c.view.Store(v)
-	b.c.changed.send()
-	b.pinger.in.Assigned(v.state)
+	b.view.Store(v)
+	b.changed.send()
+	b.in.Assigned(v.state)
 }
 
 // isFirst reports whether the membership has had no view yet.
@@ -116,13 +121,13 @@ func (b balancer) isFirst(before *view) bool {
 
 // compute returns the state of the index. The caller holds the roster's mutex.
 func (b balancer) compute(generation int64) State {
-	state := State{Index: -1, Workers: b.c.cfg.Workers, Total: int(b.roster.index.total), Generation: generation}
-	if !b.c.cfg.Registry.Capabilities().Agreed {
+	state := State{Index: -1, Workers: b.cfg.Workers, Total: int(b.roster.index.total), Generation: generation}
+	if !b.cfg.Registry.Capabilities().Agreed {
 		state.Generation = 0
 	}
 	if a := b.roster.assigned; a != nil {
 		state.Index, state.Workers, state.Total = a.Index, a.Workers, a.Total
-	} else if base, workers := b.roster.index.own(); base >= 0 && !b.c.cfg.Passive {
+	} else if base, workers := b.roster.index.own(); base >= 0 && !b.cfg.Passive {
 		state.Index, state.Workers = base, workers
 	}
 	return state
@@ -134,7 +139,7 @@ func (b balancer) logMembers(v *view) {
 		return
 	}
 	var assignments []string
-	all, _ := b.c.assignmentsOf(v)
+	all, _ := b.assignmentsOf(v)
 	for _, p := range all {
 		assignments = append(assignments, fmt.Sprintf("%s [%d]", p.ID, p.Index))
 	}

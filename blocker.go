@@ -66,3 +66,13 @@ func some[T any](all []T) string {
 	}
 	return b.String()
 }
+
+// firstLine is that of what a coordinator says: its mode and its incarnation.
+func firstLine(says []byte) string {
+	line, _, _ := bytes.Cut(says, []byte("\n"))
+	return string(line)
+}
+
+// newcomersWait begins the line in which the coordinator says how long newcomers wait. The
+// other lines begin with a time.
+const newcomersWait = "newcomers"

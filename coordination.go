@@ -26,9 +26,9 @@ type coordination struct {
 func (c *coordinator) makePlans() {
 	inc := c.inc
 	l := coordination{of: c, inc: inc, since: map[string]time.Time{}}
-	l.scheme, l.incarnation, l.ttl = inc.c.cfg.scheme(), inc.id(), inc.c.cfg.TTL
+	l.scheme, l.incarnation, l.ttl = inc.cfg.scheme(), inc.id(), inc.cfg.TTL
 	l.longest = mostWindows * inc.registration().Member.plans.window
-	again := inc.c.newRetry()
+	again := inc.newRetry()
 	for inc.ctx.Err() == nil {
 		ok, err := l.round()
 		switch {
@@ -56,12 +56,12 @@ func (l *coordination) round() (bool, error) {
 	l.after, l.says = survey.Revision, string(survey.Coordinator)
 	l.inc.coverage.watchSurvey(survey)
 	l.inc.reportForeign(survey.foreign, true)
-	if known := l.inc.c.known.Load(); known != nil && (l.known == nil || l.known.generation < known.generation) {
+	if known := l.inc.known.Load(); known != nil && (l.known == nil || l.known.generation < known.generation) {
 		if p, err := parsePlan(known.text); err == nil {
 			l.known = p
 		}
 	}
-	d := l.decide(survey, l.inc.c.clock(), clockGeneration())
+	d := l.decide(survey, l.inc.clock(), clockGeneration())
 	l.under.meets(d, len(l.gone) > 0, time.Now())
 	l.awaits(d)
 	if d.next != nil {
@@ -73,7 +73,7 @@ func (l *coordination) round() (bool, error) {
 		}
 		return l.say(nil)
 	}
-	l.wait = l.inc.c.cfg.TTL / 2 // in case the watch is silent
+	l.wait = l.inc.cfg.TTL / 2 // in case the watch is silent
 	if again := sooner(d.again, l.held); again > 0 {
 		l.wait = again
 	}
@@ -130,7 +130,7 @@ func (l *coordination) swap(revision int64, d decision) error {
 	}
 	l.known = next
 	if d.isOver() && l.mode.excludes() {
-		l.inc.c.stats.handedOver(l.under, time.Now())
+		l.inc.stats.handedOver(l.under, time.Now())
 		l.under = handOver{}
 	}
 	l.inc.log.Debug("plan", zap.Bool("committed", next.committed), zap.Int64("generation", next.generation),
@@ -142,15 +142,11 @@ func (l *coordination) swap(revision int64, d decision) error {
 		}
 	}
 	if next.committed {
-		l.wait = sooner(l.inc.c.cfg.TTL/2, l.held)
+		l.wait = sooner(l.inc.cfg.TTL/2, l.held)
 		sleep(l.inc.ctx, min(commitPause*time.Duration(len(next.lines)), longestPause))
 	}
 	return nil
 }
-
-// newcomersWait begins the line in which the coordinator says how long newcomers wait. The
-// other lines begin with a time.
-const newcomersWait = "newcomers"
 
 // say tells all members which instances they wait for, once the wait has lasted. It returns
 // false if another instance coordinates.

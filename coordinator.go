@@ -1,7 +1,6 @@
 package libcluster
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -50,19 +49,14 @@ func (c *coordinator) heard(says []byte) {
 }
 
 // firstLine is that of what this coordinator says: its mode and its incarnation.
-func (c *coordinator) firstLine() string { return c.inc.c.cfg.scheme().String() + "\t" + c.inc.id() }
-
-func firstLine(says []byte) string {
-	line, _, _ := bytes.Cut(says, []byte("\n"))
-	return string(line)
-}
+func (c *coordinator) firstLine() string { return c.inc.cfg.scheme().String() + "\t" + c.inc.id() }
 
 // coordinate is the goroutine. It ends with the incarnation, or when another instance
 // coordinates.
 func (c *coordinator) coordinate() {
 	inc := c.inc
 	sleep(inc.ctx, c.rank())
-	again := inc.c.newRetry()
+	again := inc.newRetry()
 	for c.goesOn() {
 		if c.claim() {
 			c.makePlans()
@@ -86,13 +80,13 @@ func (c *coordinator) goesOn() bool {
 // rank is how long this instance waits so that members before it in the plan can
 // coordinate.
 func (c *coordinator) rank() time.Duration {
-	v, chance := c.inc.c.view.Load(), c.inc.c.chance
+	v, chance := c.inc.view.Load(), c.inc.chance
 	if v.plan == nil || v.inc != c.inc {
 		return chance.Below(rankPause)
 	}
 	before := 0
 	for _, p := range v.plan.assignments() {
-		if p.ID == c.inc.c.cfg.ID {
+		if p.ID == c.inc.cfg.ID {
 			break
 		}
 		before++
@@ -119,7 +113,7 @@ func (c *coordinator) claim() bool {
 	}
 	inc.coverage.watchSurvey(survey)
 	inc.reportForeign(survey.foreign, true)
-	if err := fits(inc.c.cfg.scheme(), inc.id(), !isClosed(inc.ready), survey); err != nil {
+	if err := fits(inc.cfg.scheme(), inc.id(), !isClosed(inc.ready), survey); err != nil {
 		// The record has gone, or others were there first and have lost their
 		// coordinator just now. With our record goes our claim.
 		if errors.As(err, new(*ModeError)) {
@@ -143,7 +137,7 @@ func (c *coordinator) trouble(err error) bool {
 		return false
 	}
 	inc.note(err)
-	inc.c.stats.failed(RegistryCoordinate, err)
+	inc.stats.failed(RegistryCoordinate, err)
 	inc.report(zap.WarnLevel, "cannot coordinate the cluster yet, will keep trying", zap.Error(err))
 	return true
 }

@@ -1,13 +1,9 @@
 package libcluster
 
 import (
-	"context"
-	"errors"
 	"slices"
 	"sync/atomic"
 	"time"
-
-	"go.uber.org/zap"
 )
 
 // prepare is a plan that has this instance stop.
@@ -101,57 +97,6 @@ func (d *drain) hasStopped(p prepare, these partitionSet) bool {
 	return err == nil && len(remaining.and(these)) == 0
 }
 
-// acknowledge notes in the registry that the application has stopped. It reports false if
-// that has to be tried again.
-func (inc *incarnation) acknowledge() bool {
-	p := inc.drain.stopped.Load()
-	if v := inc.c.view.Load(); v.inc != inc || v.plan == nil || v.plan.prepare == nil || *v.plan.prepare != p.prepare {
-		return true // the plan has changed meanwhile
-	}
-	ctx, cancel := context.WithTimeout(inc.ctx, inc.patience())
-	defer cancel()
-	err := inc.planner().Acknowledge(ctx, p.revision, p.generation, p.remaining)
-	switch {
-	case err == nil, errors.Is(err, ErrPlanChanged), inc.ctx.Err() != nil:
-		return true
-	case isFinal(err):
-		inc.end(err)
-		return true
-	}
-	inc.note(err)
-	inc.c.stats.failed(RegistryAcknowledge, err)
-	inc.report(zap.WarnLevel, "cannot say yet that the application has stopped, will keep trying", zap.Error(err))
-	return false
-}
-
-// stuckFlush is how long OnStuck waits for the line that says why it is called.
-const stuckFlush = 100 * time.Millisecond
-
 // slowDrainPart: an instance that has not stopped after a twelfth of its window writes into
 // its record that it has heard of the plan, or the coordinator may take it for dead.
 const slowDrainPart = 12
-
-// isSlow is called when the application takes long to stop. In mode cooperative what it has
-// stopped by then is acknowledged, and otherwise it is said that the instance lives.
-func (inc *incarnation) isSlow() {
-	if inc.c.cfg.Mode == ModeCooperative {
-		inc.wake()
-	} else {
-		inc.record.compare()
-	}
-}
-
-// stuck lets the record go, since the application does not stop for a plan, so
-// that the plan does not wait for ever.
-func (inc *incarnation) stuck(p prepare) {
-	if inc.ctx.Err() != nil {
-		return
-	}
-	inc.end(ErrStuck)
-	inc.log.Error("the application has not stopped in time; letting the record go",
-		zap.Duration("after", inc.c.cfg.DrainTimeout), zap.Int64("generation", p.generation))
-	if inc.c.cfg.OnStuck != nil {
-		inc.c.flushLog(context.Background(), stuckFlush) // it may end the process
-		inc.c.cfg.OnStuck()
-	}
-}

@@ -124,3 +124,19 @@ func (f *fence) close(why error) {
 
 // explain closes it for a reason that counts more than an earlier one.
 func (f *fence) explain(why error) { f.line.Store(&deadline{closed: why}) }
+
+// patience returns how long an errand may take: a third of the window. Not past the
+// deadline.
+func (f *fence) patience() time.Duration {
+	if f.ttl() == 0 {
+		return errandTimeout
+	}
+	return f.beforeDeadline(window(f.ttl()) / 3)
+}
+
+func (f *fence) beforeDeadline(d time.Duration) time.Duration {
+	if left, ends := f.remaining(); ends {
+		return max(0, min(d, left))
+	}
+	return d
+}

@@ -86,7 +86,7 @@ func (inc *incarnation) renew(sent moment) answer {
 	began := time.Now()
 	ttl, err := inc.session.Renew(ctx)
 	if err == nil {
-		inc.c.stats.renewed(time.Since(began))
+		inc.stats.renewed(time.Since(began))
 	}
 	return answer{sent, ttl, err}
 }
@@ -106,7 +106,9 @@ func (h *heart) answered(a answer) (over bool) {
 		h.confirmed = true
 		inc.record.answered.Store(true)
 		inc.record.compare()
-		inc.coverage.watchRecords(inc)
+		if inc.view.Load().inc == inc {
+			inc.coverage.watchRecords(inc.roster)
+		}
 	case isFinal(a.err):
 		inc.end(a.err)
 		return true
@@ -130,9 +132,9 @@ func (h *heart) answered(a answer) (over bool) {
 
 func (h *heart) cannotRenew(err error) {
 	h.inc.note(err)
-	h.inc.c.stats.failed(RegistryRenew, err)
+	h.inc.stats.failed(RegistryRenew, err)
 	h.inc.report(zap.WarnLevel, "cannot renew the record, will keep trying",
-		zap.Error(err), zap.Time("deadline", h.inc.c.State().Deadline))
+		zap.Error(err), zap.Time("deadline", h.inc.view.Load().now().Deadline))
 }
 
 // untilBeat returns how long to wait before the next heartbeat when all are answered: an
@@ -154,7 +156,7 @@ func (inc *incarnation) untilAgain() time.Duration { return inc.halfWay(inc.spre
 
 // spread adds up to a third, so that instances that began together do not ask together.
 func (inc *incarnation) spread(d time.Duration) time.Duration {
-	return d + inc.c.chance.Below(d/3+1)
+	return d + inc.chance.Below(d/3+1)
 }
 
 // halfWay shortens a wait that is to end well before the deadline. A beat at the deadline
@@ -164,19 +166,3 @@ func (inc *incarnation) halfWay(d time.Duration) time.Duration {
 }
 
 const leastBeat = time.Millisecond
-
-// patience returns how long an errand may take: a third of the window. Not past the
-// deadline.
-func (inc *incarnation) patience() time.Duration {
-	if inc.ttl() == 0 {
-		return errandTimeout
-	}
-	return inc.beforeDeadline(window(inc.ttl()) / 3)
-}
-
-func (inc *incarnation) beforeDeadline(d time.Duration) time.Duration {
-	if left, ends := inc.remaining(); ends {
-		return max(0, min(d, left))
-	}
-	return d
-}

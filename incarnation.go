@@ -2,14 +2,16 @@ package libcluster
 
 import (
 	"context"
-	"sync"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // incarnation is an instance's ID together with one session of its registry. Once over it is
 // over for good; rejoining makes another one.
 type incarnation struct {
 	*membership
+	in      Membership // the registry's
 	session Session
 	// withdrawn is set when the session has been left before the membership. Used by ping only.
 	withdrawn bool
@@ -18,11 +20,9 @@ type incarnation struct {
 	cancel context.CancelFunc
 
 	*fence
-	record *publisher
+	record *published
 	roster *roster
-	// In a mode with a plan.
-	drain       *drain
-	coordinator *coordinator
+	drain  *drain // in a mode with a plan
 }
 
 // trusted is the window of a record that was granted ttl.
@@ -42,28 +42,12 @@ func (c *Config) trust(ttl time.Duration) time.Duration {
 	return c.trusted(ttl)
 }
 
-func newIncarnation(m *membership, session Session, sent moment, ttl time.Duration, published Member) *incarnation {
-	inc := &incarnation{membership: m, session: session, roster: newRoster(m.c.cfg)}
-	inc.fence = newFence(m.c.clock, m.c.cfg.trust, sent, ttl)
-	inc.record = newPublisher(inc, published)
+func newIncarnation(m *membership, in Membership, session Session, sent moment, ttl time.Duration, record Member) *incarnation {
+	inc := &incarnation{membership: m, in: in, session: session, record: newPublished(record), roster: newRoster(m.cfg)}
+	inc.fence = newFence(m.clock, m.cfg.trust, sent, ttl)
 	inc.drain = newDrain(inc.isSlow, inc.stuck)
-	inc.coordinator = &coordinator{inc: inc}
 	inc.ctx, inc.cancel = context.WithCancel(m.ctx)
 	return inc
-}
-
-// live has everything done that keeps the incarnation alive, until it is over. It returns
-// whether a renewal has ever succeeded, and why it is over.
-func (inc *incarnation) live() (confirmed bool, why error) {
-	var running sync.WaitGroup
-	running.Go(balancer{inc}.balance)
-	running.Go(func() { inc.errand(inc.drain.unsaid, inc.acknowledge) })
-	running.Go(func() { inc.errand(inc.record.due, inc.record.catchUp) })
-	inc.record.compare()
-	confirmed = inc.heartbeats()
-	running.Wait()
-	inc.coordinator.running.Wait()
-	return confirmed, inc.fenced()
 }
 
 // over returns why the incarnation may not act, or nil if it may.
@@ -87,30 +71,36 @@ func (inc *incarnation) planner() Planner { return inc.session.(Planner) }
 
 // id is what surveys know the incarnation by; nothing, if it is passive.
 func (inc *incarnation) id() string {
-	if inc.c.cfg.Passive {
+	if inc.cfg.Passive {
 		return ""
 	}
 	return inc.planner().Incarnation()
 }
 
-// errand tells the registry something whenever it is asked to, and again until it has
-// succeeded, with a backoff of its own: a heartbeat may be minutes away. Neither errand waits
-// for the other, and no heartbeat waits for them.
-func (inc *incarnation) errand(asked signal, do func() bool) {
-	again := inc.c.newRetry()
-	var due <-chan time.Time // nil: nothing is to be tried again
-	for {
-		select {
-		case <-inc.ctx.Done():
-			return
-		case <-asked:
-		case <-due:
-		}
-		if do() {
-			again.reset()
-			due = nil
-		} else {
-			due = time.After(again.next())
-		}
+// isSlow is called when the application takes long to stop. In mode cooperative what it has
+// stopped by then is acknowledged, and otherwise it is said that the instance lives.
+func (inc *incarnation) isSlow() {
+	if inc.cfg.Mode == ModeCooperative {
+		inc.wake()
+	} else {
+		inc.record.compare()
+	}
+}
+
+// stuckFlush is how long OnStuck waits for the line that says why it is called.
+const stuckFlush = 100 * time.Millisecond
+
+// stuck lets the record go, since the application does not stop for a plan, so
+// that the plan does not wait for ever.
+func (inc *incarnation) stuck(p prepare) {
+	if inc.ctx.Err() != nil {
+		return
+	}
+	inc.end(ErrStuck)
+	inc.log.Error("the application has not stopped in time; letting the record go",
+		zap.Duration("after", inc.cfg.DrainTimeout), zap.Int64("generation", p.generation))
+	if inc.cfg.OnStuck != nil {
+		inc.flushLog(context.Background(), stuckFlush) // it may end the process
+		inc.cfg.OnStuck()
 	}
 }

@@ -16,7 +16,7 @@ import (
 // acknowledges that it has stopped, and then looks whether it is the last. If closePlan
 // fails, that costs only such a wait.
 func (m *membership) closePlan(ctx context.Context, p Planner) {
-	v := m.c.view.Load()
+	v := m.view.Load()
 	if v.plan == nil {
 		return
 	}
@@ -36,15 +36,15 @@ func (m *membership) closePlan(ctx context.Context, p Planner) {
 		}
 		revision = survey.Planning.Revision
 	}
-	known := m.c.known.Load()
+	known := m.known.Load()
 	stopped := func(incarnation string) bool { return survey.Acknowledged[incarnation] == StoppedForGood }
 	last, err := parsePlan(survey.Plan)
-	if err != nil || !credible(last.generation, clockGeneration()) || last.scheme() != m.c.cfg.scheme() || known != nil && last.generation < known.generation ||
+	if err != nil || !credible(last.generation, clockGeneration()) || last.scheme() != m.cfg.scheme() || known != nil && last.generation < known.generation ||
 		slices.ContainsFunc(last.lines, func(l planned) bool { return !stopped(l.incarnation) }) ||
 		slices.ContainsFunc(survey.Members, func(m Recorded) bool { return m.reserved || !stopped(m.Incarnation) }) {
 		return
 	}
-	nobody := plan{mode: m.c.cfg.Mode, total: m.c.cfg.Partitions, committed: true, generation: last.generation + 1}
+	nobody := plan{mode: m.cfg.Mode, total: m.cfg.Partitions, committed: true, generation: last.generation + 1}
 	err = m.claimForLast(ctx, p)
 	if err == nil {
 		err = p.Swap(ctx, survey.Planning.Revision, nobody.encode())
@@ -64,7 +64,7 @@ func (m *membership) claimForLast(ctx context.Context, p Planner) error {
 	ctx, cancel := context.WithTimeout(ctx, lastClaimTimeout)
 	defer cancel()
 	for {
-		claimed, err := p.Claim(ctx, []byte(m.c.cfg.scheme().String()+"\t"+p.Incarnation()))
+		claimed, err := p.Claim(ctx, []byte(m.cfg.scheme().String()+"\t"+p.Incarnation()))
 		if claimed || err != nil {
 			return err
 		}

@@ -6,49 +6,23 @@ import (
 	"fmt"
 	"maps"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/libcluster/libcluster/internal/chance"
-	"github.com/libcluster/libcluster/internal/outlet"
 	"github.com/libcluster/libcluster/internal/quote"
 )
 
 // Cluster is this instance's connection to its cluster. All methods may be
 // called by any goroutine at any time; after Leave, Join may be called again.
 type Cluster struct {
-	cfg Config
-	log *zap.Logger
-
-	view atomic.Pointer[view]
-	// clock is now, but in tests.
-	clock func() moment
-	// chance is the instance's own source; nil, but in simulations.
-	chance *chance.Source
-	// changed is sent when the view or the phase may have changed.
-	changed broadcast
-	// known is the newest plan that any incarnation of this instance has seen.
-	known atomic.Pointer[knownPlan]
-	// covered is what the last look at the coverage has found.
-	covered coverageSeen
+	*instance
 
 	// restless has it logged once that the primary changes with newcomers.
 	restless sync.Once
 
-	stats *stats
-
-	own ownRecord
-
-	mu         sync.Mutex  // guards what follows
-	membership *membership // nil unless joined or joining
-	// calling is closed when the latest membership that may have called back does so no more.
-	// If its callback hangs, the next one must not call back at the same time.
-	calling <-chan struct{}
-	// watching is the same for what [Config.OnMembers] is called by.
-	watching <-chan struct{}
-	running  bool // Run has not returned; it may outlive the membership
+	mu      sync.Mutex // guards what follows
+	engine  *engine    // nil unless joined or joining
+	running bool       // Run has not returned; it may outlive the membership
 }
 
 // New checks the configuration and returns a cluster that has not been joined.
@@ -59,26 +33,7 @@ func New(cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{
-		cfg:    cfg,
-		log:    cfg.Logger.With(zap.String("instance", cfg.ID)),
-		clock:  now,
-		chance: chanceOf(cfg),
-		stats:  newStats(),
-		own:    ownRecord{wanted: cfg.registration().Member},
-	}
-	nobody := make(chan struct{})
-	close(nobody)
-	c.calling, c.watching = nobody, nobody
-	c.view.Store(&view{state: State{Index: -1, Workers: cfg.Workers}, why: ErrLeft})
-	return c, nil
-}
-
-func chanceOf(cfg Config) *chance.Source {
-	if seeded, ok := cfg.Registry.(chance.Seeded); ok {
-		return seeded.Chance(cfg.ID)
-	}
-	return nil
+	return &Cluster{instance: newInstance(cfg)}, nil
 }
 
 // String returns the instance and its cluster. It keeps the registry's password out of
@@ -119,13 +74,11 @@ func (c *Cluster) Err() error {
 	if !errors.Is(err, ErrLeft) {
 		return err
 	}
-	c.mu.Lock()
-	m := c.membership
-	c.mu.Unlock()
-	if m == nil || m.left.Load() {
+	e := c.joined()
+	if e == nil || e.left.Load() {
 		return err
 	}
-	if trouble := m.trouble(); trouble != nil {
+	if trouble := e.trouble(); trouble != nil {
 		return fmt.Errorf("%w; last: %w", err, trouble)
 	}
 	return err
@@ -133,17 +86,15 @@ func (c *Cluster) Err() error {
 
 // Phase returns where this instance stands with its cluster.
 func (c *Cluster) Phase() Phase {
-	c.mu.Lock()
-	m := c.membership
-	c.mu.Unlock()
-	if m == nil {
+	e := c.joined()
+	if e == nil {
 		return PhaseLeft
 	}
 	v := c.view.Load()
 	switch {
-	case m.left.Load():
+	case e.left.Load():
 		return PhaseLeaving
-	case v.inc == nil || v.inc.membership != m:
+	case v.inc == nil || v.inc.membership != e.membership:
 		return PhaseJoining
 	}
 	switch fenced := v.inc.fenced(); {
@@ -157,15 +108,20 @@ func (c *Cluster) Phase() Phase {
 	return PhaseActive
 }
 
+// joined returns what works for the membership, nil if there is none.
+func (c *Cluster) joined() *engine {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.engine
+}
+
 // current returns the incarnation that is there or was there last, nil without a membership.
 func (c *Cluster) current() *incarnation {
-	c.mu.Lock()
-	m := c.membership
-	c.mu.Unlock()
-	if m == nil {
+	e := c.joined()
+	if e == nil {
 		return nil
 	}
-	return m.pinger.current.Load()
+	return e.pinger.current.Load()
 }
 
 // Blockers returns the instances that the cluster waits for before a plan can be
@@ -186,11 +142,11 @@ func (c *Cluster) Blockers() []Blocker { return c.view.Load().blockers() }
 // takes the ID over meanwhile ([ErrInstanceTaken]). After Join the cluster looks after
 // itself until [Cluster.Leave]: ctx ends only the joining.
 func (c *Cluster) Join(ctx context.Context) error {
-	m, err := c.enter(nil)
+	e, err := c.enter(nil)
 	if err != nil {
 		return err
 	}
-	if err = m.awaitJoined(ctx); err == nil {
+	if err = e.awaitJoined(ctx); err == nil {
 		return nil
 	}
 	defer c.flushLog(context.WithoutCancel(ctx), releaseGrace)
@@ -198,28 +154,32 @@ func (c *Cluster) Join(ctx context.Context) error {
 	// no time left.
 	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	if leaveErr := m.leave(cleanup, 0); leaveErr != nil && !errors.Is(err, ErrLeft) {
-		c.log.Warn("could not undo a failed join", zap.Error(leaveErr))
+	if leaveErr := e.leave(cleanup, 0); leaveErr != nil && !errors.Is(err, ErrLeft) {
+		c.logger.Warn("could not undo a failed join", zap.Error(leaveErr))
 	}
-	return m.notJoined(err)
+	return e.notJoined(err)
 }
 
 // enter starts a membership, if there is none.
-func (c *Cluster) enter(run *runner) (*membership, error) {
-	m := newMembership(c, run)
+func (c *Cluster) enter(run *runner) (*engine, error) {
+	e := newEngine(c.instance, run, c.left)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.membership != nil || c.running {
+	if c.engine != nil || c.running {
 		return nil, ErrJoined
 	}
-	m.notifier.before = c.calling
-	if m.hook != nil {
-		m.hook.before = c.watching
-	}
-	c.membership, c.running = m, run != nil
-	m.start()
+	c.engine, c.running = e, run != nil
+	e.start()
 	c.changed.send() // the phase
-	return m, nil
+	return e, nil
+}
+
+// left notes that there is no membership any more.
+func (c *Cluster) left() {
+	c.mu.Lock()
+	c.engine = nil
+	c.mu.Unlock()
+	c.changed.send()
 }
 
 // Leave leaves the cluster: the callback gets index -1, and when it has returned the
@@ -240,52 +200,12 @@ func (c *Cluster) Leave(ctx context.Context, options ...LeaveOption) error {
 	if err := how.check(); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	m := c.membership
-	c.mu.Unlock()
-	if m == nil {
+	e := c.joined()
+	if e == nil {
 		return nil
 	}
 	ctx, cancel := atLeast(ctx, leastLeave)
 	defer cancel()
 	defer c.flushLog(ctx, lastFlush)
-	return m.leave(ctx, how.returning)
+	return e.leave(ctx, how.returning)
 }
-
-// lastFlush is how long the end of a membership waits for its last lines to be written.
-const lastFlush = time.Second
-
-// flushLog waits until what was logged is written, for so long at most, and not longer
-// than ctx.
-func (c *Cluster) flushLog(ctx context.Context, most time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, most)
-	defer cancel()
-	_ = outlet.Flush(ctx, c.log) // if not, it is written later, or the logger says why not
-}
-
-// LeaveOption changes how [Cluster.Leave] leaves. It is a [RunOption] too: Run leaves in
-// this way when it ends, for whatever reason, unless Leave was called elsewhere before.
-type LeaveOption func(*leaving)
-
-func (o LeaveOption) toRun(r *runner) { o(&r.leaving) }
-
-type leaving struct{ returning time.Duration }
-
-func (l leaving) check() error {
-	if l.returning < 0 || l.returning > maxTTL {
-		return fmt.Errorf("libcluster: Returning(%v): must be 0 to %v", l.returning, maxTTL)
-	}
-	return nil
-}
-
-// Returning leaves for a restart: the assignment is reserved for d, up to 24 h, and no
-// instance acts on it. If an instance with the same ID joins within d, it gets the
-// assignment again, and no other instance is called back at all. If none joins, it is as
-// if the instance had vanished at the end of d. If the registry cannot reserve an
-// assignment, Leave returns [ErrCannotReturn].
-func Returning(d time.Duration) LeaveOption {
-	return func(l *leaving) { l.returning = d }
-}
-
-// newRetry returns the waits after failures of one thing.
-func (c *Cluster) newRetry() retry { return retry{chance: c.chance} }

@@ -229,3 +229,9 @@ func (c MembersChange) isEmpty() bool { return len(c.Joined)+len(c.Left)+len(c.C
 func errTotal(total int64) error {
 	return fmt.Errorf("Workers: the cluster's total would be %d, must be at most %d", total, MaxWorkers)
 }
+
+// sameTo reports whether what a member says to applications is the same.
+func (m Member) sameTo(n Member) bool {
+	return m.ID == n.ID && m.Workers == n.Workers && m.Address == n.Address && m.Version == n.Version &&
+		maps.Equal(m.Metadata, n.Metadata)
+}

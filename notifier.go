@@ -3,31 +3,19 @@ package libcluster
 import (
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
-// slowCallback is when a callback that has not returned is logged.
-const slowCallback = 10 * time.Second
-
 // notifier calls the application back, and starts and stops what Run was given. It is one
 // goroutine, so that nothing of that overlaps, and lives as long as its
 // membership.
 type notifier struct {
-	of     *membership
-	run    *runner         // nil unless it is Run that has joined
-	before <-chan struct{} // closed when no earlier membership calls back any more
-
-	changed signal        // there is something to look at
-	ended   chan struct{} // closed when the goroutine ends
-
-	// acting is set while the application may have an assignment: from before the
-	// callback that gives it until the callback that takes it back has returned.
-	acting atomic.Bool
-	rested signal // acting has been unset
+	of    *membership
+	run   *runner       // nil unless it is Run that has joined
+	ended chan struct{} // closed when the goroutine ends
 
 	// The goroutine's.
 	told    told
@@ -37,14 +25,14 @@ type notifier struct {
 }
 
 func newNotifier(m *membership, run *runner) *notifier {
-	return &notifier{of: m, run: run, changed: newSignal(), rested: newSignal(), ended: make(chan struct{})}
+	return &notifier{of: m, run: run, ended: make(chan struct{})}
 }
 
 // notify is the goroutine. It ends when it has reported the leaving and nothing runs any more.
 func (n *notifier) notify() {
 	defer close(n.ended)
 	m := n.of
-	if !m.awaitTurn(n.before, &m.c.calling, n.ended) {
+	if !m.calling.take(&m.life, n.ended) {
 		return // and nothing has been told
 	}
 	// The deadline is watched here and not by ping, which may be waiting for
@@ -56,7 +44,7 @@ func (n *notifier) notify() {
 	left, slow := (<-chan struct{})(m.leaving), (<-chan time.Time)(nil)
 	for leaving, reported := false, false; !leaving || len(n.run.running()) > 0; reported = leaving {
 		select {
-		case <-n.changed:
+		case <-n.of.due:
 		case <-deadline.C:
 			watched = nil
 		case <-left:
@@ -97,7 +85,7 @@ func (n *notifier) notify() {
 // newest returns the newest view and its state, with nothing running under another one.
 func (n *notifier) newest() (*view, State) {
 	for {
-		v := n.of.c.view.Load()
+		v := n.of.view.Load()
 		state := v.now()
 		if !n.run.stopOver(v, state) { // which may take long
 			return v, state
@@ -143,7 +131,7 @@ func (n *notifier) look(v *view, state State, leaving bool) {
 	if !state.Active() {
 		why = v.reason()
 	}
-	after, call := n.told.next(v.inc, state, why, leaving, n.of.c.cfg.Passive)
+	after, call := n.told.next(v.inc, state, why, leaving, n.of.cfg.Passive)
 	if call && !n.tell(v, after.state) {
 		return
 	}
@@ -152,7 +140,7 @@ func (n *notifier) look(v *view, state State, leaving bool) {
 	}
 	n.told = after
 	if call && !after.state.sameTo(state) {
-		n.changed.set() // there is more to tell
+		n.of.due.set() // there is more to tell
 	}
 }
 
@@ -161,7 +149,7 @@ func (n *notifier) acknowledge(v *view) {
 	switch {
 	case v.plan == nil || v.plan.prepare == nil:
 	case n.behind: // by OnRebalance the application may act on all that it had
-	case n.of.c.cfg.Mode == ModeCooperative:
+	case n.of.cfg.Mode == ModeCooperative:
 		remaining := n.told.state.held.partitions().or(n.run.running()).and(v.plan.releases)
 		if len(remaining) == 0 || v.inc.drain.isSlowFor(*v.plan.prepare) {
 			v.inc.drain.say(*v.plan.prepare, remaining.String())
@@ -176,14 +164,14 @@ func (n *notifier) acknowledge(v *view) {
 func (n *notifier) tell(v *view, state State) bool {
 	current := true
 	if state.Active() {
-		n.acting.Store(true)
+		n.of.acting.Store(true)
 		// What has fenced it meanwhile may have found it at rest.
 		current = v.reason() == nil
 	}
 	if current {
 		n.call(v, state)
 	} else {
-		n.changed.set()
+		n.of.due.set()
 	}
 	if !state.Active() || !current && !n.told.state.Active() {
 		n.rest()
@@ -193,9 +181,9 @@ func (n *notifier) tell(v *view, state State) bool {
 
 // rest notes that the application may act no more, if nothing runs.
 func (n *notifier) rest() {
-	if n.acting.Load() && len(n.run.running()) == 0 {
-		n.acting.Store(false)
-		n.rested.set()
+	if n.of.acting.Load() && len(n.run.running()) == 0 {
+		n.of.acting.Store(false)
+		n.of.rested.set()
 	}
 }
 
@@ -204,16 +192,16 @@ func (n *notifier) rest() {
 func (n *notifier) resign(state State) {
 	if n.primary && !state.Primary() && !n.run.leading() {
 		n.primary = false
-		n.of.c.cfg.OnPrimary(false)
+		n.of.cfg.OnPrimary(false)
 	}
 }
 
-// moved is what the log says of a change of the state.
-func (c *Cluster) moved(was, is State) []zap.Field {
+// movedFields are what the log says of a change of the state.
+func movedFields(mode Mode, was, is State) []zap.Field {
 	fields := []zap.Field{
 		zap.Int64("generation", is.Generation), zap.Int("total", is.Total), zap.Int("was_total", was.Total),
 	}
-	if c.cfg.Mode == ModeCooperative {
+	if mode == ModeCooperative {
 		return append(fields, zap.String("partitions", fmt.Sprint(is.held.partitions())),
 			zap.String("was_partitions", fmt.Sprint(was.held.partitions())))
 	}
@@ -226,7 +214,7 @@ func (n *notifier) call(v *view, state State) {
 	called := n.primary // another callback, since it was found to be current
 	counts := func() bool { return !called || !state.Active() || v.reason() == nil }
 	if m.log.Core().Enabled(zapcore.InfoLevel) {
-		m.log.Info("re-balanced", m.c.moved(was, state)...)
+		m.log.Info("re-balanced", movedFields(m.cfg.Mode, was, state)...)
 	}
 	slow := time.AfterFunc(slowCallback, func() {
 		m.log.Warn("a callback has not returned yet; newer states wait for it",
@@ -237,30 +225,30 @@ func (n *notifier) call(v *view, state State) {
 	gone := was.held.without(state.held, state.Total)
 	if len(gone) > 0 {
 		called = true
-		tell := m.c.cfg.OnRevoked
+		tell := m.cfg.OnRevoked
 		if n.told.of.fenced() != nil {
-			tell = m.c.cfg.OnLost
+			tell = m.cfg.OnLost
 		}
 		if tell != nil {
 			tell(gone)
 		}
 	}
-	if granted := state.held.without(was.held, state.Total); len(granted) > 0 && m.c.cfg.OnGranted != nil {
+	if granted := state.held.without(was.held, state.Total); len(granted) > 0 && m.cfg.OnGranted != nil {
 		called = true
-		m.c.cfg.OnGranted(granted)
+		m.cfg.OnGranted(granted)
 	}
 	// Nothing is taken back that OnRebalance has not told of.
-	tells := n.heard || state.Active() || m.c.cfg.Passive
+	tells := n.heard || state.Active() || m.cfg.Passive
 	if n.behind = !counts(); !n.behind && tells {
 		n.heard = true
-		m.c.stats.rebalanced()
-		if m.c.cfg.OnRebalance != nil {
+		m.stats.rebalanced()
+		if m.cfg.OnRebalance != nil {
 			called = true
-			m.c.cfg.OnRebalance(state)
+			m.cfg.OnRebalance(state)
 		}
 	}
-	if m.c.cfg.OnPrimary != nil && !n.primary && state.Primary() && counts() {
+	if m.cfg.OnPrimary != nil && !n.primary && state.Primary() && counts() {
 		n.primary = true
-		m.c.cfg.OnPrimary(true)
+		m.cfg.OnPrimary(true)
 	}
 }

@@ -13,21 +13,6 @@ type owners struct {
 	of          []int // in mode cooperative: whose each partition is, an index into the assignments
 }
 
-// OwnerOf returns the member that owns a key, as far as this instance knows. It is for
-// an instance that hands work to others: a front end, as a rule passive, that passes a
-// request on to the owner's Address. It agrees with [State.Owns] on that member in the
-// same generation. False means that the owner is not known: there is no member, or the
-// cluster is static, where this instance knows only itself.
-//
-// OwnerOf is fast enough to be called for each request, and takes a lock only the first
-// time after a change. The member is shared with other callers: its Metadata must not be
-// changed. As with [Cluster.Members], an instance that was fenced or has left uses the
-// last list that it knew.
-func (c *Cluster) OwnerOf(key string) (Assignment, bool) {
-	_, o := c.owners()
-	return o.owner(Slot(key, o.total))
-}
-
 // owner returns the member that holds a worker index, or a partition.
 func (o *owners) owner(index int) (Assignment, bool) {
 	if o.of != nil {
@@ -44,21 +29,17 @@ func (o *owners) owner(index int) (Assignment, bool) {
 	return p, index-p.Index < p.Workers
 }
 
-// newOwners makes the look-up of a view's assignments.
-func newOwners(v *view, assignments []Assignment) *owners {
-	slices.SortFunc(assignments, byIndex)
-	o := &owners{assignments: assignments, total: v.state.Total}
-	if v.inc != nil && v.inc.c.cfg.Mode == ModeCooperative {
-		o.of = slices.Repeat([]int{noOwner}, o.total)
+// newOwners makes the look-up of assignments in the order of their indexes, or in mode
+// cooperative of so many partitions.
+func newOwners(assignments []Assignment, total, partitions int) *owners {
+	o := &owners{assignments: assignments, total: total}
+	if partitions > 0 {
+		o.of = slices.Repeat([]int{noOwner}, partitions)
 		for i, p := range assignments {
 			for n := range p.held.all() {
 				o.of[n] = i
 			}
 		}
-		return o
-	}
-	if n := len(assignments); n > 0 && !v.static() {
-		o.total = assignments[n-1].Index + assignments[n-1].Workers
 	}
 	return o
 }

@@ -16,7 +16,7 @@ func joined(t testing.TB, self string, members []Member) *Cluster {
 	t.Helper()
 	c, err := New(Config{Key: "mailer", ID: self, Passive: true, Registry: Etcd("http://127.0.0.1:1")})
 	require.NoError(t, err)
-	inc := newIncarnation(newMembership(c, nil), nil, now(), 0, Member{})
+	inc := newIncarnation(newMembership(c.instance), nil, nil, now(), 0, Member{})
 	inc.roster.index = indexOf(self, members)
 	c.view.Store(&view{state: State{Index: -1, Total: int(inc.roster.index.total)}, inc: inc})
 	return c

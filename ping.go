@@ -42,7 +42,7 @@ func (p *pinger) ping() {
 			return // the last session is leave's to end
 		}
 		if !first {
-			p.c.stats.rejoined()
+			p.stats.rejoined()
 		}
 		stop(givingUp)
 		confirmed, why := inc.live()
@@ -57,8 +57,8 @@ func (p *pinger) ping() {
 		// stays, since rejoining replaces it and the others need not notice. If the
 		// instance leaves first, leave removes it.
 		p.note(why)
-		p.c.stats.fenced(why)
-		givingUp = p.giveUpAfter(p.c.cfg.GiveUpAfter, why)
+		p.stats.fenced(why)
+		givingUp = p.giveUpAfter(p.cfg.GiveUpAfter, why)
 		if errors.Is(why, ErrInstanceTaken) {
 			if !p.overtaken(why) {
 				return
@@ -69,7 +69,7 @@ func (p *pinger) ping() {
 		case errors.Is(why, ErrDrained):
 			p.withdraw(inc)
 			continue
-		case p.c.cfg.Mode == ModeDirect && errors.As(why, new(*ModeError)):
+		case p.cfg.Mode == ModeDirect && errors.As(why, new(*ModeError)):
 			p.report(zap.ErrorLevel, "the cluster runs in another mode by now; will look again",
 				zap.Duration("after", lookAgain), zap.Error(why))
 			p.withdraw(inc)
@@ -83,7 +83,7 @@ func (p *pinger) ping() {
 		case confirmed || errors.Is(why, ErrDeadlinePassed) || errors.Is(why, ErrStuck):
 			brief = nil
 		case brief == nil:
-			brief = &retry{chance: p.c.chance} // the first time may be an accident, and rejoining at once is worth more
+			brief = &retry{chance: p.chance} // the first time may be an accident, and rejoining at once is worth more
 		case !brief.wait(p.ctx):
 			return
 		}
@@ -105,7 +105,7 @@ func (p *pinger) withdraw(inc *incarnation) {
 	defer cancel()
 	inc.withdrawn = true
 	if err := inc.session.Leave(ctx, Departure{}); err != nil {
-		p.c.stats.failed(RegistryLeave, err)
+		p.stats.failed(RegistryLeave, err)
 		p.log.Debug("removing the record failed", zap.Error(err))
 	}
 }
@@ -114,9 +114,9 @@ func (p *pinger) withdraw(inc *incarnation) {
 // incarnation begins before the one before has ended. It reports false if the
 // membership has ended.
 func (p *pinger) awaitStopped() bool {
-	for p.c.cfg.Mode.excludes() && p.notifier.acting.Load() {
+	for p.cfg.Mode.excludes() && p.acting.Load() {
 		select {
-		case <-p.notifier.rested:
+		case <-p.rested:
 		case <-p.ctx.Done():
 			return false
 		}
@@ -138,7 +138,7 @@ func (p *pinger) discard(inc *incarnation) {
 // for good before the application has been told of an assignment, or when another instance has
 // taken the ID since and this one is not to ask for it again.
 func (p *pinger) join() *incarnation {
-	again, limit := p.c.newRetry(), joinTimeout
+	again, limit := p.newRetry(), joinTimeout
 	if !isClosed(p.ready) {
 		limit = longestJoin // perhaps many join at once; no instance waits for this one yet
 	}
@@ -152,7 +152,7 @@ func (p *pinger) join() *incarnation {
 			return nil
 		}
 		p.note(err)
-		p.c.stats.failed(RegistryJoin, err)
+		p.stats.failed(RegistryJoin, err)
 		switch {
 		case isPermanent(err) && !isClosed(p.ready):
 			p.fail(err)
@@ -181,44 +181,44 @@ func (p *pinger) attempt(m Member, limit time.Duration) (*incarnation, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, limit)
 	defer cancel()
 	if p.in == nil {
-		in, err := p.c.cfg.Registry.Enter(p.registration())
+		in, err := p.cfg.Registry.Enter(p.registration())
 		if err != nil {
 			return nil, Permanent(err) // something has changed since New
 		}
 		p.in = in
 	}
-	sent := p.c.clock()
+	sent := p.clock()
 	session, ttl, err := p.in.Join(ctx, m)
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := session.(Planner); !ok && p.c.cfg.Mode != ModeDirect {
+	if _, ok := session.(Planner); !ok && p.cfg.Mode != ModeDirect {
 		p.giveUp(m, session)
 		return nil, Permanent(ErrCannotPlan)
 	}
-	if p.c.cfg.Mode.excludes() && !p.c.cfg.Passive && ttl <= 0 {
+	if p.cfg.Mode.excludes() && !p.cfg.Passive && ttl <= 0 {
 		p.giveUp(m, session)
 		return nil, Permanent(fmt.Errorf("%w: its records do not expire", ErrCannotPlan))
 	}
-	if w := p.c.cfg.trusted(ttl); w > 0 && p.c.clock().since(sent) > w/slowJoin {
+	if w := p.cfg.trusted(ttl); w > 0 && p.clock().since(sent) > w/slowJoin {
 		// The deadline counts from sending, so little or nothing is left of it. A renewal
 		// earns a fresh deadline. If its answer comes at all, it comes within the window
 		// that it proves.
 		ctx, cancel := context.WithTimeout(p.ctx, w)
 		defer cancel()
-		sent = p.c.clock()
+		sent = p.clock()
 		if ttl, err = session.Renew(ctx); err != nil {
 			p.giveUp(m, session)
 			return nil, fmt.Errorf("joined slowly and then not renewed: %w", err)
 		}
 	}
-	return newIncarnation(p.membership, session, sent, ttl, m), nil
+	return newIncarnation(p.membership, p.in, session, sent, ttl, m), nil
 }
 
 // giveUp makes a failed attempt's session the current one. Its record stays, so that the
 // next attempt can replace it unnoticed; if the instance leaves first, leave removes it.
 func (p *pinger) giveUp(m Member, session Session) {
-	inc := newIncarnation(p.membership, session, p.c.clock(), 0, m)
+	inc := newIncarnation(p.membership, p.in, session, p.clock(), 0, m)
 	inc.end(ErrDeadlinePassed)
 	p.discard(p.current.Swap(inc))
 }

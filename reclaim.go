@@ -14,11 +14,11 @@ const looksToReclaim = 4
 // when this instance may ask for the ID again, and false if it never may or the membership has
 // ended. A Join that still waits for its first callback fails.
 func (p *pinger) overtaken(why error) (again bool) {
-	forGood := p.c.cfg.ReclaimAfter == 0 || !isClosed(p.ready)
+	forGood := p.cfg.ReclaimAfter == 0 || !isClosed(p.ready)
 	if forGood {
 		p.fail(why)
 	}
-	if v := p.c.view.Load(); v.inc != nil && v.inc.membership == p.membership {
+	if v := p.view.Load(); v.inc != nil && v.inc.membership == p.membership {
 		// The incarnation that readers see may have been fenced for another reason, but
 		// this is the reason why it has no successor.
 		v.inc.explain(why)
@@ -29,7 +29,7 @@ func (p *pinger) overtaken(why error) (again bool) {
 		return false
 	}
 	p.report(zap.ErrorLevel, "fenced; will ask for the ID again when no other instance has had it for a while",
-		zap.Duration("after", p.c.cfg.ReclaimAfter), zap.Error(why))
+		zap.Duration("after", p.cfg.ReclaimAfter), zap.Error(why))
 	return p.awaitFreeID()
 }
 
@@ -37,7 +37,7 @@ func (p *pinger) overtaken(why error) (again bool) {
 // as the application wants. It returns false if the membership has ended.
 func (p *pinger) awaitFreeID() bool {
 	for free := 0; free <= looksToReclaim; {
-		if !sleep(p.ctx, p.c.cfg.ReclaimAfter/looksToReclaim) {
+		if !sleep(p.ctx, p.cfg.ReclaimAfter/looksToReclaim) {
 			return false
 		}
 		if p.isFreeID() {
@@ -61,9 +61,9 @@ func (p *pinger) isFreeID() bool {
 	defer cancel()
 	survey, err := planner.Look(ctx)
 	if err != nil {
-		p.c.stats.failed(RegistryLook, err)
+		p.stats.failed(RegistryLook, err)
 		p.report(zap.WarnLevel, "cannot see whether the ID is free", zap.Error(err))
 		return false
 	}
-	return !slices.ContainsFunc(survey.Members, func(m Recorded) bool { return m.ID == p.c.cfg.ID })
+	return !slices.ContainsFunc(survey.Members, func(m Recorded) bool { return m.ID == p.cfg.ID })
 }

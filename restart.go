@@ -71,7 +71,7 @@ func (w *restartWaits) do(t *turn, f task) error {
 		if time.Since(began) > w.most {
 			wait = w.least
 		}
-		pause := wait - t.inc.c.chance.Below(wait/2+1)
+		pause := wait - t.inc.chance.Below(wait/2+1)
 		t.inc.reportError(zap.WarnLevel, "a function given to Run has returned an error, and will be run again",
 			err, zap.Duration("in", pause))
 		if !sleep(t.ctx, pause) {

@@ -2,42 +2,11 @@ package libcluster
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 
 	"go.uber.org/zap"
 )
-
-// RunPartitions is [Cluster.Run] in mode [ModeCooperative]: f runs once for each partition that
-// this instance holds, at the same time, each in a goroutine of its own. It runs from when the
-// partition is granted until it moves. Then the context of this one function ends, and when
-// it has returned the partition is released, so that the next instance begins. The functions
-// of all other partitions go on, and notice nothing.
-//
-// [context.Cause] says why a context has ended, as with Run: [ErrRebalanced] means that the
-// partition moves. One function that is slow to return holds up its own partition only, also
-// when the instance leaves, and so does the function of [WithPrimary] with partition 0; see
-// [Config.DrainTimeout] for one that does not return at all. An instance that leaves to come back
-// ([Returning]) gives nothing away, and each partition waits for all its functions.
-//
-// f never runs twice for one partition at the same time, in this instance or in any other.
-// p.Token is the fencing token of this run.
-//
-// If f returns an error before its context has ended, RunPartitions ends with it, unless
-// [Restart] says otherwise. Unlike with Run, a nil does not end RunPartitions: the work of that
-// partition is done, and f runs for it again when this instance gets it anew. This is
-// logged at Warn.
-//
-// For all else what is said of Run counts. [Config.OnRebalance] is not needed: it gets a state
-// when partitions have been granted or revoked, and does not wait for f. In another mode
-// RunPartitions returns an error at once.
-func (c *Cluster) RunPartitions(ctx context.Context, f func(ctx context.Context, p Partition) error, options ...RunOption) error {
-	if c.cfg.Mode != ModeCooperative {
-		return fmt.Errorf("libcluster: RunPartitions: mode %v has no partitions; set Config.Mode to ModeCooperative", c.cfg.Mode)
-	}
-	return c.run(&runner{ctx: ctx, partitions: &partitionRunner{f: f}}, options)
-}
 
 // partitionRunner runs a function for each partition. The notifier uses it.
 type partitionRunner struct {

@@ -226,17 +226,3 @@ func (s *stats) snapshot() Stats {
 	now.Renewals, now.HandOvers, now.CrashHandOvers = now.Renewals.clone(), now.HandOvers.clone(), now.CrashHandOvers.clone()
 	return now
 }
-
-// Stats returns what has happened to this instance so far. It asks nobody, and takes no lock
-// that anybody holds for longer than some instructions: it returns at once whatever the
-// registry does, and delays nothing.
-func (c *Cluster) Stats() Stats {
-	s := c.stats.snapshot()
-	if inc := c.current(); inc != nil {
-		if left, ends := inc.remaining(); ends {
-			s.HasDeadline, s.UntilDeadline = true, max(left, 0)
-		}
-	}
-	s.Coverage = c.covered.latest()
-	return s
-}

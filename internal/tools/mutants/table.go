@@ -147,7 +147,7 @@ var mutants = []mutant{
 		"TestOneThatTakesLongToStopIsNotTakenForDead", "", nil,
 	},
 	{
-		"one that leaves counts as one that has crashed", "membership.go",
+		"one that leaves counts as one that has crashed", "engine.go",
 		"		d.Stopped = true // nobody", "		// nobody",
 		"TestOneThatLeavesIsHeldAgainstNobody", "", nil,
 	},
@@ -192,13 +192,13 @@ var mutants = []mutant{
 		[]string{"-cooperative-seeds=50"},
 	},
 	{
-		"partition 0 counts as released while the task of the primary runs", "run.go",
+		"partition 0 counts as released while the task of the primary runs", "runner.go",
 		"	if r.leading() {\n", "	if false && r.leading() {\n",
 		"TestTaskOfThePrimaryHoldsUpItsPartitionAlone", "", nil,
 	},
 	{
-		"one that leaves gives nothing away before all has stopped", "membership.go",
-		"		m.lingers.Store(true)\n", "",
+		"one that leaves gives nothing away before all has stopped", "engine.go",
+		"		e.lingers.Store(true)\n", "",
 		"TestOneThatLeavesGivesAwayEachPartitionThatHasStopped", "", nil,
 	},
 	{
@@ -208,7 +208,7 @@ var mutants = []mutant{
 		[]string{"-cooperative-first=400040", "-cooperative-seeds=40"},
 	},
 	{
-		"the task of the primary goes on when partition 0 is granted anew", "run.go",
+		"the task of the primary goes on when partition 0 is granted anew", "runner.go",
 		" && state.holdsAs(t.told, 0)", "",
 		"TestATaskOfThePrimaryEndsWhenPartitionNoughtIsGrantedAnew", "", nil,
 	},
@@ -229,7 +229,7 @@ var mutants = []mutant{
 		"TestAPartitionKeepsItsTokenWhileItIsHeld", "", nil,
 	},
 	{
-		"a grant is taken after a newer plan", "planned.go",
+		"a grant is taken after a newer plan", "planned_view.go",
 		"	case known != nil && p.generation < known.generation:\n		h.late = true\n", "",
 		"TestNeverTwoOnOnePartitionWhateverHappens", "",
 		[]string{"-cooperative-seeds=300"},
@@ -263,18 +263,18 @@ var mutants = []mutant{
 		[]string{"-cooperative-seeds=20"},
 	},
 	{
-		"a fence is given for what has been acknowledged", "planned.go",
+		"a fence is given for what has been acknowledged", "plan_view.go",
 		"return p.outgoing.less(p.releases.minus(remaining))", "return p.outgoing.less(p.releases.minus(remaining).minus(p.releases))",
 		"TestOfWhatAPlanTakesOnlyThatHasAFenceWhichHasNotStopped", "", nil,
 	},
 	{
-		"a fence is given for what has been acknowledged", "planned.go",
+		"a fence is given for what has been acknowledged", "plan_view.go",
 		"return p.outgoing.less(p.releases.minus(remaining))", "return p.outgoing.less(p.releases.minus(remaining).minus(p.releases))",
 		"TestNeverTwoOnOnePartitionWhateverHappens", "",
 		[]string{"-cooperative-seeds=20"},
 	},
 	{
-		"a fence is given for what an earlier plan has released", "planned.go",
+		"a fence is given for what an earlier plan has released", "planned_view.go",
 		"before.plan.unsaid(said)", "before.plan.outgoing",
 		"TestWhatIsGrantedAnewHasAFenceByItsNewTokenOnly", "", nil,
 	},
