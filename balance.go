@@ -5,9 +5,6 @@ import (
 	"slices"
 )
 
-// noOwner stands for the owner of a partition that no member holds.
-const noOwner = -1
-
 // balancePartitions returns the new owner of each partition. Its arguments are the present
 // owners, each an index into the members or noOwner, and the weights of the members: the
 // workers of each, or 0 if the member is draining. Neither argument is changed. If no

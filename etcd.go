@@ -124,13 +124,13 @@ func (e EtcdConfig) Enter(r Registration) (Membership, error) {
 	if _, err := e.newTLS(nil); err != nil {
 		return nil, err
 	}
-	return &etcdMembership{etcd: e, attempts: newAttempts(r)}, nil
+	return &etcdMembership{etcd: e, joiner: newJoiner(r)}, nil
 }
 
 // etcdMembership is a membership in an etcd to which each attempt to join connects anew.
 type etcdMembership struct {
 	etcd EtcdConfig
-	*attempts
+	joiner
 	connections etcdConnections
 }
 

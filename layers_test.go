@@ -38,10 +38,8 @@ var loops = []string{
 	"plan plan_partitions",                  //
 	"clock clock_linux",                     //
 	"leaving restart run_partitions runner", // options change a runner
-	"balance partitions",                    // what has no owner
 	"holding slot state",                    // a state has methods in all
-	"etcd etcd_connections etcd_login etcd_tls etcd_trouble",                           // configuration, and what is made of it
-	"store store_draining store_join store_news store_plan store_session store_survey", // a session on a store
+	"etcd etcd_connections etcd_login etcd_tls etcd_trouble", // configuration, and what is made of it
 }
 
 // A file names what is on its own floor or below, and no loop grows unseen.

@@ -9,6 +9,9 @@ import (
 	"strings"
 )
 
+// noOwner stands for the owner of a partition that no member holds.
+const noOwner = -1
+
 // span is partitions whose numbers follow one another: [from, to).
 type span struct{ from, to int }
 

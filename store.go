@@ -2,7 +2,6 @@ package libcluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -36,13 +35,13 @@ var storeCapabilities = Capabilities{Members: true, Agreed: true, Expires: true,
 
 // Enter begins a membership. What a store refuses shows when it is asked.
 func (g storeRegistry) Enter(r Registration) (Membership, error) {
-	return &storeMembership{store: g.store, attempts: newAttempts(r)}, nil
+	return &storeMembership{store: g.store, joiner: newJoiner(r)}, nil
 }
 
 // storeMembership is a membership in a store that is there already.
 type storeMembership struct {
 	store kv.Store
-	*attempts
+	joiner
 }
 
 // Join records the member under a new lease.
@@ -66,10 +65,4 @@ func refused(err error) error {
 		return Permanent(err)
 	}
 	return err
-}
-
-// isRefused reports whether it is no use to send a request again.
-func isRefused(err error) bool {
-	return isFinal(err) || isPermanent(err) || errors.Is(err, kv.ErrRefused) || errors.Is(err, kv.ErrClosed) ||
-		errors.As(err, new(*tooLargeError))
 }

@@ -2,18 +2,11 @@ package libcluster
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/libcluster/libcluster/kv"
 )
-
-// drainingKeys are the keys of what operators ask for, each with an instance's ID.
-const drainingKeys = publicKeys + "draining/"
-
-// mostDraining is how many of them count.
-const mostDraining = 10_000
 
 // SetDraining writes or deletes what an operator asks for. The value is for people.
 func (s *storeSession) SetDraining(ctx context.Context, id string, draining bool) error {
@@ -25,18 +18,6 @@ func (s *storeSession) SetDraining(ctx context.Context, id string, draining bool
 		_, err := s.space.Commit(ctx, tx)
 		return err
 	})
-}
-
-// reflectDraining notes what an operator asks for, in a slice of its own: others have the one
-// before.
-func (now *Planning) reflectDraining(id string, gone bool) {
-	at, known := slices.BinarySearch(now.Draining, id)
-	switch {
-	case known && gone:
-		now.Draining = slices.Delete(slices.Clone(now.Draining), at, at+1)
-	case !known && !gone && len(now.Draining) < mostDraining && checkName("ID", id) == nil:
-		now.Draining = slices.Insert(slices.Clone(now.Draining), at, id)
-	}
 }
 
 // isDrained reports whether a record of this space has this session leave.

@@ -3,7 +3,6 @@ package libcluster
 import (
 	"context"
 	"errors"
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -13,95 +12,20 @@ import (
 	"github.com/libcluster/libcluster/kv"
 )
 
-// attempts is what all attempts of one membership to join a store have in common.
-type attempts struct {
-	reg  Registration
+// joiner joins a store as often as a membership has to.
+type joiner struct {
+	*attempts
 	last *storeSession // the latest that has joined; used by one attempt after another
-
-	mu    sync.Mutex // guards what follows
-	drawn []kv.Owner // all of them
-	begun []kv.Owner // whose leases have surely begun, the latest last
-	wrote int64      // the revision of the latest write that succeeded
-
-	drained bool // an operator has had this membership leave; used by one attempt after another
-
-	recordsLimit
 }
 
-func newAttempts(r Registration) *attempts {
-	if r.Logger == nil {
-		r.Logger = zap.NewNop()
-	}
-	return &attempts{reg: r}
-}
-
-// Assigned is of no use to a store.
-func (*attempts) Assigned(State) {}
-
-// owner returns one that no attempt has had.
-func (a *attempts) owner() kv.Owner {
-	owner := a.draw()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.drawn = append(a.drawn, owner)
-	return owner
-}
-
-// draw returns an owner that nobody has had.
-func (a *attempts) draw() kv.Owner { return kv.Owner(a.reg.chance.Below(math.MaxInt64)) + 1 }
-
-func (a *attempts) hasBegun(owner kv.Owner) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !slices.Contains(a.begun, owner) {
-		a.begun = append(a.begun, owner)
-	}
-}
-
-// others returns the latest of those whose leases have begun, but one.
-func (a *attempts) others(but kv.Owner) []kv.Owner {
-	const enough = 16 // a transaction has no more room in every store
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	others := slices.DeleteFunc(slices.Clone(a.begun), func(o kv.Owner) bool { return o == but })
-	return others[max(0, len(others)-enough):]
-}
-
-// lastWritten returns the revision of the latest write that succeeded.
-func (a *attempts) lastWritten() int64 {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.wrote
-}
-
-// written notes at which revision the record was written last. In a store that was restored
-// that is smaller than before.
-func (a *attempts) written(revision int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.wrote = revision
-}
-
-func (a *attempts) isOurs(owner kv.Owner) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Contains(a.drawn, owner)
-}
-
-// isOlder reports whether a record was last written before this instance wrote it, which
-// is so only in a store that was restored. An instance that takes it over writes it later.
-func (a *attempts) isOlder(r kv.Record) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return r.Version < a.wrote
-}
+func newJoiner(r Registration) joiner { return joiner{attempts: newAttempts(r)} }
 
 // join opens a session in a space, which it does not close if it fails.
-func (a *attempts) join(ctx context.Context, space kv.Space, m Member) (*storeSession, time.Duration, error) {
-	s := newStoreSession(space, a, m)
-	ttl, err := joining{s, m, a.last}.open(ctx)
+func (j *joiner) join(ctx context.Context, space kv.Space, m Member) (*storeSession, time.Duration, error) {
+	s := newStoreSession(space, j.attempts, m)
+	ttl, err := joining{s, m, j.last}.open(ctx)
 	if err == nil {
-		a.last = s
+		j.last = s
 	}
 	return s, ttl, err
 }
@@ -215,18 +139,6 @@ func (s joining) hold(ctx context.Context, ttl time.Duration, begun bool) (relea
 		}
 	})
 	return func() { cancel(); holding.Wait() }
-}
-
-// get reads a record in two fifths of the time that there is: an answer that does not come is
-// asked for again.
-func (s *storeSession) get(ctx context.Context, key string) (kv.Record, kv.Mark, error) {
-	limit := errandTimeout
-	if deadline, ok := ctx.Deadline(); ok {
-		limit = time.Until(deadline) * 2 / 5
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	return s.space.Get(ctx, key)
 }
 
 // lookBefore returns the record that is there, and an error if it must not be taken over.

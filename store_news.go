@@ -9,87 +9,6 @@ import (
 	"github.com/libcluster/libcluster/kv"
 )
 
-// feed is what a session follows of a space: all that is below a prefix, and then what
-// changes.
-type feed struct {
-	space  kv.Space
-	prefix string
-	watch  kv.Watch // nil: to be opened
-	at     int64    // all up to this revision has been taken in; 0: nothing
-	missed bool     // changes after it have: all is to be read anew
-}
-
-// open opens the watch.
-func (f *feed) open(ctx context.Context) (err error) {
-	f.watch, err = f.space.Watch(ctx, f.prefix, f.at)
-	return f.check(err)
-}
-
-// next returns what has changed since.
-func (f *feed) next(ctx context.Context) (changes kv.Changes, err error) {
-	if f.watch == nil {
-		if err := f.open(ctx); err != nil || f.missed {
-			return changes, err
-		}
-	}
-	changes, err = f.watch.Next(ctx)
-	switch {
-	case err == nil:
-	case errors.Is(ctx.Err(), context.Canceled):
-		f.close() // nobody will ask again soon, and what the watch tells would be kept for ever
-		return changes, context.Cause(ctx)
-	case ctx.Err() != nil:
-		return changes, context.Cause(ctx)
-	default:
-		return kv.Changes{}, f.check(err)
-	}
-	for len(changes.Records) > 0 && changes.Records[0].Version <= f.at {
-		changes.Records = changes.Records[1:]
-	}
-	f.at = max(f.at, changes.Mark.Revision)
-	return changes, nil
-}
-
-// check gives the watch up after an error. That it has missed something is none: it is
-// mended by reading all.
-func (f *feed) check(err error) error {
-	if err == nil {
-		return nil
-	}
-	f.close()
-	if errors.Is(err, kv.ErrMissed) {
-		f.missed = true
-		return nil
-	}
-	return err
-}
-
-func (f *feed) close() {
-	if f.watch != nil {
-		f.watch.Close()
-		f.watch = nil
-	}
-}
-
-// read notes that all has been read.
-func (f *feed) read(at int64) { f.at, f.missed = at, false }
-
-// storeNews is what Next goes by. One goroutine uses it.
-type storeNews struct {
-	feed    feed
-	listed  *Change  // not returned yet
-	weights *weights // of the members, if Next reports them
-	now     Planning // in a mode with a plan
-}
-
-// watched is the prefix of what Next reports.
-func (s *storeSession) watched() string {
-	if s.members {
-		return ""
-	}
-	return publicKeys
-}
-
 // Next waits for the next change of the members, or in a mode with a plan of that. If
 // changes have been missed, all is listed anew.
 func (s *storeSession) Next(ctx context.Context) (Change, error) {
@@ -273,46 +192,6 @@ func (s *storeSession) change(changes kv.Changes) (Change, error) {
 		return Change{}, err
 	}
 	return change, nil
-}
-
-// eventOf translates one record. Whether it is a member's depends on nothing but what the
-// store holds, so that all instances agree: what does not parse is no member, also
-// if it was one before. The error says why.
-func eventOf(r kv.Record, gone bool) (Event, error) {
-	none := Event{Member: Member{ID: r.Key}, Gone: true}
-	if gone || isOfPlan(r.Key) {
-		return none, nil
-	}
-	member, err := ParseMember(r.Key, r.Value)
-	if err != nil {
-		return none, err
-	}
-	return Event{Member: member, Orphan: r.Owner == 0}, nil
-}
-
-// found adds a record to the foreign ones, if that is why it is no member's. Enough of them
-// are kept to report that there are many.
-func found(all []foreign, prefix string, r kv.Record, why error) []foreign {
-	if why == nil || len(all) > mostForeign || isOfAnother(r) {
-		return all
-	}
-	return append(all, foreign{prefix + r.Key, why})
-}
-
-// isOfPlan reports whether a key is one of libcluster's own besides the members' records.
-func isOfPlan(key string) bool {
-	return strings.HasPrefix(key, publicKeys) || strings.HasPrefix(key, acknowledgedKeys) || strings.HasPrefix(key, besideKeys)
-}
-
-// isOfAnother reports whether a record is of a cluster whose name begins with this one's: a
-// member's or of a plan. Some stores keep clusters in one another.
-func isOfAnother(r kv.Record) bool {
-	env, key, nested := strings.Cut(r.Key, "/")
-	if !nested || checkName("Env", env) != nil {
-		return false
-	}
-	_, err := ParseMember(key, r.Value)
-	return err == nil || isOfPlan(key)
 }
 
 // mayList returns why not, if listing is to read all members.

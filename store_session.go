@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,15 +71,6 @@ func (s *storeSession) holder(r kv.Record) error {
 		return fmt.Errorf("%w: %q is older than what this instance has written", ErrRegistryReset, s.prefix+s.id)
 	}
 	return fmt.Errorf("%w: %q is under another lease", ErrInstanceTaken, s.prefix+s.id)
-}
-
-// leaseError finds the answer that proves the lease, and so the record, to be gone. Every
-// other error leaves that open.
-func leaseError(err error) error {
-	if errors.Is(err, kv.ErrEnded) {
-		return fmt.Errorf("%w: %w", ErrRecordGone, err)
-	}
-	return err
 }
 
 // Renew renews the lease and reads the session's record, both at once, since a line may be
@@ -199,69 +189,25 @@ func (s *storeSession) insist(ctx context.Context, request func(context.Context)
 	}
 }
 
-// Leave leaves as is asked, and closes the session whether or not that has worked.
-func (s *storeSession) Leave(ctx context.Context, d Departure) error {
-	var err error
-	switch {
-	case d.Reserve > 0:
-		err = s.reserve(ctx, d)
-	case d.Stopped:
-		err = s.leaveStopped(ctx)
-	default:
-		err = s.end(ctx, s.owner) // and the record goes with its lease, unless it is another's
-	}
-	return errors.Join(err, s.Close())
-}
-
-// end ends a lease. To end the session's own again is nothing.
-func (s *storeSession) end(ctx context.Context, owner kv.Owner) error {
-	if s.passive || owner == s.owner && s.ended.Load() {
-		return nil
-	}
-	err := s.insist(ctx, func(ctx context.Context) error { return s.space.End(ctx, owner) })
-	if err == nil && owner == s.owner {
-		s.ended.Store(true)
-	}
-	return err
-}
-
-// reserve puts the record under a lease that nobody renews. What stays is an incarnation of
-// its own, and nobody acts as that.
-func (s *storeSession) reserve(ctx context.Context, d Departure) error {
-	if s.passive {
-		return nil
-	}
-	under, err := s.lend(ctx, d.Reserve)
-	if err != nil {
-		return err
-	}
-	records := []kv.Record{{Key: s.id, Value: d.Last.Record(), Owner: under}}
-	if d.Stopped || s.mode.excludes() {
-		records = append(records, noteOf(under, StoppedForGood, "", under))
-	}
-	if d.Stopped {
-		records = append(records, noteOf(s.owner, StoppedForGood, "", under))
-	}
-	if err := s.writeUnder(ctx, under, records...); err != nil {
-		if isFinal(err) {
-			err = errors.Join(err, s.end(ctx, under), s.end(ctx, s.owner)) // nothing is kept
-		}
-		return err
-	}
-	return s.end(ctx, s.owner)
-}
-
-// lend begins a lease that nobody will renew.
-func (s *storeSession) lend(ctx context.Context, d time.Duration) (owner kv.Owner, err error) {
-	err = s.insist(ctx, func(ctx context.Context) error {
-		owner = s.attempts.draw() // the one before may have begun, and only its answer was lost
-		_, err := s.space.Begin(ctx, owner, d)
-		return err
-	})
-	return owner, err
-}
-
 // Close ends all calls and leaves the lease to expire.
 func (s *storeSession) Close() error { return s.space.Close() }
 
-func incarnationOf[O ~int64](owner O) string { return strconv.FormatInt(int64(owner), 16) }
+// get reads a record in two fifths of the time that there is: an answer that does not come is
+// asked for again.
+func (s *storeSession) get(ctx context.Context, key string) (kv.Record, kv.Mark, error) {
+	limit := errandTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = time.Until(deadline) * 2 / 5
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return s.space.Get(ctx, key)
+}
+
+// watched is the prefix of what Next reports.
+func (s *storeSession) watched() string {
+	if s.members {
+		return ""
+	}
+	return publicKeys
+}
