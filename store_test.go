@@ -201,3 +201,30 @@ func TestAnOlderAcknowledgementThatArrivesLateTakesNothingBack(t *testing.T) {
 	require.NoError(t, a.Swap(t.Context(), revision, []byte("next")))
 	require.ErrorIs(t, a.Acknowledge(t.Context(), revision, 4, "5"), libcluster.ErrPlanChanged)
 }
+
+// The record is looked at in each heartbeat, and read when another version is there.
+func TestRecordThatIsOverwrittenUnderItsLeaseIsFoundByTheNextHeartbeat(t *testing.T) {
+	for _, mode := range withPlan {
+		store := kvtest.NewMemory()
+		session, _, err := between.Join(t.Context(), libcluster.OnStore(store), libcluster.Registration{
+			Key: "k", Env: "e", Member: libcluster.Member{ID: "a", Workers: 1}, Mode: mode, TTL: time.Hour, Logger: zap.NewNop(),
+		})
+		require.NoError(t, err)
+		defer session.Close()
+		renew := func() error {
+			_, err := session.Renew(t.Context())
+			return err
+		}
+		require.NoError(t, renew())
+		require.NoError(t, renew())
+		space, err := store.Open(t.Context(), "k/e")
+		require.NoError(t, err)
+		defer space.Close()
+		own, _, err := space.Get(t.Context(), "a")
+		require.NoError(t, err)
+		own.Value = []byte("garbage")
+		_, err = space.Commit(t.Context(), kv.Tx{Put: []kv.Record{own}})
+		require.NoError(t, err)
+		require.ErrorIs(t, renew(), libcluster.ErrRecordGone)
+	}
+}
