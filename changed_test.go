@@ -19,7 +19,7 @@ func seenOf(a *application) string {
 	return fmt.Sprintf("%+v %v %v", v, a.Phase(), a.Err())
 }
 
-// Whoever waits on the channels alone has seen the newest of everything whenever all is quiet.
+// A goroutine that waits on the channels alone has seen the newest of everything whenever all is quiet.
 func TestChangedTellsOfEverythingThatCanBeSeen(t *testing.T) {
 	for _, m := range rangeModes {
 		inMemory(t, func(t *memory) {

@@ -31,7 +31,7 @@ func TestEachPlanThatNobodyKnowsIsWaitedForAnew(t *testing.T) {
 	again := d.decide(s, later(7*time.Second), 0).next
 	require.False(t, again.committed)
 	_, err := parsePlan(again.encode())
-	require.NoError(t, err, "whoever is unknown may be there twice")
+	require.NoError(t, err, "an unknown incarnation may be there twice")
 	s.Plan, s.Planning.Revision = again.encode(), 2
 	s.Acknowledged["1"], s.Acknowledged["2"] = again.generation, again.generation
 	require.Nil(t, d.decide(s, later(7*time.Second), 0).next)

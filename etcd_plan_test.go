@@ -236,15 +236,15 @@ func TestAnAssignmentReservedInAPlanInEtcdCallsNobodyElseBack(t *testing.T) {
 			start(t, libcluster.Config{Key: cluster, ID: "1", Mode: mode}).becomes(1, 3)
 			require.Equal(t, told, []int{len(nodes[0].states()), len(nodes[2].states())})
 
-			// While the place is kept nobody waits for whoever has left it.
+			// While the place is kept no instance waits for the one that has left it.
 			require.NoError(t, nodes[2].Leave(ctx, libcluster.Returning(time.Minute)))
 			start(t, libcluster.Config{Key: cluster, ID: "3", Mode: mode}).becomes(3, 4)
 		})
 	}
 }
 
-// Whoever overwrites a record under its own lease makes it no member's, and its instance
-// must find out, since the others do not wait for it.
+// A record that is overwritten under its lease is no member's. Its instance must find that out,
+// since the others do not wait for it.
 func TestOneWhoseRecordWasOverwrittenUnderItsLeaseRejoins(t *testing.T) {
 	t.Parallel()
 	for _, mode := range withPlan {

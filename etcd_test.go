@@ -147,7 +147,7 @@ func TestPartitionAndEnvironmentSeparateClusters(t *testing.T) {
 
 func TestLeavingIsSeenAtOnceAndLeavesNothing(t *testing.T) {
 	cluster, client := key(t), etcdClient(t)
-	// About an hour: whoever notices in this test has not waited for a TTL. And nobody
+	// About an hour: an instance that notices in this test has not waited for a TTL. And nobody
 	// else on this etcd asks for it: by that its leases are known.
 	const ttl = time.Hour + 1789*time.Second
 	require.Zero(t, leases(t, client, ttl))
@@ -308,7 +308,7 @@ func TestForeignKeysAreReportedAndIgnored(t *testing.T) {
 		require.GreaterOrEqual(t, s.Total, 1)
 		require.LessOrEqual(t, s.Total, 4)
 	}
-	// Whoever comes now lists what the other has watched, and agrees.
+	// An instance that comes now lists what the other has watched, and agrees.
 	n := start(t, libcluster.Config{Key: cluster, ID: "n"})
 	n.becomes(1, 2)
 	m.becomes(0, 2)

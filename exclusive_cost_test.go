@@ -69,7 +69,7 @@ func TestAChangeCostsOneMessageOrThreeForEachMember(t *testing.T) {
 						require.LessOrEqual(t, all.Deliveries, 5*n+5)
 					}
 					for what, cost := range map[string]libclustertest.Counts{"join": join, "workers": workers, "leave": leave} {
-						// Whoever has changed is a member, too.
+						// The instance that has changed is a member, too.
 						require.LessOrEqual(t, cost.Writes, most[mode].writes(n+1), what)
 						require.LessOrEqual(t, cost.Deliveries, most[mode].deliveries(n+1), what)
 					}

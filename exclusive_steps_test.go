@@ -232,7 +232,7 @@ func (w *world) restoreAfterOutage() {
 	})
 }
 
-// stepCoordinator deposes whoever coordinates, or has it die or stand still.
+// stepCoordinator deposes the coordinator, or has it die or stand still.
 func (w *world) stepCoordinator(a *app) {
 	if w.Steps.IntN(100) < 30 {
 		w.Say("depose %s", w.Coordinator(simulated))

@@ -193,11 +193,11 @@ func (p *pinger) attempt(m Member, limit time.Duration) (*incarnation, error) {
 		return nil, err
 	}
 	if _, ok := session.(Planner); !ok && p.cfg.Mode != ModeDirect {
-		p.giveUp(m, session)
+		p.keepForNext(m, session)
 		return nil, Permanent(ErrCannotPlan)
 	}
 	if p.cfg.Mode.excludes() && !p.cfg.Passive && ttl <= 0 {
-		p.giveUp(m, session)
+		p.keepForNext(m, session)
 		return nil, Permanent(fmt.Errorf("%w: its records do not expire", ErrCannotPlan))
 	}
 	if w := p.cfg.trusted(ttl); w > 0 && p.clock().since(sent) > w/slowJoin {
@@ -208,16 +208,16 @@ func (p *pinger) attempt(m Member, limit time.Duration) (*incarnation, error) {
 		defer cancel()
 		sent = p.clock()
 		if ttl, err = session.Renew(ctx); err != nil {
-			p.giveUp(m, session)
+			p.keepForNext(m, session)
 			return nil, fmt.Errorf("joined slowly and then not renewed: %w", err)
 		}
 	}
 	return newIncarnation(p.membership, p.in, session, sent, ttl, m), nil
 }
 
-// giveUp makes a failed attempt's session the current one. Its record stays, so that the
+// keepForNext makes a failed attempt's session the current one. Its record stays, so that the
 // next attempt can replace it unnoticed; if the instance leaves first, leave removes it.
-func (p *pinger) giveUp(m Member, session Session) {
+func (p *pinger) keepForNext(m Member, session Session) {
 	inc := newIncarnation(p.membership, p.in, session, p.clock(), 0, m)
 	inc.end(ErrDeadlinePassed)
 	p.discard(p.current.Swap(inc))

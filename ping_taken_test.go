@@ -56,7 +56,7 @@ func TestTakenInstanceStaysOutWhenItsIDIsFreeAgain(t *testing.T) {
 		})
 		t.Steal(cluster, "a")
 		wait(time.Minute)
-		require.Empty(t, t.Members(cluster), "whoever took it is gone")
+		require.Empty(t, t.Members(cluster), "the instance that took it is gone")
 		t.Intercept(nil)
 		wait(time.Hour)
 		require.ErrorIs(t, a.Err(), libcluster.ErrInstanceTaken)

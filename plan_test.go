@@ -130,7 +130,7 @@ func TestANewcomerFillsAHole(t *testing.T) {
 }
 
 // With different worker counts the fewest moves are a hard puzzle. What is promised
-// is to be no worse than one member more than the best, whoever leaves.
+// is to be no worse than one member more than the best, whichever member leaves.
 func TestALeaverMovesFewMoreThanItMust(t *testing.T) {
 	total, best := 0, 0
 	rapid.Check(t, func(t *rapid.T) {

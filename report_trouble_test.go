@@ -158,7 +158,7 @@ func TestSessionThatOpensAfterLeavingIsClosed(t *testing.T) {
 }
 
 // A store that is full answers reads and renewals, and no writes. Then a change can
-// not be brought to an end, and whoever wonders why looks into the log.
+// not be brought to an end, and people who wonder why look into the log.
 func TestWritesThatFailInTheMiddleOfAChangeAreLogged(t *testing.T) {
 	for op, message := range map[libclustertest.Op]string{
 		libclustertest.OpSwap:        "cannot coordinate the cluster yet, will keep trying",

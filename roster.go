@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// roster is the members as an incarnation has been told of them. The balancer changes it;
-// readers look at it.
+// roster is the members as an incarnation has been told of them. The balancer changes it, and
+// what publishes the record may forget the own line (agree). Readers look at it.
 type roster struct {
 	mu       sync.Mutex // guards what follows
 	index    *index     // the members of the last state

@@ -39,8 +39,8 @@ func TestCutMemberIsFencedBeforeItsRecordGoes(t *testing.T) {
 		{name: "requests cut", ttl: shortTTL, up: true},
 		{name: "answers cut", ttl: shortTTL, down: true},
 		{name: "cut, answers 60 ms slow before", ttl: shortTTL, up: true, down: true, before: 60 * time.Millisecond},
-		// Here answers arrive after the cut to what was sent before it: whoever
-		// counts from the answer counts too far.
+		// Here answers arrive after the cut to what was sent before it: a
+		// deadline that counts from the answer is too late.
 		{name: "requests cut, answers 80 ms slow", ttl: shortTTL, up: true, before: 80 * time.Millisecond},
 		{name: "answers 400 ms late at a TTL of 2 s", ttl: shortTTL, during: 400 * time.Millisecond},
 	}

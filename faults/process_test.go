@@ -34,7 +34,7 @@ type process struct {
 	ended chan struct{} // closed when it has
 }
 
-// spawn starts a process. Whoever calls it sees to it that it is killed.
+// spawn starts a process. The caller sees to it that the process is killed.
 func spawn(t *testing.T, role string, output *os.File, env []string, args ...string) *process {
 	t.Helper()
 	return spawnAt(t, nil, role, output, env, args...)

@@ -251,7 +251,7 @@ func TestExpiringTokensCostNobodyItsPlace(t *testing.T) {
 		row.whole = append(row.whole, awaitWhole(t, patience, members))
 		row.trials++
 	}
-	lasts(ttl) // whoever was not renewed is fenced by now
+	lasts(ttl) // an instance that was not renewed is fenced by now
 	requireUnmoved(t, members, calls)
 	row.report(t)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
-// Account 7 belongs to whoever has 7 modulo the total. One instance decides to write to
+// Account 7 belongs to the instance that has 7 modulo the total. One instance decides to write to
 // it, and is held up before it does: by its garbage collector, its hypervisor, a
 // network. When the write arrives the account is another one's.
 func Example() {

@@ -51,7 +51,7 @@ func TestWhatIsReservedIsToldInWords(t *testing.T) {
 	}
 }
 
-// The dumb twin of strip: a column has the colour of whoever holds the index at its middle.
+// The dumb twin of strip: a column has the colour of the instance that holds the index at its middle.
 func TestStripDrawsWhoHoldsWhat(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := picture{}

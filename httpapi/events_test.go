@@ -207,7 +207,7 @@ func TestEventsGoOnWhereTheyWere(t *testing.T) {
 	}
 }
 
-// However many changes there have been, what is kept is bounded, and whoever comes back too late
+// However many changes there have been, what is kept is bounded, and a reader that comes back too late
 // gets the newest.
 func TestWhatIsKeptIsBounded(t *testing.T) {
 	t.Parallel()

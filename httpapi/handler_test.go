@@ -288,7 +288,7 @@ func TestThousandMembersAreShown(t *testing.T) {
 	require.Less(t, len(get(t, base+"/").body), 2<<20)
 }
 
-// Whoever imports the package gets the standard library, and what the library needs anyway.
+// An importer of the package gets the standard library, and what the library needs anyway.
 func TestPackageImportsOnlyTheStandardLibrary(t *testing.T) {
 	t.Parallel()
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", `{{join .Imports "\n"}}`, ".").Output()

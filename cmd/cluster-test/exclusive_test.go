@@ -46,7 +46,7 @@ func (c *child) spells(t *testing.T, end time.Time) (all []spell) {
 	return all
 }
 
-// requireOneAfterAnother checks that whoever had a place in one generation had
+// requireOneAfterAnother checks that an instance which had a place in one generation had
 // stopped before anybody started in a later one.
 func requireOneAfterAnother(t *testing.T, all []spell) {
 	t.Helper()
