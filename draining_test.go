@@ -29,11 +29,14 @@ func TestIfOnlyReservedAssignmentsAreLeftTheDrainingInstancesServe(t *testing.T)
 // Anybody may write below a cluster's key.
 func TestOnlySoManyAreDrained(t *testing.T) {
 	var now Planning
-	for n := range mostDraining + 10 {
-		now.reflectDraining(fmt.Sprint(n), false)
+	for n := range mostDraining - 10 {
+		now.Draining = append(now.Draining, fmt.Sprintf("%05d", n))
+	}
+	for n := range 20 {
+		now.reflectDraining(fmt.Sprint("one more ", n), false)
 	}
 	require.Equal(t, mostDraining, len(now.Draining))
-	now.reflectDraining("0", true)
+	now.reflectDraining("00000", true)
 	now.reflectDraining("another", false)
 	require.True(t, now.drains("another"))
 }
