@@ -14,8 +14,9 @@ type coverageSeen struct {
 	generation int64 // of the state then
 }
 
-// saw notes an answer, and returns since when it has been the same. The generation is that of
-// this instance's state, which it has known since then. A look is out of date after a TTL.
+// saw notes an answer, and returns since when it has been the same. generation is that of this
+// instance's state, and known is since when the instance has known it. A look is out of date
+// after ttl.
 //
 // Within one generation coverage can only be lost, never regained: every change makes a
 // new generation, except in a mode with a plan a vanished incarnation, which never

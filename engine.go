@@ -17,8 +17,8 @@ import (
 const leastLeave = time.Second
 
 // engine is what works for a membership. Ping holds the record, the balancer (one for each
-// incarnation, started and awaited by ping) computes the state, the notifier calls back. All
-// of them end when the membership's context does; leave ends it and waits for them.
+// incarnation, started and awaited by ping) computes the state, the notifier calls back, and the
+// member hook tells of members. All have ended when leave returns, unless it has given up on one.
 type engine struct {
 	*membership
 	notifier *notifier
@@ -103,7 +103,7 @@ func (e *engine) leave(ctx context.Context, returning time.Duration) error {
 		}()
 	} else if inc := e.pinger.current.Load(); inc != nil {
 		e.leaveErr = errors.Join(e.leaveErr, e.awaitRemoved(ctx, late, inc.session, returning))
-		e.pinger.in.Assigned(e.view.Load().state.inactive())
+		inc.in.Assigned(e.view.Load().state.inactive())
 	}
 	e.leaveErr = quote.Error(errors.Join(e.leaveErr, e.hook.await(ctx)))
 	e.log.Debug("left the cluster", zap.Error(e.leaveErr))

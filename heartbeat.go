@@ -104,7 +104,7 @@ func (h *heart) answered(a answer) (over bool) {
 	case succeeded:
 		inc.extend(a.sent, a.ttl)
 		h.confirmed = true
-		inc.record.answered.Store(true)
+		inc.record.renewed.Store(true)
 		inc.record.compare()
 		if inc.view.Load().inc == inc {
 			inc.coverage.watchRecords(inc.roster)

@@ -34,7 +34,7 @@ type instance struct {
 	own ownRecord
 
 	calling  relay // of the goroutines that call the application back
-	watching relay // of those that tell [Config.OnMembers]
+	watching relay // of those that call [Config.OnMembers] and [Config.Superseded]
 }
 
 func newInstance(cfg Config) *instance {

@@ -29,14 +29,14 @@ var floors = [][]string{
 // loops are the files that name one another, each loop for a reason.
 var loops = []string{
 	"coverage_watch incarnation instance membership view", // an instance shows a view of an incarnation of a membership of the instance
-	"engine exit",                           // the engine starts what ends it
-	"ping reclaim",                          // one type in two files, and so are these
-	"balancer planned",                      //
-	"coordination coordinator",              //
-	"cooperate decide stall",                //
-	"coverage coverage_partitions",          //
-	"plan plan_partitions",                  //
-	"clock clock_linux",                     //
+	"engine exit",                           // the engine starts what leaves
+	"ping reclaim",                          // a pinger, in two files
+	"balancer planned",                      // a balancer, in two files
+	"coordination coordinator",              // a coordinator at work goes back to it when it fails
+	"cooperate decide stall",                // a decision, in three files
+	"coverage coverage_partitions",          // a coverage, in two files
+	"plan plan_partitions",                  // a plan's text, in two files
+	"clock clock_linux",                     // a clock, and what systems differ in
 	"leaving restart run_partitions runner", // options change a runner
 	"holding slot state",                    // a state has methods in all
 	"etcd etcd_connections etcd_login etcd_tls etcd_trouble", // configuration, and what is made of it

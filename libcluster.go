@@ -74,7 +74,7 @@ func (c *Cluster) Err() error {
 	if !errors.Is(err, ErrLeft) {
 		return err
 	}
-	e := c.joined()
+	e := c.working()
 	if e == nil || e.left.Load() {
 		return err
 	}
@@ -86,7 +86,7 @@ func (c *Cluster) Err() error {
 
 // Phase returns where this instance stands with its cluster.
 func (c *Cluster) Phase() Phase {
-	e := c.joined()
+	e := c.working()
 	if e == nil {
 		return PhaseLeft
 	}
@@ -108,8 +108,8 @@ func (c *Cluster) Phase() Phase {
 	return PhaseActive
 }
 
-// joined returns what works for the membership, nil if there is none.
-func (c *Cluster) joined() *engine {
+// working returns what works for the membership, nil if there is none.
+func (c *Cluster) working() *engine {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.engine
@@ -117,7 +117,7 @@ func (c *Cluster) joined() *engine {
 
 // current returns the incarnation that is there or was there last, nil without a membership.
 func (c *Cluster) current() *incarnation {
-	e := c.joined()
+	e := c.working()
 	if e == nil {
 		return nil
 	}
@@ -162,7 +162,7 @@ func (c *Cluster) Join(ctx context.Context) error {
 
 // enter starts a membership, if there is none.
 func (c *Cluster) enter(run *runner) (*engine, error) {
-	e := newEngine(c.instance, run, c.left)
+	e := newEngine(c.instance, run, c.forget)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.engine != nil || c.running {
@@ -174,8 +174,8 @@ func (c *Cluster) enter(run *runner) (*engine, error) {
 	return e, nil
 }
 
-// left notes that there is no membership any more.
-func (c *Cluster) left() {
+// forget notes that there is no membership any more.
+func (c *Cluster) forget() {
 	c.mu.Lock()
 	c.engine = nil
 	c.mu.Unlock()
@@ -200,7 +200,7 @@ func (c *Cluster) Leave(ctx context.Context, options ...LeaveOption) error {
 	if err := how.check(); err != nil {
 		return err
 	}
-	e := c.joined()
+	e := c.working()
 	if e == nil {
 		return nil
 	}

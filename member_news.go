@@ -6,8 +6,9 @@ import (
 	"sync"
 )
 
-// memberNews is what an incarnation has been told of members, and the application has not. The
-// balancer takes in each change, and waits for nothing. A nil one takes in nothing.
+// memberNews is the members that are there, as a membership has been told, and of which of them
+// the application may not know yet. The balancer takes in each change, and waits for nothing. A
+// nil one takes in nothing.
 type memberNews struct {
 	scheme scheme // of those that count
 	due    signal // there may be something to tell

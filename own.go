@@ -53,24 +53,24 @@ func (o *ownRecord) refusalOf(a *asked) error {
 // refused takes back what the registry refuses for good, unless something else has been set
 // since. Of a record that differs from the published one in two ways the count is refused
 // first. It reports whether there is something left to publish.
-func (o *ownRecord) refused(m, published Member, why error) (more bool) {
+func (o *ownRecord) refused(m, last Member, why error) (more bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	nothingElse := maps.Equal(m.Metadata, published.Metadata)
-	only := published.clone() // but for what is refused
-	if m.Workers != published.Workers {
+	nothingElse := maps.Equal(m.Metadata, last.Metadata)
+	only := last.clone() // but for what is refused
+	if m.Workers != last.Workers {
 		only.Workers = m.Workers
 		if o.wanted.Workers == m.Workers {
-			o.wanted.Workers = published.Workers
+			o.wanted.Workers = last.Workers
 		}
 	} else {
 		nothingElse, only.Metadata = true, m.Metadata
 		if maps.Equal(o.wanted.Metadata, m.Metadata) {
-			o.wanted.Metadata = published.Metadata
+			o.wanted.Metadata = last.Metadata
 		}
 	}
 	for _, a := range o.asking {
-		if a.wants(only) && !a.wants(published) {
+		if a.wants(only) && !a.wants(last) {
 			a.refusal = why
 		}
 	}
@@ -80,10 +80,10 @@ func (o *ownRecord) refused(m, published Member, why error) (more bool) {
 // published is what the registry has of an incarnation's record.
 type published struct {
 	due signal // it is to be compared with what is desired
-	// answered is set when a heartbeat has succeeded since: what the registry tells of
+	// renewed is set when a heartbeat has succeeded since: what the registry tells of
 	// the own record is to be compared, too. Before, its answer to the latest update may
 	// be under way.
-	answered atomic.Bool
+	renewed atomic.Bool
 
 	sending baton  // held around each Update; guards what follows
 	member  Member // the last record that the registry is known to have had

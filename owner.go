@@ -29,8 +29,8 @@ func (o *owners) owner(index int) (Assignment, bool) {
 	return p, index-p.Index < p.Workers
 }
 
-// newOwners makes the look-up of assignments in the order of their indexes, or in mode
-// cooperative of so many partitions.
+// newOwners makes the look-up of assignments that are in the order of their indexes. partitions
+// is 0 but in mode cooperative.
 func newOwners(assignments []Assignment, total, partitions int) *owners {
 	o := &owners{assignments: assignments, total: total}
 	if partitions > 0 {

@@ -7,8 +7,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// publisher brings the registry's record of an incarnation up to date: what is desired,
-// what was published, and what the registry tells of it. Any goroutine may use one.
+// publisher brings the registry's record of an incarnation up to date. It compares what is
+// desired with what was published, and with what the registry tells. Any goroutine may use one.
 type publisher struct{ *incarnation }
 
 // catchUp publishes what SetWorkers or SetMetadata could not publish, or what was set while
@@ -17,7 +17,7 @@ type publisher struct{ *incarnation }
 func (p publisher) catchUp() bool {
 	ctx, cancel := context.WithTimeout(p.ctx, p.patience())
 	defer cancel()
-	err := p.publish(ctx, p.record.answered.Swap(false))
+	err := p.publish(ctx, p.record.renewed.Swap(false))
 	return err == nil || isFinal(err) || isPermanent(err) || p.ctx.Err() != nil
 }
 

@@ -154,27 +154,27 @@ func (c *Cluster) run(r *runner, options []RunOption) error {
 	for _, one := range r.all() {
 		one.of = r
 	}
-	s, err := c.enter(r)
+	e, err := c.enter(r)
 	if err != nil {
 		return err
 	}
 	defer c.endRun()
 
-	if err = s.awaitJoined(r.ctx); err == nil {
+	if err = e.awaitJoined(r.ctx); err == nil {
 		select {
 		case <-r.ended:
-		case <-s.failed:
-		case <-s.leaving:
+		case <-e.failed:
+		case <-e.leaving:
 		case <-r.ctx.Done():
 		}
 	}
 	// However long the application takes to wind down. What comes after that
 	// has an end of its own.
-	if leaveErr := s.leave(context.WithoutCancel(r.ctx), r.leaving.returning); leaveErr != nil {
-		s.log.Warn("could not leave properly", zap.Error(leaveErr))
+	if leaveErr := e.leave(context.WithoutCancel(r.ctx), r.leaving.returning); leaveErr != nil {
+		e.log.Warn("could not leave properly", zap.Error(leaveErr))
 	}
 	c.flushLog(context.Background(), lastFlush)
-	<-s.notifier.ended // f may still run, if a Leave elsewhere has given up on it
+	<-e.notifier.ended // f may still run, if a Leave elsewhere has given up on it
 
 	switch {
 	case r.panicking.Load():
@@ -183,10 +183,10 @@ func (c *Cluster) run(r *runner, options []RunOption) error {
 		runtime.Goexit()
 	case isClosed(r.ended):
 		return r.err
-	case !isClosed(s.ready):
-		return s.notJoined(err)
-	case isClosed(s.failed):
-		why, _ := s.failure() // the ID is another instance's, or it has left by itself
+	case !isClosed(e.ready):
+		return e.notJoined(err)
+	case isClosed(e.failed):
+		why, _ := e.failure() // the ID is another instance's, or it has left by itself
 		return why
 	}
 	return nil

@@ -218,6 +218,7 @@ func TestFunctionThatTakesLongToStopIsLogged(t *testing.T) {
 		wait(time.Hour)
 		require.Len(t, logs.All(), 1)
 		require.Contains(t, logs.All()[0].Message, "has not returned since its context ended")
+		require.Equal(t, cluster, logs.All()[0].ContextMap()["cluster"])
 		require.Equal(t, "libcluster: the cluster has re-balanced", logs.All()[0].ContextMap()["cause"])
 	})
 }

@@ -169,7 +169,7 @@ const notReturned = "a function given to Run has not returned since its context 
 func (r *runner) await() {
 	t := r.turn
 	slow := time.AfterFunc(slowCallback, func() {
-		t.inc.logger.Warn(notReturned, zap.Duration("since", slowCallback), zap.NamedError("cause", context.Cause(t.ctx)))
+		t.inc.log.Warn(notReturned, zap.Duration("since", slowCallback), zap.NamedError("cause", context.Cause(t.ctx)))
 	})
 	defer slow.Stop()
 	<-t.done
@@ -243,7 +243,7 @@ func (t *turn) do(f task) {
 			ctx, cancel := context.WithTimeout(context.Background(), panicTimeout)
 			defer cancel()
 			if err := t.run.of.leave(ctx, 0); err != nil {
-				t.inc.logger.Warn("could not leave before a panic", zap.Error(err))
+				t.inc.log.Warn("could not leave before a panic", zap.Error(err))
 			}
 			t.inc.flushLog(ctx, panicTimeout)
 			// The frames that it came from are still below this one, so they

@@ -33,8 +33,8 @@ type storeSession struct {
 	storeWord // what it has said of plans
 	surveyor  // in a mode with a plan, the coordinator's
 
-	known atomic.Int64 // the version of the record that was last found to be our own
-	ended atomic.Bool
+	proven atomic.Int64 // the version of the record that was last found to be our own
+	ended  atomic.Bool
 }
 
 func newStoreSession(space kv.Space, a *attempts, m Member) *storeSession {
@@ -135,14 +135,14 @@ func (s *storeSession) confirm(ctx context.Context) error {
 // isOurRecord finds a record that somebody has overwritten under our lease: to the
 // coordinator it is no member, and so this instance must be none.
 func (s *storeSession) isOurRecord(found kv.Record) error {
-	if s.mode == ModeDirect || s.known.Load() == found.Version {
+	if s.mode == ModeDirect || s.proven.Load() == found.Version {
 		return nil // in mode direct Next finds it
 	}
 	m, err := ParseMember(s.id, found.Value)
 	if err != nil || m.plans.scheme != s.as {
 		return fmt.Errorf("%w: %q holds what is not our record", ErrRecordGone, s.prefix+s.id)
 	}
-	s.known.Store(found.Version)
+	s.proven.Store(found.Version)
 	return nil
 }
 

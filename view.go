@@ -90,7 +90,7 @@ func (v *view) totalWith(workers int) int64 {
 // totalOf returns the total of all assignments, in the order of their indexes. It may not be
 // that of the state: while this instance has no assignment, its own workers come on top.
 func (v *view) totalOf(assignments []Assignment) int {
-	if n := len(assignments); n > 0 && assignments[n-1].held == nil && !v.static() {
+	if n := len(assignments); n > 0 && v.inc.cfg.Mode != ModeCooperative && !v.static() {
 		return assignments[n-1].Index + assignments[n-1].Workers
 	}
 	return v.state.Total
