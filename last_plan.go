@@ -45,11 +45,11 @@ func (m *membership) closePlan(ctx context.Context, p Planner) {
 		return
 	}
 	nobody := plan{mode: m.cfg.Mode, total: m.cfg.Partitions, committed: true, generation: last.generation + 1}
-	err = m.claimForLast(ctx, p)
+	err = m.claimForLast(ctx, p, survey.Planning.Revision)
 	if err == nil {
 		err = p.Swap(ctx, survey.Planning.Revision, nobody.encode())
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrPlanChanged) {
 		m.log.Debug("could not leave an empty plan", zap.Error(err))
 	}
 }
@@ -59,8 +59,9 @@ const lastClaimTimeout = time.Second
 
 // claimForLast makes the last instance to leave the coordinator, since only the coordinator
 // may swap. If the coordinator leaves at the same time, it has the claim for a moment yet:
-// then Next tells when the claim is free. The balancer, whose Next it was, has ended.
-func (m *membership) claimForLast(ctx context.Context, p Planner) error {
+// then Next tells when the claim is free. The balancer, whose Next it was, has ended. If
+// there is a later plan than that of the revision by then, another instance was the last.
+func (m *membership) claimForLast(ctx context.Context, p Planner, revision int64) error {
 	ctx, cancel := context.WithTimeout(ctx, lastClaimTimeout)
 	defer cancel()
 	for {
@@ -68,8 +69,12 @@ func (m *membership) claimForLast(ctx context.Context, p Planner) error {
 		if claimed || err != nil {
 			return err
 		}
-		if _, err := p.Next(ctx); err != nil {
+		change, err := p.Next(ctx)
+		if err != nil {
 			return err
+		}
+		if change.Planned != nil && change.Planned.Revision > revision {
+			return ErrPlanChanged
 		}
 	}
 }
