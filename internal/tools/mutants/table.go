@@ -108,6 +108,11 @@ var mutants = []mutant{
 		"TestAnyStoreKeepsThePromisesInVirtualTime", "registrytest", nil,
 	},
 	{
+		"a record that is overwritten under its lease is believed", "store_session.go",
+		"s.proven.Load() == found.Version", "s.proven.Load() != 0",
+		"TestRecordThatIsOverwrittenUnderItsLeaseIsFoundByTheNextHeartbeat", "", nil,
+	},
+	{
 		"a late request to update undoes a later one", "store_session.go",
 		"kv.Tx{If: []kv.Cond{s.ours(), kv.AtVersion(s.id, was)}, Put: records}", "kv.Tx{If: []kv.Cond{s.ours(), s.ours()}, Put: records}\n\t\t\t_ = was",
 		"TestAnOlderUpdateThatArrivesLateHasNoEffect", "", nil,
