@@ -33,7 +33,10 @@ type engine struct {
 
 func newEngine(i *instance, run *runner, through func()) *engine {
 	m := newMembership(i)
-	e := &engine{membership: m, notifier: newNotifier(m, run), hook: newMemberHook(m), pinger: newPinger(m), through: through, done: make(chan struct{})}
+	e := &engine{
+		membership: m, notifier: newNotifier(m, run), hook: newMemberHook(m), pinger: newPinger(m),
+		through: through, done: make(chan struct{}),
+	}
 	if run != nil {
 		run.leave = e.leave
 	}
