@@ -30,8 +30,8 @@ type coverageTrouble struct{ looked, since, logged time.Time }
 
 // watchRecords looks, after a heartbeat in direct mode, at what this instance knows of the
 // members. The first member that is there does the logging. That may not be the primary,
-// whose record may be orphaned or reserved. The
-// roster is that of the incarnation that readers see.
+// whose record may be orphaned or reserved. The roster is that of the incarnation that
+// readers see.
 func (l *coverageLog) watchRecords(r *roster) {
 	if l.cfg.Mode != ModeDirect {
 		return

@@ -236,7 +236,7 @@ func TestAnAssignmentReservedInAPlanInEtcdCallsNobodyElseBack(t *testing.T) {
 			start(t, libcluster.Config{Key: cluster, ID: "1", Mode: mode}).becomes(1, 3)
 			require.Equal(t, told, []int{len(nodes[0].states()), len(nodes[2].states())})
 
-			// While the place is kept no instance waits for the one that has left it.
+			// While the assignment of node 3 is reserved, no instance waits for node 3.
 			require.NoError(t, nodes[2].Leave(ctx, libcluster.Returning(time.Minute)))
 			start(t, libcluster.Config{Key: cluster, ID: "3", Mode: mode}).becomes(3, 4)
 		})

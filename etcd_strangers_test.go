@@ -220,7 +220,7 @@ func TestIDIsReclaimedOnEtcdWhenItsKeyHasBeenFreeForLong(t *testing.T) {
 			newer := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, TTL: 5 * time.Second, Workers: 2})
 			newer.becomes(0, 2)
 			older.becomes(-1, 0)
-			// On a busy machine its deadline may pass before it learns that.
+			// On a busy machine the deadline of the older may pass before the older learns that.
 			require.Eventually(t, func() bool { return errors.Is(older.Err(), libcluster.ErrInstanceTaken) }, patience, time.Millisecond)
 			newer.leave()
 			older.becomes(0, 1)

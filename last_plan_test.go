@@ -13,8 +13,8 @@ import (
 	"github.com/libcluster/libcluster/libclustertest"
 )
 
-// Many find that all have stopped, and each would leave the empty plan. What one of them has
-// done the others need not wait for.
+// Many instances find that all have stopped, and each would write the empty plan. When one has
+// written it, the others wait for nothing more.
 func TestManyThatLeaveAtOnceDoNotWaitForOneAnother(t *testing.T) {
 	const all, trip = 100, 5 * time.Millisecond
 	for _, m := range []libcluster.Mode{libcluster.ModeExclusive, libcluster.ModeCooperative} {

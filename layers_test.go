@@ -17,7 +17,7 @@ import (
 // floors are the files of the root from the top down. What is on none of them lies below: the
 // values, the pure rules, the session on a store and the registries.
 var floors = [][]string{
-	// The face: what applications call.
+	// The face: the methods of Cluster.
 	strings.Fields("changed draining etcd_fence libcluster look record run store_fence"),
 	// What works for a membership and its incarnations, each goroutine for itself.
 	strings.Fields(`acknowledge balancer coordination coordinator engine exit heartbeat last_plan leaving live members
