@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/elapsed"
 )
 
 func oneOfManyClaimsWins(s *suite) {
@@ -121,7 +122,7 @@ func (s *suite) coordinatesBriefly(w *planner) (a, b *planner) {
 		inTime, cancel := context.WithDeadline(patience, began.Add(a.granted))
 		errUntold := w.awaits(inTime, "", says)
 		cancel()
-		if time.Since(began) < a.granted || patience.Err() != nil {
+		if elapsed.Since(began) < a.granted || patience.Err() != nil {
 			require.NoError(s, err)
 			require.NoError(s, errInVain)
 			require.True(s, claimed)

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/elapsed"
 )
 
 func takenInstanceIsTold(s *suite) {
@@ -173,7 +174,7 @@ func leavingForARestartFreesTheAssignment(s *suite) {
 	sent := time.Now()
 	a.leaveFor(s.h.TTL, a.reg.Member)
 	watcher.goesWithin(s.h.TTL)
-	require.GreaterOrEqual(s, time.Since(sent), s.h.TTL, "the assignment is reserved for as long as was asked for")
+	require.GreaterOrEqual(s, elapsed.Since(sent), s.h.TTL, "the assignment is reserved for as long as was asked for")
 }
 
 func takenInstanceCannotReserveTheAssignment(s *suite) {
@@ -233,7 +234,7 @@ func recordThatIsNotRenewedExpires(s *suite) {
 func (i *instance) seesItExpire(member *instance, sent time.Time) {
 	i.Helper()
 	i.goesWithin(member.granted)
-	require.GreaterOrEqual(i, time.Since(sent), member.granted, "the record lives for its TTL from the call of Join")
+	require.GreaterOrEqual(i, elapsed.Since(sent), member.granted, "the record lives for its TTL from the call of Join")
 }
 
 // goesWithin waits until the only member is gone, which it must be soon after ttl.
@@ -272,7 +273,7 @@ func outlivesItsTTL(s *suite, watcher *instance) (inTime bool) {
 		now := time.Now()
 		granted, err := a.session.Renew(s.within())
 		news := watcher.quietFor(a.granted / 4)
-		if time.Since(last) >= a.granted {
+		if elapsed.Since(last) >= a.granted {
 			a.close()
 			return false
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/elapsed"
 )
 
 // survey takes one, which must work.
@@ -367,7 +368,7 @@ func leavingStoppedForARestartThatNeverComes(s *suite) {
 		require.NoError(s, err, "the record must go: %+v", survey)
 		survey = next
 	}
-	require.GreaterOrEqual(s, time.Since(sent), s.h.TTL, "the record stays for as long as was asked for")
+	require.GreaterOrEqual(s, elapsed.Since(sent), s.h.TTL, "the record stays for as long as was asked for")
 }
 
 // In mode exclusive an instance rejoins when its application has stopped.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/libcluster/libcluster/internal/elapsed"
 	"github.com/libcluster/libcluster/kv"
 )
 
@@ -36,14 +37,14 @@ func (u *user) brief(keys ...string) brief {
 			u.Logf("it took longer to write under a lease than it lives: once more")
 			continue
 		}
-		u.ok(err, "Commit under a lease of %v that was asked for %v ago", b.granted, time.Since(b.began))
+		u.ok(err, "Commit under a lease of %v that was asked for %v ago", b.granted, elapsed.Since(b.began))
 		b.version = result.Mark.Revision
 		return b
 	}
 }
 
 // over reports whether the lease may have ended.
-func (b brief) over() bool { return time.Since(b.began) >= b.granted }
+func (b brief) over() bool { return elapsed.Since(b.began) >= b.granted }
 
 // runsOut waits until all records of the lease are reported to be gone. It must not be
 // before the lease's time has passed.
@@ -60,7 +61,7 @@ func (u *user) runsOut(b brief, keys ...string) {
 			}
 		}
 	}
-	u.that(b.over(), "a lease of %v has ended %v after Begin was called", b.granted, time.Since(b.began))
+	u.that(b.over(), "a lease of %v has ended %v after Begin was called", b.granted, elapsed.Since(b.began))
 	u.that(len(gone) == len(keys), "the end of a lease is one commit for %q; got %v", keys, changeTexts(gone))
 	for _, c := range gone {
 		u.that(c.Gone && c.Version == gone[0].Version, "the end of a lease is one commit; got %v", changeTexts(gone))
@@ -77,7 +78,7 @@ func leaseIsGranted(s *suite) {
 			s.ok(err, "Begin")
 			s.that(granted >= ttl, "%v was asked for, and %v granted", ttl, granted)
 			again, err := u.Renew(ctx, owner)
-			if errors.Is(err, kv.ErrEnded) && time.Since(began) >= granted {
+			if errors.Is(err, kv.ErrEnded) && elapsed.Since(began) >= granted {
 				continue // the machine is slow
 			}
 			s.ok(err, "Renew")
@@ -122,10 +123,10 @@ func renewedLeaseLives(s *suite) {
 			user := []*user{u, other}[n%2] // a lease is no more one user's than another's
 			again, err := user.Renew(s.within(), b.owner)
 			if late = b.over() && (len(gone) > 0 || errors.Is(err, kv.ErrEnded)); late {
-				s.Logf("it took %v to renew a lease of %v: once more", time.Since(b.began), b.granted)
+				s.Logf("it took %v to renew a lease of %v: once more", elapsed.Since(b.began), b.granted)
 				continue
 			}
-			s.ok(err, "Renew of a lease of %v, %v after it was renewed last", b.granted, time.Since(b.began))
+			s.ok(err, "Renew of a lease of %v, %v after it was renewed last", b.granted, elapsed.Since(b.began))
 			s.that(len(gone) == 0, "the record of a lease that is renewed is gone: %v", changeTexts(gone))
 			s.that(again == b.granted, "Renew must return what Begin has, %v; got %v", b.granted, again)
 			b = renewed
