@@ -63,9 +63,7 @@ func TestPassingErrorsDoNotEndALeave(t *testing.T) {
 						Registry: libcluster.EtcdConfig{Client: etcd.client(t)},
 					})
 					etcd.left.Store(3)
-					ctx, cancel := context.WithTimeout(t.Context(), patience)
-					defer cancel()
-					require.NoError(t, i.Leave(ctx, options...))
+					i.leave(options...)
 					got, err := etcdClient(t).Get(t.Context(), "/"+cluster+"/production/a")
 					require.NoError(t, err)
 					require.Len(t, got.Kvs, len(options), "the record")
@@ -85,7 +83,7 @@ func TestAssignmentIsKeptWhenTheAnswersAreLost(t *testing.T) {
 				Registry: libcluster.EtcdConfig{Client: etcd.client(t)},
 			})
 			etcd.left.Store(3)
-			require.NoError(t, i.Leave(t.Context(), libcluster.Returning(time.Hour)))
+			i.leave(libcluster.Returning(time.Hour))
 			got, err := etcdClient(t).Get(t.Context(), "/"+cluster+"/production/a")
 			require.NoError(t, err)
 			require.Len(t, got.Kvs, 1, "the record that is kept")

@@ -230,14 +230,12 @@ func TestAnAssignmentReservedInAPlanInEtcdCallsNobodyElseBack(t *testing.T) {
 				nodes[n].becomes(n, 3)
 			}
 			told := []int{len(nodes[0].states()), len(nodes[2].states())}
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			require.NoError(t, nodes[1].Leave(ctx, libcluster.Returning(time.Minute)))
+			nodes[1].leave(libcluster.Returning(time.Minute))
 			start(t, libcluster.Config{Key: cluster, ID: "1", Mode: mode}).becomes(1, 3)
 			require.Equal(t, told, []int{len(nodes[0].states()), len(nodes[2].states())})
 
 			// While the assignment of node 3 is reserved, no instance waits for node 3.
-			require.NoError(t, nodes[2].Leave(ctx, libcluster.Returning(time.Minute)))
+			nodes[2].leave(libcluster.Returning(time.Minute))
 			start(t, libcluster.Config{Key: cluster, ID: "3", Mode: mode}).becomes(3, 4)
 		})
 	}

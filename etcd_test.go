@@ -66,15 +66,16 @@ func prepare(t testing.TB, cfg libcluster.Config) *instance {
 	var err error
 	i.Cluster, err = libcluster.New(cfg)
 	require.NoError(t, err)
-	t.Cleanup(i.leave)
+	t.Cleanup(func() { i.leave() })
 	return i
 }
 
-func (i *instance) leave() {
+// leave has more time than Leave takes by itself: on a busy machine etcd may need it.
+func (i *instance) leave(options ...libcluster.LeaveOption) {
 	i.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	require.NoError(i.t, i.Leave(ctx))
+	require.NoError(i.t, i.Leave(ctx, options...))
 }
 
 func (i *instance) states() []libcluster.State {

@@ -32,7 +32,7 @@ func TestWhatNobodyHoldsIsListed(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(ls(t, "-o", "json")), &c))
 	require.Equal(t, &covered{Covered: true, Problems: []problem{}}, c.Coverage)
 
-	require.NoError(t, b.Leave(t.Context(), libcluster.Returning(time.Minute)))
+	leave(t, b, libcluster.Returning(time.Minute))
 	require.Contains(t, ls(t), "not covered:\n  reserved, index 1, b: has left for a restart, and its assignment is reserved\nmember")
 	require.NoError(t, json.Unmarshal([]byte(ls(t, "-o", "json")), &c))
 	require.False(t, c.Coverage.Covered)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -25,7 +24,7 @@ func detailed(t *testing.T, mode libcluster.Mode) *libcluster.Cluster {
 		Address: "10.0.0.1:80", Version: "1.2", Metadata: map[string]string{"zone": "east"},
 	})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Leave(context.Background())) })
+	t.Cleanup(func() { leave(t, c) })
 	require.NoError(t, c.Join(t.Context()))
 	return c
 }

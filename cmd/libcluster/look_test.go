@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -79,7 +78,7 @@ func instance(t *testing.T, id string, m libcluster.Mode, during func(libcluster
 		Key: key(t), ID: id, Mode: m, Registry: libcluster.Etcd(etcdURL(t)), OnRebalance: during,
 	})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Leave(context.Background())) })
+	t.Cleanup(func() { leave(t, c) })
 	return c
 }
 
@@ -100,7 +99,7 @@ func TestPartitionsOfAClusterAreSeenWithoutSayingHowManyThereAre(t *testing.T) {
 			Key: key(t), ID: id, Mode: libcluster.ModeCooperative, Partitions: 8, Registry: libcluster.Etcd(etcdURL(t)),
 		})
 		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, c.Leave(context.Background())) })
+		t.Cleanup(func() { leave(t, c) })
 		require.NoError(t, c.Join(t.Context()))
 	}
 	p := start(t, "watch", "-k", key(t), "-r", etcdURL(t))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"os/signal"
@@ -14,12 +15,21 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
+	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/internal/testcommand"
 	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
 // patience bounds every wait in these tests.
 const patience = testetcd.Patience
+
+// leave has more time than Leave takes by itself: on a busy machine a registry may need it.
+func leave(t *testing.T, c *libcluster.Cluster, options ...libcluster.LeaveOption) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	require.NoError(t, c.Leave(ctx, options...))
+}
 
 // The test binary is other programs too, by its first argument.
 const (

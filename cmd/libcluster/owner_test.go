@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -74,7 +73,7 @@ func TestCheckTellsByItsStatusWhetherAllIsHeld(t *testing.T) {
 	require.NoError(t, a.Join(t.Context()))
 	require.NoError(t, b.Join(t.Context()))
 	check(t, 0, "covered: every index is held once\n")
-	require.NoError(t, b.Leave(context.Background(), libcluster.Returning(time.Minute)))
+	leave(t, b, libcluster.Returning(time.Minute))
 	check(t, exitFailed, "not covered:\n  reserved, index 1, b: ")
 
 	var c covered

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,7 +27,7 @@ func joined(t *testing.T, mode libcluster.Mode, id string, workers int, args ...
 	c, err := libcluster.New(config)
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		require.NoError(t, c.Leave(context.Background()))
+		leave(t, c)
 		require.NoError(t, registry.Close())
 	})
 	require.NoError(t, c.Join(t.Context()))
@@ -47,11 +46,11 @@ func seen(t *testing.T, mode libcluster.Mode, registry ...string) string {
 	require.Zero(t, ls.Ends(t), "%s", ls.Stderr)
 	require.Regexp(t, `(?m)^a +2 +0-1  primary$`, ls.Stdout.String())
 	require.Regexp(t, `(?m)^b +1 +2$`, ls.Stdout.String())
-	require.NoError(t, b.Leave(t.Context()))
+	leave(t, b)
 	watch.Stdout.AwaitText(t, "total 2\n")
 	watch.Signal()
 	require.Zero(t, watch.Ends(t), "%s", watch.Stderr)
-	require.NoError(t, a.Leave(t.Context()))
+	leave(t, a)
 	return fmt.Sprint(ls.Stdout, ls.Stderr, watch.Stdout, watch.Stderr)
 }
 

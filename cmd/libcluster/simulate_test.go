@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -102,7 +101,7 @@ func TestSimulationReckonsWithThePartitionsThatThereAre(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.NoError(t, c.Join(t.Context()))
-	defer c.Leave(context.Background())
+	defer leave(t, c)
 	args = []string{"-k", key(t), "-r", etcdURL(t), "--keys", "1000"}
 	require.Contains(t, simulated(t, args...), " 2 partitions,")
 	require.Contains(t, simulated(t, append(args, "--partitions", "3")...), " 3 partitions,")
