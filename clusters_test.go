@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/testcluster"
 	"github.com/libcluster/libcluster/kv"
 	"github.com/libcluster/libcluster/kv/kvtest"
 )
@@ -23,7 +24,7 @@ func TestClustersAreToldFromWhatElseIsInAStore(t *testing.T) {
 		{Key: "mailer2", Env: "production"},
 	} {
 		c.Registry = registry
-		start(t, c)
+		testcluster.Start(t, c)
 	}
 	write := func(space string, lease bool, key, value string) {
 		s, err := store.Open(t.Context(), space)

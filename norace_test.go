@@ -3,7 +3,4 @@
 package libcluster_test
 
 // As many as an everyday run has time for; -exclusive-seeds gives more.
-const (
-	defaultExclusiveSeeds = 40
-	joinAtOnce            = 100
-)
+const defaultExclusiveSeeds = 40

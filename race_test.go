@@ -3,7 +3,4 @@
 package libcluster_test
 
 // The race detector makes a seed some ten times slower. The same code runs in each.
-const (
-	defaultExclusiveSeeds = 8
-	joinAtOnce            = 30
-)
+const defaultExclusiveSeeds = 8

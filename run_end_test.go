@@ -172,8 +172,10 @@ func TestRunEndsWhenTheIDWasTakenWhileItWasCutOff(t *testing.T) {
 		t.Put(cluster, "b", []byte("1")) // ends the Next that was not intercepted
 		wait(time.Hour)
 		t.Intercept(nil)
-		long := registration("mailer", "a", libcluster.ModeDirect) // its TTL is longer than the attempt to join that still goes on
-		_, _, err := between.Join(t.Context(), t, long)
+		_, _, err := between.Join(t.Context(), t, libcluster.Registration{
+			Key: "mailer", Env: "production", Member: libcluster.Member{ID: "a", Workers: 1}, Logger: zap.NewNop(),
+			TTL: time.Minute, // longer than the attempt to join that still goes on
+		})
 		require.NoError(t, err)
 		require.ErrorIs(t, j.result(), libcluster.ErrInstanceTaken)
 		require.Contains(t, j.log(), "end (the record could not be renewed in time), told -1/1")

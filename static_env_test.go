@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/libcluster/libcluster"
+	"github.com/libcluster/libcluster/internal/testcluster"
 )
 
 // schedulerVariables are all that StaticFromEnv looks at.
@@ -107,7 +108,7 @@ func TestStaticAssignmentComesFromTheSchedulersEnvironment(t *testing.T) {
 			setEnv(t, c.env)
 			registry, err := libcluster.StaticFromEnv(c.tasks)
 			require.NoError(t, err)
-			i := start(t, libcluster.Config{Key: "k", Workers: c.workers, Registry: registry})
+			i := testcluster.Start(t, libcluster.Config{Key: "k", Workers: c.workers, Registry: registry})
 			want := libcluster.State{Index: c.index, Workers: c.workers, Total: c.total, Generation: 1}
 			require.Equal(t, want, i.State())
 		})
@@ -120,7 +121,7 @@ func TestTasksOfASchedulerTileTheTotal(t *testing.T) {
 		setEnv(t, slurmArray(id, "10", "25", "5", "4"))
 		registry, err := libcluster.StaticFromEnv(0)
 		require.NoError(t, err)
-		i := start(t, libcluster.Config{Key: "k", Workers: workers, Registry: registry})
+		i := testcluster.Start(t, libcluster.Config{Key: "k", Workers: workers, Registry: registry})
 		want := libcluster.State{Index: task * workers, Workers: workers, Total: tasks * workers, Generation: 1}
 		require.Equal(t, want, i.State())
 	}
@@ -132,7 +133,7 @@ func TestOneTaskOfASchedulerCannotChangeItsWorkers(t *testing.T) {
 	registry, err := libcluster.StaticFromEnv(0)
 	require.NoError(t, err)
 	synctest.Test(t, func(t *testing.T) {
-		i := start(t, libcluster.Config{Key: "k", Workers: 2, Registry: registry})
+		i := testcluster.Start(t, libcluster.Config{Key: "k", Workers: 2, Registry: registry})
 		before := i.State()
 		for _, workers := range []int{1, 3, 4} {
 			require.ErrorContains(t, i.SetWorkers(t.Context(), workers), "SLURM_PROCID")
@@ -147,7 +148,7 @@ func TestPlainAssignmentFromTheEnvironmentTakesOtherWorkersThatFit(t *testing.T)
 	setEnv(t, env{"LIBCLUSTER_INDEX": "2", "LIBCLUSTER_TOTAL": "7"})
 	registry, err := libcluster.StaticFromEnv(0)
 	require.NoError(t, err)
-	i := start(t, libcluster.Config{Key: "k", Workers: 2, Registry: registry})
+	i := testcluster.Start(t, libcluster.Config{Key: "k", Workers: 2, Registry: registry})
 	require.NoError(t, i.SetWorkers(t.Context(), 5))
 	require.ErrorContains(t, i.SetWorkers(t.Context(), 6), "runs past the total 7")
 }

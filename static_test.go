@@ -12,14 +12,15 @@ import (
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/internal/between"
+	"github.com/libcluster/libcluster/internal/testcluster"
 )
 
 // told returns what i has been told when nothing is left to be done. In a
 // synctest bubble that can be known: nobody need wait for a call that does not
 // come.
-func told(i *instance) []libcluster.State {
+func told(i *testcluster.Instance) []libcluster.State {
 	synctest.Wait()
-	return i.states()
+	return i.Told()
 }
 
 func staticConfig(index, workers, total int) libcluster.Config {
@@ -28,7 +29,7 @@ func staticConfig(index, workers, total int) libcluster.Config {
 
 func TestStaticJoinCallsBackOnceBeforeItReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		i := prepare(t, staticConfig(2, 3, 7))
+		i := testcluster.Prepare(t, staticConfig(2, 3, 7))
 		require.Equal(t, libcluster.State{Index: -1, Workers: 3}, i.State())
 		require.ErrorIs(t, i.Err(), libcluster.ErrLeft)
 		require.Equal(t, libcluster.PhaseLeft, i.Phase())
@@ -36,7 +37,7 @@ func TestStaticJoinCallsBackOnceBeforeItReturns(t *testing.T) {
 
 		require.NoError(t, i.Join(t.Context()))
 		first := []libcluster.State{{Index: 2, Workers: 3, Total: 7, Generation: 1}}
-		require.Equal(t, first, i.states(), "before Join returned")
+		require.Equal(t, first, i.Told(), "before Join returned")
 		require.Equal(t, first, told(i), "ever since")
 		require.Equal(t, first[0], i.State())
 		require.NoError(t, i.Err())
@@ -48,7 +49,7 @@ func TestStaticAssignmentLastsWithoutBeingRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := staticConfig(0, 1, 2)
 		cfg.TTL = time.Second
-		i := start(t, cfg)
+		i := testcluster.Start(t, cfg)
 		<-time.After(1000 * time.Hour) // by the bubble's clock
 		require.Len(t, told(i), 1)
 		require.True(t, i.State().Active())
@@ -57,7 +58,7 @@ func TestStaticAssignmentLastsWithoutBeingRenewed(t *testing.T) {
 
 func TestStaticLeaveCallsBackMinusOneAndTheTotalOfTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		i := start(t, staticConfig(2, 3, 7))
+		i := testcluster.Start(t, staticConfig(2, 3, 7))
 		require.NoError(t, i.Leave(t.Context()))
 		states := told(i)
 		require.Len(t, states, 2)
@@ -73,7 +74,7 @@ func TestStaticLeaveCallsBackMinusOneAndTheTotalOfTheOthers(t *testing.T) {
 
 func TestStaticClusterCanBeJoinedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		i := start(t, staticConfig(2, 3, 7))
+		i := testcluster.Start(t, staticConfig(2, 3, 7))
 		require.NoError(t, i.Leave(t.Context(), libcluster.Returning(time.Minute)), "a static place is always kept")
 		require.NoError(t, i.Join(t.Context()))
 		states := told(i)
@@ -85,9 +86,9 @@ func TestStaticClusterCanBeJoinedAgain(t *testing.T) {
 
 func TestStaticIndexZeroIsPrimary(t *testing.T) {
 	for index, primary := range map[int]bool{0: true, 1: false} {
-		i := start(t, staticConfig(index, 1, 2))
+		i := testcluster.Start(t, staticConfig(index, 1, 2))
 		require.Equal(t, primary, i.State().Primary())
-		i.leave()
+		i.Leaves()
 		require.False(t, i.State().Primary(), "after leaving")
 	}
 }
@@ -95,7 +96,7 @@ func TestStaticIndexZeroIsPrimary(t *testing.T) {
 func TestStaticClusterKnowsOnlyThisInstance(t *testing.T) {
 	cfg := staticConfig(2, 3, 7)
 	cfg.Address, cfg.Version = "10.0.0.1:80", "v1"
-	i := start(t, cfg)
+	i := testcluster.Start(t, cfg)
 	require.Equal(t, []libcluster.Assignment{{
 		Member: libcluster.Member{ID: "a", Workers: 3, Address: "10.0.0.1:80", Version: "v1"},
 		Index:  2,
@@ -134,14 +135,14 @@ func TestStaticAssignmentAtTheEndOfTheTotalIsAccepted(t *testing.T) {
 		{0, libcluster.MaxWorkers, libcluster.MaxWorkers},
 		{libcluster.MaxWorkers - 1, 1, libcluster.MaxWorkers},
 	} {
-		i := start(t, staticConfig(c.index, c.workers, c.total))
+		i := testcluster.Start(t, staticConfig(c.index, c.workers, c.total))
 		require.Equal(t, libcluster.State{Index: c.index, Workers: c.workers, Total: c.total, Generation: 1}, i.State())
 	}
 }
 
 func TestStaticWorkersThatFitAreTakenAndToldOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		i := start(t, staticConfig(2, 3, 7))
+		i := testcluster.Start(t, staticConfig(2, 3, 7))
 		require.NoError(t, i.SetWorkers(t.Context(), 5))
 		states := told(i)
 		require.Len(t, states, 2)
@@ -152,14 +153,14 @@ func TestStaticWorkersThatFitAreTakenAndToldOf(t *testing.T) {
 		require.NoError(t, i.SetWorkers(t.Context(), 5))
 		require.Len(t, told(i), 2, "told of a count that it had already")
 
-		i.leave()
+		i.Leaves()
 		require.Equal(t, 2, i.State().Total, "7 but for the 5 of its own")
 	})
 }
 
 func TestStaticWorkersThatDoNotFitAreRefusedAndTheOldCountStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		i := start(t, staticConfig(2, 3, 7))
+		i := testcluster.Start(t, staticConfig(2, 3, 7))
 		before := i.State()
 		err := i.SetWorkers(t.Context(), 6)
 		require.ErrorContains(t, err, "range [2,8) of 6 workers runs past the total 7")
@@ -168,7 +169,7 @@ func TestStaticWorkersThatDoNotFitAreRefusedAndTheOldCountStays(t *testing.T) {
 		require.Equal(t, before, i.State())
 		require.Equal(t, 3, i.Members()[0].Workers)
 
-		i.leave()
+		i.Leaves()
 		require.NoError(t, i.Join(t.Context()), "the refused count was kept")
 		require.Equal(t, before, i.State())
 	})
@@ -223,7 +224,7 @@ func TestStaticWorkersThatAreRefusedAreNeverTold(t *testing.T) {
 				synctest.Wait()
 			}
 		}
-		i := start(t, libcluster.Config{Key: "k", Registry: registry})
+		i := testcluster.Start(t, libcluster.Config{Key: "k", Registry: registry})
 		require.NoError(t, i.SetWorkers(t.Context(), 2))
 		require.ErrorContains(t, i.SetWorkers(t.Context(), 9), "runs past the total 3")
 		states := told(i)
@@ -237,7 +238,7 @@ func TestStaticWorkersThatAreRefusedAreNeverTold(t *testing.T) {
 // it was before" is for the second one the first one, which will not do either.
 func TestStaticWorkersThatAreRefusedTogetherAreBothTakenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var i *instance
+		var i *testcluster.Instance
 		second := make(chan error, 1)
 		once := sync.OnceFunc(func() {
 			go func() { second <- i.SetWorkers(t.Context(), 10) }()
@@ -245,26 +246,26 @@ func TestStaticWorkersThatAreRefusedTogetherAreBothTakenBack(t *testing.T) {
 		})
 		registry := newPausedRegistry(libcluster.Static(0, 3))
 		registry.beforeUpdate = func(libcluster.Member) { once() }
-		i = start(t, libcluster.Config{Key: "k", Registry: registry})
+		i = testcluster.Start(t, libcluster.Config{Key: "k", Registry: registry})
 		require.Error(t, i.SetWorkers(t.Context(), 9))
 		require.Error(t, <-second)
-		i.leave()
+		i.Leaves()
 		require.NoError(t, i.Join(t.Context()), "a refused count was kept")
 		require.Equal(t, 1, i.State().Workers)
 	})
 }
 
 func TestStaticTotalOfAllThatMayBeLeavesRoomForMoreWorkers(t *testing.T) {
-	i := start(t, staticConfig(0, 1, libcluster.MaxWorkers))
+	i := testcluster.Start(t, staticConfig(0, 1, libcluster.MaxWorkers))
 	require.NoError(t, i.SetWorkers(t.Context(), libcluster.MaxWorkers))
 }
 
 func TestStaticWorkersSetBeforeJoiningCount(t *testing.T) {
-	i := prepare(t, staticConfig(2, 3, 7))
+	i := testcluster.Prepare(t, staticConfig(2, 3, 7))
 	require.NoError(t, i.SetWorkers(t.Context(), 5))
 	require.NoError(t, i.Join(t.Context()))
 	require.Equal(t, libcluster.State{Index: 2, Workers: 5, Total: 7, Generation: 1}, i.State())
-	i.leave()
+	i.Leaves()
 
 	require.NoError(t, i.SetWorkers(t.Context(), 6))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -278,7 +279,7 @@ func TestStaticPassiveInstanceSeesTheTotalAndHasNoAssignment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := staticConfig(2, 3, 7)
 		cfg.Passive = true
-		i := start(t, cfg)
+		i := testcluster.Start(t, cfg)
 		states := told(i)
 		require.Len(t, states, 1)
 		require.Equal(t, -1, states[0].Index)
@@ -288,7 +289,7 @@ func TestStaticPassiveInstanceSeesTheTotalAndHasNoAssignment(t *testing.T) {
 		require.Empty(t, i.Members())
 		require.ErrorContains(t, i.SetWorkers(t.Context(), 1), "passive")
 
-		i.leave()
+		i.Leaves()
 		require.Equal(t, -1, i.State().Index)
 		require.Equal(t, 7, i.State().Total, "it never counted")
 	})

@@ -62,7 +62,8 @@ func TestWatchThatGoesOnInAnotherStoreIsNotedAsAReset(t *testing.T) {
 			return session
 		}
 		a := join("a")
-		next(t, a)
+		_, err := a.Next(t.Context())
+		require.NoError(t, err)
 		planner := a.(libcluster.Planner)
 		survey, err := planner.Survey(t.Context(), 0)
 		require.NoError(t, err)

@@ -5,10 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
-
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/internal/testetcd"
 	"github.com/libcluster/libcluster/registrytest"
@@ -22,7 +18,7 @@ const patience = testetcd.Patience
 // own.
 func etcdHarness(t *testing.T) registrytest.Harness {
 	t.Helper()
-	stranger := etcdClient(t)
+	stranger := testetcd.Client(t)
 	return registrytest.Harness{
 		Open: func(t *testing.T) libcluster.Registry {
 			return libcluster.EtcdConfig{Endpoints: []string{testetcd.URL(t)}, RequestTimeout: patience}
@@ -40,18 +36,6 @@ func etcdHarness(t *testing.T) registrytest.Harness {
 	}
 }
 
-func etcdClient(t *testing.T) *clientv3.Client {
-	t.Helper()
-	client, err := clientv3.New(clientv3.Config{
-		Endpoints:   []string{testetcd.URL(t)},
-		DialTimeout: patience,
-		Logger:      zap.NewNop(),
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { client.Close() })
-	return client
-}
-
 func TestEtcdKeepsThePromises(t *testing.T) {
 	t.Parallel()
 	registrytest.Run(t, etcdHarness(t))
@@ -61,7 +45,7 @@ func TestEtcdKeepsThePromisesOnAClientOfTheCallers(t *testing.T) {
 	t.Parallel()
 	h := etcdHarness(t)
 	h.Open = func(t *testing.T) libcluster.Registry {
-		return libcluster.EtcdConfig{Client: etcdClient(t), RequestTimeout: patience}
+		return libcluster.EtcdConfig{Client: testetcd.Client(t), RequestTimeout: patience}
 	}
 	registrytest.Run(t, h)
 }

@@ -1,4 +1,4 @@
-package libcluster_test
+package onetcd_test
 
 import (
 	"context"
@@ -19,8 +19,6 @@ import (
 	"github.com/libcluster/libcluster/internal/between"
 )
 
-var withPlan = []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive}
-
 func TestAPlanInEtcdKeepsAssignments(t *testing.T) {
 	for _, mode := range withPlan {
 		t.Run(mode.String(), func(t *testing.T) {
@@ -31,9 +29,9 @@ func TestAPlanInEtcdKeepsAssignments(t *testing.T) {
 					Key: cluster, ID: fmt.Sprintf("node%d", 9-n), Workers: workers, Mode: mode, Address: "host:80",
 				}))
 			}
-			nodes[0].becomes(0, 5)
-			nodes[1].becomes(2, 5)
-			nodes[2].becomes(3, 5)
+			nodes[0].Becomes(0, 5)
+			nodes[1].Becomes(2, 5)
+			nodes[2].Becomes(3, 5)
 			want := []libcluster.Assignment{
 				{Member: libcluster.Member{ID: "node9", Workers: 2, Address: "host:80"}, Index: 0},
 				{Member: libcluster.Member{ID: "node8", Workers: 1, Address: "host:80"}, Index: 2},
@@ -42,14 +40,14 @@ func TestAPlanInEtcdKeepsAssignments(t *testing.T) {
 			for _, n := range nodes {
 				require.Equal(t, want, n.Members())
 			}
-			nodes[0].leave()
-			nodes[2].becomes(0, 3)
-			nodes[1].becomes(2, 3)
+			nodes[0].Leaves()
+			nodes[2].Becomes(0, 3)
+			nodes[1].Becomes(2, 3)
 			require.NoError(t, nodes[1].SetWorkers(t.Context(), 4))
-			nodes[1].becomes(2, 6)
+			nodes[1].Becomes(2, 6)
 
 			watching := start(t, libcluster.Config{Key: cluster, ID: "x", Passive: true, Mode: mode})
-			watching.becomes(-1, 6)
+			watching.Becomes(-1, 6)
 			require.Len(t, watching.Members(), 2)
 		})
 	}
@@ -95,30 +93,30 @@ func TestACrashIsWaitedForOnEtcd(t *testing.T) {
 	cluster, client := key(t), etcdClient(t)
 	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.ModeExclusive, TTL: 20 * time.Second})
 	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.ModeExclusive, TTL: 20 * time.Second})
-	a.becomes(0, 2)
-	b.becomes(1, 2)
+	a.Becomes(0, 2)
+	b.Becomes(1, 2)
 
 	// Its key goes, and it comes back as another incarnation at once: since that
 	// has stopped before, nobody has to wait, and a is not called back at all.
-	told := len(a.states())
+	told := len(a.Told())
 	_, err := client.Delete(t.Context(), "/"+cluster+"/production/b")
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return len(b.states()) == 3 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return len(b.Told()) == 3 }, patience, time.Millisecond)
 
-	b.becomes(1, 2)
-	require.Len(t, a.states(), told)
+	b.Becomes(1, 2)
+	require.Len(t, a.Told(), told)
 
 	// An instance that has gone for good is waited for, by the instances that are there then.
 	const ttl = 5 * time.Second
 	cluster = key(t)
 	a = start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.ModeExclusive, TTL: ttl})
 	b = start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.ModeExclusive, TTL: ttl})
-	a.becomes(0, 2)
+	a.Becomes(0, 2)
 	gone := time.Now()
 	_, err = client.Put(t.Context(), "/"+cluster+"/production/b", "another's")
 	require.NoError(t, err)
-	b.leave()
-	a.becomes(0, 1)
+	b.Leaves()
+	a.Becomes(0, 1)
 	require.Greater(t, time.Since(gone), ttl*6/10, "until b must have stopped by any clock")
 }
 
@@ -129,8 +127,8 @@ func TestLeavingAPlanLeavesOnlyThePlan(t *testing.T) {
 			cluster, client := key(t), etcdClient(t)
 			a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, TTL: 2 * time.Second})
 			b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: mode, TTL: 2 * time.Second})
-			a.leave()
-			b.leave()
+			a.Leaves()
+			b.Leaves()
 			require.Eventually(t, func() bool {
 				got, err := client.Get(t.Context(), "/"+cluster+"/", clientv3.WithPrefix())
 				require.NoError(t, err)
@@ -147,7 +145,7 @@ func TestLeavingAPlanLeavesOnlyThePlan(t *testing.T) {
 func TestASupersededOwnersWriteIsRefusedByEtcd(t *testing.T) {
 	cluster, client := key(t), etcdClient(t)
 	a := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: libcluster.ModeExclusive})
-	before := a.becomes(0, 1)
+	before := a.Becomes(0, 1)
 	fence, err := a.EtcdFence(a.State())
 	require.NoError(t, err)
 	write := func(value string, fence []clientv3.Cmp) bool {
@@ -158,15 +156,15 @@ func TestASupersededOwnersWriteIsRefusedByEtcd(t *testing.T) {
 	require.True(t, write("while it is a's", fence))
 
 	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.ModeExclusive})
-	b.becomes(1, 2)
+	b.Becomes(1, 2)
 	require.False(t, write("late", fence), "a has read its state before b came")
-	a.becomes(0, 2)
+	a.Becomes(0, 2)
 	_, err = a.EtcdFence(before)
 	require.ErrorIs(t, err, libcluster.ErrRebalanced, "nor is there a fence for it any more")
 	fence, err = b.EtcdFence(b.State())
 	require.NoError(t, err)
 	require.True(t, write("b's", fence))
-	b.leave()
+	b.Leaves()
 	require.False(t, write("later", fence))
 	_, err = b.EtcdFence(b.State())
 	require.ErrorIs(t, err, libcluster.ErrLeft)
@@ -190,7 +188,7 @@ func TestAnotherModeIsRefusedOnEtcd(t *testing.T) {
 			var refused *libcluster.ModeError
 			require.ErrorAs(t, x.Join(t.Context()), &refused)
 			require.Equal(t, libcluster.ModeError{Mode: joins, Cluster: runs}, *refused)
-			a.becomes(0, 1)
+			a.Becomes(0, 1)
 		}
 	}
 }
@@ -210,11 +208,11 @@ func TestACoordinatorThatLeavesIsReplacedAtOnce(t *testing.T) {
 		t.Run(mode.String(), func(t *testing.T) {
 			nodes := startMany(t, 4, libcluster.Config{Key: key(t), Mode: mode, TTL: time.Hour})
 			for n := range 3 {
-				nodes[3].becomes(nodes[3].State().Index, 4-n)
-				nodes[n].leave()
-				nodes[3].becomes(0, 3-n) // at once: nothing expires within a TTL of an hour
+				nodes[3].Becomes(nodes[3].State().Index, 4-n)
+				nodes[n].Leaves()
+				nodes[3].Becomes(0, 3-n) // at once: nothing expires within a TTL of an hour
 				if n == 0 {
-					nodes[1].becomes(1, 3)
+					nodes[1].Becomes(1, 3)
 				}
 			}
 		})
@@ -227,16 +225,16 @@ func TestAnAssignmentReservedInAPlanInEtcdCallsNobodyElseBack(t *testing.T) {
 			cluster := key(t)
 			nodes := startMany(t, 3, libcluster.Config{Key: cluster, Mode: mode})
 			for n := range 3 {
-				nodes[n].becomes(n, 3)
+				nodes[n].Becomes(n, 3)
 			}
-			told := []int{len(nodes[0].states()), len(nodes[2].states())}
-			nodes[1].leave(libcluster.Returning(time.Minute))
-			start(t, libcluster.Config{Key: cluster, ID: "1", Mode: mode}).becomes(1, 3)
-			require.Equal(t, told, []int{len(nodes[0].states()), len(nodes[2].states())})
+			told := []int{len(nodes[0].Told()), len(nodes[2].Told())}
+			nodes[1].Leaves(libcluster.Returning(time.Minute))
+			start(t, libcluster.Config{Key: cluster, ID: "1", Mode: mode}).Becomes(1, 3)
+			require.Equal(t, told, []int{len(nodes[0].Told()), len(nodes[2].Told())})
 
 			// While the assignment of node 3 is reserved, no instance waits for node 3.
-			nodes[2].leave(libcluster.Returning(time.Minute))
-			start(t, libcluster.Config{Key: cluster, ID: "3", Mode: mode}).becomes(3, 4)
+			nodes[2].Leaves(libcluster.Returning(time.Minute))
+			start(t, libcluster.Config{Key: cluster, ID: "3", Mode: mode}).Becomes(3, 4)
 		})
 	}
 }
@@ -249,12 +247,12 @@ func TestOneWhoseRecordWasOverwrittenUnderItsLeaseRejoins(t *testing.T) {
 		cluster, client := key(t), etcdClient(t)
 		start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, TTL: 2 * time.Second})
 		b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: mode, TTL: 2 * time.Second})
-		b.becomes(1, 2)
-		told := len(b.states())
+		b.Becomes(1, 2)
+		told := len(b.Told())
 		_, err := client.Put(t.Context(), "/"+cluster+"/production/b", "garbage", clientv3.WithIgnoreLease())
 		require.NoError(t, err)
-		require.Eventually(t, func() bool { return len(b.states()) > told && b.State().Active() }, patience, time.Millisecond)
-		b.becomes(1, 2)
+		require.Eventually(t, func() bool { return len(b.Told()) > told && b.State().Active() }, patience, time.Millisecond)
+		b.Becomes(1, 2)
 	}
 }
 

@@ -1,4 +1,4 @@
-package libcluster_test
+package onetcd_test
 
 import (
 	"context"
@@ -264,8 +264,8 @@ func TestTLSWithAClientCertificate(t *testing.T) {
 	i := start(t, libcluster.Config{Key: key(t), Registry: libcluster.EtcdConfig{
 		Endpoints: []string{endpoint}, CACert: ca, Cert: cert, CertKey: certKey,
 	}})
-	i.becomes(0, 1)
-	i.leave()
+	i.Becomes(0, 1)
+	i.Leaves()
 
 	core, logs := observer.New(zap.WarnLevel)
 	without := prepare(t, libcluster.Config{Key: key(t), Logger: zap.New(core), Registry: libcluster.EtcdConfig{
@@ -298,7 +298,7 @@ func TestRenewedClientCertificateIsTakenWithoutRejoining(t *testing.T) {
 			f := g.newFiles(time.Hour)
 			cluster := key(t)
 			i := start(t, libcluster.Config{Key: cluster, ID: "node", Registry: f.config(g), Outage: outage})
-			i.becomes(0, 1)
+			i.Becomes(0, 1)
 			before := created(t, cluster)
 
 			g.change(func() { g.ahead = 2 * time.Hour }) // the certificate has expired
@@ -310,9 +310,9 @@ func TestRenewedClientCertificateIsTakenWithoutRejoining(t *testing.T) {
 			require.Equal(t, pairOf(t, cert, private).Leaf.SerialNumber, g.lets().SerialNumber)
 
 			require.NoError(t, i.SetWorkers(t.Context(), 2))
-			i.becomes(0, 2)
+			i.Becomes(0, 2)
 			require.Equal(t, before, created(t, cluster))
-			for _, s := range i.states() {
+			for _, s := range i.Told() {
 				require.True(t, s.Active(), "it has been fenced")
 			}
 		})
@@ -324,7 +324,7 @@ func TestRenewedRootsAreTakenAndTheServersNameIsStillVerified(t *testing.T) {
 	g := newGate(t)
 	f := g.newFiles(time.Hour)
 	i := start(t, libcluster.Config{Key: key(t), Registry: f.config(g), Outage: libcluster.KeepOnOutage})
-	i.becomes(0, 1)
+	i.Becomes(0, 1)
 
 	other := newAuthority(t)
 	g.present(other, "127.0.0.1")
@@ -341,7 +341,7 @@ func TestRenewedRootsAreTakenAndTheServersNameIsStillVerified(t *testing.T) {
 	g.present(other, "127.0.0.1")
 	g.lets()
 	require.NoError(t, i.SetWorkers(t.Context(), 2))
-	i.becomes(0, 2)
+	i.Becomes(0, 2)
 }
 
 // A program that renews certificates writes one file after the other, perhaps each in parts.
@@ -373,7 +373,7 @@ func TestFilesThatAreBeingWrittenAreNotTaken(t *testing.T) {
 	g.change(func() { g.closed = false })
 	require.Equal(t, before.SerialNumber, g.lets().SerialNumber)
 	require.NoError(t, <-joined)
-	i.becomes(0, 1)
+	i.Becomes(0, 1)
 
 	// While it reconnects. In the file another certificate follows, which has not come yet.
 	require.NoError(t, os.WriteFile(f.key, private, 0o600))
@@ -406,7 +406,7 @@ func TestTLSConfigurationOfTheCallersIsUsed(t *testing.T) {
 		ServerName: "etcd.test",
 	}
 	i := start(t, libcluster.Config{Key: key(t), Registry: libcluster.EtcdConfig{Endpoints: []string{g.endpoint}, TLS: own}})
-	i.becomes(0, 1)
+	i.Becomes(0, 1)
 
 	nameless := own.Clone()
 	nameless.ServerName = ""

@@ -1,4 +1,4 @@
-package libcluster_test
+package onetcd_test
 
 import (
 	"context"
@@ -137,10 +137,10 @@ func TestInstanceOnALongLineIsToldOfChanges(t *testing.T) {
 			cfg := libcluster.Config{Key: key(t), Mode: mode, TTL: 8 * time.Second}
 			cfg.ID, cfg.Registry = "a", libcluster.EtcdConfig{Client: client}
 			a := start(t, cfg)
-			a.becomes(0, 1)
+			a.Becomes(0, 1)
 			cfg.ID, cfg.Registry = "b", nil
 			start(t, cfg)
-			a.becomes(0, 2)
+			a.Becomes(0, 2)
 		})
 	}
 }

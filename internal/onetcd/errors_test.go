@@ -1,4 +1,4 @@
-package libcluster_test
+package onetcd_test
 
 import (
 	"context"
@@ -63,7 +63,7 @@ func TestPassingErrorsDoNotEndALeave(t *testing.T) {
 						Registry: libcluster.EtcdConfig{Client: etcd.client(t)},
 					})
 					etcd.left.Store(3)
-					i.leave(options...)
+					i.Leaves(options...)
 					got, err := etcdClient(t).Get(t.Context(), "/"+cluster+"/production/a")
 					require.NoError(t, err)
 					require.Len(t, got.Kvs, len(options), "the record")
@@ -83,7 +83,7 @@ func TestAssignmentIsKeptWhenTheAnswersAreLost(t *testing.T) {
 				Registry: libcluster.EtcdConfig{Client: etcd.client(t)},
 			})
 			etcd.left.Store(3)
-			i.leave(libcluster.Returning(time.Hour))
+			i.Leaves(libcluster.Returning(time.Hour))
 			got, err := etcdClient(t).Get(t.Context(), "/"+cluster+"/production/a")
 			require.NoError(t, err)
 			require.Len(t, got.Kvs, 1, "the record that is kept")
@@ -102,7 +102,7 @@ func TestPassingErrorsDoNotFailSetWorkers(t *testing.T) {
 			})
 			etcd.left.Store(2)
 			require.NoError(t, i.SetWorkers(t.Context(), 3))
-			i.becomes(0, 3)
+			i.Becomes(0, 3)
 		})
 	}
 }

@@ -1,4 +1,4 @@
-package libcluster_test
+package onetcd_test
 
 import (
 	"context"
@@ -17,11 +17,10 @@ import (
 	"github.com/libcluster/libcluster/internal/between"
 )
 
-// plannedModes are those with a plan.
-var plannedModes = []libcluster.Mode{libcluster.ModePlanned, libcluster.ModeExclusive}
+// withPlan are those with a plan.
 
 func TestTwoRecordsUnderOneLeaseDoNotStopACluster(t *testing.T) {
-	for _, mode := range plannedModes {
+	for _, mode := range withPlan {
 		t.Run(mode.String(), func(t *testing.T) {
 			cluster, client := key(t), etcdClient(t)
 			prefix := "/" + cluster + "/production/"
@@ -32,9 +31,9 @@ func TestTwoRecordsUnderOneLeaseDoNotStopACluster(t *testing.T) {
 			_, err = client.Put(t.Context(), prefix+"z", string(got.Kvs[0].Value), clientv3.WithLease(clientv3.LeaseID(got.Kvs[0].Lease)))
 			require.NoError(t, err)
 			c := start(t, libcluster.Config{Key: cluster, ID: "c", Mode: mode})
-			a.becomes(0, 3)
-			b.becomes(1, 3)
-			c.becomes(2, 3)
+			a.Becomes(0, 3)
+			b.Becomes(1, 3)
+			c.Becomes(2, 3)
 			plan, err := client.Get(t.Context(), prefix+"/p/plan")
 			require.NoError(t, err)
 			require.Less(t, plan.Kvs[0].Version, int64(20), "no plan is made again and again")
@@ -62,7 +61,7 @@ func TestWithoutPermissionForThePlanJoiningFailsAtOnce(t *testing.T) {
 	registry := libcluster.EtcdConfig{Endpoints: []string{server.Endpoint()}, Username: "app", Password: libcluster.NewSecret("secret")}
 	written := admin.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithCreatedNotify())
 	<-written
-	for _, mode := range plannedModes {
+	for _, mode := range withPlan {
 		err := prepare(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, Registry: registry}).Join(ctx)
 		require.ErrorContains(t, err, "permission denied", mode)
 		require.NoError(t, ctx.Err(), "it went on trying")
@@ -70,7 +69,7 @@ func TestWithoutPermissionForThePlanJoiningFailsAtOnce(t *testing.T) {
 	_, err = admin.Put(ctx, prefix+"last", "")
 	require.NoError(t, err)
 	require.Equal(t, prefix+"last", string((<-written).Events[0].Kv.Key), "a refused instance has written nothing, not even for a moment")
-	start(t, libcluster.Config{Key: cluster, ID: "a", Registry: registry}).leave()
+	start(t, libcluster.Config{Key: cluster, ID: "a", Registry: registry}).Leaves()
 }
 
 // An operator needs no more of an etcd than the instances do.
@@ -163,7 +162,7 @@ func TestOneThatIsSaidToHaveStoppedIsNotWaitedFor(t *testing.T) {
 	a := lease()
 	_, err := client.Put(t.Context(), prefix+"a", `{"workers":1,"mode":"exclusive","window":2160000}`, clientv3.WithLease(a))
 	require.NoError(t, err)
-	b.becomes(0, 2)
+	b.Becomes(0, 2)
 	incarnation := fmt.Sprintf("%x", a)
 	plan, err := client.Get(t.Context(), prefix+"/p/plan")
 	require.NoError(t, err)
@@ -174,7 +173,7 @@ func TestOneThatIsSaidToHaveStoppedIsNotWaitedFor(t *testing.T) {
 	// The others would wait for most of an hour.
 	_, err = client.Put(t.Context(), prefix+"/acknowledged/"+incarnation, fmt.Sprint(int64(libcluster.StoppedForGood)), clientv3.WithLease(lease()))
 	require.NoError(t, err)
-	start(t, libcluster.Config{Key: cluster, ID: "c", Mode: libcluster.ModeExclusive, TTL: time.Hour}).becomes(1, 2)
+	start(t, libcluster.Config{Key: cluster, ID: "c", Mode: libcluster.ModeExclusive, TTL: time.Hour}).Becomes(1, 2)
 }
 
 func TestAnAssignmentThatCannotBeReservedSinceItsRecordIsGoneIsNotLostSilently(t *testing.T) {
@@ -216,14 +215,14 @@ func TestIDIsReclaimedOnEtcdWhenItsKeyHasBeenFreeForLong(t *testing.T) {
 			t.Parallel()
 			cluster := key(t)
 			older := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, TTL: 5 * time.Second, ReclaimAfter: time.Second})
-			older.becomes(0, 1)
+			older.Becomes(0, 1)
 			newer := start(t, libcluster.Config{Key: cluster, ID: "a", Mode: mode, TTL: 5 * time.Second, Workers: 2})
-			newer.becomes(0, 2)
-			older.becomes(-1, 0)
+			newer.Becomes(0, 2)
+			older.Becomes(-1, 0)
 			// On a busy machine the deadline of the older may pass before the older learns that.
 			require.Eventually(t, func() bool { return errors.Is(older.Err(), libcluster.ErrInstanceTaken) }, patience, time.Millisecond)
-			newer.leave()
-			older.becomes(0, 1)
+			newer.Leaves()
+			older.Becomes(0, 1)
 			require.NoError(t, older.Err())
 		})
 	}

@@ -1,4 +1,4 @@
-package libcluster_test
+package onetcd_test
 
 import (
 	"context"
@@ -33,5 +33,5 @@ func TestSlowAnswersToJoiningAreWaitedFor(t *testing.T) {
 			return err
 		}))
 	})
-	start(t, libcluster.Config{Key: key(t), Registry: libcluster.EtcdConfig{Client: client}}).becomes(0, 1)
+	start(t, libcluster.Config{Key: key(t), Registry: libcluster.EtcdConfig{Client: client}}).Becomes(0, 1)
 }

@@ -1,4 +1,4 @@
-package libcluster_test
+package onetcd_test
 
 import (
 	"context"
@@ -35,7 +35,7 @@ func TestNameWhoseFirstAddressSwallowsEverythingIsJoinedByItsSecond(t *testing.T
 		go answer(theirs, []byte{127, 0, 0, 2}, []byte{127, 0, 0, 1})
 		return ours, nil
 	}}
-	start(t, libcluster.Config{Key: key(t), Registry: libcluster.Etcd("http://etcd.test.:" + u.Port())}).becomes(0, 1)
+	start(t, libcluster.Config{Key: key(t), Registry: libcluster.Etcd("http://etcd.test.:" + u.Port())}).Becomes(0, 1)
 }
 
 // Nobody need wait until an attempt to connect has failed so as to learn what it waits for.

@@ -1,4 +1,4 @@
-package libcluster_test
+package onetcd_test
 
 import (
 	"context"
@@ -17,6 +17,7 @@ import (
 
 	"github.com/libcluster/libcluster"
 	"github.com/libcluster/libcluster/internal/between"
+	"github.com/libcluster/libcluster/internal/testcluster"
 )
 
 // putRecords writes members' records as instances do, each of one under a lease of its own,
@@ -86,7 +87,7 @@ func TestAListOfManyPagesIsOfOneMoment(t *testing.T) {
 				return
 			}
 			session, _, err := between.Join(t.Context(), registry, libcluster.Registration{
-				Key: cluster, Env: "production", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: unfenced, Logger: zap.NewNop(),
+				Key: cluster, Env: "production", Member: libcluster.Member{ID: "a", Workers: 1}, TTL: testcluster.Unfenced, Logger: zap.NewNop(),
 			})
 			require.NoError(t, err)
 			defer session.Leave(context.Background(), libcluster.Departure{})

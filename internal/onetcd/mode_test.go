@@ -1,4 +1,4 @@
-package libcluster_test
+package onetcd_test
 
 import (
 	"context"
@@ -62,8 +62,8 @@ func TestAnInstanceOfAnotherModeWithoutARecordMakesNoPlan(t *testing.T) {
 	waits := claiming(registry, func() { <-slow }, func() {})
 	b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: libcluster.ModeExclusive, Registry: waits})
 	c := start(t, libcluster.Config{Key: cluster, ID: "c", Mode: libcluster.ModeExclusive, Registry: waits})
-	c.becomes(2, 3)
-	a.leave()
+	c.Becomes(2, 3)
+	a.Leaves()
 	var once sync.Once
 	lease, err := client.Grant(t.Context(), 60)
 	require.NoError(t, err)
@@ -80,8 +80,8 @@ func TestAnInstanceOfAnotherModeWithoutARecordMakesNoPlan(t *testing.T) {
 	_, err = client.Revoke(ctx, lease.ID)
 	require.NoError(t, err)
 	let()
-	b.becomes(1, 2)
-	c.becomes(0, 2)
+	b.Becomes(1, 2)
+	c.Becomes(0, 2)
 	watch := client.Watch(ctx, "/"+cluster+"/production//p/plan", clientv3.WithRev(1))
 	for _, e := range (<-watch).Events {
 		require.True(t, strings.HasPrefix(string(e.Kv.Value), "exclusive\t"), "%q", e.Kv.Value)
@@ -112,14 +112,14 @@ func TestADirectInstanceThatWasAwayIsRefusedOnEtcd(t *testing.T) {
 				Key: cluster, ID: "a", TTL: 2 * time.Second,
 				Registry: libcluster.EtcdConfig{Client: line.client(t), RequestTimeout: time.Second},
 			})
-			a.becomes(0, 1)
+			a.Becomes(0, 1)
 			line.cut(true)
 			require.Eventually(t, func() bool {
 				got, err := client.Get(t.Context(), "/"+cluster+"/production/a")
 				return err == nil && len(got.Kvs) == 0
 			}, patience, 10*time.Millisecond)
 			b := start(t, libcluster.Config{Key: cluster, ID: "b", Mode: mode})
-			b.becomes(0, 1)
+			b.Becomes(0, 1)
 			line.mend()
 			require.Eventually(t, func() bool { return errors.As(a.Err(), new(*libcluster.ModeError)) }, patience, 10*time.Millisecond)
 			require.False(t, a.State().Active())

@@ -1,4 +1,4 @@
-package libcluster_test
+package onetcd_test
 
 import (
 	"context"
@@ -202,17 +202,17 @@ func TestCutConnectionMissesNoChange(t *testing.T) {
 	for n := range 5 {
 		_, err := client.Put(t.Context(), "/"+cluster+"/production/b", string(rune('1'+n)))
 		require.NoError(t, err)
-		i.becomes(0, 2+n)
+		i.Becomes(0, 2+n)
 		line.cut(false)
 		_, err = client.Put(t.Context(), "/"+cluster+"/production/c", "1")
 		require.NoError(t, err)
-		i.becomes(0, 3+n)
+		i.Becomes(0, 3+n)
 		_, err = client.Delete(t.Context(), "/"+cluster+"/production/c")
 		require.NoError(t, err)
 		line.cut(false)
-		i.becomes(0, 2+n)
+		i.Becomes(0, 2+n)
 	}
-	for _, s := range i.states() {
+	for _, s := range i.Told() {
 		require.Equal(t, 0, s.Index, "a short cut costs nobody its place")
 	}
 }
@@ -237,6 +237,6 @@ func TestWrongPasswordEndsJoiningAtOnceAndStaysSecret(t *testing.T) {
 	registry.Password = libcluster.NewSecret("s3cret")
 	good := start(t, libcluster.Config{Key: key(t), Registry: registry})
 	require.NoError(t, good.SetWorkers(ctx, 2))
-	good.becomes(0, 2)
-	good.leave()
+	good.Becomes(0, 2)
+	good.Leaves()
 }

@@ -1,6 +1,4 @@
-//go:build !wasm
-
-package libcluster_test
+package onetcd_test
 
 import (
 	"context"
@@ -24,90 +22,15 @@ import (
 	"github.com/libcluster/libcluster/internal/testetcd"
 )
 
-// patience bounds every wait in these tests.
-const patience = testetcd.Patience
-
-// unfenced is a TTL within which a machine that is busy does renew a record.
-const unfenced = 2 * time.Minute
-
-// instance is a cluster under test and what it has been told.
-type instance struct {
-	*libcluster.Cluster
-	t testing.TB
-
-	mu   sync.Mutex
-	told []libcluster.State
-}
-
-// start makes an instance and joins; it leaves when the test ends.
-func start(t testing.TB, cfg libcluster.Config) *instance {
-	t.Helper()
-	i := prepare(t, cfg)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	require.NoError(t, i.Join(ctx))
-	return i
-}
-
-func prepare(t testing.TB, cfg libcluster.Config) *instance {
-	t.Helper()
-	i := &instance{t: t}
-	cfg.OnRebalance = func(s libcluster.State) {
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		i.told = append(i.told, s)
-	}
-	if cfg.Registry == nil {
-		cfg.Registry = libcluster.Etcd(etcdURL(t))
-	}
-	if cfg.TTL == 0 {
-		cfg.TTL = unfenced
-	}
-	var err error
-	i.Cluster, err = libcluster.New(cfg)
-	require.NoError(t, err)
-	t.Cleanup(func() { i.leave() })
-	return i
-}
-
-// leave has more time than Leave takes by itself: on a busy machine etcd may need it.
-func (i *instance) leave(options ...libcluster.LeaveOption) {
-	i.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	require.NoError(i.t, i.Leave(ctx, options...))
-}
-
-func (i *instance) states() []libcluster.State {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return append([]libcluster.State(nil), i.told...)
-}
-
-// becomes waits until the instance has been told a place of index and total.
-func (i *instance) becomes(index, total int) libcluster.State {
-	i.t.Helper()
-	var last libcluster.State
-	require.Eventually(i.t, func() bool {
-		states := i.states()
-		if len(states) == 0 {
-			return false
-		}
-		last = states[len(states)-1]
-		return last.Index == index && last.Total == total
-	}, patience, time.Millisecond, "%s: want index %d of %d", i.ID(), index, total)
-	return last
-}
-
 func TestThreeInstancesShareSevenWorkers(t *testing.T) {
 	cluster := key(t)
 	var nodes []*instance
 	for n, workers := range []int{2, 1, 4} {
 		nodes = append(nodes, start(t, libcluster.Config{Key: cluster, ID: fmt.Sprintf("node%d", n+1), Workers: workers}))
 	}
-	a := nodes[0].becomes(0, 7)
-	b := nodes[1].becomes(2, 7)
-	c := nodes[2].becomes(3, 7)
+	a := nodes[0].Becomes(0, 7)
+	b := nodes[1].Becomes(2, 7)
+	c := nodes[2].Becomes(3, 7)
 	require.Equal(t, a.Generation, b.Generation)
 	require.Equal(t, a.Generation, c.Generation)
 	require.True(t, a.Primary())
@@ -134,12 +57,12 @@ func TestThreeInstancesShareSevenWorkers(t *testing.T) {
 
 func TestPartitionAndEnvironmentSeparateClusters(t *testing.T) {
 	cluster := key(t)
-	start(t, libcluster.Config{Key: cluster, ID: "a"}).becomes(0, 1)
-	start(t, libcluster.Config{Key: cluster, ID: "a", Env: "dev"}).becomes(0, 1)
-	start(t, libcluster.Config{Key: cluster, ID: "a", Partition: "eu"}).becomes(0, 1)
+	start(t, libcluster.Config{Key: cluster, ID: "a"}).Becomes(0, 1)
+	start(t, libcluster.Config{Key: cluster, ID: "a", Env: "dev"}).Becomes(0, 1)
+	start(t, libcluster.Config{Key: cluster, ID: "a", Partition: "eu"}).Becomes(0, 1)
 	// A partition named as an environment puts its keys below that one's.
-	start(t, libcluster.Config{Key: cluster, ID: "b", Partition: "production"}).becomes(0, 1)
-	start(t, libcluster.Config{Key: cluster, ID: "c"}).becomes(1, 2)
+	start(t, libcluster.Config{Key: cluster, ID: "b", Partition: "production"}).Becomes(0, 1)
+	start(t, libcluster.Config{Key: cluster, ID: "c"}).Becomes(1, 2)
 
 	got, err := etcdClient(t).Get(t.Context(), "/"+cluster+"/eu/production/a")
 	require.NoError(t, err)
@@ -154,20 +77,20 @@ func TestLeavingIsSeenAtOnceAndLeavesNothing(t *testing.T) {
 	require.Zero(t, leases(t, client, ttl))
 	a := start(t, libcluster.Config{Key: cluster, ID: "a", TTL: ttl})
 	c := start(t, libcluster.Config{Key: cluster, ID: "c", TTL: ttl})
-	a.becomes(0, 2) // it has its watch, and with it all of its goroutines
-	c.leave()
+	a.Becomes(0, 2) // it has its watch, and with it all of its goroutines
+	c.Leaves()
 	running := goleak.IgnoreCurrent()
 	b := start(t, libcluster.Config{Key: cluster, ID: "b", Workers: 3, TTL: ttl})
-	a.becomes(0, 4)
+	a.Becomes(0, 4)
 	require.Equal(t, 2, leases(t, client, ttl))
-	b.leave()
-	a.becomes(0, 1)
+	b.Leaves()
+	a.Becomes(0, 1)
 	require.NoError(t, testetcd.Leaked(running), "after leaving")
-	last := b.states()[len(b.states())-1]
+	last := b.Told()[len(b.Told())-1]
 	require.Equal(t, -1, last.Index)
 	require.Equal(t, 1, last.Total, "the total of those who stay")
 	require.ErrorIs(t, b.Err(), libcluster.ErrLeft)
-	a.leave()
+	a.Leaves()
 
 	got, err := client.Get(t.Context(), "/"+cluster+"/", clientv3.WithPrefix())
 	require.NoError(t, err)
@@ -212,7 +135,7 @@ func TestNothingIsWrittenToEtcdWhileNothingChanges(t *testing.T) {
 	got, err := counting.Get(t.Context(), "/"+cluster+"/production/a")
 	require.NoError(t, err)
 	require.EqualValues(t, 1, got.Kvs[0].Version, "the key was written again")
-	require.Len(t, i.states(), 1)
+	require.Len(t, i.Told(), 1)
 }
 
 type countingStream struct {
@@ -233,8 +156,8 @@ func TestWorkersSetWhileJoinedArePublishedToEtcdAtOnce(t *testing.T) {
 	a := start(t, libcluster.Config{Key: cluster, ID: "a", TTL: time.Hour})
 	b := start(t, libcluster.Config{Key: cluster, ID: "b", TTL: time.Hour})
 	require.NoError(t, a.SetWorkers(t.Context(), 5))
-	require.Equal(t, 5, a.becomes(0, 6).Workers)
-	require.Equal(t, 1, b.becomes(5, 6).Workers)
+	require.Equal(t, 5, a.Becomes(0, 6).Workers)
+	require.Equal(t, 1, b.Becomes(5, 6).Workers)
 	require.ErrorContains(t, a.SetWorkers(t.Context(), 0), "Workers 0: must be 1 to")
 }
 
@@ -242,11 +165,11 @@ func TestPassiveInstanceSeesAndIsNotSeen(t *testing.T) {
 	cluster, client := key(t), etcdClient(t)
 	a := start(t, libcluster.Config{Key: cluster, ID: "a", Workers: 2})
 	p := start(t, libcluster.Config{Key: cluster, ID: "p", Passive: true})
-	p.becomes(-1, 2)
+	p.Becomes(-1, 2)
 	require.NoError(t, p.Err(), "passive and joined is no trouble")
 	start(t, libcluster.Config{Key: cluster, ID: "b", Workers: 3})
-	p.becomes(-1, 5)
-	a.becomes(0, 5)
+	p.Becomes(-1, 5)
+	a.Becomes(0, 5)
 	require.Len(t, p.Members(), 2)
 	require.ErrorContains(t, p.SetWorkers(t.Context(), 2), "passive")
 	got, err := client.Get(t.Context(), "/"+cluster+"/production/p")
@@ -290,9 +213,9 @@ func TestForeignKeysAreReportedAndIgnored(t *testing.T) {
 	// A member by hand, ordered after the garbage: when it has been seen, so
 	// has the garbage.
 	put("a", "3")
-	require.Equal(t, 1, m.becomes(3, 4).Workers)
+	require.Equal(t, 1, m.Becomes(3, 4).Workers)
 	put("a", "rubbish now")
-	m.becomes(0, 1)
+	m.Becomes(0, 1)
 
 	message := "ignoring a key that is not a member's"
 	require.Eventually(t, func() bool { return logs.FilterMessage(message).Len() > len(garbage) }, testetcd.Patience, time.Millisecond)
@@ -305,27 +228,27 @@ func TestForeignKeysAreReportedAndIgnored(t *testing.T) {
 	}
 	require.Len(t, reported, len(garbage)+1, "each key is reported once")
 
-	for _, s := range m.states() {
+	for _, s := range m.Told() {
 		require.GreaterOrEqual(t, s.Total, 1)
 		require.LessOrEqual(t, s.Total, 4)
 	}
 	// An instance that comes now lists what the other has watched, and agrees.
 	n := start(t, libcluster.Config{Key: cluster, ID: "n"})
-	n.becomes(1, 2)
-	m.becomes(0, 2)
+	n.Becomes(1, 2)
+	m.Becomes(0, 2)
 }
 
 func TestInstanceWhoseIDIsTakenIsToldAndDoesNotFight(t *testing.T) {
 	cluster := key(t)
 	a := start(t, libcluster.Config{Key: cluster, ID: "same", Workers: 2})
 	b := start(t, libcluster.Config{Key: cluster, ID: "same", Workers: 3})
-	a.becomes(-1, 0)
+	a.Becomes(-1, 0)
 	require.ErrorIs(t, a.Err(), libcluster.ErrInstanceTaken)
-	require.Equal(t, 3, b.becomes(0, 3).Workers)
-	a.leave()
+	require.Equal(t, 3, b.Becomes(0, 3).Workers)
+	a.Leaves()
 	require.True(t, b.State().Active(), "the one that lost the ID took the other's record along")
 	require.NoError(t, b.Err())
-	require.Len(t, b.states(), 1)
+	require.Len(t, b.Told(), 1)
 }
 
 // becomeWatches waits until so many watches are open in this process. A test that
@@ -349,12 +272,12 @@ func TestInstanceWhoseIDIsTakenWatchesNoMore(t *testing.T) {
 			becomeWatches(t, 0)
 			cfg := libcluster.Config{Key: key(t), ID: "same", Mode: mode, TTL: 4 * time.Second}
 			a := start(t, cfg)
-			a.becomes(0, 1)
+			a.Becomes(0, 1)
 			becomeWatches(t, want)
 			b := start(t, cfg)
-			a.becomes(-1, 0)
+			a.Becomes(-1, 0)
 			require.ErrorIs(t, a.Err(), libcluster.ErrInstanceTaken)
-			b.becomes(0, 1)
+			b.Becomes(0, 1)
 			becomeWatches(t, want)
 		})
 	}
@@ -364,14 +287,14 @@ func TestDeletedKeyIsWrittenAgainByItsOwner(t *testing.T) {
 	cluster, client := key(t), etcdClient(t)
 	a := start(t, libcluster.Config{Key: cluster, ID: "a", TTL: time.Hour})
 	b := start(t, libcluster.Config{Key: cluster, ID: "b", TTL: time.Hour})
-	a.becomes(0, 2)
+	a.Becomes(0, 2)
 	_, err := client.Delete(t.Context(), "/"+cluster+"/production/a")
 	require.NoError(t, err)
-	a.becomes(0, 2)
-	b.becomes(1, 2)
-	require.Eventually(t, func() bool { return len(a.states()) >= 4 }, patience, time.Millisecond)
+	a.Becomes(0, 2)
+	b.Becomes(1, 2)
+	require.Eventually(t, func() bool { return len(a.Told()) >= 4 }, patience, time.Millisecond)
 	var indexes []int
-	for _, s := range a.states() {
+	for _, s := range a.Told() {
 		indexes = append(indexes, s.Index)
 	}
 	require.Equal(t, []int{0, 0, -1, 0}, indexes, "alone, with b, fenced, back")
@@ -382,8 +305,8 @@ func TestKeyOverwrittenWithoutALeaseDoesNotLiveForEver(t *testing.T) {
 	a := start(t, libcluster.Config{Key: cluster, ID: "a", TTL: time.Hour})
 	_, err := client.Put(t.Context(), "/"+cluster+"/production/a", "9")
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return len(a.states()) >= 3 }, patience, time.Millisecond)
-	require.Equal(t, 1, a.becomes(0, 1).Workers)
+	require.Eventually(t, func() bool { return len(a.Told()) >= 3 }, patience, time.Millisecond)
+	require.Equal(t, 1, a.Becomes(0, 1).Workers)
 	got, err := client.Get(t.Context(), "/"+cluster+"/production/a")
 	require.NoError(t, err)
 	require.NotZero(t, got.Kvs[0].Lease)
@@ -428,7 +351,7 @@ func TestManyJoiningAtOnceAgree(t *testing.T) {
 	}
 	require.NotContains(t, holders, "", "a gap")
 	for _, i := range instances {
-		states := i.states()
+		states := i.Told()
 		for j := 1; j < len(states); j++ {
 			require.Greater(t, states[j].Generation, states[j-1].Generation)
 			require.False(t, states[j].Index == states[j-1].Index && states[j].Total == states[j-1].Total, "called back for nothing")
@@ -439,7 +362,7 @@ func TestManyJoiningAtOnceAgree(t *testing.T) {
 func TestCallersClientIsUsedAndNotClosed(t *testing.T) {
 	client := etcdClient(t)
 	i := start(t, libcluster.Config{Key: key(t), Registry: libcluster.EtcdConfig{Client: client}})
-	i.leave()
+	i.Leaves()
 	_, err := client.Get(t.Context(), "/")
 	require.NoError(t, err)
 }

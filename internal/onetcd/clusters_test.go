@@ -1,6 +1,4 @@
-//go:build !wasm
-
-package libcluster_test
+package onetcd_test
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package libcluster_test
+package onetcd_test
 
 import (
 	"slices"
@@ -76,7 +76,7 @@ func TestAWriteForAPartitionThatHasMovedIsRefusedByEtcd(t *testing.T) {
 			_, fenceOfIts = writes(b, p.Number)
 		}
 	}
-	b.leave()
+	b.Leaves()
 	require.False(t, write(fenceOfIts))
 	_, err = b.EtcdPartitionFence(its)
 	require.ErrorIs(t, err, libcluster.ErrLeft)

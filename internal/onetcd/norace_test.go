@@ -1,0 +1,5 @@
+//go:build !race
+
+package onetcd_test
+
+const joinAtOnce = 100
