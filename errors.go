@@ -32,6 +32,10 @@ var (
 	// restored from an older backup, or replaced by another one: what the instance knows
 	// and what the others know may no longer fit. It rejoins by itself.
 	// Generations may start anew from a lower number.
+	//
+	// A restored etcd that has the cluster ID of the one before is known by its revision. If that has
+	// come as far again before the instance asks, the instance is told by its next renewal, and what
+	// it knows until then may be of both.
 	ErrRegistryReset = errors.New("libcluster: the registry has gone back in time or was replaced")
 
 	// ErrInstanceTaken means that the instance was fenced because another instance has

@@ -79,9 +79,11 @@ func (a *app) checkMark(how string, last mark, s libcluster.State) mark {
 	return next
 }
 
-// astray tells whether it may have missed that the store has gone back: a passive
-// app has no lease by which to tell when the store has gone on again since.
-func (a *app) astray() bool { return a.cfg.Passive && a.w.restores > 0 }
+// astray tells whether it may have missed that the store has gone back, which has come as far
+// again since: a passive app has no lease by which to tell, and another tells by it, a little later.
+func (a *app) astray() bool {
+	return a.cfg.Passive && a.w.restores > 0 || a.view != nil && a.view.astray
+}
 
 // era is the latest in which it was told of a generation.
 func (a *app) era(generation int64) int {

@@ -32,6 +32,8 @@ type incarnation struct {
 	watched   bool  // Next was called: from now on the deadline counts
 	told      bool  // a change was delivered
 	first     int64 // the generation of that
+	era       int   // of the latest
+	astray    bool  // it has missed that the store has gone back
 	over      error // a final answer was delivered
 	tampered  bool  // somebody else than time has touched its record
 	overtaken bool  // the latest update of its record is not the one that was asked for last
@@ -77,14 +79,29 @@ func (s *incarnation) Next(ctx context.Context) (libcluster.Change, error) {
 	s.a.w.Locked(func() {
 		s.learns(err)
 		if err == nil {
-			if !s.told {
-				s.told, s.first = true, change.Generation
-			}
+			s.tells(change)
 			s.a.view = s
-			s.a.eras[change.Generation] = append(s.a.eras[change.Generation], s.a.w.past.era())
+			s.a.eras[change.Generation] = append(s.a.eras[change.Generation], s.era)
 		}
 	})
 	return change, err
+}
+
+// tells notes that a change is delivered. Where a store that has gone back has come as far again as
+// its session had been told, the change after that is delivered as if nothing had happened: the
+// session learns of it by its lease, which is not there.
+func (s *incarnation) tells(change libcluster.Change) {
+	now := s.a.w.past.era()
+	switch {
+	case !s.told:
+		s.told, s.first = true, change.Generation
+	case change.Reset:
+		s.astray = false
+	case s.era < now:
+		s.astray = true
+		s.a.w.Happened("store has come as far again")
+	}
+	s.era = now
 }
 
 func (s *incarnation) Renew(ctx context.Context) (time.Duration, error) {
