@@ -19,7 +19,7 @@ import (
 const watchdog = 2 * time.Minute
 
 func TestMain(m *testing.M) {
-	testhost.Parallel(8)
+	testhost.Parallel(12)
 	flag.Parse()
 	if role := os.Getenv(roleVariable); role != "" {
 		play(role)
