@@ -34,8 +34,9 @@ var (
 	// Generations may start anew from a lower number.
 	//
 	// A restored etcd that has the cluster ID of the one before is known by its revision. If that has
-	// come as far again before the instance asks, the instance is told by its next renewal, and what
-	// it knows until then may be of both.
+	// come as far again before the instance asks, the instance is fenced by its next renewal, unless
+	// its lease is in the backup, and what it knows until then may be of both. A passive instance
+	// has no lease, and is not told.
 	ErrRegistryReset = errors.New("libcluster: the registry has gone back in time or was replaced")
 
 	// ErrInstanceTaken means that the instance was fenced because another instance has

@@ -89,7 +89,7 @@ func (s *incarnation) Next(ctx context.Context) (libcluster.Change, error) {
 
 // tells notes that a change is delivered. Where a store that has gone back has come as far again as
 // its session had been told, the change after that is delivered as if nothing had happened: the
-// session learns of it by its lease, which is not there.
+// session learns of it by its lease, if that is not in what was restored.
 func (s *incarnation) tells(change libcluster.Change) {
 	now := s.a.w.past.era()
 	switch {

@@ -12,7 +12,6 @@ import (
 	"github.com/libcluster/libcluster"
 )
 
-// coverage asks an instance, which must answer.
 // coverage asks until there is an answer: it is given up after some seconds, which a busy
 // etcd may need.
 func (i *instance) coverage() (c libcluster.Coverage) {
